@@ -1,0 +1,62 @@
+//! Aggregates: pure decisions, and the state they are based on.
+
+use crate::domain_event::DomainEvent;
+
+/// A consistency boundary of the domain: its state, built from its events, and its decisions.
+///
+/// Pure on purpose: no async, no I/O, no clock, no randomness. What a decision needs from outside is looked up first
+/// and put into the command.
+///
+/// ```
+/// use es_core::{Aggregate, DomainEvent};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum CounterEvent { Added { amount: u32 } }
+/// impl DomainEvent for CounterEvent { const CATEGORY: &'static str = "counter"; }
+///
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("a counter ends at 100, and this would make it {0}")]
+/// struct TooMuch(u32);
+///
+/// struct Add(u32);
+///
+/// #[derive(Default, Clone)]
+/// struct Counter { total: u32 }
+///
+/// impl Aggregate for Counter {
+///     type Event = CounterEvent;
+///     type Command = Add;
+///     type Error = TooMuch;
+///
+///     fn handle(&self, &Add(amount): &Add) -> Result<Vec<CounterEvent>, TooMuch> {
+///         match self.total + amount {
+///             total if total > 100 => Err(TooMuch(total)),
+///             _ => Ok(vec![CounterEvent::Added { amount }]),
+///         }
+///     }
+///
+///     fn apply(&mut self, CounterEvent::Added { amount }: &CounterEvent) {
+///         self.total += amount;
+///     }
+/// }
+/// ```
+pub trait Aggregate: Default + Clone + Send + Sync + 'static {
+    /// What happens to it.
+    type Event: DomainEvent;
+    /// What can be asked of it.
+    type Command: Send + Sync + 'static;
+    /// Why it refuses.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Raise it whenever the state changes its meaning or its nested types, so that snapshots of the older form are
+    /// ignored. New or missing fields of the state itself are noticed without it.
+    const STATE_VERSION: u32 = 1;
+
+    /// Decides: the events that carry the command out, or the reason to refuse it. No events means that nothing needs
+    /// to happen.
+    fn handle(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Takes an event into the state. It cannot refuse: the event has happened.
+    fn apply(&mut self, event: &Self::Event);
+}

@@ -1,0 +1,352 @@
+//! What is appended, and what came of it.
+
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    error::{InvalidName, StoreError},
+    event::{NewEvent, RecordedEvent},
+    expected_version::ExpectedVersion,
+    limits,
+    name::check_text,
+    position::Position,
+    stream_id::StreamId,
+    version::Version,
+};
+
+/// A key under which an append takes effect once: a second append with the same key gives the first one's
+/// outcome. Unique in the store; days or years may lie between the two.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// A checked key.
+    ///
+    /// # Errors
+    /// [`InvalidName`] if it is empty, longer than [`limits::MAX_IDEMPOTENCY_KEY_BYTES`] or holds a control character.
+    pub fn new(key: impl Into<String>) -> Result<Self, InvalidName> {
+        let key = key.into();
+        check_text("idempotency key", &key, limits::MAX_IDEMPOTENCY_KEY_BYTES)?;
+        Ok(Self(key))
+    }
+
+    /// The key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is appended to one stream. Without events it is a guard: the expectation must hold, nothing is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamAppend {
+    stream: StreamId,
+    expected: ExpectedVersion,
+    decided_after: Option<Uuid>,
+    events: Vec<NewEvent>,
+}
+
+impl StreamAppend {
+    /// Events for one stream, under an expectation.
+    pub fn new(stream: StreamId, expected: ExpectedVersion, events: Vec<NewEvent>) -> Self {
+        Self { stream, expected, decided_after: None, events }
+    }
+
+    /// Also expects the stream's last event to have this id; `None` expects nothing more.
+    #[must_use]
+    pub fn decided_after(mut self, last_event: Option<Uuid>) -> Self {
+        self.decided_after = last_event;
+        self
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// The expected version.
+    pub fn expected(&self) -> ExpectedVersion {
+        self.expected
+    }
+
+    /// The expected id of the stream's last event, if one is expected.
+    pub fn expected_last_event(&self) -> Option<Uuid> {
+        self.decided_after
+    }
+
+    /// The events, in order.
+    pub fn events(&self) -> &[NewEvent] {
+        &self.events
+    }
+}
+
+/// One atomic append over one or several streams.
+///
+/// A value of this type keeps the rules that need no store: at least one event, no stream and no event id twice,
+/// every count and size within [`limits`].
+///
+/// ```
+/// use es_core::{Append, EventType, ExpectedVersion, NewEvent, Payload, StreamId};
+/// let event = || Ok::<_, Box<dyn std::error::Error>>(NewEvent::new(EventType::new("Opened")?, Payload::from_json("{}")?));
+/// let append = Append::to(StreamId::new("account", "ann")?, ExpectedVersion::NoStream, vec![event()?])
+///     .and(StreamId::new("account", "bob")?, ExpectedVersion::NoStream, vec![event()?])
+///     .build()?;
+/// assert_eq!(append.event_count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    streams: Vec<StreamAppend>,
+    idempotency_key: Option<IdempotencyKey>,
+    event_count: usize,
+    largest_payload_bytes: usize,
+}
+
+impl Append {
+    /// Starts an append with one stream.
+    pub fn to(stream: StreamId, expected: ExpectedVersion, events: Vec<NewEvent>) -> AppendBuilder {
+        Self::builder().and(stream, expected, events)
+    }
+
+    /// Starts an append without streams.
+    pub fn builder() -> AppendBuilder {
+        AppendBuilder { streams: Vec::new(), idempotency_key: None }
+    }
+
+    /// The streams, in the order in which their events get positions.
+    pub fn streams(&self) -> &[StreamAppend] {
+        &self.streams
+    }
+
+    /// The key under which it takes effect once.
+    pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
+        self.idempotency_key.as_ref()
+    }
+
+    /// Events over all streams; at least 1.
+    pub fn event_count(&self) -> usize {
+        self.event_count
+    }
+
+    /// Every event with its stream, in the order of positions.
+    pub fn events(&self) -> impl Iterator<Item = (&StreamId, &NewEvent)> {
+        self.streams.iter().flat_map(|part| part.events.iter().map(move |event| (&part.stream, event)))
+    }
+
+    /// Its events as they were recorded, once the outcome is known: for whoever acts on them without reading them back.
+    pub fn recorded(&self, appended: &Appended) -> Vec<RecordedEvent> {
+        let mut events = Vec::with_capacity(self.event_count);
+        for part in &self.streams {
+            let Some(place) = appended.stream(&part.stream) else { continue };
+            for (offset, event) in (0..).zip(&part.events) {
+                let (version, position) =
+                    (place.first_version.advanced_by(offset), place.first_position.advanced_by(offset));
+                events.push(event.clone().recorded(part.stream.clone(), version, position, appended.recorded_at));
+            }
+        }
+        events
+    }
+
+    /// Checks the largest payload against a store's setting.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`].
+    pub fn check_payload_limit(&self, max_bytes: usize) -> Result<(), StoreError> {
+        check_limit("bytes of an event's payload", max_bytes, self.largest_payload_bytes)
+    }
+}
+
+/// Builds an [`Append`], step by step.
+#[derive(Debug, Clone)]
+#[must_use = "an append does nothing until it is built and given to a store"]
+pub struct AppendBuilder {
+    streams: Vec<StreamAppend>,
+    idempotency_key: Option<IdempotencyKey>,
+}
+
+impl AppendBuilder {
+    /// Adds a stream.
+    pub fn and(self, stream: StreamId, expected: ExpectedVersion, events: Vec<NewEvent>) -> Self {
+        self.and_stream(StreamAppend::new(stream, expected, events))
+    }
+
+    /// Adds a stream with everything that is expected of it.
+    pub fn and_stream(mut self, part: StreamAppend) -> Self {
+        self.streams.push(part);
+        self
+    }
+
+    /// Makes the append take effect once under this key.
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// Checks the whole and gives the append.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without events, or with a stream or an event id twice; [`StoreError::LimitExceeded`] over
+    /// [`limits::MAX_STREAMS_PER_APPEND`], [`limits::MAX_EVENTS_PER_APPEND`] or [`limits::MAX_APPEND_BYTES`];
+    /// [`StoreError::InvalidName`] for unusable metadata.
+    pub fn build(self) -> Result<Append, StoreError> {
+        let Self { streams, idempotency_key } = self;
+        check_limit("streams in an append", limits::MAX_STREAMS_PER_APPEND, streams.len())?;
+        let event_count = streams.iter().map(|part| part.events.len()).sum();
+        check_limit("events in an append", limits::MAX_EVENTS_PER_APPEND, event_count)?;
+        if event_count == 0 {
+            return Err(StoreError::Refused { reason: "the append has no events; leave it out" });
+        }
+        let mut seen_streams = HashSet::with_capacity(streams.len());
+        let mut seen_ids = HashSet::with_capacity(event_count);
+        let (mut bytes, mut largest_payload_bytes) = (0, 0);
+        for part in &streams {
+            if !seen_streams.insert(&part.stream) {
+                return Err(StoreError::Refused {
+                    reason: "the append names the same stream twice; put all its events into one part",
+                });
+            }
+            for event in &part.events {
+                if !seen_ids.insert(event.id()) {
+                    return Err(StoreError::Refused {
+                        reason: "the append holds the same event id twice; give each event its own",
+                    });
+                }
+                let payload_bytes = event.payload().as_str().len();
+                bytes += payload_bytes + event.metadata().check()?;
+                largest_payload_bytes = largest_payload_bytes.max(payload_bytes);
+            }
+        }
+        check_limit("bytes in an append", limits::MAX_APPEND_BYTES, bytes)?;
+        Ok(Append { streams, idempotency_key, event_count, largest_payload_bytes })
+    }
+}
+
+fn check_limit(what: &'static str, limit: usize, actual: usize) -> Result<(), StoreError> {
+    if actual > limit {
+        return Err(StoreError::LimitExceeded { what, limit: limit as u64, actual: actual as u64 });
+    }
+    Ok(())
+}
+
+/// Where the events of one stream went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendedStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// The version of its first new event.
+    pub first_version: Version,
+    /// The version of its last new event, and so of the stream after the append.
+    pub last_version: Version,
+    /// The position of its first new event; the others follow without gaps.
+    pub first_position: Position,
+}
+
+/// What came of an append: the events have consecutive positions, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Appended {
+    /// The streams that got events, in the order given.
+    pub streams: Vec<AppendedStream>,
+    /// The position of the first event.
+    pub first_position: Position,
+    /// The position of the last event: hand it to a reader that must see its own writes.
+    pub last_position: Position,
+    /// When it was recorded, by the store's clock.
+    pub recorded_at: OffsetDateTime,
+    /// Whether the events had been stored before, by an earlier call with the same ids or the same key; this is then
+    /// the earlier call's outcome.
+    pub repeated: bool,
+}
+
+impl Appended {
+    /// An outcome, as stores report it.
+    ///
+    /// # Panics
+    /// Never: an empty list of streams gives the positions zero.
+    pub fn new(streams: Vec<AppendedStream>, recorded_at: OffsetDateTime, repeated: bool) -> Self {
+        let first_position = streams.first().map_or(Position::ZERO, |part| part.first_position);
+        let last_position = streams.last().map_or(Position::ZERO, |part| {
+            part.first_position.advanced_by(part.last_version.get() - part.first_version.get())
+        });
+        Self { streams, first_position, last_position, recorded_at, repeated }
+    }
+
+    /// Where the events of one stream went, if it got any.
+    pub fn stream(&self, stream: &StreamId) -> Option<&AppendedStream> {
+        self.streams.iter().find(|part| part.stream == *stream)
+    }
+
+    /// Whether every stream with new events is also one of `append`'s: the key of a repeated append was meant for it.
+    pub fn is_within(&self, append: &Append) -> bool {
+        self.streams.iter().all(|part| append.streams.iter().any(|wanted| wanted.stream == part.stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EventType, Payload};
+
+    fn event() -> NewEvent {
+        NewEvent::new(EventType::new("Opened").unwrap(), Payload::trusted("{}"))
+    }
+
+    fn stream(id: &str) -> StreamId {
+        StreamId::new("account", id).unwrap()
+    }
+
+    #[test]
+    fn an_append_without_events_is_refused_even_if_it_guards_a_stream() {
+        for builder in [Append::builder(), Append::to(stream("a"), ExpectedVersion::Any, vec![])] {
+            assert!(matches!(builder.build(), Err(StoreError::Refused { .. })));
+        }
+    }
+
+    #[test]
+    fn the_same_stream_or_the_same_event_id_twice_is_refused() {
+        let twice = Append::to(stream("a"), ExpectedVersion::Any, vec![event()]);
+        let same_stream = twice.clone().and(stream("a"), ExpectedVersion::Any, vec![event()]).build();
+        assert!(matches!(same_stream, Err(StoreError::Refused { reason }) if reason.contains("stream")));
+        let same_event = event();
+        let same_id = Append::to(stream("a"), ExpectedVersion::Any, vec![same_event.clone(), same_event]).build();
+        assert!(matches!(same_id, Err(StoreError::Refused { reason }) if reason.contains("event id")));
+    }
+
+    #[test]
+    fn every_limit_of_an_append_is_reached_and_not_passed() {
+        let many = |count| Append::to(stream("a"), ExpectedVersion::Any, (0..count).map(|_| event()).collect()).build();
+        assert!(many(limits::MAX_EVENTS_PER_APPEND).is_ok());
+        assert!(matches!(
+            many(limits::MAX_EVENTS_PER_APPEND + 1),
+            Err(StoreError::LimitExceeded { limit: 10_000, .. })
+        ));
+
+        let streams = |count| {
+            (0..count)
+                .fold(Append::builder(), |b, n| b.and(stream(&n.to_string()), ExpectedVersion::Any, vec![event()]))
+                .build()
+        };
+        assert!(streams(limits::MAX_STREAMS_PER_APPEND).is_ok());
+        assert!(matches!(streams(limits::MAX_STREAMS_PER_APPEND + 1), Err(StoreError::LimitExceeded { .. })));
+
+        let sized = |bytes: usize| {
+            let payload = Payload::trusted(format!("\"{}\"", "x".repeat(bytes - 2)));
+            Append::to(stream("a"), ExpectedVersion::Any, vec![NewEvent::new(EventType::new("T").unwrap(), payload)])
+                .build()
+        };
+        let limit = limits::MAX_PAYLOAD_BYTES;
+        assert!(sized(limit).unwrap().check_payload_limit(limit).is_ok());
+        assert!(matches!(
+            sized(limit + 1).unwrap().check_payload_limit(limit),
+            Err(StoreError::LimitExceeded { actual: 1_048_577, .. })
+        ));
+        assert!(matches!(sized(limits::MAX_APPEND_BYTES), Err(StoreError::LimitExceeded { .. })));
+    }
+}

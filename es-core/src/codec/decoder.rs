@@ -1,0 +1,122 @@
+//! How stored events become domain events: which ones are wanted, by what variant or upcaster.
+
+use std::{any::type_name, sync::Arc};
+
+use super::{
+    decode::{RawDecodeError, decode_event},
+    shape::{Shape, shape_of},
+};
+use crate::{
+    domain_event::DomainEvent,
+    error::DecodeError,
+    event::{Recorded, RecordedEvent},
+    event_filter::EventFilter,
+};
+
+type Decode<E> = dyn Fn(&str, &str, &mut dyn FnMut(E)) -> Result<(), RawDecodeError> + Send + Sync;
+
+/// Turns stored events into values of `E`, and knows the filter that names exactly those events.
+pub struct Decoder<E> {
+    categories: Vec<(&'static str, Arc<Decode<E>>)>,
+    filter: EventFilter,
+}
+
+impl<E> Clone for Decoder<E> {
+    fn clone(&self) -> Self {
+        Self { categories: self.categories.clone(), filter: self.filter.clone() }
+    }
+}
+
+impl<E> std::fmt::Debug for Decoder<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl<E: 'static> Decoder<E> {
+    /// A decoder of no events; add enums by [`with`](Self::with).
+    #[expect(clippy::new_without_default, reason = "an empty decoder is a start, not a useful default")]
+    pub fn new() -> Self {
+        Self { categories: Vec::new(), filter: EventFilter::all() }
+    }
+
+    /// Adds the events of one enum: its variants, and the older types that its upcasters name.
+    #[must_use]
+    pub fn with<D: DomainEvent>(mut self, wrap: impl Fn(D) -> E + Send + Sync + 'static) -> Self {
+        let upcasters = D::upcasters();
+        let catches_all = decode_event::<D>("\u{1}", "{}").is_ok();
+        match shape_of::<D>() {
+            Shape::Enum(variants) if !catches_all => {
+                for event_type in variants.iter().copied().chain(upcasters.event_types()) {
+                    self.filter = self.filter.or_type(D::CATEGORY, event_type);
+                }
+            }
+            // A `#[serde(other)]` variant wants every type. What is no enum fails when it is read.
+            _ => self.filter = self.filter.or_category(D::CATEGORY),
+        }
+        let decode = move |event_type: &str, payload: &str, out: &mut dyn FnMut(E)| {
+            upcasters.decode(event_type, payload, &mut |event| out(wrap(event)))
+        };
+        self.categories.push((D::CATEGORY, Arc::new(decode)));
+        self
+    }
+
+    /// The events that this decoder knows.
+    pub fn filter(&self) -> &EventFilter {
+        &self.filter
+    }
+
+    /// The domain events of a stored event: one; several if an upcaster splits it; none if its type is retired.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnknownType`] or [`DecodeError::Payload`], with the event's place.
+    pub fn decode(&self, event: RecordedEvent) -> Result<Vec<Recorded<E>>, DecodeError> {
+        let mut out = Vec::with_capacity(1);
+        self.decode_into(event, &mut out)?;
+        Ok(out)
+    }
+
+    /// [`decode`](Self::decode) to the end of a list; on an error the list is as before.
+    pub fn decode_into(&self, event: RecordedEvent, out: &mut Vec<Recorded<E>>) -> Result<(), DecodeError> {
+        let (envelope, payload) = event.into_parts();
+        let mut first = None;
+        let mut others = Vec::new();
+        let mut emit = |event| match first {
+            None => first = Some(event),
+            Some(_) => others.push(event),
+        };
+        // Several enums may share a category, each knowing some of its types.
+        let mut result = Err(RawDecodeError::UnknownType);
+        for (_, decode) in self.categories.iter().filter(|(category, _)| *category == envelope.stream().category()) {
+            result = decode(envelope.event_type(), payload.as_str(), &mut emit);
+            if !matches!(result, Err(RawDecodeError::UnknownType)) {
+                break;
+            }
+        }
+        if let Err(error) = result {
+            let (position, stream, version) = (envelope.position(), envelope.stream().clone(), envelope.version());
+            let (event_type, type_name) = (envelope.event_type().to_owned(), type_name::<E>());
+            return Err(match error {
+                RawDecodeError::UnknownType => {
+                    DecodeError::UnknownType { position, stream, version, event_type, type_name }
+                }
+                RawDecodeError::Payload(source) => {
+                    DecodeError::Payload { position, stream, version, event_type, type_name, source }
+                }
+            });
+        }
+        let Some(first) = first else { return Ok(()) };
+        let parts = (1..).zip(others).map(|(ordinal, event)| Recorded::part(event, ordinal, envelope.clone()));
+        let parts: Vec<_> = parts.collect();
+        out.push(Recorded::part(first, 0, envelope));
+        out.extend(parts);
+        Ok(())
+    }
+
+    /// The domain events of a page, in order.
+    pub fn decode_page(&self, events: Vec<RecordedEvent>) -> Result<Vec<Recorded<E>>, DecodeError> {
+        let mut out = Vec::with_capacity(events.len());
+        events.into_iter().try_for_each(|event| self.decode_into(event, &mut out))?;
+        Ok(out)
+    }
+}

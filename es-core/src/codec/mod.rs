@@ -1,0 +1,14 @@
+//! How domain events become JSON and back.
+//!
+//! The event type is the serde name of the enum's variant and the payload is the variant's content, written and read
+//! without an intermediate value. serde_json does the JSON; what stands here is the one layer around it that takes
+//! the enum apart ([`encode`]) and puts it together again ([`decode`]).
+
+pub(crate) mod decode;
+pub(crate) mod decoder;
+pub(crate) mod encode;
+pub(crate) mod shape;
+mod storable;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! What a store keeps for consumers of the log: checkpoints, and the documents of views.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::{
+    error::{InvalidName, StoreError},
+    event::Payload,
+    limits,
+    name::{check_identifier, check_text},
+    position::Position,
+    view::{View, ViewReader},
+};
+
+/// The name of a projection, view or reactor: lower-case ASCII letters, digits and `_`, a letter first. It names its
+/// checkpoint and, for a view, its table, so it must stay the same for as long as the read model lives.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerName(Arc<str>);
+
+impl ConsumerName {
+    /// A checked name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] for other characters, or over [`limits::MAX_CONSUMER_NAME_BYTES`].
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        check_identifier("consumer name", name, limits::MAX_CONSUMER_NAME_BYTES)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConsumerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ConsumerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// How far a consumer has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// Whose.
+    pub consumer: ConsumerName,
+    /// Every event up to here has taken effect.
+    pub position: Position,
+    /// When it was last moved, by the store's clock.
+    pub updated_at: OffsetDateTime,
+}
+
+impl Checkpoint {
+    /// A checkpoint, as stores report it.
+    pub fn new(consumer: ConsumerName, position: Position, updated_at: OffsetDateTime) -> Self {
+        Self { consumer, position, updated_at }
+    }
+}
+
+/// One document of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its key.
+    pub key: String,
+    /// Its content as JSON.
+    pub body: Payload,
+}
+
+/// A change to one document of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentChange {
+    /// Its key.
+    pub key: String,
+    /// Its new content, or `None` to delete it.
+    pub body: Option<Payload>,
+}
+
+/// Checks the key of a document.
+///
+/// # Errors
+/// [`InvalidName`] if it is empty, over [`limits::MAX_DOCUMENT_KEY_BYTES`] or holds a control character.
+pub fn check_document_key(key: &str) -> Result<(), InvalidName> {
+    check_text("document key", key, limits::MAX_DOCUMENT_KEY_BYTES)
+}
+
+/// Which documents of a view to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DocumentQuery {
+    /// In the order of their keys (bytewise), after a key.
+    ByKey {
+        /// Exclusive; `None` starts at the first.
+        after: Option<String>,
+        /// 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
+        limit: usize,
+    },
+    /// Those with the largest number in a top-level field, largest first, then by key. Documents where the field is
+    /// missing or not a number come last.
+    TopByField {
+        /// The field's name in JSON.
+        field: String,
+        /// 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
+        limit: usize,
+    },
+}
+
+impl DocumentQuery {
+    /// Checks the names and the limit. Stores call it before they use a query.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] or [`StoreError::InvalidName`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        let (Self::ByKey { limit, .. } | Self::TopByField { limit, .. }) = self;
+        check_document_count(*limit)?;
+        match self {
+            Self::ByKey { after: Some(key), .. } => check_document_key(key)?,
+            Self::ByKey { after: None, .. } => {}
+            Self::TopByField { field, .. } => check_text("document field", field, limits::MAX_DOCUMENT_KEY_BYTES)?,
+        }
+        Ok(())
+    }
+}
+
+/// Checks how many documents one call may read.
+///
+/// # Errors
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_DOCUMENTS_PER_READ`].
+pub fn check_document_count(count: usize) -> Result<(), StoreError> {
+    if count > limits::MAX_DOCUMENTS_PER_READ {
+        return Err(StoreError::LimitExceeded {
+            what: "documents in one read",
+            limit: limits::MAX_DOCUMENTS_PER_READ as u64,
+            actual: count as u64,
+        });
+    }
+    Ok(())
+}
+
+/// What a store keeps for consumers of the log. Object-safe: a tool that knows no domain type can hold it.
+///
+/// A checkpoint moves by compare-and-set: whoever moves it names the position it believes in, so two runners can
+/// never both apply a page.
+///
+/// # Cancel safety
+/// Dropping the future of any method leaves the store as if the call had either happened or not.
+#[async_trait]
+pub trait ConsumerStore: Send + Sync {
+    /// The checkpoint of a consumer; `None` if it never started.
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// All checkpoints, by name.
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError>;
+
+    /// Gives the consumer a checkpoint at a position, unless it has one; gives the one it has then.
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError>;
+
+    /// Moves a checkpoint, forwards or back.
+    ///
+    /// # Errors
+    /// [`StoreError::CheckpointMoved`] if it is not at `from`; nothing was changed. A consumer that never started is
+    /// at [`Position::ZERO`].
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError>;
+
+    /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
+
+    /// The documents of a view with these keys, those that exist, in any order. A view that was never prepared has
+    /// none.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] over [`limits::MAX_DOCUMENTS_PER_READ`].
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError>;
+
+    /// Some documents of a view, in the query's order. A view that was never prepared has none.
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError>;
+
+    /// Changes documents of a view and moves its checkpoint, both or neither.
+    ///
+    /// # Errors
+    /// [`StoreError::CheckpointMoved`] as in [`move_checkpoint`](Self::move_checkpoint); nothing was changed.
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError>;
+
+    /// Deletes all documents of a view and moves its checkpoint to [`Position::ZERO`], both or neither.
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
+}
+
+/// Typed access to the documents of views, for every [`ConsumerStore`].
+pub trait ConsumerStoreExt: ConsumerStore {
+    /// Reads the documents of a view: `store.view::<Balance>().get("ann")`.
+    fn view<V: View>(&self) -> ViewReader<'_, Self, V> {
+        ViewReader::new(self)
+    }
+}
+
+impl<S: ConsumerStore + ?Sized> ConsumerStoreExt for S {}
+
+#[async_trait]
+impl<S: ConsumerStore + ?Sized> ConsumerStore for Arc<S> {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        (**self).checkpoint(consumer).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        (**self).checkpoints().await
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        (**self).start_checkpoint(consumer, at).await
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        (**self).move_checkpoint(consumer, from, to).await
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        (**self).prepare_view(view).await
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        (**self).documents(view, keys).await
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        (**self).list_documents(view, query).await
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        (**self).save_documents(view, from, to, changes).await
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        (**self).clear_view(view).await
+    }
+}

@@ -1,0 +1,134 @@
+//! The contracts of an event-sourcing framework, and what stands on them without a database.
+//!
+//! - **Domain**: [`DomainEvent`] and [`Aggregate`] model it; [`Repository`] loads aggregates and executes commands.
+//! - **Read models**: [`View`] (a pure fold into documents), [`Projection`] (own tables), [`Reactor`] (effects elsewhere).
+//!   The crate `es-projections` runs them.
+//! - **Stores** implement [`EventStore`], [`SnapshotStore`], [`ConsumerStore`] and [`ProjectionStore`]. The crates `es-sqlite` and
+//!   `es-postgres` do; [`MemoryStore`] is the readable reference, and good for tests.
+//!
+//! One store is one totally ordered log: every event has a [`Version`] in its stream and a [`Position`] in the log.
+//!
+//! ```
+//! use es_core::{Aggregate, DomainEvent, MemoryStore, Repository};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum AccountEvent {
+//!     Deposited { cents: i64 },
+//!     Withdrawn { cents: i64 },
+//! }
+//!
+//! impl DomainEvent for AccountEvent {
+//!     const CATEGORY: &'static str = "account";
+//! }
+//!
+//! enum AccountCommand {
+//!     Deposit { cents: i64 },
+//!     Withdraw { cents: i64 },
+//! }
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! #[error("the balance is {balance}, too little to withdraw {asked}")]
+//! struct Overdrawn { balance: i64, asked: i64 }
+//!
+//! #[derive(Default, Clone)]
+//! struct Account { cents: i64 }
+//!
+//! impl Aggregate for Account {
+//!     type Event = AccountEvent;
+//!     type Command = AccountCommand;
+//!     type Error = Overdrawn;
+//!
+//!     fn handle(&self, command: &AccountCommand) -> Result<Vec<AccountEvent>, Overdrawn> {
+//!         match *command {
+//!             AccountCommand::Withdraw { cents } if cents > self.cents => {
+//!                 Err(Overdrawn { balance: self.cents, asked: cents })
+//!             }
+//!             AccountCommand::Withdraw { cents } => Ok(vec![AccountEvent::Withdrawn { cents }]),
+//!             AccountCommand::Deposit { cents } => Ok(vec![AccountEvent::Deposited { cents }]),
+//!         }
+//!     }
+//!
+//!     fn apply(&mut self, event: &AccountEvent) {
+//!         match event {
+//!             AccountEvent::Deposited { cents } => self.cents += cents,
+//!             AccountEvent::Withdrawn { cents } => self.cents -= cents,
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! let accounts = Repository::<Account>::new(&store);
+//! accounts.execute("ann", AccountCommand::Deposit { cents: 100 }).actor("teller").await?;
+//!
+//! // Both or neither:
+//! let done = accounts
+//!     .execute("ann", AccountCommand::Withdraw { cents: 30 })
+//!     .and("bob", AccountCommand::Deposit { cents: 30 })
+//!     .await?;
+//! assert_eq!(done.state.cents, 70);
+//!
+//! let refused = accounts.execute("bob", AccountCommand::Withdraw { cents: 31 }).await;
+//! assert_eq!(refused.unwrap_err().to_string(), "the balance is 30, too little to withdraw 31");
+//! # Ok(())
+//! # }
+//! ```
+
+mod aggregate;
+mod append;
+mod codec;
+mod consumer_store;
+mod domain_event;
+mod error;
+mod event;
+mod event_filter;
+mod event_store;
+mod expected_version;
+pub mod limits;
+mod memory;
+mod metadata;
+mod name;
+mod position;
+mod projection;
+mod projection_store;
+mod reactor;
+mod repository;
+mod snapshot_store;
+mod stream_id;
+pub mod timestamp;
+mod upcast;
+mod version;
+mod view;
+mod wakeups;
+
+pub use aggregate::Aggregate;
+pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
+pub use codec::decoder::Decoder;
+pub use consumer_store::{
+    Checkpoint, ConsumerName, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery,
+    check_document_count, check_document_key,
+};
+pub use domain_event::{DomainEvent, EventSet};
+pub use error::{
+    BoxError, DecodeError, EncodeError, ExecuteError, HandlerError, InvalidName, LoadError, NameProblem,
+    ProjectionError, StoreError,
+};
+pub use event::{Envelope, EventType, NewEvent, Payload, Recorded, RecordedEvent};
+pub use event_filter::{EventFilter, EventSelector};
+pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
+pub use expected_version::ExpectedVersion;
+pub use memory::{MemoryStore, MemoryTables};
+pub use metadata::Metadata;
+pub use position::Position;
+pub use projection::{PageProjection, Projection, Projector};
+pub use projection_store::ProjectionStore;
+pub use reactor::Reactor;
+pub use repository::{AsOf, Execute, Executed, Loaded, Outcome, Repository};
+pub use snapshot_store::{Snapshot, SnapshotStore};
+pub use stream_id::StreamId;
+pub use upcast::Upcasters;
+pub use version::Version;
+pub use view::{DocumentFold, Fate, PageFold, View, ViewError, ViewFold, ViewReader};
+pub use wakeups::{WakeupSender, Wakeups};

@@ -1,0 +1,63 @@
+//! Every bound of the framework, by name.
+//!
+//! Whatever a caller, a page, a queue or a retry can ask for ends at one of these numbers. Going past
+//! one is a [`StoreError::LimitExceeded`](crate::StoreError::LimitExceeded) or an
+//! [`InvalidName`](crate::InvalidName) that carries the limit and the actual value; nothing is stored.
+
+/// Longest category of a stream, in bytes.
+pub const MAX_CATEGORY_BYTES: usize = 64;
+/// Longest tenant of a stream, in bytes.
+pub const MAX_TENANT_BYTES: usize = 64;
+/// Longest id of a stream within its category, in bytes.
+pub const MAX_ID_BYTES: usize = 200;
+/// Longest event type, in bytes.
+pub const MAX_EVENT_TYPE_BYTES: usize = 128;
+/// Longest idempotency key, in bytes.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
+/// Longest name of a projection, view or reactor, in bytes. Short enough to be part of a table's name.
+pub const MAX_CONSUMER_NAME_BYTES: usize = 40;
+/// Longest single text in metadata (actor, source, correlation …), in bytes.
+pub const MAX_METADATA_TEXT_BYTES: usize = 1_024;
+/// Largest metadata of one event as JSON, in bytes.
+pub const MAX_METADATA_BYTES: usize = 64 * 1_024;
+
+/// Largest payload of one event, in bytes of JSON, unless the store was opened with another limit.
+pub const MAX_PAYLOAD_BYTES: usize = 1_024 * 1_024;
+/// Most events in one append, over all its streams.
+pub const MAX_EVENTS_PER_APPEND: usize = 10_000;
+/// Most streams in one append.
+pub const MAX_STREAMS_PER_APPEND: usize = 1_000;
+/// Most bytes of payload and metadata in one append.
+pub const MAX_APPEND_BYTES: usize = 64 * 1_024 * 1_024;
+
+/// Most events that one page may be asked for.
+pub const MAX_PAGE_EVENTS: usize = 10_000;
+/// Events in a page unless the caller says otherwise.
+pub const DEFAULT_PAGE_EVENTS: usize = 1_000;
+/// A page ends after the event that brings it to this many bytes of payload, however many were asked for.
+pub const MAX_PAGE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most positions that one read of the whole log looks at, however few events match its filter. A read for
+/// rare events therefore comes back in bounded time, with its `scanned_to` moved on.
+pub const MAX_SCAN_POSITIONS: u64 = 100_000;
+/// Most selectors in one filter.
+pub const MAX_FILTER_SELECTORS: usize = 1_000;
+
+/// Longest key of a view's document, in bytes.
+pub const MAX_DOCUMENT_KEY_BYTES: usize = 400;
+/// Largest document of a view as JSON, in bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 1_024 * 1_024;
+/// Most documents of a view that one event may concern.
+pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+/// Most documents that one call reads.
+pub const MAX_DOCUMENTS_PER_READ: usize = 10_000;
+
+/// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
+pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most aggregates that one command may change together.
+pub const MAX_AGGREGATES_PER_COMMAND: usize = 100;
+/// How often a command is decided again after a conflict, unless the repository is told otherwise.
+pub const DEFAULT_CONFLICT_RETRIES: u32 = 16;
+/// Most conflict retries that a repository accepts as its setting.
+pub const MAX_CONFLICT_RETRIES: u32 = 1_000;
+/// How often an append whose outcome is unknown is sent again (the same events with the same ids).
+pub const UNKNOWN_OUTCOME_RETRIES: u32 = 3;

@@ -1,0 +1,103 @@
+//! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
+
+mod event_store;
+mod projection_store;
+mod snapshot_store;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    append::{Appended, IdempotencyKey},
+    consumer_store::{Checkpoint, ConsumerName},
+    event::{Payload, RecordedEvent},
+    limits,
+    snapshot_store::Snapshot,
+    stream_id::StreamId,
+    wakeups::WakeupSender,
+};
+
+/// A store that keeps everything in memory and forgets it when its last clone is dropped.
+///
+/// It holds every guarantee of [`EventStore`](crate::EventStore) but durability. Cloning gives another handle to the same
+/// store.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    log: Mutex<Log>,
+    wakeups: WakeupSender,
+    /// Held while a projection writes: its tables change one page at a time.
+    tables: tokio::sync::Mutex<MemoryTables>,
+    consumers: Mutex<Consumers>,
+    snapshots: Mutex<HashMap<StreamId, Snapshot>>,
+}
+
+/// The log and its indexes. `events[n]` has position `n + 1`.
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<RecordedEvent>,
+    by_stream: HashMap<StreamId, Vec<usize>>,
+    by_id: HashMap<Uuid, usize>,
+    by_key: HashMap<IdempotencyKey, Appended>,
+}
+
+#[derive(Debug, Default)]
+struct Consumers {
+    checkpoints: BTreeMap<ConsumerName, Checkpoint>,
+    documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
+}
+
+/// What projections on a [`MemoryStore`] write with: named tables of JSON rows by key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryTables {
+    tables: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+impl MemoryTables {
+    /// A table by name; empty at first use.
+    pub fn table(&mut self, name: &str) -> &mut BTreeMap<String, Value> {
+        self.tables.entry(name.to_owned()).or_default()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What projections have written so far.
+    pub async fn tables(&self) -> MemoryTables {
+        self.shared.tables.lock().await.clone()
+    }
+}
+
+/// Nothing panics while it holds one of these locks half way through a change, so what a poisoned one guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes items until the page is full by count or by bytes.
+fn fill_page<'a>(
+    events: impl Iterator<Item = &'a RecordedEvent>,
+    page: crate::event_store::PageSize,
+) -> (Vec<RecordedEvent>, bool) {
+    let (mut page_events, mut bytes) = (Vec::new(), 0);
+    for event in events {
+        if page_events.len() == page.get() || bytes >= limits::MAX_PAGE_BYTES {
+            return (page_events, false);
+        }
+        bytes += event.payload().as_str().len();
+        page_events.push(event.clone());
+    }
+    (page_events, true)
+}

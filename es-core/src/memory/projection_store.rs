@@ -1,0 +1,170 @@
+//! Checkpoints, documents and projections in memory.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{Consumers, MemoryStore, MemoryTables, lock};
+use crate::{
+    consumer_store::{
+        Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_count,
+    },
+    error::{ProjectionError, StoreError},
+    event::Payload,
+    event_store::EventPage,
+    position::Position,
+    projection::PageProjection,
+    projection_store::ProjectionStore,
+    timestamp::to_stored_precision,
+};
+
+impl Consumers {
+    fn check_at(&self, consumer: &ConsumerName, expected: Position) -> Result<(), StoreError> {
+        let actual = self.checkpoints.get(consumer).map_or(Position::ZERO, |checkpoint| checkpoint.position);
+        if actual == expected {
+            Ok(())
+        } else {
+            Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })
+        }
+    }
+
+    fn set(&mut self, consumer: &ConsumerName, position: Position) -> Checkpoint {
+        let updated_at = to_stored_precision(OffsetDateTime::now_utc());
+        let checkpoint = Checkpoint { consumer: consumer.clone(), position, updated_at };
+        self.checkpoints.insert(consumer.clone(), checkpoint.clone());
+        checkpoint
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for MemoryStore {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(lock(&self.shared.consumers).checkpoints.get(consumer).cloned())
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        Ok(lock(&self.shared.consumers).checkpoints.values().cloned().collect())
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        match consumers.checkpoints.get(consumer) {
+            Some(checkpoint) => Ok(checkpoint.clone()),
+            None => Ok(consumers.set(consumer, at)),
+        }
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.check_at(consumer, from)?;
+        consumers.set(consumer, to);
+        Ok(())
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        lock(&self.shared.consumers).documents.entry(view.clone()).or_default();
+        Ok(())
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        check_document_count(keys.len())?;
+        let consumers = lock(&self.shared.consumers);
+        let Some(documents) = consumers.documents.get(view) else { return Ok(Vec::new()) };
+        let found = keys.iter().filter_map(|key| documents.get_key_value(key));
+        Ok(found.map(to_document).collect())
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        query.check()?;
+        let consumers = lock(&self.shared.consumers);
+        let Some(documents) = consumers.documents.get(view) else { return Ok(Vec::new()) };
+        match query {
+            DocumentQuery::ByKey { after, limit } => {
+                let after = after.as_deref().unwrap_or("");
+                let later = documents.range::<str, _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+                Ok(later.take(*limit).map(to_document).collect())
+            }
+            DocumentQuery::TopByField { field, limit } => {
+                let mut all: Vec<_> = documents.iter().map(|entry| (number_in(entry.1, field), entry)).collect();
+                // `None` sorts below every number, so it comes last; equal numbers keep the order of their keys.
+                all.sort_by(|(a, _), (b, _)| b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal));
+                Ok(all.into_iter().take(*limit).map(|(_, entry)| to_document(entry)).collect())
+            }
+        }
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.check_at(view, from)?;
+        consumers.set(view, to);
+        let documents = consumers.documents.entry(view.clone()).or_default();
+        for DocumentChange { key, body } in changes {
+            match body {
+                Some(body) => documents.insert(key.clone(), body.clone()),
+                None => documents.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.documents.remove(view);
+        consumers.set(view, Position::ZERO);
+        Ok(())
+    }
+}
+
+fn to_document((key, body): (&String, &Payload)) -> Document {
+    Document { key: key.clone(), body: body.clone() }
+}
+
+fn number_in(body: &Payload, field: &str) -> Option<f64> {
+    let document: serde_json::Value = serde_json::from_str(body.as_str()).ok()?;
+    document.get(field)?.as_f64()
+}
+
+#[async_trait]
+impl ProjectionStore for MemoryStore {
+    type Connection = MemoryTables;
+
+    async fn prepare_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        let mut tables = self.shared.tables.lock().await;
+        let mut changed = tables.clone();
+        projection.prepare(&mut changed).await?;
+        *tables = changed;
+        Ok(())
+    }
+
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<MemoryTables>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError> {
+        let mut tables = self.shared.tables.lock().await;
+        lock(&self.shared.consumers).check_at(projection.name(), from)?;
+        let mut changed = tables.clone();
+        projection.apply_page(&mut changed, &page.events).await?;
+        // Nothing is awaited from here on, so both happen or neither.
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.check_at(projection.name(), from)?;
+        consumers.set(projection.name(), page.scanned_to);
+        *tables = changed;
+        Ok(())
+    }
+
+    async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        let mut tables = self.shared.tables.lock().await;
+        let mut changed = tables.clone();
+        projection.clear(&mut changed).await?;
+        lock(&self.shared.consumers).set(projection.name(), Position::ZERO);
+        *tables = changed;
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! Snapshots in memory.
+
+use async_trait::async_trait;
+
+use super::{MemoryStore, lock};
+use crate::{
+    error::StoreError,
+    snapshot_store::{Snapshot, SnapshotStore},
+    stream_id::StreamId,
+};
+
+#[async_trait]
+impl SnapshotStore for MemoryStore {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(lock(&self.shared.snapshots).get(stream).cloned())
+    }
+
+    async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        snapshot.check()?;
+        let mut snapshots = lock(&self.shared.snapshots);
+        let is_stale = snapshots
+            .get(&snapshot.stream)
+            .is_some_and(|kept| kept.fingerprint == snapshot.fingerprint && kept.version >= snapshot.version);
+        if !is_stale {
+            snapshots.insert(snapshot.stream.clone(), snapshot.clone());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! What a store does for projections that write with its own connection.
+
+use async_trait::async_trait;
+
+use crate::{
+    consumer_store::ConsumerStore, error::ProjectionError, event_store::EventPage, position::Position,
+    projection::PageProjection,
+};
+
+/// A store in whose transactions projections write: a read model and its checkpoint move together, so that each event
+/// takes effect exactly once (G7).
+///
+/// # Cancel safety
+/// Dropping the future of any method leaves the store as if the call had either happened or not.
+#[async_trait]
+pub trait ProjectionStore: ConsumerStore {
+    /// What projections write with: a connection inside a transaction.
+    type Connection: Send;
+
+    /// Runs the projection's `prepare` in a transaction. It does not start the checkpoint.
+    async fn prepare_projection(
+        &self,
+        projection: &dyn PageProjection<Self::Connection>,
+    ) -> Result<(), ProjectionError>;
+
+    /// Applies a page and moves the checkpoint from `from` to the page's `scanned_to`, in one transaction.
+    ///
+    /// The checkpoint is moved first, and so locked: of two runners with the same page one applies it, the other gets
+    /// [`StoreError::CheckpointMoved`](crate::StoreError::CheckpointMoved).
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<Self::Connection>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError>;
+
+    /// Runs the projection's `clear` and moves its checkpoint to [`Position::ZERO`], in one transaction.
+    async fn clear_projection(&self, projection: &dyn PageProjection<Self::Connection>) -> Result<(), ProjectionError>;
+}

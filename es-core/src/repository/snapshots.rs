@@ -1,0 +1,103 @@
+//! When and how a repository saves the states of its aggregates.
+
+use std::{num::NonZeroU64, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Loaded;
+use crate::{
+    aggregate::Aggregate,
+    codec::{
+        encode::encode_value,
+        shape::{Shape, shape_of},
+    },
+    error::EncodeError,
+    event::Payload,
+    snapshot_store::{Snapshot, SnapshotStore},
+    stream_id::StreamId,
+    version::Version,
+};
+
+/// The policy "every N events", with the means to write and read states of `A`.
+pub(super) struct Snapshots<A> {
+    store: Arc<dyn SnapshotStore>,
+    every: NonZeroU64,
+    fingerprint: String,
+    encode: fn(&A) -> Result<Payload, EncodeError>,
+    decode: fn(&str) -> Result<A, serde_json::Error>,
+}
+
+impl<A> Clone for Snapshots<A> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), fingerprint: self.fingerprint.clone(), ..*self }
+    }
+}
+
+impl<A: Aggregate> Snapshots<A> {
+    pub(super) fn new(store: Arc<dyn SnapshotStore>, every: NonZeroU64) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+    {
+        Self {
+            store,
+            every,
+            fingerprint: fingerprint::<A>(),
+            encode: |state| encode_value("snapshot", state),
+            decode: |json| serde_json::from_str(json),
+        }
+    }
+
+    /// The saved state of a stream, if it is of today's form. Whatever is wrong with a snapshot, the events are there.
+    pub(super) async fn load(&self, stream: &StreamId) -> Option<Loaded<A>> {
+        let snapshot = match self.store.load_snapshot(stream).await {
+            Ok(snapshot) => snapshot?,
+            Err(error) => {
+                tracing::warn!(%stream, %error, "the snapshot was not read; the events are");
+                return None;
+            }
+        };
+        if snapshot.fingerprint != self.fingerprint {
+            tracing::debug!(%stream, "the snapshot is of another form of the state; the events are read");
+            return None;
+        }
+        match (self.decode)(snapshot.state.as_str()) {
+            Ok(state) => Some(Loaded {
+                state: Arc::new(state),
+                version: snapshot.version,
+                last_event: Some(snapshot.last_event),
+            }),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "the snapshot does not fit the state; the events are read");
+                None
+            }
+        }
+    }
+
+    /// Saves the state if it has passed a multiple of N events since `before`. A failure costs the next load some time
+    /// and is only logged: the command itself is done.
+    pub(super) async fn save_if_due(&self, stream: &StreamId, before: Version, loaded: &Loaded<A>) {
+        let every = self.every.get();
+        let is_due = loaded.version.get() / every > before.get() / every;
+        let Some(last_event) = loaded.last_event.filter(|_| is_due) else { return };
+        let state = match (self.encode)(&loaded.state) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::warn!(%stream, %error, "the state cannot be written as a snapshot");
+                return;
+            }
+        };
+        let snapshot = Snapshot::new(stream.clone(), loaded.version, last_event, self.fingerprint.clone(), state);
+        if let Err(error) = self.store.save_snapshot(&snapshot).await {
+            tracing::warn!(%stream, %error, "the snapshot was not saved");
+        }
+    }
+}
+
+/// What the state's type looks like: its field or variant names, and the number that its author raises.
+fn fingerprint<A: Aggregate + DeserializeOwned>() -> String {
+    let names = match shape_of::<A>() {
+        Shape::Enum(names) | Shape::Struct(_, names) => names,
+        Shape::Other => &[],
+    };
+    format!("{}:{}", A::STATE_VERSION, names.join(","))
+}

@@ -1,0 +1,285 @@
+//! Views: read models that are pure folds, one JSON document per key.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    marker::PhantomData,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    codec::{decoder::Decoder, encode::encode_value},
+    consumer_store::{ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_key},
+    domain_event::EventSet,
+    error::{DecodeError, InvalidName, ProjectionError, StoreError},
+    event::{Payload, Recorded, RecordedEvent},
+    event_filter::EventFilter,
+    limits,
+};
+
+/// What becomes of a document after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The document is stored as it is now.
+    Keep,
+    /// The document is deleted; a later event for its key starts from the default again.
+    Delete,
+}
+
+/// A read model of one JSON document per key: a pure fold over events, kept by the framework.
+///
+/// A document starts as `Self::default()` with the first event that names its key.
+///
+/// ```
+/// use es_core::{DomainEvent, Fate, Recorded, View};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum AccountEvent { Opened { owner: String }, Deposited { cents: i64 }, Closed }
+/// impl DomainEvent for AccountEvent { const CATEGORY: &'static str = "account"; }
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Balance { owner: String, cents: i64 }
+///
+/// impl View for Balance {
+///     const NAME: &'static str = "balance";
+///     type Event = AccountEvent;
+///
+///     fn keys(event: &Recorded<AccountEvent>) -> Vec<String> {
+///         vec![event.stream().id().to_owned()]
+///     }
+///
+///     fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+///         match &event.event {
+///             AccountEvent::Opened { owner } => self.owner = owner.clone(),
+///             AccountEvent::Deposited { cents } => self.cents += cents,
+///             AccountEvent::Closed => return Fate::Delete,
+///         }
+///         Fate::Keep
+///     }
+/// }
+/// ```
+pub trait View: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Names the view, its checkpoint and its table; see [`ConsumerName`].
+    const NAME: &'static str;
+    /// The events that it folds.
+    type Event: EventSet;
+
+    /// The keys of the documents that an event concerns; at most [`limits::MAX_KEYS_PER_EVENT`]. None is allowed.
+    fn keys(event: &Recorded<Self::Event>) -> Vec<String>;
+
+    /// Takes an event into the document of one of its keys.
+    fn apply(&mut self, event: &Recorded<Self::Event>) -> Fate;
+}
+
+/// A [`View`] whose type is not known: what stores and runners hold.
+pub trait DocumentFold: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &ConsumerName;
+
+    /// The events that it folds.
+    fn filter(&self) -> &EventFilter;
+
+    /// Reads the events of a page and says which documents they concern.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Decode`] for an event that cannot be read; [`ProjectionError::Store`] for an impossible key.
+    fn open_page(&self, events: Vec<RecordedEvent>) -> Result<Box<dyn PageFold>, ProjectionError>;
+}
+
+/// The events of one page, read and sorted by the documents that they concern.
+pub trait PageFold: Send {
+    /// The keys of all documents that the page concerns, each once.
+    fn keys(&self) -> Vec<String>;
+
+    /// Folds the page into the documents that exist, and gives what changed.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Decode`] for a document that does not fit the view's type, [`ProjectionError::Document`] for one that
+    /// cannot be written.
+    fn fold(self: Box<Self>, documents: Vec<Document>) -> Result<Vec<DocumentChange>, ProjectionError>;
+}
+
+/// Makes a [`DocumentFold`] of a [`View`].
+#[derive(Debug)]
+pub struct ViewFold<V: View> {
+    name: ConsumerName,
+    decoder: Decoder<V::Event>,
+}
+
+impl<V: View> ViewFold<V> {
+    /// The fold of the view `V`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] if `V::NAME` is no [`ConsumerName`].
+    pub fn new() -> Result<Self, InvalidName> {
+        Ok(Self { name: ConsumerName::new(V::NAME)?, decoder: V::Event::decoder() })
+    }
+}
+
+impl<V: View> DocumentFold for ViewFold<V> {
+    fn name(&self) -> &ConsumerName {
+        &self.name
+    }
+
+    fn filter(&self) -> &EventFilter {
+        self.decoder.filter()
+    }
+
+    fn open_page(&self, events: Vec<RecordedEvent>) -> Result<Box<dyn PageFold>, ProjectionError> {
+        let events = self.decoder.decode_page(events)?;
+        // Ordered by key, so that two stores write their documents in the same order.
+        let mut events_by_key: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, event) in events.iter().enumerate() {
+            let keys = V::keys(event);
+            if keys.len() > limits::MAX_KEYS_PER_EVENT {
+                return Err(ProjectionError::Store(StoreError::LimitExceeded {
+                    what: "documents that one event concerns",
+                    limit: limits::MAX_KEYS_PER_EVENT as u64,
+                    actual: keys.len() as u64,
+                }));
+            }
+            for key in keys {
+                check_document_key(&key)?;
+                let indexes = events_by_key.entry(key).or_default();
+                if indexes.last() != Some(&index) {
+                    indexes.push(index);
+                }
+            }
+        }
+        Ok(Box::new(ViewPage::<V> { view: self.name.clone(), events, events_by_key }))
+    }
+}
+
+struct ViewPage<V: View> {
+    view: ConsumerName,
+    events: Vec<Recorded<V::Event>>,
+    events_by_key: BTreeMap<String, Vec<usize>>,
+}
+
+impl<V: View> PageFold for ViewPage<V> {
+    fn keys(&self) -> Vec<String> {
+        self.events_by_key.keys().cloned().collect()
+    }
+
+    fn fold(self: Box<Self>, documents: Vec<Document>) -> Result<Vec<DocumentChange>, ProjectionError> {
+        let Self { view, events, events_by_key } = *self;
+        let mut stored: HashMap<String, Payload> = documents.into_iter().map(|doc| (doc.key, doc.body)).collect();
+        let mut changes = Vec::with_capacity(events_by_key.len());
+        for (key, indexes) in events_by_key {
+            let before = stored.remove(&key);
+            let mut document = before.as_ref().map(|body| read_document::<V>(&view, &key, body)).transpose()?;
+            for index in indexes {
+                let mut now = document.take().unwrap_or_default();
+                if now.apply(&events[index]) == Fate::Keep {
+                    document = Some(now);
+                }
+            }
+            let body = document.map(|document| write_document(&view, &key, &document)).transpose()?;
+            if body != before {
+                changes.push(DocumentChange { key, body });
+            }
+        }
+        Ok(changes)
+    }
+}
+
+fn read_document<V: View>(view: &ConsumerName, key: &str, body: &Payload) -> Result<V, DecodeError> {
+    serde_json::from_str(body.as_str()).map_err(|source| DecodeError::Document {
+        view: view.clone(),
+        key: key.to_owned(),
+        source,
+    })
+}
+
+fn write_document<V: View>(view: &ConsumerName, key: &str, document: &V) -> Result<Payload, ProjectionError> {
+    let body = encode_value(view.as_str(), document).map_err(|source| ProjectionError::Document {
+        view: view.clone(),
+        key: key.to_owned(),
+        source,
+    })?;
+    if body.as_str().len() > limits::MAX_DOCUMENT_BYTES {
+        return Err(ProjectionError::Store(StoreError::LimitExceeded {
+            what: "bytes of a view's document",
+            limit: limits::MAX_DOCUMENT_BYTES as u64,
+            actual: body.as_str().len() as u64,
+        }));
+    }
+    Ok(body)
+}
+
+/// Why a view could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A document does not fit the view's type: rebuild the view.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl From<InvalidName> for ViewError {
+    fn from(error: InvalidName) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Reads the documents of one view.
+#[derive(Debug)]
+pub struct ViewReader<'a, S: ?Sized, V> {
+    store: &'a S,
+    view: PhantomData<fn() -> V>,
+}
+
+impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
+    pub(crate) fn new(store: &'a S) -> Self {
+        Self { store, view: PhantomData }
+    }
+
+    /// The document of a key, if there is one.
+    ///
+    /// # Errors
+    /// [`ViewError::Decode`] if the stored document is of an older form: rebuild the view.
+    pub async fn get(&self, key: &str) -> Result<Option<V>, ViewError> {
+        Ok(self.get_many(&[key]).await?.pop().flatten())
+    }
+
+    /// The documents of several keys, in the order of the keys; `None` where there is none.
+    ///
+    /// # Errors
+    /// Over [`limits::MAX_DOCUMENTS_PER_READ`] keys: [`StoreError::LimitExceeded`].
+    pub async fn get_many<K: AsRef<str>>(&self, keys: &[K]) -> Result<Vec<Option<V>>, ViewError> {
+        let name = ConsumerName::new(V::NAME)?;
+        let keys: Vec<String> = keys.iter().map(|key| key.as_ref().to_owned()).collect();
+        keys.iter().try_for_each(|key| check_document_key(key))?;
+        let documents = self.store.documents(&name, &keys).await?;
+        let bodies: HashMap<&str, &Payload> = documents.iter().map(|doc| (doc.key.as_str(), &doc.body)).collect();
+        keys.iter()
+            .map(|key| Ok(bodies.get(key.as_str()).map(|body| read_document(&name, key, body)).transpose()?))
+            .collect()
+    }
+
+    /// The next `limit` documents after a key, in the order of their keys; `None` starts at the first.
+    pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, V)>, ViewError> {
+        self.query(DocumentQuery::ByKey { after: after.map(str::to_owned), limit }).await
+    }
+
+    /// The `limit` documents with the largest number in a top-level field, largest first.
+    pub async fn top(&self, field: &str, limit: usize) -> Result<Vec<(String, V)>, ViewError> {
+        self.query(DocumentQuery::TopByField { field: field.to_owned(), limit }).await
+    }
+
+    async fn query(&self, query: DocumentQuery) -> Result<Vec<(String, V)>, ViewError> {
+        let name = ConsumerName::new(V::NAME)?;
+        let documents = self.store.list_documents(&name, &query).await?;
+        documents
+            .into_iter()
+            .map(|doc| {
+                let document = read_document(&name, &doc.key, &doc.body)?;
+                Ok((doc.key, document))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,54 @@
+//! What a store gives the conformance suite, so that the suite can run on it.
+
+use es_core::{EventStore, Projection, ProjectionStore, SnapshotStore};
+
+use crate::bank::AccountEvent;
+
+/// Gives the conformance suite stores to work on.
+///
+/// A failure to make one is a panic: the test it was for has failed, with the reason.
+pub trait StoreHarness: Send + Sync + 'static {
+    /// The store under test.
+    type Store: EventStore + SnapshotStore + ProjectionStore + Clone + 'static;
+    /// See [`ledger`](Self::ledger).
+    type Ledger: Projection<Connection = <Self::Store as ProjectionStore>::Connection, Event = AccountEvent>;
+
+    /// An empty store that no other test uses.
+    fn fresh(&self) -> impl Future<Output = Self::Store> + Send;
+
+    /// A second handle to the same data, with connections of its own: as another process would have it.
+    fn reopened(&self, store: &Self::Store) -> impl Future<Output = Self::Store> + Send;
+
+    /// A projection called `name` that inserts a row of [`LedgerRow`]'s columns into a table of its own for each event, by
+    /// a plain `INSERT` without any check for duplicates: it shows what is applied twice or not at all.
+    fn ledger(&self, name: &str) -> Self::Ledger;
+
+    /// What the ledger called `name` has written, in the order of positions.
+    fn ledger_rows(&self, store: &Self::Store, name: &str) -> impl Future<Output = Vec<LedgerRow>> + Send;
+}
+
+/// One row of the ledger: one event that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// The event's position.
+    pub position: u64,
+    /// The text form of its stream.
+    pub stream: String,
+    /// Its stored type.
+    pub event_type: String,
+    /// Cents deposited (positive), withdrawn (negative), or 0.
+    pub cents: i64,
+}
+
+impl LedgerRow {
+    /// The row that an event makes.
+    pub fn of(event: &es_core::Recorded<AccountEvent>) -> Self {
+        let cents = match event.event {
+            AccountEvent::Deposited { cents } => cents,
+            AccountEvent::Withdrawn { cents } => -cents,
+            AccountEvent::Opened { .. } | AccountEvent::Closed => 0,
+        };
+        let (position, stream) = (event.position().get(), event.stream().to_string());
+        Self { position, stream, event_type: event.event_type().to_owned(), cents }
+    }
+}
