@@ -1,0 +1,200 @@
+//! The command line.
+
+/// What `cargo xtask --help` prints.
+pub(crate) const HELP: &str = "\
+The commands for those who work on this workspace.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test       Run the whole check: format, clippy, tests against real servers, docs
+  install    Find or install the servers that the tests need
+  postgres   Run a throwaway PostgreSQL until Enter is pressed
+  help       Print this help, or that of a command
+
+`cargo xtask <COMMAND> --help` tells more about a command.";
+
+const TEST_HELP: &str = "\
+Run the whole check; it is what runs before every merge.
+
+Usage: cargo xtask test
+
+Steps, in this order; the first that fails ends the check:
+  format       cargo fmt --all --check
+  clippy       cargo clippy --workspace --all-targets -- -D warnings
+  servers      find or install PostgreSQL 15 or newer, PostgreSQL 18 and PgBouncer, and start them on free ports
+  tests        cargo test --workspace
+  tests on 18  cargo test -p es-postgres --tests
+  docs         RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+A missing PostgreSQL or PgBouncer is installed, and if that is impossible, the check fails. PostgreSQL 18 alone may be
+missing; the summary then says that nothing was tested against it. No server outlives the check, however it ends.
+
+Set for the tests:
+  ES_TEST_POSTGRES_URL   a PostgreSQL that never waits for the disk
+  ES_TEST_PGBOUNCER_URL  the same server through PgBouncer in transaction mode (not in the step `tests on 18`)
+  ES_PG_BIN              the folder with the programs of that PostgreSQL
+  ES_BERKA_CSV           a file of real bank transactions, where this machine has it
+
+Read by the check:
+  ES_PG_BIN     the folder with `initdb` of the PostgreSQL to use instead of the one that would be found
+  ES_PGBOUNCER  the PgBouncer program to use
+  TMPDIR        where the servers keep their data";
+
+const INSTALL_HELP: &str = "\
+Find or install the servers that the tests need.
+
+Usage: cargo xtask install [postgres] [postgres18] [pgbouncer]
+
+Without a name, all of them. What is there already is left alone. As root, the distribution's packages are installed;
+otherwise, and for PostgreSQL 18, everything goes into the folder `.tools` of the workspace.";
+
+const POSTGRES_HELP: &str = "\
+Run a throwaway PostgreSQL until Enter is pressed, for trying the examples. Its URL is the first line printed.
+
+Usage: cargo xtask postgres [--durable] [--newest]
+
+Options:
+  --durable  Flush commits to the disk, as in production
+  --newest   Use PostgreSQL 18 or newer instead of the one that the tests use
+
+The server and its data are gone afterwards, also after Ctrl-C.";
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Print a text.
+    Help(&'static str),
+    /// Run the whole check.
+    Test,
+    /// Find or install servers.
+    Install(Vec<Tool>),
+    /// Run a throwaway PostgreSQL.
+    Postgres(ServeOptions),
+}
+
+/// What can be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// A PostgreSQL of a supported version.
+    Postgres,
+    /// The newest PostgreSQL that is tested against.
+    NewestPostgres,
+    /// PgBouncer.
+    PgBouncer,
+}
+
+/// How a throwaway PostgreSQL is run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServeOptions {
+    /// Whether it flushes commits.
+    pub(crate) durable: bool,
+    /// Whether it is the newest version.
+    pub(crate) newest: bool,
+}
+
+/// A command line that was not understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("a command is missing")]
+    NoCommand,
+    #[error("there is no command `{0}`")]
+    UnknownCommand(String),
+    #[error("the command `{command}` does not take `{argument}`")]
+    UnknownArgument { command: &'static str, argument: String },
+}
+
+/// Understands the words after `cargo xtask`.
+pub(crate) fn parse(words: &[String]) -> Result<Command, UsageError> {
+    let mut words = words.iter().map(String::as_str);
+    let command = words.next().ok_or(UsageError::NoCommand)?;
+    let rest: Vec<&str> = words.collect();
+    if rest.iter().any(|word| matches!(*word, "--help" | "-h")) {
+        return help_of(command).map(Command::Help);
+    }
+    match command {
+        "help" | "--help" | "-h" => match rest.first() {
+            None => Ok(Command::Help(HELP)),
+            Some(command) => help_of(command).map(Command::Help),
+        },
+        "test" => match rest.first() {
+            None => Ok(Command::Test),
+            Some(argument) => Err(unknown_argument("test", argument)),
+        },
+        "install" => parse_install(&rest),
+        "postgres" => parse_postgres(&rest),
+        _ => Err(UsageError::UnknownCommand(command.to_owned())),
+    }
+}
+
+fn help_of(command: &str) -> Result<&'static str, UsageError> {
+    match command {
+        "help" | "--help" | "-h" => Ok(HELP),
+        "test" => Ok(TEST_HELP),
+        "install" => Ok(INSTALL_HELP),
+        "postgres" => Ok(POSTGRES_HELP),
+        _ => Err(UsageError::UnknownCommand(command.to_owned())),
+    }
+}
+
+fn parse_install(arguments: &[&str]) -> Result<Command, UsageError> {
+    if arguments.is_empty() {
+        return Ok(Command::Install(vec![Tool::Postgres, Tool::NewestPostgres, Tool::PgBouncer]));
+    }
+    let tools = arguments.iter().map(|argument| match *argument {
+        "postgres" => Ok(Tool::Postgres),
+        "postgres18" => Ok(Tool::NewestPostgres),
+        "pgbouncer" => Ok(Tool::PgBouncer),
+        _ => Err(unknown_argument("install", argument)),
+    });
+    tools.collect::<Result<_, _>>().map(Command::Install)
+}
+
+fn parse_postgres(arguments: &[&str]) -> Result<Command, UsageError> {
+    let mut options = ServeOptions::default();
+    for argument in arguments {
+        match *argument {
+            "--durable" => options.durable = true,
+            "--newest" => options.newest = true,
+            _ => return Err(unknown_argument("postgres", argument)),
+        }
+    }
+    Ok(Command::Postgres(options))
+}
+
+fn unknown_argument(command: &'static str, argument: &str) -> UsageError {
+    UsageError::UnknownArgument { command, argument: argument.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, UsageError> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn every_command_has_its_own_help() {
+        for (command, text) in [("test", TEST_HELP), ("install", INSTALL_HELP), ("postgres", POSTGRES_HELP)] {
+            assert_eq!(parsed(&format!("{command} --help")), Ok(Command::Help(text)));
+            assert_eq!(parsed(&format!("help {command}")), Ok(Command::Help(text)));
+            assert!(HELP.contains(command), "{command} is not in the list");
+        }
+    }
+
+    #[test]
+    fn install_without_a_name_installs_everything() {
+        let all = vec![Tool::Postgres, Tool::NewestPostgres, Tool::PgBouncer];
+        assert_eq!(parsed("install"), Ok(Command::Install(all)));
+        assert_eq!(parsed("install pgbouncer"), Ok(Command::Install(vec![Tool::PgBouncer])));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        assert_eq!(parsed("tset"), Err(UsageError::UnknownCommand("tset".to_owned())));
+        assert_eq!(parsed("test --fast"), Err(unknown_argument("test", "--fast")));
+        assert_eq!(parsed(""), Err(UsageError::NoCommand));
+    }
+}

