@@ -105,7 +105,12 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event with a fresh id (UUID version 7).
     pub fn new(event_type: EventType, payload: Payload) -> Self {
-        Self { id: Uuid::now_v7(), event_type, payload, metadata: Metadata::new(), occurred_at: None }
+        Self::from_parts(Uuid::now_v7(), event_type, payload)
+    }
+
+    /// An event with an id that is known already: what stores build from their rows. No fresh id is drawn for it.
+    pub fn from_parts(id: Uuid, event_type: EventType, payload: Payload) -> Self {
+        Self { id, event_type, payload, metadata: Metadata::new(), occurred_at: None }
     }
 
     /// The same event with an id of the caller's. Sending the same id with the same content again stores nothing

@@ -56,6 +56,11 @@ impl WakeupSender {
     pub fn subscribe(&self) -> Wakeups {
         Wakeups { receiver: self.sender.subscribe() }
     }
+
+    /// Whether anybody has hints to wait for: whether it is worth looking for appends of other processes.
+    pub fn has_subscribers(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
 }
 
 impl Default for WakeupSender {

@@ -1,1 +1,41 @@
-//! Under construction.
+//! The PostgreSQL event store.
+//!
+//! [`PgStore`] keeps one totally ordered log in one schema of a PostgreSQL database, 15 or newer. An append is one call
+//! of one function in the database, whatever the number of events and streams, and is flushed when it returns.
+//!
+//! - **Order.** An advisory lock, held to the end of the transaction, orders all appends to a schema over all processes. So
+//!   positions are gapless and follow the order of commits, and a reader that has seen a position has seen
+//!   everything before it.
+//! - **With your own writes.** [`PgStore::begin`] gives a [`UnitOfWork`]: your writes and your events, both or neither.
+//!   [`PgStore::append_in`] appends in a transaction that you have.
+//! - **Inline.** [`PgOptions::inline_view`] and [`PgOptions::inline_projection`] keep a read model up to date in the
+//!   transaction of the append itself.
+//! - **Schema.** It is created and migrated by [`PgStore::connect`]. Several stores may live in one database, each in its schema
+//!   ([`PgOptions::schema`]); nothing outside the schema is touched.
+//! - **PgBouncer** in transaction mode: [`PgOptions::pgbouncer`].
+//!
+//! Projections write with a [`PgConnection`]; [`sqlx`] is re-exported for them.
+
+mod append;
+mod config;
+mod error;
+mod handler_scope;
+mod inline;
+mod migrate;
+mod projections;
+mod read_all;
+mod read_stream;
+mod rows;
+mod snapshots;
+mod statements;
+mod store;
+mod unit_of_work;
+mod wakeups;
+
+pub use sqlx;
+pub use sqlx::PgConnection;
+
+pub use config::{DEFAULT_ACQUIRE_TIMEOUT, DEFAULT_LOCK_TIMEOUT, DEFAULT_MAX_CONNECTIONS, PgOptions};
+pub use statements::MAX_SCHEMA_NAME_BYTES;
+pub use store::PgStore;
+pub use unit_of_work::{MAX_APPENDS_PER_UNIT_OF_WORK, UnitOfWork};

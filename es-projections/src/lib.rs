@@ -1,1 +1,142 @@
-//! Under construction.
+//! The machine that keeps read models and reactors up to date with the log.
+//!
+//! A [`Runner`] holds consumers of three kinds:
+//!
+//! | consumer | what it is | how often an event takes effect |
+//! |---|---|---|
+//! | [`View`](es_core::View) | a pure fold into JSON documents, loaded and saved once a page | exactly once |
+//! | [`Projection`](es_core::Projection) | SQL of its own, in one transaction with the checkpoint, a page at a time | exactly once |
+//! | [`Reactor`](es_core::Reactor) | effects elsewhere, one event at a time | at least once, in order |
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use es_core::{Aggregate, ConsumerStoreExt, DomainEvent, Fate, MemoryStore, Recorded, Repository, View};
+//! use es_projections::Runner;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum AccountEvent {
+//!     Deposited { cents: i64 },
+//! }
+//!
+//! impl DomainEvent for AccountEvent {
+//!     const CATEGORY: &'static str = "account";
+//! }
+//!
+//! #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+//! struct Balance {
+//!     cents: i64,
+//! }
+//!
+//! impl View for Balance {
+//!     const NAME: &'static str = "balance";
+//!     type Event = AccountEvent;
+//!
+//!     fn keys(event: &Recorded<AccountEvent>) -> Vec<String> {
+//!         vec![event.stream().id().to_owned()]
+//!     }
+//!
+//!     fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+//!         let AccountEvent::Deposited { cents } = event.event;
+//!         self.cents += cents;
+//!         Fate::Keep
+//!     }
+//! }
+//! # #[derive(Clone, Default)]
+//! # struct Account;
+//! # struct Deposit { cents: i64 }
+//! # impl Aggregate for Account {
+//! #     type Event = AccountEvent;
+//! #     type Command = Deposit;
+//! #     type Error = std::convert::Infallible;
+//! #     fn handle(&self, deposit: &Deposit) -> Result<Vec<AccountEvent>, Self::Error> {
+//! #         Ok(vec![AccountEvent::Deposited { cents: deposit.cents }])
+//! #     }
+//! #     fn apply(&mut self, _: &AccountEvent) {}
+//! # }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! let runner = Runner::builder(&store).view::<Balance>().build()?;
+//!
+//! // A server keeps it running; a test calls `runner.catch_up()`.
+//! let (shut_down, shutdown) = tokio::sync::oneshot::channel::<()>();
+//! let running = tokio::spawn({
+//!     let runner = runner.clone();
+//!     async move { runner.run(async { _ = shutdown.await }).await }
+//! });
+//!
+//! let accounts = Repository::<Account>::new(&store);
+//! let done = accounts.execute("ann", Deposit { cents: 100 }).await?;
+//!
+//! // Read your own writes:
+//! let last = done.position().unwrap_or_default();
+//! runner.wait_for(Balance::NAME, last, Duration::from_secs(5)).await?;
+//! assert_eq!(store.view::<Balance>().get("ann").await?, Some(Balance { cents: 100 }));
+//!
+//! // What an operator sees:
+//! for status in runner.status().await? {
+//!     println!("{status}");
+//! }
+//!
+//! // After a change of the view's code:
+//! runner.rebuild(Balance::NAME, |progress| println!("{progress}")).await?;
+//!
+//! drop(shut_down);
+//! running.await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What holds
+//!
+//! - A read model and its checkpoint move together, by compare-and-set: a crash, a dropped future, an unknown outcome
+//!   or a second runner never applies an event twice (G7). A page is read and applied at a time, however long the
+//!   history.
+//! - No event is skipped. One that fails is tried again by its consumer's [`FailurePolicy`], and then the consumer
+//!   stops before it; the events before it took effect. A panic is a failure like any other.
+//! - Nothing stalls in silence: [`Runner::status`] says for every consumer what it waits for (G12), and
+//!   [`Runner::run`] gives the error of the first that stopped.
+//!
+//! # For operators
+//!
+//! Every consumer works in a `tracing` span `consumer` with the fields `name` and `kind`. In it:
+//!
+//! | level | event | fields |
+//! |---|---|---|
+//! | error | `consumer stopped` | `error` |
+//! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
+//! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
+//! | info | `another runner moved the checkpoint; going on from there` | `times` |
+//! | info | `rebuild started`, `rebuild finished` | `consumer`, `head` |
+//! | debug | `page applied` | `from`, `to`, `events` |
+//! | debug | `page narrowed` | `from`, `events`, `next` |
+
+mod backoff;
+mod board;
+mod builder;
+mod consumer;
+mod consumer_loop;
+mod error;
+mod failure_policy;
+pub mod limits;
+mod options;
+mod page_step;
+mod projection_consumer;
+mod reactor_consumer;
+mod rebuild;
+mod runner;
+mod status;
+mod stop;
+mod view_consumer;
+
+pub use backoff::Backoff;
+pub use builder::RunnerBuilder;
+pub use error::{HandlerPanic, RunnerError};
+pub use failure_policy::FailurePolicy;
+pub use options::{ConsumerOptions, StartFrom};
+pub use rebuild::RebuildProgress;
+pub use runner::Runner;
+pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus};

@@ -1,7 +1,32 @@
-//! Tools for tests: the conformance suite that every store runs, given/when/then for aggregates and projections, fault
-//! injection, and a checker of histories.
+//! Tools for tests of event-sourced applications, and of the stores under them.
+//!
+//! - For applications: [`given`] tests an aggregate, [`given_events`] a view or projection; [`FaultyStore`] is a store with a
+//!   bad network; [`HistoryChecker`] finds what was lost, doubled or skipped.
+//! - For stores: [`conformance!`] runs every promise of a store as a test; see [its module](mod@conformance).
+//! - [`bank`] is the small domain that all of this speaks about.
+//!
+//! Everything here panics when a check fails, as tests do.
 
 pub mod bank;
+pub mod conformance;
+mod faulty_store;
+mod given;
 mod harness;
+mod history_checker;
+mod memory_harness;
+mod projection_spec;
+mod rng;
 
+pub use faulty_store::{Fault, FaultPlan, FaultyStore, Operation};
+pub use given::{AfterThen, Given, When, given};
 pub use harness::{LedgerRow, StoreHarness};
+pub use history_checker::{HistoryChecker, HistoryReport, Violation};
+pub use memory_harness::{MemoryHarness, MemoryLedger};
+pub use projection_spec::{GivenEvents, Viewed, given_events};
+pub use rng::{SEED_VARIABLE, SeededRng};
+
+/// What the macros use; not for anybody else.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::conformance::run_case;
+}

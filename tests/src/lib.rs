@@ -1,1 +1,10 @@
-//! Under construction.
+//! What the end-to-end tests share, and the README as a test.
+
+pub mod ledger;
+pub mod server;
+pub mod workload;
+
+/// The example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -334,21 +334,27 @@ impl<A: Aggregate> Command<A> {
     /// Appends. When the outcome is unknown the same events are sent again, with the same ids.
     async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
         let mut retries_left = limits::UNKNOWN_OUTCOME_RETRIES;
-        let mut is_own = false;
+        let mut is_unknown = false;
         loop {
-            match self.store.append(append).await {
-                Err(StoreError::Unavailable { source }) if retries_left > 0 => {
-                    retries_left -= 1;
-                    is_own = true;
-                    tracing::warn!(error = %source, retries_left, "the outcome of an append is unknown; it is sent again");
-                }
+            let error = match self.store.append(append).await {
                 // An attempt of this very command went through, and only its answer was lost.
-                Ok(mut appended) if is_own && appended.repeated => {
+                Ok(mut appended) if is_unknown && appended.repeated => {
                     appended.repeated = !self.holds(append, &appended).await?;
                     return Ok(appended);
                 }
+                Err(error @ StoreError::Unavailable { .. }) => error,
+                // This attempt stored nothing; an earlier one may have.
+                Err(error @ StoreError::Busy { .. }) if is_unknown => {
+                    StoreError::Unavailable { source: Box::new(error) }
+                }
                 result => return result,
+            };
+            is_unknown = true;
+            if retries_left == 0 {
+                return Err(error);
             }
+            retries_left -= 1;
+            tracing::warn!(%error, retries_left, "the outcome of an append is unknown; it is sent again");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     domain_event::{DomainEvent, EventSet},
     error::{InvalidName, LoadError},
     event::Recorded,
-    event_store::{EventStore, EventStream, PageSize, pages},
+    event_store::{EventStore, EventStream, PageSize, StreamPage, pages},
     limits,
     snapshot_store::SnapshotStore,
     stream_id::StreamId,
@@ -268,10 +268,26 @@ impl<A: Aggregate> Repository<A> {
         Ok(loaded)
     }
 
-    /// Applies what came after the version that is loaded.
+    /// Applies what came after the version that is loaded. If the stream does not hold the event that the loaded state
+    /// ends with (a restored backup, a lost tail), the state is of another history, and everything is read.
     async fn load_tail(&self, stream: &StreamId, loaded: &mut Loaded<A>) -> Result<(), LoadError> {
+        let first_page = match loaded.last_event {
+            None => None,
+            Some(last_event) => {
+                let before = Version::new(loaded.version.get().saturating_sub(1));
+                let mut page = self.store.read_stream(stream, before, PageSize::default()).await?;
+                if page.events.first().map(|event| event.id()) == Some(last_event) {
+                    page.events.remove(0);
+                    Some(page).filter(|page| page.is_last || !page.events.is_empty())
+                } else {
+                    tracing::warn!(%stream, version = %loaded.version, "the state is of another history; all events are read");
+                    *loaded = Loaded::nothing();
+                    None
+                }
+            }
+        };
         let last = self
-            .read_after(stream, loaded.version, |event| {
+            .read_on(stream, loaded.version, first_page, |event| {
                 loaded.apply(&event.event, event.version(), event.id());
                 true
             })
@@ -288,12 +304,26 @@ impl<A: Aggregate> Repository<A> {
         &self,
         stream: &StreamId,
         after: Version,
+        visit: impl FnMut(Recorded<A::Event>) -> bool + Send,
+    ) -> Result<Option<(Version, Uuid)>, LoadError> {
+        self.read_on(stream, after, None, visit).await
+    }
+
+    /// [`read_after`](Self::read_after), where the first page may have been read already.
+    async fn read_on(
+        &self,
+        stream: &StreamId,
+        after: Version,
+        mut first_page: Option<StreamPage>,
         mut visit: impl FnMut(Recorded<A::Event>) -> bool + Send,
     ) -> Result<Option<(Version, Uuid)>, LoadError> {
         let mut last = None;
         loop {
             let after = last.map_or(after, |(version, _)| version);
-            let page = self.store.read_stream(stream, after, PageSize::default()).await?;
+            let page = match first_page.take() {
+                Some(page) => page,
+                None => self.store.read_stream(stream, after, PageSize::default()).await?,
+            };
             let is_last = page.is_last || page.events.is_empty();
             last = page.events.last().map(|event| (event.version(), event.id())).or(last);
             let events = self.decoder.decode_page(page.events)?;

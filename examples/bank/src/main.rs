@@ -1,1 +1,50 @@
-fn main() {}
+//! A bank on an event store.
+//!
+//! `cargo run -p bank` shows what the framework does in one page; `cargo run -p bank -- --help` lists the rest.
+
+mod account;
+mod args;
+mod balance;
+mod demo;
+mod import;
+mod money;
+mod progress;
+mod questions;
+mod store;
+mod transactions;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use store::Bank;
+
+/// Whatever ends the program: shown with everything that led to it.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Error> {
+    let bank = Bank::open(&args.store).await?;
+    match args.command {
+        Command::Demo => demo::run(&bank, &args.store).await,
+        Command::Import { file } => import::import(&bank, &file).await,
+        Command::Balances { top } => questions::balances(&bank, top).await,
+        Command::Statement { account } => questions::statement(&bank, &account).await,
+        Command::AsOf { account, as_of } => questions::as_of(&bank, &account, as_of).await,
+        Command::Rebuild => questions::rebuild(&bank).await,
+    }
+}

@@ -1,0 +1,3 @@
+//! The store in memory keeps every promise of a store.
+
+es_testkit::conformance!(es_testkit::MemoryHarness);

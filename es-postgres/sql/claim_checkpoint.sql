@@ -1,0 +1,22 @@
+-- Moves the checkpoint of an inline projection if it stands right before the append and nobody else holds it: an
+-- append never waits for a runner.
+-- Binds: $1 consumer, $2 from, $3 to. Columns: whether it moved. Locks: the consumer's row.
+WITH free AS (
+    SELECT c.consumer
+    FROM {schema}.checkpoints c
+    WHERE c.consumer = $1 AND c.position = $2
+    FOR UPDATE SKIP LOCKED
+), moved AS (
+    UPDATE {schema}.checkpoints c
+    SET position = $3, updated_at = clock_timestamp()
+    FROM free
+    WHERE c.consumer = free.consumer
+    RETURNING c.consumer
+), started AS (
+    INSERT INTO {schema}.checkpoints (consumer, position, updated_at)
+    SELECT $1, $3, clock_timestamp()
+    WHERE $2 = 0 AND NOT EXISTS (SELECT FROM {schema}.checkpoints c WHERE c.consumer = $1)
+    ON CONFLICT (consumer) DO NOTHING
+    RETURNING consumer
+)
+SELECT EXISTS (SELECT FROM moved) OR EXISTS (SELECT FROM started)

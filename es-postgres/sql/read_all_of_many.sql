@@ -1,0 +1,35 @@
+-- A page of the events that pass a filter over several categories or over streams.
+-- Binds: $1 after which position, $2 up to which position, $3 events, $4 bytes of payload that end the page,
+-- $5 whole categories, $6 and $7 categories and event types in pairs, $8 streams.
+-- Columns: those of an event (see rows.rs), whether the range has a further event that passes, and the head. At least
+-- one row: without events, all but the head are null. Events and head are of one snapshot, so that no event is
+-- committed between the two.
+-- Order: position. Locks: none.
+SELECT p.position, p.version, p.recorded_at, p.occurred_at, p.event_id, p.stream, p.type, p.metadata, p.payload,
+       p.has_more, h.head
+FROM (
+    SELECT greatest((SELECT f.position FROM {schema}.log_floor f), (SELECT max(e.position) FROM {schema}.events e)) AS head
+) AS h
+LEFT JOIN LATERAL (
+    SELECT w.*
+    FROM (
+        SELECT e.*,
+               sum(e.payload_bytes) OVER w - e.payload_bytes AS bytes_before,
+               lead(e.position) OVER w IS NOT NULL AS has_more
+        FROM (
+            SELECT o.*
+            FROM {schema}.events o
+            WHERE o.position > $1 AND o.position <= $2
+              AND (o.category IN (SELECT unnest($5::text[]))
+                   OR (o.category, o.type) IN (SELECT * FROM unnest($6::text[], $7::text[]))
+                   OR o.stream IN (SELECT unnest($8::text[])))
+            ORDER BY o.position
+            LIMIT $3::bigint + 1
+        ) AS e
+        WINDOW w AS (ORDER BY e.position ROWS UNBOUNDED PRECEDING)
+    ) AS w
+    WHERE w.bytes_before < $4
+    ORDER BY w.position
+    LIMIT $3
+) AS p ON true
+ORDER BY p.position

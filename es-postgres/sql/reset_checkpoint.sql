@@ -1,0 +1,6 @@
+-- Moves a checkpoint to 0, wherever it is.
+-- Binds: $1 consumer. Locks: the consumer's row.
+INSERT INTO {schema}.checkpoints AS c (consumer, position, updated_at)
+VALUES ($1, 0, clock_timestamp())
+ON CONFLICT (consumer) DO UPDATE
+SET position = 0, updated_at = excluded.updated_at

@@ -1,0 +1,16 @@
+-- Moves a view's checkpoint by compare-and-set and changes its documents, both or neither.
+-- Binds: $1 view, $2 from, $3 to, $4 keys and $5 documents to keep, in pairs; {view} is replaced by the table's
+-- qualified name. Columns: null, or where the checkpoint is instead.
+-- Locks: the view's checkpoint first, then the documents in the order given.
+WITH moved AS MATERIALIZED (
+    SELECT {schema}.move_checkpoint($1, $2, $3) AS actual
+), saved AS (
+    INSERT INTO {view} (key, document)
+    SELECT c.key, c.document::json
+    FROM unnest($4::text[], $5::text[]) AS c (key, document)
+    WHERE (SELECT m.actual FROM moved m) IS NULL
+    ON CONFLICT (key) DO UPDATE
+    SET document = excluded.document
+)
+SELECT m.actual
+FROM moved m

@@ -1,0 +1,122 @@
+//! Inline projections: applied in the transaction of the append itself.
+
+use std::sync::Arc;
+
+use es_core::{
+    Append, Appended, ConsumerName, Document, DocumentFold, EventFilter, PageProjection, Position, ProjectionError,
+    RecordedEvent, StoreError, check_document_count,
+};
+use sqlx::{Connection, PgConnection};
+
+use crate::{
+    error::{projection_error, store_error},
+    handler_scope::in_handler,
+    projections::{change_documents, load_documents},
+    rows::to_bigint,
+    store::Shared,
+};
+
+/// A read model that is kept up to date by the appends themselves.
+#[derive(Clone)]
+pub(crate) enum Inline {
+    Projection(Arc<dyn PageProjection<PgConnection>>),
+    View(Arc<dyn DocumentFold>),
+}
+
+impl Inline {
+    pub(crate) fn name(&self) -> &ConsumerName {
+        match self {
+            Self::Projection(projection) => projection.name(),
+            Self::View(view) => view.name(),
+        }
+    }
+
+    fn filter(&self) -> &EventFilter {
+        match self {
+            Self::Projection(projection) => projection.filter(),
+            Self::View(view) => view.filter(),
+        }
+    }
+
+    async fn write(
+        &self,
+        shared: &Shared,
+        connection: &mut PgConnection,
+        events: Vec<RecordedEvent>,
+    ) -> Result<(), ProjectionError> {
+        match self {
+            Self::Projection(projection) => in_handler(shared, projection.apply_page(connection, &events)).await,
+            Self::View(view) => {
+                let page = view.open_page(events)?;
+                let keys = page.keys();
+                check_document_count(keys.len())?;
+                let documents: Vec<Document> = load_documents(shared, connection, view.name(), &keys).await?;
+                let changes = page.fold(documents)?;
+                Ok(change_documents(shared, connection, view.name(), &changes).await?)
+            }
+        }
+    }
+}
+
+/// Applies an append to every inline projection whose checkpoint stands right before it. The others are left to
+/// the runner, and so is one that fails: the append goes on without it.
+///
+/// # Errors
+/// Only if the append's transaction itself cannot go on.
+pub(crate) async fn apply(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    append: &Append,
+    appended: &Appended,
+) -> Result<(), StoreError> {
+    // Without a transaction the append has been committed already.
+    if shared.inline.is_empty() || appended.repeated || !connection.is_in_transaction() {
+        return Ok(());
+    }
+    let from = Position::new(appended.first_position.get().saturating_sub(1));
+    let events = append.recorded(appended);
+    for inline in &shared.inline {
+        // Within a transaction this is a savepoint.
+        let mut savepoint = connection.begin().await.map_err(store_error)?;
+        let result = apply_one(shared, &mut savepoint, inline, from, appended.last_position, &events).await;
+        let result = match result {
+            // This fails too if the handler ignored the failure of a statement; the savepoint is rolled back then.
+            Ok(()) => savepoint.commit().await.map_err(projection_error),
+            Err(error) => savepoint.rollback().await.map_err(store_error).map(|()| Err(error))?,
+        };
+        if let Err(error) = result {
+            let (consumer, position) = (inline.name(), appended.first_position);
+            tracing::error!(
+                %consumer, %position, error = &error as &dyn std::error::Error,
+                "an inline projection failed and stays behind; the append is stored, and the runner has to catch up"
+            );
+        }
+        if !connection.is_in_transaction() {
+            return Err(StoreError::Refused { reason: "an inline projection ended the transaction of its append" });
+        }
+    }
+    Ok(())
+}
+
+async fn apply_one(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    inline: &Inline,
+    from: Position,
+    to: Position,
+    events: &[RecordedEvent],
+) -> Result<(), ProjectionError> {
+    let claim = shared.query(&shared.statements.claim_checkpoint);
+    let claim = claim.bind(inline.name().as_str()).bind(to_bigint(from.get())).bind(to_bigint(to.get()));
+    let row = claim.fetch_one(&mut *connection).await.map_err(projection_error)?;
+    let is_claimed: bool = crate::rows::get(&row, 0)?;
+    if !is_claimed {
+        return Ok(());
+    }
+    let wanted = |event: &&RecordedEvent| inline.filter().matches(event.stream(), event.event_type());
+    let wanted: Vec<RecordedEvent> = events.iter().filter(wanted).cloned().collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    inline.write(shared, connection, wanted).await
+}

@@ -1,0 +1,355 @@
+//! Checkpoints, the documents of views, and the transactions of projections.
+
+use async_trait::async_trait;
+use es_core::{
+    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, PageProjection,
+    Payload, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
+};
+use sqlx::{PgConnection, postgres::PgRow};
+
+use crate::{
+    error::{is_missing_table, projection_error, store_error},
+    handler_scope::in_handler,
+    rows::{from_bigint, get, get_position, get_text, to_bigint},
+    statements::ViewStatement,
+    store::{PgStore, Shared},
+};
+
+#[async_trait]
+impl ConsumerStore for PgStore {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        let mut session = self.shared.session().await?;
+        let query = self.shared.query(&self.shared.statements.checkpoint).bind(consumer.as_str());
+        let row = query.fetch_optional(&mut *session).await.map_err(store_error)?;
+        session.finish().await?;
+        row.as_ref().map(checkpoint).transpose()
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        let mut session = self.shared.session().await?;
+        let query = self.shared.query(&self.shared.statements.checkpoints);
+        let rows = query.fetch_all(&mut *session).await.map_err(store_error)?;
+        session.finish().await?;
+        rows.iter().map(checkpoint).collect()
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        let at = storable(at)?;
+        let mut transaction = self.shared.transaction().await?;
+        let start = self.shared.query(&self.shared.statements.start_checkpoint).bind(consumer.as_str()).bind(at);
+        start.execute(&mut *transaction).await.map_err(store_error)?;
+        let query = self.shared.query(&self.shared.statements.checkpoint).bind(consumer.as_str());
+        let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        checkpoint(&row)
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        let mut session = self.shared.session().await?;
+        move_checkpoint(&self.shared, &mut session, consumer, from, to).await?;
+        session.finish().await
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        let statement = |statement| self.shared.statements.of_view(statement, view);
+        let mut transaction = self.shared.transaction().await?;
+        // Looked up first: a role that may not create tables can use those that are there.
+        let query = self.shared.query(&statement(ViewStatement::HAS_VIEW)).persistent(false);
+        let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
+        if !get::<bool>(&row, 0)? {
+            let lock = self.shared.query(&self.shared.statements.lock_views);
+            lock.execute(&mut *transaction).await.map_err(store_error)?;
+            let create = self.shared.query(&statement(ViewStatement::CREATE)).persistent(false);
+            create.execute(&mut *transaction).await.map_err(store_error)?;
+        }
+        transaction.commit().await.map_err(store_error)
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        check_document_count(keys.len())?;
+        let mut session = self.shared.session().await?;
+        let documents = load_documents(&self.shared, &mut session, view, keys).await?;
+        session.finish().await?;
+        Ok(documents)
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        query.check()?;
+        let (statement, text, limit) = match query {
+            // The empty text is before every key.
+            DocumentQuery::ByKey { after, limit } => (ViewStatement::LIST, after.as_deref().unwrap_or(""), limit),
+            DocumentQuery::TopByField { field, limit } => (ViewStatement::TOP, field.as_str(), limit),
+            _ => return Err(StoreError::Refused { reason: "this store does not know that kind of query yet" }),
+        };
+        let sql = self.shared.statements.of_view(statement, view);
+        let mut session = self.shared.session().await?;
+        let query = self.shared.query(&sql).bind(text).bind(to_bigint(*limit as u64));
+        let documents = documents_of(query.fetch_all(&mut *session).await)?;
+        session.finish().await?;
+        Ok(documents)
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return self.move_checkpoint(view, from, to).await;
+        }
+        match self.try_save_documents(view, from, to, changes).await {
+            // Nobody prepared the view.
+            Err(SaveError::MissingTable) => {
+                self.prepare_view(view).await?;
+                self.try_save_documents(view, from, to, changes).await.map_err(SaveError::into_store_error)
+            }
+            result => result.map_err(SaveError::into_store_error),
+        }
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.prepare_view(view).await?;
+        let mut transaction = self.shared.transaction().await?;
+        reset_checkpoint(&self.shared, &mut transaction, view).await?;
+        let clear = self.shared.statements.of_view(ViewStatement::CLEAR, view);
+        let clear = self.shared.query(&clear).persistent(false);
+        clear.execute(&mut *transaction).await.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for PgStore {
+    type Connection = PgConnection;
+
+    async fn prepare_projection(&self, projection: &dyn PageProjection<PgConnection>) -> Result<(), ProjectionError> {
+        let mut transaction = self.shared.transaction().await?;
+        // CREATE TABLE IF NOT EXISTS fails if two processes do it at once.
+        let lock = self.shared.query(&self.shared.statements.lock_views);
+        lock.execute(&mut *transaction).await.map_err(projection_error)?;
+        in_handler(&self.shared, projection.prepare(&mut transaction)).await?;
+        Ok(self.shared.commit(transaction).await?)
+    }
+
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<PgConnection>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError> {
+        if page.events.is_empty() {
+            return Ok(self.move_checkpoint(projection.name(), from, page.scanned_to).await?);
+        }
+        let mut transaction = self.shared.transaction().await?;
+        move_checkpoint(&self.shared, &mut transaction, projection.name(), from, page.scanned_to).await?;
+        in_handler(&self.shared, projection.apply_page(&mut transaction, &page.events)).await?;
+        Ok(self.shared.commit(transaction).await?)
+    }
+
+    async fn clear_projection(&self, projection: &dyn PageProjection<PgConnection>) -> Result<(), ProjectionError> {
+        let mut transaction = self.shared.transaction().await?;
+        reset_checkpoint(&self.shared, &mut transaction, projection.name()).await?;
+        in_handler(&self.shared, projection.clear(&mut transaction)).await?;
+        Ok(self.shared.commit(transaction).await?)
+    }
+}
+
+/// Why documents could not be saved.
+enum SaveError {
+    MissingTable,
+    Store(StoreError),
+}
+
+impl SaveError {
+    fn into_store_error(self) -> StoreError {
+        match self {
+            Self::MissingTable => StoreError::Refused { reason: "the view's table was dropped while it was written" },
+            Self::Store(error) => error,
+        }
+    }
+}
+
+impl From<sqlx::Error> for SaveError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_missing_table(&error) { Self::MissingTable } else { Self::Store(store_error(error)) }
+    }
+}
+
+impl From<StoreError> for SaveError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl PgStore {
+    async fn try_save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), SaveError> {
+        let changes = Changes::of(changes);
+        if changes.deleted.is_empty() {
+            let mut session = self.shared.session().await?;
+            save(&self.shared, &mut session, view, (from, to), &changes).await?;
+            return Ok(session.finish().await?);
+        }
+        let mut transaction = self.shared.transaction().await?;
+        save(&self.shared, &mut transaction, view, (from, to), &changes).await?;
+        delete(&self.shared, &mut transaction, view, &changes.deleted).await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// Changes of documents, as arrays.
+struct Changes<'a> {
+    keys: Vec<&'a str>,
+    documents: Vec<&'a str>,
+    deleted: Vec<&'a str>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(changes: &'a [DocumentChange]) -> Self {
+        let mut arrays = Self { keys: Vec::new(), documents: Vec::new(), deleted: Vec::new() };
+        for DocumentChange { key, body } in changes {
+            match body {
+                Some(body) => {
+                    arrays.keys.push(key);
+                    arrays.documents.push(body.as_str());
+                }
+                None => arrays.deleted.push(key),
+            }
+        }
+        arrays
+    }
+}
+
+/// Moves a view's checkpoint and writes the documents that stay, by one statement.
+async fn save(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    view: &ConsumerName,
+    (from, to): (Position, Position),
+    changes: &Changes<'_>,
+) -> Result<(), SaveError> {
+    let sql = shared.statements.of_view(ViewStatement::SAVE, view);
+    let query = shared
+        .query(&sql)
+        .bind(view.as_str())
+        .bind(comparable(from))
+        .bind(storable(to)?)
+        .bind(&changes.keys)
+        .bind(&changes.documents);
+    let row = query.fetch_one(connection).await?;
+    Ok(check_moved(view, from, &row)?)
+}
+
+async fn delete(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    view: &ConsumerName,
+    keys: &[&str],
+) -> Result<(), sqlx::Error> {
+    let sql = shared.statements.of_view(ViewStatement::DELETE, view);
+    shared.query(&sql).bind(keys).execute(connection).await?;
+    Ok(())
+}
+
+/// The documents with some keys; none if the view's table is missing.
+pub(crate) async fn load_documents(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    view: &ConsumerName,
+    keys: &[String],
+) -> Result<Vec<Document>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = shared.statements.of_view(ViewStatement::GET, view);
+    documents_of(shared.query(&sql).bind(keys).fetch_all(connection).await)
+}
+
+/// Changes documents in a transaction in which the view's checkpoint was moved.
+pub(crate) async fn change_documents(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    view: &ConsumerName,
+    changes: &[DocumentChange],
+) -> Result<(), StoreError> {
+    let changes = Changes::of(changes);
+    if !changes.keys.is_empty() {
+        let sql = shared.statements.of_view(ViewStatement::PUT, view);
+        let put = shared.query(&sql).bind(&changes.keys).bind(&changes.documents);
+        put.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    if !changes.deleted.is_empty() {
+        delete(shared, connection, view, &changes.deleted).await.map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// Moves a checkpoint by compare-and-set, and so locks it to the end of the transaction.
+async fn move_checkpoint(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    consumer: &ConsumerName,
+    from: Position,
+    to: Position,
+) -> Result<(), StoreError> {
+    let query = shared.query(&shared.statements.move_checkpoint);
+    let query = query.bind(consumer.as_str()).bind(comparable(from)).bind(storable(to)?);
+    check_moved(consumer, from, &query.fetch_one(connection).await.map_err(store_error)?)
+}
+
+async fn reset_checkpoint(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    consumer: &ConsumerName,
+) -> Result<(), StoreError> {
+    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.as_str());
+    query.execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+/// Reads null, or the position at which the checkpoint is instead.
+fn check_moved(consumer: &ConsumerName, expected: Position, row: &PgRow) -> Result<(), StoreError> {
+    match get::<Option<i64>>(row, 0)? {
+        None => Ok(()),
+        Some(actual) => {
+            let actual = Position::new(from_bigint(actual));
+            Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })
+        }
+    }
+}
+
+/// A position to compare with; one that the database cannot hold equals none.
+fn comparable(position: Position) -> i64 {
+    i64::try_from(position.get()).unwrap_or(-1)
+}
+
+/// A position to store.
+fn storable(position: Position) -> Result<i64, StoreError> {
+    i64::try_from(position.get()).map_err(|_| StoreError::LimitExceeded {
+        what: "a checkpoint's position",
+        limit: i64::MAX.unsigned_abs(),
+        actual: position.get(),
+    })
+}
+
+fn checkpoint(row: &PgRow) -> Result<Checkpoint, StoreError> {
+    let consumer = ConsumerName::new(get_text(row, 0)?)?;
+    Ok(Checkpoint::new(consumer, get_position(row, 1)?, get(row, 2)?))
+}
+
+fn documents_of(rows: Result<Vec<PgRow>, sqlx::Error>) -> Result<Vec<Document>, StoreError> {
+    let rows = match rows {
+        Err(error) if is_missing_table(&error) => return Ok(Vec::new()),
+        rows => rows.map_err(store_error)?,
+    };
+    rows.iter()
+        .map(|row| Ok(Document { key: get_text(row, 0)?.to_owned(), body: Payload::trusted(get_text(row, 1)?) }))
+        .collect()
+}

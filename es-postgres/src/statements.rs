@@ -1,0 +1,142 @@
+//! The SQL of this crate, made for one schema.
+
+use es_core::{ConsumerName, StoreError};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+/// The longest name of a schema, in bytes. Short enough to be part of a channel's name.
+pub const MAX_SCHEMA_NAME_BYTES: usize = 50;
+
+/// The name of a schema, checked so that it is safe between double and between single quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SchemaName(String);
+
+impl SchemaName {
+    pub(crate) fn new(name: &str) -> Result<Self, StoreError> {
+        let allowed = |(at, c): (usize, char)| c.is_ascii_lowercase() || c == '_' || (at > 0 && c.is_ascii_digit());
+        let is_usable = (1..=MAX_SCHEMA_NAME_BYTES).contains(&name.len())
+            && name.char_indices().all(allowed)
+            // PostgreSQL keeps these for itself.
+            && !name.starts_with("pg_");
+        if !is_usable {
+            return Err(StoreError::Setup {
+                problem: format!("the schema name {name:?} cannot be used"),
+                remedy: format!(
+                    "use 1 to {MAX_SCHEMA_NAME_BYTES} lower-case ASCII letters, digits and '_', a letter first, and not pg_"
+                ),
+                source: None,
+            });
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// As it stands in catalogs.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As it stands in SQL.
+    pub(crate) fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// The channel on which the heads of this schema's log are told.
+    pub(crate) fn channel(&self) -> String {
+        format!("es_head_{}", self.0)
+    }
+
+    /// Puts the schema into a text of SQL, and leaves out the comment at its start: the text is sent to the server,
+    /// and is a key to look up prepared statements.
+    pub(crate) fn fill(&self, template: &str) -> String {
+        let body = template.lines().skip_while(|line| line.starts_with("--"));
+        let mut sql = String::with_capacity(template.len());
+        for line in body {
+            sql.push_str(line);
+            sql.push('\n');
+        }
+        sql.replace("{schema}", &self.quoted())
+    }
+}
+
+/// A statement that needs nothing but the schema. The texts are this crate's own; values are always bound.
+fn statement(schema: &SchemaName, template: &str) -> SqlStr {
+    AssertSqlSafe(std::sync::Arc::<str>::from(schema.fill(template))).into_sql_str()
+}
+
+macro_rules! statements {
+    ($($name:ident),* $(,)?) => {
+        /// Every statement that needs nothing but the schema, by the name of its file.
+        #[derive(Debug)]
+        pub(crate) struct Statements {
+            $(pub(crate) $name: SqlStr,)*
+            schema: SchemaName,
+        }
+
+        impl Statements {
+            pub(crate) fn new(schema: &SchemaName) -> Self {
+                Self {
+                    $($name: statement(schema, include_str!(concat!("../sql/", stringify!($name), ".sql"))),)*
+                    schema: schema.clone(),
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, has_schema,
+    head, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify, read_all, read_all_of_category,
+    read_all_of_many, read_stream, record_migration, reset_checkpoint, save_snapshot, server_version, start_checkpoint,
+}
+
+/// A statement about the table of one view.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ViewStatement(&'static str);
+
+impl ViewStatement {
+    pub(crate) const HAS_VIEW: Self = Self(include_str!("../sql/has_view.sql"));
+    pub(crate) const CREATE: Self = Self(include_str!("../sql/create_view.sql"));
+    pub(crate) const GET: Self = Self(include_str!("../sql/documents.sql"));
+    pub(crate) const LIST: Self = Self(include_str!("../sql/list_documents.sql"));
+    pub(crate) const TOP: Self = Self(include_str!("../sql/top_documents.sql"));
+    pub(crate) const SAVE: Self = Self(include_str!("../sql/save_documents.sql"));
+    pub(crate) const PUT: Self = Self(include_str!("../sql/put_documents.sql"));
+    pub(crate) const DELETE: Self = Self(include_str!("../sql/delete_documents.sql"));
+    pub(crate) const CLEAR: Self = Self(include_str!("../sql/clear_view.sql"));
+}
+
+impl Statements {
+    /// A statement about the table of a view. A [`ConsumerName`] is a safe part of an identifier.
+    pub(crate) fn of_view(&self, statement: ViewStatement, view: &ConsumerName) -> SqlStr {
+        let table = format!("{}.\"view_{view}\"", self.schema.quoted());
+        AssertSqlSafe(self.schema.fill(statement.0).replace("{view}", &table)).into_sql_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_name_that_could_leave_its_quotes_is_refused() {
+        let longest = "x".repeat(MAX_SCHEMA_NAME_BYTES);
+        for name in ["es", "_a1", longest.as_str()] {
+            assert!(SchemaName::new(name).is_ok(), "{name}");
+        }
+        let too_long = "x".repeat(MAX_SCHEMA_NAME_BYTES + 1);
+        for name in ["", "1a", "a\"b", "a'b", "a b", "A", "é", "pg_es", "a\0", too_long.as_str()] {
+            assert!(matches!(SchemaName::new(name), Err(StoreError::Setup { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn statements_name_the_schema_and_lose_their_header() -> Result<(), StoreError> {
+        let statements = Statements::new(&SchemaName::new("shop")?);
+        let sql = statements.checkpoint.as_str();
+        assert!(sql.starts_with("SELECT"), "{sql}");
+        assert!(sql.contains("FROM \"shop\".checkpoints"), "{sql}");
+        let view = ConsumerName::new("balance")?;
+        let sql = statements.of_view(ViewStatement::CLEAR, &view);
+        assert_eq!(sql.as_str(), "DELETE FROM \"shop\".\"view_balance\"\n");
+        Ok(())
+    }
+}

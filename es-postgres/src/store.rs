@@ -1,0 +1,282 @@
+//! The store: its connections, and the contract of an event store.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use es_core::{
+    Append, Appended, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize, Position, StoreError, StreamId,
+    StreamPage, Version, Wakeups,
+};
+use sqlx::{
+    Connection, PgConnection, PgPool, Postgres, SqlStr, Transaction, pool::PoolConnection, postgres::PgArguments,
+    query::Query,
+};
+
+use crate::{
+    append,
+    config::PgOptions,
+    error::{acquire_error, store_error},
+    handler_scope,
+    inline::Inline,
+    read_all::read_all,
+    read_stream::read_stream,
+    rows::get_position,
+    statements::{SchemaName, Statements},
+    unit_of_work::UnitOfWork,
+    wakeups::Signals,
+};
+
+/// An event store in one schema of a PostgreSQL database (15 or newer).
+///
+/// It implements [`EventStore`], [`SnapshotStore`](es_core::SnapshotStore), [`ConsumerStore`](es_core::ConsumerStore) and
+/// [`ProjectionStore`](es_core::ProjectionStore), whose projections write with a [`PgConnection`]. Cloning gives another
+/// handle to the same store, with the same connections. Several stores, in one process or in many, may work on one
+/// schema; positions are gapless and follow the order of commits over all of them.
+///
+/// Its background tasks run on the runtime on which it was connected, and end when the last handle is dropped or
+/// [`close`](Self::close)d.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), es_core::StoreError> {
+/// use es_core::{Append, EventStore, EventType, ExpectedVersion, NewEvent, Payload, StreamId};
+/// use es_postgres::PgStore;
+///
+/// let store = PgStore::connect("postgres://shop@localhost/shop").await?;
+/// let opened = NewEvent::new(EventType::new("Opened")?, Payload::trusted(r#"{"owner":"Ann"}"#));
+/// let append = Append::to(StreamId::new("account", "ann")?, ExpectedVersion::NoStream, vec![opened]).build()?;
+/// let appended = store.append(&append).await?;
+/// println!("stored at position {}", appended.last_position);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PgStore {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles to a store share.
+pub(crate) struct Shared {
+    pub(crate) pool: PgPool,
+    pub(crate) schema: SchemaName,
+    pub(crate) statements: Arc<Statements>,
+    pub(crate) settings: Settings,
+    pub(crate) inline: Vec<Inline>,
+    pub(crate) signals: Signals,
+}
+
+/// How every transaction of the store begins, whatever the defaults of the database are.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// What does not change after the store was connected.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) lock_timeout: Duration,
+    pub(crate) acquire_timeout: Duration,
+    pub(crate) max_payload_bytes: usize,
+    /// Whether another connection may serve each transaction: no prepared statements, and BEGIN and COMMIT around all.
+    pub(crate) pgbouncer: bool,
+}
+
+impl PgStore {
+    /// Opens the store in the schema `es`, with the default settings, and brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Setup`] says what is wrong with the server, the database or the schema, and how to mend it.
+    ///
+    /// # Cancel safety
+    /// Safe: a migration happens as a whole or not at all.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        PgOptions::new(url).connect().await
+    }
+
+    /// The name of its schema.
+    pub fn schema(&self) -> &str {
+        self.shared.schema.as_str()
+    }
+
+    /// Appends within a transaction of the caller's: the events are stored if and when it commits.
+    ///
+    /// Every append waits for the one that came first, to the end of its transaction. So call it as late in the
+    /// transaction as possible, or let [`begin`](Self::begin) do that. The transaction's `synchronous_commit` is
+    /// left as it is: with `off`, readers may see events that a crash of the server takes away again. On a
+    /// connection without a transaction it is an append of its own.
+    ///
+    /// Readers are not told of the commit, and find the events when they poll next;
+    /// [`announce`](Self::announce) tells them at once.
+    ///
+    /// # Errors
+    /// As [`EventStore::append`]; after [`StoreError::Conflict`], [`StoreError::IdReused`] and [`StoreError::Busy`] the
+    /// transaction can go on. [`StoreError::Refused`] at the isolation levels REPEATABLE READ and SERIALIZABLE, where the
+    /// transaction cannot see what was appended since it began.
+    ///
+    /// # Cancel safety
+    /// Roll the transaction back if the future is dropped: the events may be in it or not.
+    pub async fn append_in(&self, connection: &mut PgConnection, append: &Append) -> Result<Appended, StoreError> {
+        append::append_in(&self.shared, connection, append).await
+    }
+
+    /// Starts a transaction of the caller's own writes and of appends, both or neither. The appends are sent at its
+    /// commit, so that other writers wait as briefly as possible.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] or [`StoreError::Unavailable`] without a connection; [`StoreError::Refused`] within a handler of a
+    /// projection.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing has happened yet.
+    pub async fn begin(&self) -> Result<UnitOfWork, StoreError> {
+        self.refuse_in_handler()?;
+        Ok(UnitOfWork::new(self.clone(), self.shared.transaction().await?))
+    }
+
+    /// Tells readers, here and in other processes, that there are events up to a position. Only needed after the
+    /// commit of a transaction with [`append_in`](Self::append_in).
+    pub fn announce(&self, position: Position) {
+        self.shared.signals.announce(position);
+    }
+
+    /// Closes all connections after the calls that use them, and ends the background tasks. Later calls, on every
+    /// handle, are [`StoreError::Refused`].
+    ///
+    /// # Cancel safety
+    /// Safe: the store is closed even if the future is dropped; connections may then be open for a moment more.
+    pub async fn close(&self) {
+        self.shared.signals.stop();
+        self.shared.pool.close().await;
+    }
+
+    /// Refuses what would wait for itself.
+    pub(crate) fn refuse_in_handler(&self) -> Result<(), StoreError> {
+        handler_scope::refuse_in_handler(&self.shared)
+    }
+}
+
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgStore").field("schema", &self.schema()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A connection for one statement.
+    pub(crate) async fn session(&self) -> Result<Session, StoreError> {
+        if self.settings.pgbouncer {
+            // Parsing and binding are two messages, which must meet the same connection of the server.
+            return Ok(Session::Transaction(self.transaction().await?));
+        }
+        let connection = self.pool.acquire().await.map_err(|error| self.acquire_error(error))?;
+        Ok(Session::Single(connection))
+    }
+
+    /// A connection in a transaction.
+    pub(crate) async fn transaction(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let pool = self.pool.clone();
+        // In a task of its own, which nobody can drop half way: if the future is dropped while BEGIN is on its way, sqlx
+        // 0.9.0 puts the connection back into the pool within an open transaction (transact-rs/sqlx#4393), and the next
+        // append on it would never be committed. What the task begins for nobody is rolled back.
+        let task = tokio::spawn(async move { pool.begin_with(BEGIN).await });
+        match task.await {
+            Ok(begun) => begun.map_err(|error| self.acquire_error(error)),
+            // The runtime ends.
+            Err(error) => Err(StoreError::Unavailable { source: error.into() }),
+        }
+    }
+
+    /// Commits a transaction in which other code than this crate's has run.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if that code ignored the failure of a statement: the server would answer COMMIT by a
+    /// rollback, and call it a success.
+    pub(crate) async fn commit(&self, mut transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {
+        if !transaction.is_in_transaction() {
+            return Err(StoreError::Refused { reason: "the transaction was ended by code that only borrowed it" });
+        }
+        sqlx::raw_sql("SELECT").execute(&mut *transaction).await.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)
+    }
+
+    /// A statement, prepared once for each connection where that is possible.
+    pub(crate) fn query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(sql.clone()).persistent(!self.settings.pgbouncer)
+    }
+
+    fn acquire_error(&self, error: sqlx::Error) -> StoreError {
+        acquire_error(&self.pool, self.settings.acquire_timeout, error)
+    }
+}
+
+/// A connection for one statement, or for one transaction where a statement alone is not possible.
+pub(crate) enum Session {
+    Single(PoolConnection<Postgres>),
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl Session {
+    /// Makes what was done last.
+    pub(crate) async fn finish(self) -> Result<(), StoreError> {
+        match self {
+            Self::Single(_) => Ok(()),
+            Self::Transaction(transaction) => transaction.commit().await.map_err(store_error),
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Single(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Single(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+#[async_trait]
+impl EventStore for PgStore {
+    async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
+        append::append(&self.shared, append).await
+    }
+
+    async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
+        append::find_append(&self.shared, key).await
+    }
+
+    async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
+        read_stream(&self.shared, stream, after, page).await
+    }
+
+    async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
+        read_all(&self.shared, after, filter, page).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        let mut session = self.shared.session().await?;
+        let query = self.shared.query(&self.shared.statements.head);
+        let row = query.fetch_one(&mut *session).await.map_err(store_error)?;
+        session.finish().await?;
+        get_position(&row, 0)
+    }
+
+    async fn wait_durable(&self, _: Position) -> Result<(), StoreError> {
+        // In the ordinary mode of commits, what can be seen has been flushed.
+        Ok(())
+    }
+
+    fn wakeups(&self) -> Wakeups {
+        self.shared.signals.subscribe()
+    }
+}

@@ -1,0 +1,194 @@
+//! Hints that there may be new events: pushed within the process, told to other processes by NOTIFY, heard by LISTEN.
+//!
+//! NOTIFY holds a lock of the whole server through its commit, so it never rides on an append. A background task sends
+//! one for many appends, in a transaction of its own that does not wait for a flush.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use es_core::{Position, WakeupSender, Wakeups};
+use sqlx::{
+    PgPool, Row, SqlStr,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::sleep};
+
+use crate::{rows::from_bigint, statements::Statements};
+
+/// The least time between two NOTIFYs of one store.
+pub(crate) const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a listener waits after the first failure; twice as long after each further one.
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// The longest that a listener waits.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
+
+/// What a store needs to send and hear hints.
+pub(crate) struct SignalOptions {
+    pub(crate) pool: PgPool,
+    pub(crate) connect_options: PgConnectOptions,
+    pub(crate) statements: Arc<Statements>,
+    pub(crate) channel: String,
+    pub(crate) notify: bool,
+    pub(crate) listen: bool,
+    /// Whether statements cannot be prepared.
+    pub(crate) pgbouncer: bool,
+}
+
+/// The hints of one store. Its tasks end when it is dropped.
+pub(crate) struct Signals {
+    sender: Arc<WakeupSender>,
+    /// What the notifier is to tell; `None` if nobody is told.
+    untold: Option<watch::Sender<Position>>,
+    /// The listener, as long as nobody has subscribed.
+    listener: Mutex<Option<Listener>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+    /// Where the store was connected.
+    runtime: Handle,
+}
+
+impl Signals {
+    /// Must be called within a runtime.
+    pub(crate) fn start(options: SignalOptions) -> Self {
+        let sender = Arc::new(WakeupSender::new());
+        let runtime = Handle::current();
+        let SignalOptions { pool, connect_options, statements, channel, notify, listen, pgbouncer } = options;
+        let mut tasks = Vec::new();
+        let untold = notify.then(|| {
+            let (untold, head) = watch::channel(Position::ZERO);
+            let notifier = Notifier { pool, sql: statements.notify.clone(), channel: channel.clone(), pgbouncer };
+            tasks.push(runtime.spawn(notifier.run(head)).abort_handle());
+            untold
+        });
+        let listener = listen.then(|| Listener {
+            connect_options,
+            head_sql: statements.head.clone(),
+            channel,
+            sender: Arc::clone(&sender),
+        });
+        Self { sender, untold, listener: Mutex::new(listener), tasks: Mutex::new(tasks), runtime }
+    }
+
+    /// Tells everybody, here at once, elsewhere soon.
+    pub(crate) fn announce(&self, head: Position) {
+        self.sender.notify(head);
+        if let Some(untold) = &self.untold {
+            untold.send_if_modified(|told| {
+                let is_new = head > *told;
+                if is_new {
+                    *told = head;
+                }
+                is_new
+            });
+        }
+    }
+
+    /// Hints for one more reader. The first one starts the listener.
+    pub(crate) fn subscribe(&self) -> Wakeups {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            let task = self.runtime.spawn(listener.run()).abort_handle();
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        }
+        self.sender.subscribe()
+    }
+
+    /// Ends the tasks.
+    pub(crate) fn stop(&self) {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Tells other processes.
+struct Notifier {
+    pool: PgPool,
+    sql: SqlStr,
+    channel: String,
+    pgbouncer: bool,
+}
+
+impl Notifier {
+    async fn run(self, mut head: watch::Receiver<Position>) {
+        while head.changed().await.is_ok() {
+            let position = *head.borrow_and_update();
+            if let Err(error) = self.send(position).await {
+                // A hint may be missing.
+                tracing::debug!(%position, error = &error as &dyn std::error::Error, "NOTIFY failed");
+            }
+            sleep(NOTIFY_INTERVAL).await;
+        }
+    }
+
+    async fn send(&self, position: Position) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(self.sql.clone()).persistent(!self.pgbouncer);
+        let query = query.bind(&self.channel).bind(position.to_string());
+        if self.pgbouncer {
+            let mut transaction = self.pool.begin().await?;
+            query.execute(&mut *transaction).await?;
+            return transaction.commit().await;
+        }
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// Hears what other processes tell, by a connection of its own.
+struct Listener {
+    connect_options: PgConnectOptions,
+    head_sql: SqlStr,
+    channel: String,
+    sender: Arc<WakeupSender>,
+}
+
+impl Listener {
+    async fn run(self) {
+        // A pool of one, since that is what a listener takes. It opens a connection when it is asked to.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(self.connect_options.clone());
+        let mut delay = FIRST_RECONNECT_DELAY;
+        loop {
+            match self.listen(&pool, &mut delay).await {
+                Ok(()) => tracing::debug!(channel = self.channel, "the listening connection was lost"),
+                Err(error) => tracing::debug!(
+                    channel = self.channel,
+                    error = &error as &dyn std::error::Error,
+                    "LISTEN failed; readers poll"
+                ),
+            }
+            sleep(delay).await;
+            delay = (delay * 2).min(MAX_RECONNECT_DELAY);
+        }
+    }
+
+    /// Listens until the connection is lost.
+    async fn listen(&self, pool: &PgPool, delay: &mut Duration) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(&self.channel).await?;
+        *delay = FIRST_RECONNECT_DELAY;
+        // What was told before this connection listened.
+        let row = sqlx::query(self.head_sql.clone()).persistent(false).fetch_one(&mut listener).await?;
+        self.sender.notify(Position::new(from_bigint(row.try_get(0)?)));
+        while let Some(notification) = listener.try_recv().await? {
+            // Anybody may send on the channel; what is no position is no hint.
+            if let Ok(head) = notification.payload().parse() {
+                self.sender.notify(Position::new(head));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Every promise of a store, kept by this one.
+
+mod common;
+
+use common::{Schemas, connection, execute, pgbouncer_url, url};
+use es_core::{HandlerError, Projection, Recorded};
+use es_postgres::{
+    PgConnection, PgOptions, PgStore,
+    sqlx::{self, AssertSqlSafe, Row},
+};
+use es_testkit::{LedgerRow, StoreHarness, bank::AccountEvent};
+
+/// Gives the suite stores, each in a schema of its own, and its ledgers a schema beside them.
+struct PgHarness {
+    schemas: Schemas,
+    ledgers: String,
+    pgbouncer: bool,
+}
+
+impl PgHarness {
+    async fn direct() -> Self {
+        Self::new(false).await
+    }
+
+    async fn through_pgbouncer() -> Self {
+        Self::new(true).await
+    }
+
+    async fn new(pgbouncer: bool) -> Self {
+        let schemas = Schemas::default();
+        let ledgers = schemas.add();
+        execute(&mut connection().await, format!("CREATE SCHEMA {ledgers}")).await;
+        Self { schemas, ledgers, pgbouncer }
+    }
+
+    async fn open(&self, schema: &str) -> PgStore {
+        let url = if self.pgbouncer { pgbouncer_url() } else { url() };
+        let options = PgOptions::new(url).schema(schema).max_connections(4).pgbouncer(self.pgbouncer);
+        options.connect().await.unwrap()
+    }
+}
+
+impl StoreHarness for PgHarness {
+    type Store = PgStore;
+    type Ledger = Ledger;
+
+    async fn fresh(&self) -> PgStore {
+        self.open(&self.schemas.add()).await
+    }
+
+    async fn reopened(&self, store: &PgStore) -> PgStore {
+        self.open(store.schema()).await
+    }
+
+    fn ledger(&self, name: &str) -> Ledger {
+        Ledger { name: name.to_owned(), table: format!("{}.ledger_{name}", self.ledgers) }
+    }
+
+    async fn ledger_rows(&self, _: &PgStore, name: &str) -> Vec<LedgerRow> {
+        let table = self.ledger(name).table;
+        let sql = format!("SELECT position, stream, event_type, cents FROM {table} ORDER BY position");
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection().await).await.unwrap();
+        rows.iter()
+            .map(|row| LedgerRow {
+                position: row.get::<i64, _>(0).unsigned_abs(),
+                stream: row.get(1),
+                event_type: row.get(2),
+                cents: row.get(3),
+            })
+            .collect()
+    }
+}
+
+/// One row for each event, without a key that could hide a second one.
+struct Ledger {
+    name: String,
+    table: String,
+}
+
+impl Projection for Ledger {
+    type Connection = PgConnection;
+    type Event = AccountEvent;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn prepare(&self, connection: &mut PgConnection) -> Result<(), HandlerError> {
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS {} (position bigint, stream text, event_type text, cents bigint)",
+            self.table
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn apply(&self, connection: &mut PgConnection, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
+        let row = LedgerRow::of(event);
+        sqlx::query(AssertSqlSafe(format!("INSERT INTO {} VALUES ($1, $2, $3, $4)", self.table)))
+            // One text for all connections behind PgBouncer.
+            .persistent(false)
+            .bind(i64::try_from(row.position)?)
+            .bind(row.stream)
+            .bind(row.event_type)
+            .bind(row.cents)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn clear(&self, connection: &mut PgConnection) -> Result<(), HandlerError> {
+        sqlx::raw_sql(AssertSqlSafe(format!("DELETE FROM {}", self.table))).execute(connection).await?;
+        Ok(())
+    }
+}
+
+/// By connections of its own.
+mod direct {
+    es_testkit::conformance!(super::PgHarness::direct().await);
+}
+
+/// By connections that change with each transaction.
+mod through_pgbouncer {
+    es_testkit::conformance!(super::PgHarness::through_pgbouncer().await);
+}

@@ -1,0 +1,109 @@
+//! Puts a runner together.
+
+use std::{collections::HashSet, sync::Arc};
+
+use es_core::{
+    ConsumerStore, EventStore, InvalidName, Projection, ProjectionStore, Projector, Reactor, View, ViewFold,
+};
+
+use crate::{
+    consumer::{Consumer, RunnerStore},
+    consumer_loop::ConsumerLoop,
+    error::RunnerError,
+    options::ConsumerOptions,
+    projection_consumer::ProjectionConsumer,
+    reactor_consumer::ReactorConsumer,
+    runner::Runner,
+    view_consumer::ViewConsumer,
+};
+
+type NewConsumer = Result<Box<dyn Consumer>, InvalidName>;
+
+/// Puts a [`Runner`] together, consumer by consumer.
+///
+/// Every consumer may have options of its own: `view_with`, `projection_with` and `reactor_with` take them.
+#[must_use = "a builder does nothing until it is built"]
+pub struct RunnerBuilder<S> {
+    store: S,
+    shared: Arc<dyn RunnerStore>,
+    consumers: Vec<(NewConsumer, ConsumerOptions)>,
+}
+
+impl<S> std::fmt::Debug for RunnerBuilder<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.consumers.iter().map(|(consumer, _)| consumer.as_ref().map(|consumer| consumer.name()));
+        f.debug_struct("RunnerBuilder").field("consumers", &names.collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+impl<S: EventStore + ConsumerStore + Clone + 'static> RunnerBuilder<S> {
+    pub(crate) fn new(store: S) -> Self {
+        Self { shared: Arc::new(store.clone()), store, consumers: Vec::new() }
+    }
+
+    /// Adds a view.
+    pub fn view<V: View>(self) -> Self {
+        self.view_with::<V>(ConsumerOptions::default())
+    }
+
+    /// Adds a view with options.
+    pub fn view_with<V: View>(self, options: ConsumerOptions) -> Self {
+        let store = Arc::clone(&self.shared);
+        let consumer = ViewFold::<V>::new().map(|fold| ViewConsumer::new(store, Box::new(fold)));
+        self.add(consumer, options)
+    }
+
+    /// Adds a projection. Its connection is the store's.
+    pub fn projection<P>(self, projection: P) -> Self
+    where
+        S: ProjectionStore,
+        P: Projection<Connection = <S as ProjectionStore>::Connection>,
+    {
+        self.projection_with(projection, ConsumerOptions::default())
+    }
+
+    /// Adds a projection with options.
+    pub fn projection_with<P>(self, projection: P, options: ConsumerOptions) -> Self
+    where
+        S: ProjectionStore,
+        P: Projection<Connection = <S as ProjectionStore>::Connection>,
+    {
+        let store = self.store.clone();
+        let consumer = Projector::new(projection).map(|projector| ProjectionConsumer::new(store, Box::new(projector)));
+        self.add(consumer, options)
+    }
+
+    /// Adds a reactor.
+    pub fn reactor<R: Reactor>(self, reactor: R) -> Self {
+        self.reactor_with(reactor, ConsumerOptions::default())
+    }
+
+    /// Adds a reactor with options.
+    pub fn reactor_with<R: Reactor>(self, reactor: R, options: ConsumerOptions) -> Self {
+        let consumer = ReactorConsumer::new(Arc::clone(&self.shared), reactor);
+        self.add(consumer, options)
+    }
+
+    fn add<C: Consumer + 'static>(mut self, consumer: Result<C, InvalidName>, options: ConsumerOptions) -> Self {
+        self.consumers.push((consumer.map(|consumer| Box::new(consumer) as Box<dyn Consumer>), options));
+        self
+    }
+
+    /// Checks the names and options and gives the runner. The store is not asked for anything yet.
+    ///
+    /// # Errors
+    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`] or [`RunnerError::TooManyRetries`].
+    pub fn build(self) -> Result<Runner, RunnerError> {
+        let mut names = HashSet::with_capacity(self.consumers.len());
+        let mut loops = Vec::with_capacity(self.consumers.len());
+        for (consumer, options) in self.consumers {
+            let consumer = consumer?;
+            options.check(consumer.name())?;
+            if !names.insert(consumer.name().clone()) {
+                return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
+            }
+            loops.push(Arc::new(ConsumerLoop::new(Arc::clone(&self.shared), consumer, options)));
+        }
+        Ok(Runner::new(self.shared, loops))
+    }
+}

@@ -1,0 +1,71 @@
+//! What the three kinds of consumers have in common: what a consumer loop holds.
+
+use std::panic::AssertUnwindSafe;
+
+use async_trait::async_trait;
+use es_core::{
+    ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, HandlerError, Position, ProjectionError,
+};
+use futures_util::FutureExt;
+
+use crate::{error::HandlerPanic, status::ConsumerKind, stop::Stop};
+
+/// What a runner needs of every store. Projections need more, and hold the store as what it is.
+pub(crate) trait RunnerStore: EventStore + ConsumerStore {}
+
+impl<S: EventStore + ConsumerStore + ?Sized> RunnerStore for S {}
+
+/// A view, projection or reactor whose type is not known.
+#[async_trait]
+pub(crate) trait Consumer: Send + Sync {
+    fn name(&self) -> &ConsumerName;
+
+    fn kind(&self) -> ConsumerKind;
+
+    fn filter(&self) -> &EventFilter;
+
+    /// Makes room for the read model.
+    async fn prepare(&self) -> Result<(), ProjectionError>;
+
+    /// Applies a page that holds at least one event, and moves the checkpoint from `from`.
+    async fn apply(&self, from: Position, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure>;
+
+    /// Empties the read model and moves its checkpoint to the beginning, both or neither.
+    async fn clear(&self) -> Result<(), ProjectionError>;
+}
+
+/// What came of a page.
+pub(crate) enum Applied {
+    /// Everything up to here took effect, and the checkpoint says so. Usually the end of the page.
+    UpTo(Position),
+    /// The page needs too much memory; nothing took effect. Try fewer events.
+    TooLarge,
+}
+
+/// Why a page, or the rest of it, did not take effect.
+pub(crate) struct PageFailure {
+    /// The event that failed, where events take effect one by one. Those before it took effect, and the checkpoint
+    /// says so.
+    pub(crate) alone: Option<Position>,
+    pub(crate) error: ProjectionError,
+}
+
+impl<E: Into<ProjectionError>> From<E> for PageFailure {
+    fn from(error: E) -> Self {
+        Self { alone: None, error: error.into() }
+    }
+}
+
+/// Waits for a handler; if it panics, that is its error. What it left half done is dropped with it.
+pub(crate) async fn catch_panic<T, E>(
+    consumer: &ConsumerName,
+    handler: impl Future<Output = Result<T, E>>,
+) -> Result<T, E>
+where
+    E: From<ProjectionError>,
+{
+    AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|payload| {
+        let panic = HandlerError::from(HandlerPanic::new(payload.as_ref()));
+        Err(ProjectionError::handler(consumer, panic).into())
+    })
+}

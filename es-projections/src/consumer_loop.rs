@@ -1,0 +1,211 @@
+//! The loop of one consumer: step, wait, and decide what to do when a step fails.
+
+use std::{sync::Arc, time::Duration};
+
+use es_core::{ConsumerName, Position, ProjectionError, Wakeups};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
+use tracing::Instrument;
+
+use crate::{
+    backoff::Backoff,
+    board::{Board, Phase},
+    consumer::{Consumer, RunnerStore},
+    error::{Chain, RunnerError},
+    failure_policy::{FailurePolicy, is_transient},
+    limits,
+    options::ConsumerOptions,
+    page_step::{Step, StepFailure, Steps},
+    status::ConsumerKind,
+    stop::Stop,
+};
+
+/// Until when a loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Until it has reached a position or there is nothing newer.
+    Reach(Position),
+    /// Empty the read model first, then the same.
+    Rebuild(Position),
+    /// Until it is asked to stop.
+    Follow,
+}
+
+impl Goal {
+    /// Where the loop ends, if it does.
+    fn end(self) -> Option<Position> {
+        match self {
+            Self::Reach(end) | Self::Rebuild(end) => Some(end),
+            Self::Follow => None,
+        }
+    }
+}
+
+/// One consumer of a runner. Several loops over it (a `catch_up` while it runs) take turns, page by page.
+pub(crate) struct ConsumerLoop {
+    name: ConsumerName,
+    kind: ConsumerKind,
+    policy: FailurePolicy,
+    store: Arc<dyn RunnerStore>,
+    steps: Mutex<Steps>,
+    board: Arc<Board>,
+}
+
+/// How often something failed in a row.
+#[derive(Default)]
+struct Attempts {
+    failures: u32,
+    store_failures: u32,
+    moves: u32,
+}
+
+impl ConsumerLoop {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, consumer: Box<dyn Consumer>, options: ConsumerOptions) -> Self {
+        let (name, kind, policy) = (consumer.name().clone(), consumer.kind(), options.on_failure);
+        let board = Arc::new(Board::new());
+        let steps = Mutex::new(Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board)));
+        Self { name, kind, policy, store, steps, board }
+    }
+
+    pub(crate) fn name(&self) -> &ConsumerName {
+        &self.name
+    }
+
+    pub(crate) fn kind(&self) -> ConsumerKind {
+        self.kind
+    }
+
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
+    ///
+    /// # Cancel safety
+    /// Dropped half way, every page was applied or not. Only a reactor may have reacted to events that it will be given
+    /// again.
+    pub(crate) async fn drive(
+        &self,
+        goal: Goal,
+        stop: Stop,
+        on_advance: &mut (dyn FnMut(Position) + Send),
+    ) -> Result<(), RunnerError> {
+        let span = tracing::info_span!("consumer", name = %self.name, kind = %self.kind);
+        self.drive_in_span(goal, stop, on_advance).instrument(span).await
+    }
+
+    async fn drive_in_span(
+        &self,
+        goal: Goal,
+        stop: Stop,
+        on_advance: &mut (dyn FnMut(Position) + Send),
+    ) -> Result<(), RunnerError> {
+        let (_running, is_only_loop) = self.board.enter();
+        if is_only_loop {
+            self.steps.lock().await.forget_place();
+        }
+        // From before the first read, so that no hint is missed.
+        let mut wakeups = self.store.wakeups();
+        let mut attempts = Attempts::default();
+        let mut must_clear = matches!(goal, Goal::Rebuild(_));
+        while !stop.is_requested() {
+            let result = if must_clear {
+                self.steps.lock().await.clear().await
+            } else {
+                self.steps.lock().await.next(goal != Goal::Follow, &stop).await
+            };
+            match result {
+                Ok(step) => {
+                    attempts = Attempts::default();
+                    must_clear = false;
+                    on_advance(step.reached());
+                    match (goal.end(), step) {
+                        (Some(end), Step::Advanced(reached)) if reached >= end => return Ok(()),
+                        (Some(_), Step::CaughtUp(_)) => return Ok(()),
+                        (None, Step::CaughtUp(scanned)) => {
+                            self.board.set_phase(Phase::CaughtUp);
+                            wait_for_news(&mut wakeups, scanned, &stop).await;
+                        }
+                        (_, Step::Cleared | Step::Advanced(_)) => {}
+                    }
+                }
+                Err(failure) => {
+                    let wait = self.judge(failure, goal, &mut attempts)?;
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        () = stop.requested() => {}
+                    }
+                }
+            }
+        }
+        // What it looked at without finding anything need not be looked at again.
+        if self.steps.lock().await.save_scanned().await.is_err() {
+            tracing::debug!("the last checkpoint could not be saved; nothing is lost, some events are looked at again");
+        }
+        Ok(())
+    }
+
+    /// What to do about a failure: how long to wait before the next try, or give up.
+    fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
+        match failure {
+            StepFailure::Narrowed => Ok(Duration::ZERO),
+            StepFailure::MovedByOther => {
+                let times = self.board.note_moved_by_other();
+                tracing::info!(times, "another runner moved the checkpoint; going on from there");
+                // Whoever lost steps back for a moment, or the two would race for every page.
+                attempts.moves = attempts.moves.saturating_add(1);
+                Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.moves))
+            }
+            StepFailure::Failed { event, error } if goal == Goal::Follow && is_transient(&error) => {
+                attempts.store_failures = attempts.store_failures.saturating_add(1);
+                let (attempt, wait) = (attempts.store_failures, self.policy.backoff().wait(attempts.store_failures));
+                tracing::warn!(attempt, ?wait, error = %Chain(&error), "waiting for the store");
+                let failure = self.board.note_failure(event, Arc::new(error));
+                self.board.set_phase(Phase::WaitingForStore { attempt, next_try: Instant::now() + wait, failure });
+                Ok(wait)
+            }
+            StepFailure::Failed { event, error } => {
+                attempts.failures = attempts.failures.saturating_add(1);
+                self.retry_or_stop(event, error, attempts.failures)
+            }
+            StepFailure::Fatal(error) => Err(self.stopped(error)),
+        }
+    }
+
+    fn retry_or_stop(
+        &self,
+        event: Option<Position>,
+        error: ProjectionError,
+        attempt: u32,
+    ) -> Result<Duration, RunnerError> {
+        let error = Arc::new(error);
+        let failure = self.board.note_failure(event, Arc::clone(&error));
+        if attempt > self.policy.retries() {
+            let (consumer, attempts, source) = (self.name.clone(), attempt, error);
+            return Err(self.stopped(RunnerError::Consumer { consumer, event, attempts, source }));
+        }
+        let wait = self.policy.backoff().wait(attempt);
+        let position = event.map(Position::get);
+        tracing::warn!(attempt, position, ?wait, error = %Chain(&*error), "consumer failed and will try again");
+        self.board.set_phase(Phase::Retrying { attempt, next_try: Instant::now() + wait, failure });
+        Ok(wait)
+    }
+
+    fn stopped(&self, error: RunnerError) -> RunnerError {
+        tracing::error!(error = %Chain(&error), "consumer stopped");
+        self.board.set_phase(Phase::Stopped(error.clone()));
+        error
+    }
+}
+
+/// Waits until there may be events after `scanned`: a hint, or the poll interval for want of one.
+async fn wait_for_news(wakeups: &mut Wakeups, scanned: Position, stop: &Stop) {
+    let hint = async { while wakeups.next().await <= scanned {} };
+    tokio::select! {
+        () = hint => {}
+        () = sleep(limits::POLL_INTERVAL) => {}
+        () = stop.requested() => {}
+    }
+}

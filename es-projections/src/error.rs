@@ -1,0 +1,173 @@
+//! What a runner can answer instead of a result.
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use es_core::{ConsumerName, InvalidName, Position, ProjectionError, StoreError};
+
+use crate::status::ConsumerState;
+
+/// What a runner can answer instead of a result. Cloning is cheap: the status shows the same error that
+/// [`Runner::run`](crate::Runner::run) returns at its end.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// A consumer stopped by its failure policy. Everything before the event took effect, nothing after it did. Mend
+    /// the cause (the source says what it is) and run again: it goes on with that event.
+    #[error("{consumer} stopped {} after {attempts} attempt(s); mend the cause and run it again", At(*event))]
+    Consumer {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// The event that could not be applied, if it was an event.
+        event: Option<Position>,
+        /// How often it was tried.
+        attempts: u32,
+        /// Why.
+        source: Arc<ProjectionError>,
+    },
+    /// A checkpoint stands beyond the last event of the log: the log was restored to an earlier state (a backup, a
+    /// stale replica that was promoted), and the read model holds events that no longer exist. Rebuild it with
+    /// [`Runner::rebuild`](crate::Runner::rebuild). For a reactor, decide which effects to repeat and move its checkpoint
+    /// with [`ConsumerStore::move_checkpoint`](es_core::ConsumerStore::move_checkpoint).
+    #[error(
+        "the checkpoint of {consumer} is at {checkpoint}, but the log ends at {head}: the log was restored to an earlier \
+         state; rebuild the read model (of a reactor, move the checkpoint back)"
+    )]
+    CheckpointBeyondHead {
+        /// Whose checkpoint.
+        consumer: ConsumerName,
+        /// Where it stands.
+        checkpoint: Position,
+        /// The last position of the log.
+        head: Position,
+    },
+    /// [`StartFrom::After`](crate::StartFrom::After) names a position that the log has not reached. Nothing was started;
+    /// use a position that exists, or [`StartFrom::Now`](crate::StartFrom::Now).
+    #[error("{consumer} is to start after position {start}, but the log ends at {head}; use a position that exists")]
+    StartBeyondHead {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// Where it was to start.
+        start: Position,
+        /// The last position of the log.
+        head: Position,
+    },
+    /// A consumer's name cannot be used. Change it.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidName),
+    /// Two consumers have one name, and so would share one checkpoint. Rename one of them.
+    #[error("two consumers are called {name}; they would share one checkpoint: rename one of them")]
+    DuplicateName {
+        /// The name.
+        name: ConsumerName,
+    },
+    /// A failure policy asks for more retries than [`limits::MAX_RETRIES`](crate::limits::MAX_RETRIES). Ask for fewer.
+    #[error("{consumer} asks for {retries} retries, the limit is {limit}; ask for fewer")]
+    TooManyRetries {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// What it asks for.
+        retries: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// No consumer of this runner has the name, and the store knows no checkpoint of it. Check the spelling.
+    #[error("there is no consumer called {name:?}; this runner has {}", List(known))]
+    UnknownConsumer {
+        /// The name.
+        name: String,
+        /// The names that this runner knows.
+        known: Vec<ConsumerName>,
+    },
+    /// A reactor has no read model, so there is nothing to rebuild. To repeat its effects, move its checkpoint back.
+    #[error(
+        "{consumer} is a reactor and has no read model to rebuild; to repeat its effects, move its checkpoint back"
+    )]
+    NoReadModel {
+        /// The reactor.
+        consumer: ConsumerName,
+    },
+    /// A consumer did not reach the position in time. Wait again, or answer from the older state. The state says why
+    /// it does not advance, if it does not.
+    #[error("{consumer} has reached {reached}, not {position}, after {waited:?}; it is {state}")]
+    WaitTimeout {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// What was waited for.
+        position: Position,
+        /// How far it has come.
+        reached: Position,
+        /// How long was waited.
+        waited: Duration,
+        /// What it is doing, as far as this runner knows.
+        state: Box<ConsumerState>,
+    },
+    /// The store refused or failed; see [`StoreError`].
+    #[error("the store did not answer")]
+    Store(#[source] Arc<StoreError>),
+}
+
+impl From<StoreError> for RunnerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// A handler panicked. It is the source of a [`ProjectionError::Handler`]; the failure policy counts it like any error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the handler panicked: {message}")]
+pub struct HandlerPanic {
+    message: String,
+}
+
+impl HandlerPanic {
+    pub(crate) fn new(payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|s| &**s));
+        Self { message: text.unwrap_or("(no message)").to_owned() }
+    }
+
+    /// What it said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// Where something failed, as part of a sentence.
+pub(crate) struct At(pub(crate) Option<Position>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(position) => write!(f, "at the event at position {position}"),
+            None => f.write_str("between events"),
+        }
+    }
+}
+
+struct List<'a>(&'a [ConsumerName]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (index, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name}", if index > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// An error with all its causes on one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! What a consumer does when its handler fails.
+
+use std::error::Error;
+
+use es_core::{DecodeError, Position, ProjectionError, StoreError};
+
+use crate::{backoff::Backoff, limits};
+
+/// What a consumer does when an event cannot be applied. No policy skips an event: what comes after it waits.
+///
+/// A failing page is narrowed down first: the events before the failing one take effect, and the failing one is tried
+/// alone. The policy counts attempts at that one event.
+///
+/// A store that is busy or cannot be reached is no failure of the handler: [`Runner::run`](crate::Runner::run) waits
+/// for it as long as it takes and says so in the status; [`Runner::catch_up`](crate::Runner::catch_up) gives up by this
+/// policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailurePolicy {
+    /// Stop at the first failure.
+    Stop,
+    /// Try again, and stop when the retries are used up.
+    Retry {
+        /// How often to try again; at most [`limits::MAX_RETRIES`].
+        retries: u32,
+        /// How long to wait before each retry.
+        backoff: Backoff,
+    },
+}
+
+impl FailurePolicy {
+    /// So many retries with the default waits.
+    pub fn retry(retries: u32) -> Self {
+        Self::Retry { retries, backoff: Backoff::default() }
+    }
+
+    /// How often to try again.
+    pub(crate) fn retries(&self) -> u32 {
+        match self {
+            Self::Stop => 0,
+            Self::Retry { retries, .. } => *retries,
+        }
+    }
+
+    /// How long to wait before each retry, and for a store that does not answer.
+    pub(crate) fn backoff(&self) -> Backoff {
+        match self {
+            Self::Stop => Backoff::default(),
+            Self::Retry { backoff, .. } => *backoff,
+        }
+    }
+}
+
+impl Default for FailurePolicy {
+    /// [`limits::DEFAULT_RETRIES`] retries with the default waits.
+    fn default() -> Self {
+        Self::retry(limits::DEFAULT_RETRIES)
+    }
+}
+
+/// Whether the store is the reason, and trying again unchanged can help. A [`StoreError`] that a handler passes on counts
+/// too; one inside an `ExecuteError` cannot be seen.
+pub(crate) fn is_transient(error: &ProjectionError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let store_error = match error.downcast_ref::<ProjectionError>() {
+            Some(ProjectionError::Store(store_error)) => Some(store_error),
+            _ => error.downcast_ref::<StoreError>(),
+        };
+        if let Some(store_error) = store_error {
+            return store_error.is_transient();
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The event that an error names.
+pub(crate) fn event_of(error: &ProjectionError) -> Option<Position> {
+    match error {
+        ProjectionError::Handler { position, .. } => *position,
+        ProjectionError::Decode(DecodeError::UnknownType { position, .. } | DecodeError::Payload { position, .. })
+        | ProjectionError::Store(StoreError::Corrupt { position, .. }) => Some(*position),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use es_core::{ConsumerName, HandlerError};
+
+    use super::*;
+
+    fn busy() -> StoreError {
+        StoreError::Busy { waiting_for: "a lock".to_owned(), source: None }
+    }
+
+    #[test]
+    fn a_store_that_is_busy_is_found_behind_a_handlers_error_too() {
+        let consumer = ConsumerName::new("mail").unwrap();
+        assert!(is_transient(&ProjectionError::Store(busy())));
+        assert!(is_transient(&ProjectionError::handler(&consumer, HandlerError::from(busy()))));
+        let other = std::io::Error::other("no route");
+        assert!(!is_transient(&ProjectionError::handler(&consumer, HandlerError::from(other))));
+        assert!(!is_transient(&ProjectionError::Store(StoreError::Refused { reason: "no" })));
+    }
+}

@@ -1,0 +1,44 @@
+//! Every bound of this crate, by name. Those of events, pages and documents are in [`es_core::limits`].
+
+use std::time::Duration;
+
+/// How long a consumer that is caught up waits before it looks for new events, if no hint comes first. Also how often
+/// [`Runner::wait_for`](crate::Runner::wait_for) looks at the checkpoint of a consumer that runs elsewhere.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often a failing event is tried again before its consumer stops, unless its options say otherwise.
+pub const DEFAULT_RETRIES: u32 = 10;
+/// Most retries that a [`FailurePolicy`](crate::FailurePolicy) may ask for.
+pub const MAX_RETRIES: u32 = 1_000;
+/// Upper bound of the first wait between two attempts, unless the policy says otherwise.
+pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Upper bound of every wait between two attempts, unless the policy says otherwise.
+pub const DEFAULT_BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Longest wait between two attempts that a [`Backoff`](crate::Backoff) accepts; longer ones are cut to it.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(3_600);
+/// Upper bound of the first wait after another runner moved the checkpoint. It doubles with each time in a row.
+pub const FIRST_YIELD: Duration = Duration::from_millis(5);
+/// Upper bound of every wait after another runner moved the checkpoint.
+pub const MAX_YIELD: Duration = Duration::from_secs(1);
+/// How often an idle consumer looks whether its checkpoint is still where it left it.
+pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Most events that a reactor reacts to before it saves its checkpoint: so many at most are given again after a crash.
+pub const REACTIONS_PER_CHECKPOINT: usize = 100;
+/// Longest time that a reactor goes on between two events without saving its checkpoint.
+pub const REACTOR_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest time for which a running consumer keeps to itself that it looked at events it did not want. Its checkpoint
+/// is saved then, or with the next event that it does want.
+pub const SCAN_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Most positions that a running consumer looks at without an event it wants before it saves its checkpoint.
+pub const SCAN_CHECKPOINT_POSITIONS: u64 = 10_000;
+
+/// Most documents of a view that one page may concern, unless a single event does. Larger pages are halved.
+pub const MAX_DOCUMENTS_PER_PAGE: usize = es_core::limits::MAX_DOCUMENTS_PER_READ;
+/// Documents of a view that one statement loads. A page of ordinary size needs one.
+pub const DOCUMENTS_PER_READ: usize = 2_000;
+/// Most bytes of documents that one page may load, unless a single event does. Larger pages are halved.
+pub const MAX_DOCUMENT_BYTES_PER_PAGE: usize = 64 * 1_024 * 1_024;
+
+/// Over how many seconds a consumer's rate is measured.
+pub const RATE_WINDOW_SECONDS: u64 = 10;

@@ -1,0 +1,68 @@
+//! How one consumer is run.
+
+use es_core::{ConsumerName, PageSize, Position};
+
+use crate::{error::RunnerError, failure_policy::FailurePolicy, limits};
+
+/// Where a consumer begins that has applied nothing yet. One that has goes on from its checkpoint, whatever this says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartFrom {
+    /// With the first event of the log.
+    #[default]
+    Beginning,
+    /// With the first event after a position, which must exist. A rebuild begins there too.
+    After(Position),
+    /// With the first event after the consumer is first run or caught up. A rebuild begins with the first event of
+    /// the log, since the log does not say when that was.
+    Now,
+}
+
+/// How one consumer is run.
+///
+/// ```
+/// use es_projections::{ConsumerOptions, FailurePolicy, StartFrom};
+/// let options = ConsumerOptions::default().start_from(StartFrom::Now).on_failure(FailurePolicy::Stop);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConsumerOptions {
+    pub(crate) start_from: StartFrom,
+    pub(crate) on_failure: FailurePolicy,
+    pub(crate) page_size: PageSize,
+}
+
+impl ConsumerOptions {
+    /// Where it begins if it has applied nothing yet; otherwise, and by default, see [`StartFrom`].
+    #[must_use]
+    pub fn start_from(mut self, start_from: StartFrom) -> Self {
+        self.start_from = start_from;
+        self
+    }
+
+    /// What it does when an event cannot be applied; [`FailurePolicy::default`] if not said.
+    #[must_use]
+    pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
+        self.on_failure = policy;
+        self
+    }
+
+    /// Most events in one page, and so in one transaction; [`PageSize::default`] if not said. A smaller page holds
+    /// locks for a shorter time, a larger one rebuilds faster.
+    #[must_use]
+    pub fn page_size(mut self, page_size: PageSize) -> Self {
+        self.page_size = page_size;
+        self
+    }
+
+    pub(crate) fn check(&self, consumer: &ConsumerName) -> Result<(), RunnerError> {
+        let retries = self.on_failure.retries();
+        if retries > limits::MAX_RETRIES {
+            return Err(RunnerError::TooManyRetries {
+                consumer: consumer.clone(),
+                retries,
+                limit: limits::MAX_RETRIES,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,295 @@
+//! One step of a consumer: find the checkpoint, read a page, apply it.
+
+use std::sync::Arc;
+
+use es_core::{EventPage, PageSize, Position, ProjectionError, StoreError};
+use tokio::time::Instant;
+
+use crate::{
+    board::{Board, Place},
+    consumer::{Applied, Consumer, PageFailure, RunnerStore, catch_panic},
+    error::RunnerError,
+    failure_policy::{event_of, is_transient},
+    limits,
+    options::{ConsumerOptions, StartFrom},
+    stop::Stop,
+};
+
+/// A consumer, and what this runner knows about it between two pages.
+pub(crate) struct Steps {
+    store: Arc<dyn RunnerStore>,
+    consumer: Box<dyn Consumer>,
+    options: ConsumerOptions,
+    board: Arc<Board>,
+    is_prepared: bool,
+    /// Taken while it is used: a step that fails or is dropped half way leaves the next one to look it up again.
+    place: Option<Place>,
+    /// When the stored checkpoint was last known to be the place's.
+    confirmed_at: Instant,
+    page_size: usize,
+    /// A page that was read while the one before it was applied, and what it comes after. Of no use if that one was not
+    /// applied to its end.
+    ahead: Option<(Position, EventPage)>,
+}
+
+/// What came of a step.
+pub(crate) enum Step {
+    /// It went on; there may be more.
+    Advanced(Position),
+    /// There was nothing newer.
+    CaughtUp(Position),
+    /// The read model was emptied.
+    Cleared,
+}
+
+impl Step {
+    /// Everything up to here has taken effect.
+    pub(crate) fn reached(&self) -> Position {
+        match self {
+            Self::Advanced(reached) | Self::CaughtUp(reached) => *reached,
+            Self::Cleared => Position::ZERO,
+        }
+    }
+}
+
+/// Why a step did not go on as hoped.
+pub(crate) enum StepFailure {
+    /// Another runner moved the checkpoint. Look it up and go on.
+    MovedByOther,
+    /// A page of several events failed; the next one will be smaller.
+    Narrowed,
+    /// Something failed that may be tried again.
+    Failed {
+        /// The event, if it was one.
+        event: Option<Position>,
+        error: ProjectionError,
+    },
+    /// Trying again is of no use.
+    Fatal(RunnerError),
+}
+
+impl From<ProjectionError> for StepFailure {
+    fn from(error: ProjectionError) -> Self {
+        match error {
+            ProjectionError::Store(StoreError::CheckpointMoved { .. }) => Self::MovedByOther,
+            error => Self::Failed { event: event_of(&error), error },
+        }
+    }
+}
+
+impl From<StoreError> for StepFailure {
+    fn from(error: StoreError) -> Self {
+        ProjectionError::Store(error).into()
+    }
+}
+
+impl Steps {
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        consumer: Box<dyn Consumer>,
+        options: ConsumerOptions,
+        board: Arc<Board>,
+    ) -> Self {
+        let page_size = options.page_size.get();
+        let confirmed_at = Instant::now();
+        Self { store, consumer, options, board, is_prepared: false, place: None, confirmed_at, page_size, ahead: None }
+    }
+
+    /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
+    pub(crate) fn forget_place(&mut self) {
+        self.place = None;
+        self.ahead = None;
+    }
+
+    /// Empties the read model and starts it over.
+    pub(crate) async fn clear(&mut self) -> Result<Step, StepFailure> {
+        self.forget_place();
+        self.prepare().await?;
+        catch_panic(self.consumer.name(), self.consumer.clear()).await?;
+        Ok(Step::Cleared)
+    }
+
+    /// Goes on by one page. The checkpoint is always saved with events that took effect; `is_eager` also saves it after
+    /// events that were only looked at.
+    ///
+    /// # Cancel safety
+    /// Dropped half way, the page was applied or not; the next step looks that up.
+    pub(crate) async fn next(&mut self, is_eager: bool, stop: &Stop) -> Result<Step, StepFailure> {
+        self.prepare().await?;
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => self.find_place().await?,
+        };
+        let page = match self.ahead.take().filter(|(after, _)| *after == place.scanned) {
+            Some((_, page)) => page,
+            None => self.read(place.scanned).await?,
+        };
+        if page.events.is_empty() {
+            return self.pass_over(place, page.scanned_to, is_eager).await;
+        }
+        self.apply(place, page, stop).await
+    }
+
+    /// Saves the checkpoint after events that were only looked at.
+    pub(crate) async fn save_scanned(&mut self) -> Result<(), StepFailure> {
+        if let Some(Place { stored, scanned }) = self.place.take()
+            && scanned > stored
+        {
+            self.store.move_checkpoint(self.consumer.name(), stored, scanned).await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self) -> Result<(), StepFailure> {
+        if !self.is_prepared {
+            catch_panic(self.consumer.name(), self.consumer.prepare()).await?;
+            self.is_prepared = true;
+        }
+        Ok(())
+    }
+
+    async fn find_place(&mut self) -> Result<Place, StepFailure> {
+        let consumer = self.consumer.name();
+        let checkpoint = match self.store.checkpoint(consumer).await? {
+            Some(checkpoint) => checkpoint.position,
+            None => self.store.start_checkpoint(consumer, self.start().await?).await?.position,
+        };
+        let checkpoint = match self.options.start_from {
+            // It was cleared: what it never applied it does not apply now.
+            StartFrom::After(start) if checkpoint == Position::ZERO && start > Position::ZERO => {
+                let start = self.start().await?;
+                self.store.move_checkpoint(consumer, checkpoint, start).await?;
+                start
+            }
+            _ => checkpoint,
+        };
+        // Read after the checkpoint: it can only have grown since.
+        let head = self.store.head().await?;
+        if checkpoint > head {
+            let consumer = consumer.clone();
+            return Err(StepFailure::Fatal(RunnerError::CheckpointBeyondHead { consumer, checkpoint, head }));
+        }
+        let place = Place { stored: checkpoint, scanned: checkpoint };
+        self.confirmed_at = Instant::now();
+        self.board.note_found(place);
+        Ok(place)
+    }
+
+    /// Where it begins if it has applied nothing.
+    async fn start(&self) -> Result<Position, StepFailure> {
+        match self.options.start_from {
+            StartFrom::Beginning => Ok(Position::ZERO),
+            StartFrom::Now => Ok(self.store.head().await?),
+            StartFrom::After(start) => match self.store.head().await? {
+                head if start <= head => Ok(start),
+                head => {
+                    let consumer = self.consumer.name().clone();
+                    Err(StepFailure::Fatal(RunnerError::StartBeyondHead { consumer, start, head }))
+                }
+            },
+        }
+    }
+
+    async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
+        let page = self.store.read_all(after, self.consumer.filter(), PageSize::new(self.page_size)?).await;
+        page.map_err(|error| match error {
+            // Those before the damaged one can still be read.
+            StoreError::Corrupt { position, .. } if self.page_size > 1 => {
+                self.page_size /= 2;
+                self.board.note_failure(Some(position), Arc::new(error.into()));
+                StepFailure::Narrowed
+            }
+            error => error.into(),
+        })
+    }
+
+    /// A page without events: the checkpoint moves, but not for every one of them.
+    async fn pass_over(&mut self, before: Place, scanned: Position, is_eager: bool) -> Result<Step, StepFailure> {
+        let mut place = Place { scanned, ..before };
+        let unsaved = scanned.distance_from(place.stored);
+        let unconfirmed_for = self.confirmed_at.elapsed();
+        let is_save_due = is_eager
+            || unsaved >= limits::SCAN_CHECKPOINT_POSITIONS
+            || unconfirmed_for >= limits::SCAN_CHECKPOINT_INTERVAL;
+        if unsaved > 0 && is_save_due {
+            self.store.move_checkpoint(self.consumer.name(), place.stored, scanned).await?;
+            place.stored = scanned;
+            self.confirmed_at = Instant::now();
+        }
+        self.advance_to(place);
+        if scanned > before.scanned {
+            return Ok(Step::Advanced(scanned));
+        }
+        if unconfirmed_for >= limits::CHECKPOINT_CHECK_INTERVAL {
+            // Somebody may have moved it back, for a rebuild that was then killed. Nothing else would show it.
+            self.place = None;
+        }
+        Ok(Step::CaughtUp(scanned))
+    }
+
+    async fn apply(&mut self, place: Place, page: EventPage, stop: &Stop) -> Result<Step, StepFailure> {
+        let positions: Vec<Position> = page.events.iter().map(|event| event.position()).collect();
+        let (from, next) = (place.stored, page.scanned_to);
+        let board = Arc::clone(&self.board);
+        let _applying = board.enter_page();
+        let applying = catch_panic(self.consumer.name(), self.consumer.apply(from, page, stop));
+        let result = if positions.len() < self.page_size {
+            applying.await
+        } else {
+            // A full page: more will follow, so read it meanwhile. If that fails, the next step says so.
+            let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.page_size)?);
+            let (result, ahead) = tokio::join!(applying, reading);
+            // An empty one is not kept: it may be old by then, and would look like the end of the log.
+            self.ahead = ahead.ok().filter(|page| !page.events.is_empty()).map(|page| (next, page));
+            result
+        };
+        match result {
+            Ok(Applied::UpTo(reached)) => {
+                self.page_size = self.page_size.saturating_mul(2).min(self.options.page_size.get());
+                self.confirmed_at = Instant::now();
+                self.advance_to(Place { stored: reached, scanned: reached });
+                tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
+                Ok(Step::Advanced(reached))
+            }
+            Ok(Applied::TooLarge) => {
+                self.page_size = (positions.len() / 2).max(1);
+                self.place = Some(place);
+                Ok(Step::Advanced(place.scanned))
+            }
+            Err(failure) => Err(self.narrow(from, &positions, failure)),
+        }
+    }
+
+    /// Finds out which event failed: if it is not known yet, the next page ends before it, or is half as long.
+    fn narrow(&mut self, from: Position, positions: &[Position], failure: PageFailure) -> StepFailure {
+        let PageFailure { alone, error } = failure;
+        if matches!(error, ProjectionError::Store(StoreError::CheckpointMoved { .. })) {
+            return StepFailure::MovedByOther;
+        }
+        if let Some(event) = alone {
+            self.page_size = 1;
+            return StepFailure::Failed { event: Some(event), error };
+        }
+        let is_store_down = is_transient(&error);
+        let named = event_of(&error).and_then(|event| positions.iter().position(|&position| position == event));
+        match (positions, named) {
+            _ if is_store_down => StepFailure::Failed { event: None, error },
+            (&[event], _) => {
+                self.page_size = 1;
+                StepFailure::Failed { event: Some(event), error }
+            }
+            _ => {
+                self.page_size = named.unwrap_or(positions.len() / 2).max(1);
+                let event = named.map(|index| positions[index]);
+                tracing::debug!(from = from.get(), events = positions.len(), next = self.page_size, "page narrowed");
+                self.board.note_failure(event, Arc::new(error));
+                StepFailure::Narrowed
+            }
+        }
+    }
+
+    fn advance_to(&mut self, place: Place) {
+        self.place = Some(place);
+        self.board.note_advanced(place);
+    }
+}

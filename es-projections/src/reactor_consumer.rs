@@ -1,0 +1,120 @@
+//! Reactors as consumers: one event after the other, the checkpoint behind them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use es_core::{
+    ConsumerName, Decoder, EventFilter, EventPage, EventSet, InvalidName, Position, ProjectionError, Reactor,
+    RecordedEvent,
+};
+use tokio::time::Instant;
+
+use crate::{
+    consumer::{Applied, Consumer, PageFailure, RunnerStore, catch_panic},
+    limits,
+    status::ConsumerKind,
+    stop::Stop,
+};
+
+pub(crate) struct ReactorConsumer<R: Reactor> {
+    store: Arc<dyn RunnerStore>,
+    name: ConsumerName,
+    decoder: Decoder<R::Event>,
+    reactor: R,
+}
+
+impl<R: Reactor> ReactorConsumer<R> {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, reactor: R) -> Result<Self, InvalidName> {
+        Ok(Self { store, name: ConsumerName::new(reactor.name())?, decoder: R::Event::decoder(), reactor })
+    }
+
+    async fn react(&self, event: RecordedEvent) -> Result<(), ProjectionError> {
+        let position = event.position();
+        for part in self.decoder.decode(event)? {
+            let reaction = async {
+                let result = self.reactor.react(&part).await;
+                result.map_err(|error| ProjectionError::handler(&self.name, error.or_at(position)))
+            };
+            catch_panic(&self.name, reaction).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How far a reactor has come within a page, and how much of that its checkpoint says.
+struct Progress {
+    saved: Position,
+    done: Position,
+    unsaved: usize,
+    saved_at: Instant,
+}
+
+impl Progress {
+    fn is_save_due(&self) -> bool {
+        self.unsaved >= limits::REACTIONS_PER_CHECKPOINT
+            || self.saved_at.elapsed() >= limits::REACTOR_CHECKPOINT_INTERVAL
+    }
+}
+
+#[async_trait]
+impl<R: Reactor> Consumer for ReactorConsumer<R> {
+    fn name(&self) -> &ConsumerName {
+        &self.name
+    }
+
+    fn kind(&self) -> ConsumerKind {
+        ConsumerKind::Reactor
+    }
+
+    fn filter(&self) -> &EventFilter {
+        self.decoder.filter()
+    }
+
+    async fn prepare(&self) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn apply(&self, from: Position, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure> {
+        // An effect elsewhere cannot be taken back if a crash of the database takes the event back.
+        if let Some(last) = page.events.last().map(|event| event.position()).filter(|&last| last > page.durable_to) {
+            self.store.wait_durable(last).await?;
+        }
+        let mut progress = Progress { saved: from, done: from, unsaved: 0, saved_at: Instant::now() };
+        for event in page.events {
+            if stop.is_requested() {
+                self.save(&mut progress).await?;
+                return Ok(Applied::UpTo(progress.done));
+            }
+            let position = event.position();
+            if let Err(error) = self.react(event).await {
+                // Those before it are not to be repeated.
+                self.save(&mut progress).await?;
+                return Err(PageFailure { alone: Some(position), error });
+            }
+            progress.done = position;
+            progress.unsaved += 1;
+            if progress.is_save_due() {
+                self.save(&mut progress).await?;
+            }
+        }
+        progress.done = page.scanned_to;
+        self.save(&mut progress).await?;
+        Ok(Applied::UpTo(progress.done))
+    }
+
+    async fn clear(&self) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+}
+
+impl<R: Reactor> ReactorConsumer<R> {
+    async fn save(&self, progress: &mut Progress) -> Result<(), ProjectionError> {
+        if progress.done > progress.saved {
+            self.store.move_checkpoint(&self.name, progress.saved, progress.done).await?;
+            progress.saved = progress.done;
+        }
+        progress.unsaved = 0;
+        progress.saved_at = Instant::now();
+        Ok(())
+    }
+}

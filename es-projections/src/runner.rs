@@ -1,0 +1,269 @@
+//! Runs consumers: views, projections and reactors.
+
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+
+use es_core::{Checkpoint, ConsumerName, ConsumerStore, EventStore, Position};
+use futures_util::future::join_all;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    builder::RunnerBuilder,
+    consumer::RunnerStore,
+    consumer_loop::{ConsumerLoop, Goal},
+    error::RunnerError,
+    limits,
+    rebuild::{RebuildMeter, RebuildProgress},
+    status::{ConsumerKind, ConsumerState, ConsumerStatus},
+    stop::{Stop, Stopper},
+};
+
+/// Keeps views, projections and reactors up to date with the log.
+///
+/// Cloning gives another handle to the same runner: one task holds [`run`](Self::run), others ask for the
+/// [`status`](Self::status) or [`wait_for`](Self::wait_for) a position.
+///
+/// Two runners with the same consumers, in one process or in two, are safe: a checkpoint moves by compare-and-set, so
+/// each page takes effect once. They do not share the work, though: one waits for the other.
+#[derive(Clone)]
+pub struct Runner {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn RunnerStore>,
+    loops: Vec<Arc<ConsumerLoop>>,
+}
+
+impl std::fmt::Debug for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runner").field("consumers", &self.names()).finish_non_exhaustive()
+    }
+}
+
+impl Runner {
+    /// Starts to put a runner together over a store; `&store` is cloned. An `Arc<dyn ..>` of a trait that is both
+    /// [`EventStore`] and [`ConsumerStore`] is a store too, for views and reactors.
+    pub fn builder<S: EventStore + ConsumerStore + Clone + 'static>(store: &S) -> RunnerBuilder<S> {
+        RunnerBuilder::new(store.clone())
+    }
+
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>) -> Self {
+        Self { shared: Arc::new(Shared { store, loops }) }
+    }
+
+    /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
+    /// there, whatever becomes of the others.
+    ///
+    /// Safe beside [`run`](Self::run): the two take turns.
+    ///
+    /// # Errors
+    /// Of the first consumer, in the order in which they were added, that its failure policy stopped:
+    /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`].
+    /// [`RunnerError::Store`] if the head could not be read.
+    ///
+    /// # Cancel safety
+    /// Dropped half way, each page was applied or not; the next call goes on from there. A reactor may be given the
+    /// events of its last page again.
+    pub async fn catch_up(&self) -> Result<(), RunnerError> {
+        let goal = Goal::Reach(self.shared.store.head().await?);
+        let all = self.shared.loops.iter().map(async |consumer| consumer.drive(goal, Stop::never(), &mut |_| {}).await);
+        join_all(all).await.into_iter().collect()
+    }
+
+    /// Keeps every consumer up to date until `shutdown` is ready; then each finishes its page (a reactor, its event) and
+    /// this returns.
+    ///
+    /// A consumer that its failure policy stops does not stop the others: it is reported at once by the
+    /// [`status`](Self::status) and an error event of `tracing`, and by the result at the end. If all have stopped,
+    /// that is the end.
+    ///
+    /// # Errors
+    /// Of the consumer that stopped first, as in [`catch_up`](Self::catch_up).
+    ///
+    /// # Cancel safety
+    /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
+        let (stopper, stop) = Stopper::new();
+        let mut tasks = JoinSet::new();
+        for consumer in &self.shared.loops {
+            let (consumer, stop) = (Arc::clone(consumer), stop.clone());
+            tasks.spawn(async move { consumer.drive(Goal::Follow, stop, &mut |_| {}).await });
+        }
+        let mut result = Ok(());
+        let mut shutdown = pin!(shutdown);
+        let mut is_shutting_down = false;
+        loop {
+            tokio::select! {
+                () = &mut shutdown, if !is_shutting_down => {
+                    is_shutting_down = true;
+                    stopper.stop();
+                }
+                Some(ended) = tasks.join_next() => {
+                    // A handler's panic was caught long before this.
+                    let ended = ended.unwrap_or_else(|error| match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => Ok(()),
+                    });
+                    result = result.and(ended);
+                }
+            }
+            if tasks.is_empty() && (is_shutting_down || !self.shared.loops.is_empty()) {
+                return result;
+            }
+        }
+    }
+
+    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store.
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn status(&self) -> Result<Vec<ConsumerStatus>, RunnerError> {
+        let mut checkpoints: HashMap<ConsumerName, Checkpoint> = HashMap::new();
+        for checkpoint in self.shared.store.checkpoints().await? {
+            checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
+        }
+        // Read after the checkpoints, so that none of them is beyond it.
+        let head = self.shared.store.head().await?;
+        let all = self.shared.loops.iter();
+        Ok(all.map(|consumer| status_of(consumer, checkpoints.get(consumer.name()), head)).collect())
+    }
+
+    /// Returns when everything up to a position has taken effect: a reader that has just written passes the
+    /// `last_position` of its append and then sees its own writes.
+    ///
+    /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs
+    /// elsewhere is looked at every [`limits::POLL_INTERVAL`].
+    ///
+    /// # Errors
+    /// [`RunnerError::WaitTimeout`] with how far it has come, and why not further.
+    /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the name.
+    /// [`RunnerError::Store`] if a checkpoint could not be read.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn wait_for(&self, consumer: &str, position: Position, time: Duration) -> Result<(), RunnerError> {
+        let name = ConsumerName::new(consumer)?;
+        let local = self.shared.loops.iter().find(|local| *local.name() == name);
+        if local.is_none() && self.shared.store.checkpoint(&name).await?.is_none() {
+            return Err(self.unknown(consumer));
+        }
+        let mut reached = Position::ZERO;
+        let waiting = async {
+            match local {
+                Some(local) => self.wait_here_or_elsewhere(local, position, &mut reached).await,
+                None => loop {
+                    reached = self.stored(&name).await?;
+                    if reached >= position {
+                        return Ok(());
+                    }
+                    sleep(limits::POLL_INTERVAL).await;
+                },
+            }
+        };
+        if let Ok(result) = timeout(time, waiting).await {
+            return result;
+        }
+        let state = match local {
+            Some(local) => local.board().snapshot().state,
+            None => ConsumerState::NotRunning,
+        };
+        Err(RunnerError::WaitTimeout { consumer: name, position, reached, waited: time, state: Box::new(state) })
+    }
+
+    async fn wait_here_or_elsewhere(
+        &self,
+        consumer: &ConsumerLoop,
+        position: Position,
+        reached: &mut Position,
+    ) -> Result<(), RunnerError> {
+        let mut news = consumer.board().reached();
+        loop {
+            // In this order, so that what an earlier loop reached is not taken for this one's, and no news is missed.
+            let is_running = consumer.board().is_running();
+            let here = *news.borrow_and_update();
+            *reached = if is_running { here } else { self.stored(consumer.name()).await? };
+            if *reached >= position {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = news.changed() => {}
+                () = sleep(limits::POLL_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
+    /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
+    ///
+    /// `on_progress` is called at the beginning, after each page and at the end, and should return quickly. Safe beside
+    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, and those of
+    /// [`catch_up`](Self::catch_up). What was applied until then remains.
+    ///
+    /// # Cancel safety
+    /// Dropped half way (or killed), the read model is right up to its checkpoint, and the next run, catch-up or
+    /// rebuild completes it.
+    pub async fn rebuild(
+        &self,
+        consumer: &str,
+        mut on_progress: impl FnMut(RebuildProgress) + Send,
+    ) -> Result<(), RunnerError> {
+        let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
+        let local = local.ok_or_else(|| self.unknown(consumer))?;
+        if local.kind() == ConsumerKind::Reactor {
+            return Err(RunnerError::NoReadModel { consumer: local.name().clone() });
+        }
+        let head = self.shared.store.head().await?;
+        let mut meter = RebuildMeter::start(local.name().clone(), head);
+        tracing::info!(consumer, head = head.get(), "rebuild started");
+        let mut on_advance = |position| on_progress(meter.at(position));
+        local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance).await?;
+        tracing::info!(consumer, head = head.get(), "rebuild finished");
+        on_progress(meter.at(head));
+        Ok(())
+    }
+
+    async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
+        let checkpoint = self.shared.store.checkpoint(consumer).await?;
+        Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
+    }
+
+    fn names(&self) -> Vec<ConsumerName> {
+        self.shared.loops.iter().map(|consumer| consumer.name().clone()).collect()
+    }
+
+    fn unknown(&self, name: &str) -> RunnerError {
+        RunnerError::UnknownConsumer { name: name.to_owned(), known: self.names() }
+    }
+}
+
+fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Position) -> ConsumerStatus {
+    let said = consumer.board().snapshot();
+    let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
+    // A loop may have looked at more than it has saved, if it found nothing it wants there.
+    let position = match said.place {
+        Some(place) if place.stored == stored => place.scanned.min(head).max(stored),
+        _ => stored,
+    };
+    ConsumerStatus {
+        name: consumer.name().clone(),
+        kind: consumer.kind(),
+        position,
+        head,
+        lag: head.distance_from(position),
+        rate_per_second: said.rate_per_second,
+        state: said.state,
+        applying_for: said.applying_for,
+        last_error: said.last_error,
+        moved_by_others: said.moved_by_others,
+        updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
+    }
+}

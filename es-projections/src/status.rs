@@ -1,0 +1,149 @@
+//! What a consumer is doing, for people and for metrics.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use es_core::{ConsumerName, Position, ProjectionError};
+use time::OffsetDateTime;
+
+use crate::error::{At, Chain, RunnerError};
+
+/// What kind of consumer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsumerKind {
+    /// A pure fold into documents: a [`View`](es_core::View).
+    View,
+    /// A read model in tables of its own: a [`Projection`](es_core::Projection).
+    Projection,
+    /// Effects elsewhere: a [`Reactor`](es_core::Reactor).
+    Reactor,
+}
+
+impl fmt::Display for ConsumerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::View => "view",
+            Self::Projection => "projection",
+            Self::Reactor => "reactor",
+        })
+    }
+}
+
+/// Where a consumer stands and, if it does not advance, why. Its `Display` is one line for people.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConsumerStatus {
+    /// Its name.
+    pub name: ConsumerName,
+    /// What kind it is.
+    pub kind: ConsumerKind,
+    /// Everything up to here has taken effect.
+    pub position: Position,
+    /// The last position of the log, read after `position`. A position beyond it means that the log was restored to an
+    /// earlier state; see [`RunnerError::CheckpointBeyondHead`].
+    pub head: Position,
+    /// How many positions it is behind the head; 0 if it is beyond it.
+    pub lag: u64,
+    /// Positions per second, over the last [`RATE_WINDOW_SECONDS`](crate::limits::RATE_WINDOW_SECONDS), by this runner.
+    pub rate_per_second: f64,
+    /// What it is doing in this runner. It may run in another process besides.
+    pub state: ConsumerState,
+    /// For how long it has been applying its present page; `None` between pages. A long time means a slow or hanging
+    /// handler.
+    pub applying_for: Option<Duration>,
+    /// What went wrong last in this runner, even if all is well again.
+    pub last_error: Option<ConsumerFailure>,
+    /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
+    pub moved_by_others: u64,
+    /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
+    pub updated_at: Option<OffsetDateTime>,
+}
+
+impl fmt::Display for ConsumerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, position, head, lag, rate_per_second, state, .. } = self;
+        write!(f, "{name} ({kind}): at {position} of {head}, lag {lag}, {rate_per_second:.0}/s, {state}")?;
+        if position > head {
+            f.write_str("; its checkpoint is beyond the end of the log: rebuild it")?;
+        }
+        if let Some(time) = self.applying_for {
+            write!(f, "; applying a page for {time:.1?}")?;
+        }
+        match self.moved_by_others {
+            0 => {}
+            1 => f.write_str("; another runner moved the checkpoint once")?,
+            times => write!(f, "; another runner moved the checkpoint {times} times")?,
+        }
+        Ok(())
+    }
+}
+
+/// What a consumer is doing in this runner.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ConsumerState {
+    /// Nobody runs it here.
+    NotRunning,
+    /// It is applying events that are already in the log.
+    CatchingUp,
+    /// It has applied all there is and waits for new events.
+    CaughtUp,
+    /// An event could not be applied and is tried again. What comes after it waits.
+    Retrying {
+        /// How often it has failed.
+        attempt: u32,
+        /// How long until the next try.
+        next_try_in: Duration,
+        /// Why it failed.
+        failure: ConsumerFailure,
+    },
+    /// The store is busy or cannot be reached.
+    WaitingForStore {
+        /// How often it has failed.
+        attempt: u32,
+        /// How long until the next try.
+        next_try_in: Duration,
+        /// Why it failed.
+        failure: ConsumerFailure,
+    },
+    /// It gave up. Everything before the event that the error names took effect, nothing after it did.
+    Stopped {
+        /// Why, and what to do.
+        error: RunnerError,
+    },
+}
+
+impl fmt::Display for ConsumerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning => f.write_str("not running"),
+            Self::CatchingUp => f.write_str("catching up"),
+            Self::CaughtUp => f.write_str("caught up"),
+            Self::Retrying { attempt, next_try_in, failure } => {
+                write!(f, "trying again in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
+            }
+            Self::WaitingForStore { attempt, next_try_in, failure } => {
+                write!(f, "waiting for the store, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
+            }
+            Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
+        }
+    }
+}
+
+/// One failure of a consumer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConsumerFailure {
+    /// When, by this machine's clock.
+    pub at: OffsetDateTime,
+    /// The event that could not be applied, once it has been narrowed down to one.
+    pub event: Option<Position>,
+    /// What went wrong, with its causes as sources.
+    pub error: Arc<ProjectionError>,
+}
+
+impl fmt::Display for ConsumerFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed {}: {}", At(self.event), Chain(&*self.error))
+    }
+}

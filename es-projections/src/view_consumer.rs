@@ -1,0 +1,70 @@
+//! Views as consumers: load the documents of a page, fold, save them with the checkpoint.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use es_core::{ConsumerName, DocumentFold, EventFilter, EventPage, Position, ProjectionError};
+
+use crate::{
+    consumer::{Applied, Consumer, PageFailure, RunnerStore},
+    limits,
+    status::ConsumerKind,
+    stop::Stop,
+};
+
+pub(crate) struct ViewConsumer {
+    store: Arc<dyn RunnerStore>,
+    fold: Box<dyn DocumentFold>,
+}
+
+impl ViewConsumer {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, fold: Box<dyn DocumentFold>) -> Self {
+        Self { store, fold }
+    }
+}
+
+#[async_trait]
+impl Consumer for ViewConsumer {
+    fn name(&self) -> &ConsumerName {
+        self.fold.name()
+    }
+
+    fn kind(&self) -> ConsumerKind {
+        ConsumerKind::View
+    }
+
+    fn filter(&self) -> &EventFilter {
+        self.fold.filter()
+    }
+
+    async fn prepare(&self) -> Result<(), ProjectionError> {
+        Ok(self.store.prepare_view(self.name()).await?)
+    }
+
+    /// The documents are read outside the transaction that saves them. That is safe: they change with the checkpoint
+    /// alone, and if that is no longer at `from`, nothing is saved.
+    async fn apply(&self, from: Position, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
+        let (to, can_shrink) = (page.scanned_to, page.events.len() > 1);
+        let page = self.fold.open_page(page.events)?;
+        let keys = page.keys();
+        if can_shrink && keys.len() > limits::MAX_DOCUMENTS_PER_PAGE {
+            return Ok(Applied::TooLarge);
+        }
+        let (mut documents, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        for keys in keys.chunks(limits::DOCUMENTS_PER_READ) {
+            let found = self.store.documents(self.name(), keys).await?;
+            bytes += found.iter().map(|document| document.body.as_str().len()).sum::<usize>();
+            if can_shrink && bytes > limits::MAX_DOCUMENT_BYTES_PER_PAGE {
+                return Ok(Applied::TooLarge);
+            }
+            documents.extend(found);
+        }
+        let changes = page.fold(documents)?;
+        self.store.save_documents(self.name(), from, to, &changes).await?;
+        Ok(Applied::UpTo(to))
+    }
+
+    async fn clear(&self) -> Result<(), ProjectionError> {
+        Ok(self.store.clear_view(self.name()).await?)
+    }
+}

@@ -1,0 +1,14 @@
+//! The runner, against the store in memory.
+
+mod catching_up;
+mod failing;
+mod following;
+mod reacting;
+mod rebuilding;
+mod shutting_down;
+mod spy_store;
+mod starting;
+mod store_troubles;
+mod support;
+mod two_runners;
+mod waiting;

@@ -1,0 +1,204 @@
+//! A memory store that is watched and can be told to fail.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use es_core::{
+    Append, Appended, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventFilter,
+    EventPage, EventStore, IdempotencyKey, MemoryStore, MemoryTables, PageProjection, PageSize, Position,
+    ProjectionError, ProjectionStore, StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
+};
+use tokio::sync::Semaphore;
+
+#[derive(Clone, Default)]
+pub(crate) struct SpyStore {
+    pub(crate) inner: MemoryStore,
+    pub(crate) seen: Arc<Seen>,
+}
+
+/// What was asked of the store, and what it is told to do.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) reads: AtomicUsize,
+    pub(crate) largest_page: AtomicUsize,
+    pub(crate) pages_applied: AtomicUsize,
+    pub(crate) checkpoint_reads: AtomicUsize,
+    pub(crate) checkpoint_moves: AtomicUsize,
+    pub(crate) document_reads: AtomicUsize,
+    pub(crate) waited_durable: Mutex<Vec<u64>>,
+    /// What the next reads of the log answer.
+    pub(crate) read_failures: Mutex<VecDeque<StoreError>>,
+    pub(crate) save_failures: Mutex<VecDeque<StoreError>>,
+    /// The store cannot be reached.
+    pub(crate) is_down: AtomicBool,
+    /// The store sends no hints.
+    pub(crate) is_silent: AtomicBool,
+    /// Pages say that nothing after this is durable; 0 for no such bound.
+    pub(crate) durable_to: AtomicU64,
+    /// The log seems to end here; 0 for no such bound.
+    pub(crate) head: AtomicU64,
+    /// Holds whoever has read documents, as long as there is one.
+    pub(crate) documents_gate: Mutex<Option<Arc<Semaphore>>>,
+}
+
+pub(crate) fn unavailable() -> StoreError {
+    StoreError::Unavailable { source: "connection reset".into() }
+}
+
+impl SpyStore {
+    pub(crate) fn count(&self, counter: impl Fn(&Seen) -> &AtomicUsize) -> usize {
+        counter(&self.seen).load(Ordering::SeqCst)
+    }
+
+    /// Every call of the store is a place to be overtaken or dropped.
+    async fn check_up(&self) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        if self.seen.is_down.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(()) }
+    }
+}
+
+fn next_failure(failures: &Mutex<VecDeque<StoreError>>) -> Result<(), StoreError> {
+    failures.lock().unwrap().pop_front().map_or(Ok(()), Err)
+}
+
+#[async_trait]
+impl EventStore for SpyStore {
+    async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
+        self.inner.append(append).await
+    }
+
+    async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
+        self.inner.find_append(key).await
+    }
+
+    async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
+        self.inner.read_stream(stream, after, page).await
+    }
+
+    async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
+        self.seen.reads.fetch_add(1, Ordering::SeqCst);
+        self.check_up().await?;
+        next_failure(&self.seen.read_failures)?;
+        let mut page = self.inner.read_all(after, filter, page).await?;
+        self.seen.largest_page.fetch_max(page.events.len(), Ordering::SeqCst);
+        match self.seen.durable_to.load(Ordering::SeqCst) {
+            0 => {}
+            bound => page.durable_to = page.durable_to.min(Position::new(bound)),
+        }
+        Ok(page)
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        self.check_up().await?;
+        match self.seen.head.load(Ordering::SeqCst) {
+            0 => self.inner.head().await,
+            head => Ok(Position::new(head)),
+        }
+    }
+
+    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
+        self.seen.waited_durable.lock().unwrap().push(position.get());
+        Ok(())
+    }
+
+    fn wakeups(&self) -> Wakeups {
+        match self.seen.is_silent.load(Ordering::SeqCst) {
+            true => WakeupSender::new().subscribe(),
+            false => self.inner.wakeups(),
+        }
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for SpyStore {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        self.seen.checkpoint_reads.fetch_add(1, Ordering::SeqCst);
+        self.check_up().await?;
+        self.inner.checkpoint(consumer).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        self.inner.checkpoints().await
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        self.inner.start_checkpoint(consumer, at).await
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        self.seen.checkpoint_moves.fetch_add(1, Ordering::SeqCst);
+        self.check_up().await?;
+        self.inner.move_checkpoint(consumer, from, to).await
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.inner.prepare_view(view).await
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        self.seen.document_reads.fetch_add(1, Ordering::SeqCst);
+        self.check_up().await?;
+        let found = self.inner.documents(view, keys).await;
+        let gate = self.seen.documents_gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            let _ = gate.acquire().await;
+        }
+        found
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        self.inner.list_documents(view, query).await
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.seen.pages_applied.fetch_add(1, Ordering::SeqCst);
+        self.check_up().await?;
+        next_failure(&self.seen.save_failures)?;
+        self.inner.save_documents(view, from, to, changes).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.inner.clear_view(view).await
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for SpyStore {
+    type Connection = MemoryTables;
+
+    async fn prepare_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        self.inner.prepare_projection(projection).await
+    }
+
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<MemoryTables>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError> {
+        self.seen.pages_applied.fetch_add(1, Ordering::SeqCst);
+        self.check_up().await?;
+        next_failure(&self.seen.save_failures)?;
+        self.inner.apply_page(projection, from, page).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        self.inner.clear_projection(projection).await
+    }
+}

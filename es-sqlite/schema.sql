@@ -1,0 +1,64 @@
+-- The schema of a database of this version, with one view called "name". Checked by tests/schema.rs.
+
+CREATE TABLE es_appends (
+    key         TEXT    PRIMARY KEY,
+    -- JSON: [[stream, first version, last version, first position], ...]
+    streams     TEXT    NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_checkpoints (
+    consumer   TEXT    PRIMARY KEY,
+    position   INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_events (
+    position    INTEGER PRIMARY KEY,
+    stream      TEXT    NOT NULL,
+    category    TEXT    NOT NULL,
+    version     INTEGER NOT NULL,
+    event_id    BLOB    NOT NULL,
+    type        TEXT    NOT NULL,
+    -- Microseconds since 1970-01-01T00:00:00Z; NULL: when it was recorded.
+    occurred_at INTEGER,
+    recorded_at INTEGER NOT NULL,
+    metadata    TEXT    NOT NULL,
+    -- Last, so that the columns before it are read without it. The exact bytes that were appended.
+    payload     TEXT    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX es_events_id ON es_events (event_id);
+
+CREATE UNIQUE INDEX es_events_stream ON es_events (stream, version);
+
+CREATE INDEX es_events_type ON es_events (category, type);
+
+CREATE TABLE es_high_water (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    position    INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE es_migrations (
+    version    INTEGER PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    checksum   TEXT    NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE es_snapshots (
+    stream      TEXT    PRIMARY KEY,
+    version     INTEGER NOT NULL,
+    last_event  BLOB    NOT NULL,
+    fingerprint TEXT    NOT NULL,
+    state       TEXT    NOT NULL
+) STRICT;
+
+CREATE TABLE es_view_name (key TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER es_events_removed AFTER DELETE ON es_events
+BEGIN
+    UPDATE es_high_water
+    SET position = max(position, OLD.position), recorded_at = max(recorded_at, OLD.recorded_at);
+END;

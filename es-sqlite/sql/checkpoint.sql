@@ -1,0 +1,4 @@
+-- The checkpoint of a consumer.
+-- Binds: ?1 consumer. Result: at most one row: consumer, position, updated_at (microseconds).
+-- Locks: none.
+SELECT consumer, position, updated_at FROM es_checkpoints WHERE consumer = ?1;

@@ -1,0 +1,5 @@
+-- Puts a checkpoint back to 0, wherever it is.
+-- Binds: ?1 consumer; ?2 now (microseconds). Result: none.
+-- Locks: takes the write lock.
+INSERT INTO es_checkpoints (consumer, position, updated_at) VALUES (?1, 0, ?2)
+ON CONFLICT (consumer) DO UPDATE SET position = 0, updated_at = excluded.updated_at;

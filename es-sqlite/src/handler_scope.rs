@@ -1,0 +1,29 @@
+//! Tells whether code runs inside the handler of a projection, whose transaction holds the writer.
+
+use std::{path::Path, sync::Arc};
+
+use es_core::StoreError;
+
+tokio::task_local! {
+    /// The files whose writer is held further up in this task, by a handler of a projection.
+    static HELD: Vec<Arc<Path>>;
+}
+
+/// Runs the handler of a projection on the store of a file.
+pub(crate) async fn in_handler<T>(file: &Arc<Path>, handler: impl Future<Output = T>) -> T {
+    let mut held = HELD.try_with(Clone::clone).unwrap_or_default();
+    held.push(Arc::clone(file));
+    HELD.scope(held, handler).await
+}
+
+/// Refuses to write from inside a handler on the same file: it would wait for itself.
+pub(crate) fn refuse_in_handler(file: &Arc<Path>) -> Result<(), StoreError> {
+    let is_held = HELD.try_with(|held| held.contains(file)).unwrap_or(false);
+    if is_held {
+        return Err(StoreError::Refused {
+            reason: "a projection's handler cannot write to its own store, which waits for the handler; write with the \
+                     handler's connection, or execute commands from a reactor",
+        });
+    }
+    Ok(())
+}

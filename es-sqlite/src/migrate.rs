@@ -1,0 +1,180 @@
+//! Opening the file, and bringing its schema up to date.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use es_core::{StoreError, timestamp::unix_micros};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use time::OffsetDateTime;
+
+use crate::{
+    config::SqliteOptions,
+    error::{DatabaseError, store_error},
+    writer::BEGIN_WRITE,
+};
+
+const PREPARE: &str = include_str!("../sql/migrations_prepare.sql");
+const LIST: &str = include_str!("../sql/migrations_list.sql");
+const ADD: &str = include_str!("../sql/migrations_add.sql");
+const USE_WAL: &str = include_str!("../sql/use_wal.sql");
+
+/// How long to wait before trying again what SQLite's own busy timeout does not cover.
+const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// One step of the schema. Never changed once released, only followed by others.
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "events", sql: include_str!("../migrations/0001_events.sql") }];
+
+/// Opens the file for writing, with the schema of this version. Gives its path without links too.
+pub(crate) async fn open_database(options: &SqliteOptions) -> Result<(PathBuf, SqliteConnection), StoreError> {
+    check_path(options)?;
+    // Absolute, so that SQLite never takes it for a URI, and so that a later change of folder does not matter.
+    let path = std::path::absolute(&options.path).map_err(|error| bad_path(&options.path, Some(error)))?;
+    let mut connection = options.writing(&path).connect().await.map_err(store_error)?;
+    use_wal(&mut connection, options).await?;
+    migrate(&mut connection).await?;
+    let file = path.canonicalize().map_err(|error| bad_path(&path, Some(error)))?;
+    Ok((file, connection))
+}
+
+fn setup(problem: String, remedy: &str, source: Option<es_core::BoxError>) -> StoreError {
+    StoreError::Setup { problem, remedy: remedy.to_owned(), source }
+}
+
+fn bad_path(path: &Path, error: Option<std::io::Error>) -> StoreError {
+    let problem = format!("{} is not a path that can be used", path.display());
+    setup(problem, "give the path of a file, as UTF-8", error.map(Into::into))
+}
+
+/// Finds the usual mistakes before SQLite does, which knows no more than that it cannot open the file.
+fn check_path(options: &SqliteOptions) -> Result<(), StoreError> {
+    let path = &options.path;
+    if path.as_os_str().is_empty() || path.to_str().is_none() || path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(bad_path(path, None));
+    }
+    if path.is_dir() {
+        let problem = format!("{} is a folder", path.display());
+        return Err(setup(problem, "give the path of a file in it", None));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        let problem = format!("the folder {} does not exist", folder.display());
+        return Err(setup(problem, "create it; the store creates its file, but no folder", None));
+    }
+    if !options.create_if_missing && !path.exists() {
+        let problem = format!("the file {} does not exist", path.display());
+        return Err(setup(problem, "check the path, or allow the file to be created", None));
+    }
+    Ok(())
+}
+
+/// Switches the file to the write-ahead log, once in its life. SQLite's busy timeout does not cover this switch.
+async fn use_wal(connection: &mut SqliteConnection, options: &SqliteOptions) -> Result<(), StoreError> {
+    let start = Instant::now();
+    loop {
+        let mode = sqlx::query_scalar::<_, String>(USE_WAL).fetch_one(&mut *connection).await;
+        match mode.map_err(DatabaseError::from) {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                return Err(setup(
+                    format!("the file cannot use a write-ahead log (its journal mode stays {mode:?})"),
+                    "put it on a disk of this machine: the log does not work over a network or in memory",
+                    None,
+                ));
+            }
+            Err(error) if error.is_busy() && start.elapsed() < options.busy_timeout => {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Applies what is missing. All in one transaction that holds the write lock, so of several processes one does it.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with(BEGIN_WRITE).await.map_err(store_error)?;
+    sqlx::query(PREPARE).execute(&mut *transaction).await.map_err(store_error)?;
+    let rows = sqlx::query(LIST).fetch_all(&mut *transaction).await.map_err(store_error)?;
+    let mut applied = 0;
+    for row in rows {
+        let version: i64 = row.try_get("version").map_err(store_error)?;
+        let name: String = row.try_get("name").map_err(store_error)?;
+        let checksum: String = row.try_get("checksum").map_err(store_error)?;
+        check_applied(version, &name, &checksum)?;
+        applied = version;
+    }
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > applied) {
+        sqlx::raw_sql(migration.sql).execute(&mut *transaction).await.map_err(store_error)?;
+        sqlx::query(ADD)
+            .bind(migration.version)
+            .bind(migration.name)
+            .bind(checksum_of(migration.sql))
+            .bind(unix_micros(OffsetDateTime::now_utc()))
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        tracing::info!(version = migration.version, name = migration.name, "the database was migrated");
+    }
+    transaction.commit().await.map_err(store_error)
+}
+
+/// Checks a migration that the database has against the one that this version knows.
+fn check_applied(version: i64, name: &str, checksum: &str) -> Result<(), StoreError> {
+    let Some(known) = MIGRATIONS.iter().find(|migration| migration.version == version) else {
+        let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
+        return Err(setup(
+            format!("the database has schema version {version} ({name}), this program knows versions up to {newest}"),
+            "update es-sqlite in this program to the version that last wrote the database, or a newer one",
+            None,
+        ));
+    };
+    let expected = checksum_of(known.sql);
+    if checksum != expected {
+        return Err(setup(
+            format!(
+                "schema version {version} ({name}) of the database was made by other statements (checksum {checksum}) than \
+                 this program has (checksum {expected})"
+            ),
+            "use a released version of es-sqlite; migrations are never changed after their release",
+            None,
+        ));
+    }
+    Ok(())
+}
+
+/// Tells texts apart (FNV-1a, 64 bits), whatever the line ends that a checkout gave them.
+fn checksum_of(sql: &str) -> String {
+    let bytes = sql.bytes().filter(|&byte| byte != b'\r');
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_numbered_from_one_without_gaps() {
+        assert!(MIGRATIONS.iter().map(|migration| migration.version).eq(1..=MIGRATIONS.len() as i64));
+    }
+
+    #[test]
+    fn a_checksum_tells_texts_apart_but_not_line_ends() {
+        assert_eq!(checksum_of(""), "cbf29ce484222325");
+        assert_eq!(checksum_of("a"), "af63dc4c8601ec8c");
+        assert_eq!(checksum_of("a\r\nb"), checksum_of("a\nb"));
+        assert_ne!(checksum_of("ab"), checksum_of("ba"));
+    }
+}

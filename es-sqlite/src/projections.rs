@@ -1,0 +1,245 @@
+//! Checkpoints, views and projections.
+
+use async_trait::async_trait;
+use es_core::{
+    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, PageProjection,
+    Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
+    timestamp::{from_unix_micros, unix_micros},
+};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use time::OffsetDateTime;
+
+use crate::{
+    documents,
+    error::{corrupt, store_error, to_stored},
+    handler_scope::{in_handler, refuse_in_handler},
+    store::SqliteStore,
+    writer::{BEGIN_WRITE, WriterGuard},
+};
+
+const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
+const CHECKPOINTS: &str = include_str!("../sql/checkpoints.sql");
+const START: &str = include_str!("../sql/start_checkpoint.sql");
+const MOVE: &str = include_str!("../sql/move_checkpoint.sql");
+const BEGIN_AND_MOVE: &str =
+    concat!(include_str!("../sql/begin_write.sql"), include_str!("../sql/move_checkpoint.sql"));
+const RESET: &str = include_str!("../sql/reset_checkpoint.sql");
+const COMMIT: &str = include_str!("../sql/commit.sql");
+
+fn now() -> i64 {
+    unix_micros(OffsetDateTime::now_utc())
+}
+
+fn to_checkpoint(row: &SqliteRow) -> Result<Checkpoint, StoreError> {
+    let consumer: &str = row.try_get("consumer").map_err(store_error)?;
+    let position: i64 = row.try_get("position").map_err(store_error)?;
+    let updated_at: i64 = row.try_get("updated_at").map_err(store_error)?;
+    let updated_at =
+        from_unix_micros(updated_at).ok_or_else(|| corrupt(position, "the time of a checkpoint is out of range"))?;
+    Ok(Checkpoint::new(ConsumerName::new(consumer)?, Position::new(position.unsigned_abs()), updated_at))
+}
+
+async fn read_checkpoint(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+) -> Result<Option<Checkpoint>, StoreError> {
+    let row = sqlx::query(CHECKPOINT).bind(consumer.as_str()).fetch_optional(connection).await.map_err(store_error)?;
+    row.as_ref().map(to_checkpoint).transpose()
+}
+
+/// Moves a checkpoint by one of the statements that do so.
+async fn compare_and_move(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    consumer: &ConsumerName,
+    from: Position,
+    to: Position,
+) -> Result<(), StoreError> {
+    // A checkpoint beyond the database's range cannot exist, so it is not where the caller believes it to be.
+    let from_stored = i64::try_from(from.get()).unwrap_or(-1);
+    let moved = sqlx::query(sql)
+        .bind(consumer.as_str())
+        .bind(from_stored)
+        .bind(to_stored("a position", to.get())?)
+        .bind(now())
+        // To its end: only then has a statement outside a transaction committed.
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    if !moved.is_empty() {
+        return Ok(());
+    }
+    let actual = read_checkpoint(connection, consumer).await?.map_or(Position::ZERO, |checkpoint| checkpoint.position);
+    Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: from, actual })
+}
+
+/// Moves a checkpoint in a transaction that the caller ends.
+pub(crate) async fn move_in_transaction(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+    from: Position,
+    to: Position,
+) -> Result<(), StoreError> {
+    compare_and_move(connection, MOVE, consumer, from, to).await
+}
+
+async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
+    sqlx::query(RESET).bind(consumer.as_str()).bind(now()).execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+impl SqliteStore {
+    async fn lock_writer(&self) -> Result<WriterGuard, StoreError> {
+        refuse_in_handler(&self.shared.file)?;
+        self.shared.writer.lock().await
+    }
+
+    /// Whether a view has its table. Once made it stays, so it is looked for once.
+    async fn has_view(&self, view: &ConsumerName) -> Result<bool, StoreError> {
+        if self.shared.knows_view(view) {
+            return Ok(true);
+        }
+        let mut reader = self.shared.readers.get().await?;
+        let exists = documents::exists(reader.connection()?, view).await;
+        let exists = reader.settle(exists.map_err(store_error))?;
+        if exists {
+            self.shared.know_view(view);
+        }
+        Ok(exists)
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for SqliteStore {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        let mut reader = self.shared.readers.get().await?;
+        let checkpoint = read_checkpoint(reader.connection()?, consumer).await;
+        reader.settle(checkpoint)
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        let mut reader = self.shared.readers.get().await?;
+        let rows = sqlx::query(CHECKPOINTS).fetch_all(reader.connection()?).await;
+        reader.settle(rows.map_err(store_error))?.iter().map(to_checkpoint).collect()
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        let at = to_stored("a position", at.get())?;
+        let mut writer = self.lock_writer().await?;
+        let query = sqlx::query(START).bind(consumer.as_str()).bind(at).bind(now());
+        // To its end: only then has the statement committed.
+        let rows = query.fetch_all(writer.connection()?).await.map_err(store_error);
+        match writer.settle(rows)?.first() {
+            Some(row) => to_checkpoint(row),
+            None => Err(store_error(sqlx::Error::RowNotFound)),
+        }
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        let mut writer = self.lock_writer().await?;
+        let moved = compare_and_move(writer.connection()?, MOVE, consumer, from, to).await;
+        writer.settle(moved)
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        if self.has_view(view).await? {
+            return Ok(());
+        }
+        let mut writer = self.lock_writer().await?;
+        let prepared = documents::prepare(writer.connection()?, view).await;
+        writer.settle(prepared.map_err(store_error))?;
+        self.shared.know_view(view);
+        Ok(())
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        check_document_count(keys.len())?;
+        if keys.is_empty() || !self.has_view(view).await? {
+            return Ok(Vec::new());
+        }
+        let mut reader = self.shared.readers.get().await?;
+        let documents = documents::get(reader.connection()?, view, keys).await;
+        reader.settle(documents.map_err(store_error))
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        query.check()?;
+        if !self.has_view(view).await? {
+            return Ok(Vec::new());
+        }
+        let mut reader = self.shared.readers.get().await?;
+        let documents = documents::list(reader.connection()?, view, query).await;
+        reader.settle(documents)
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.prepare_view(view).await?;
+        let changes = documents::Changes::new(view, changes)?;
+        let view = view.clone();
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = writer.for_transaction()?;
+                compare_and_move(connection, BEGIN_AND_MOVE, &view, from, to).await?;
+                changes.write_and_commit(connection).await.map_err(store_error)
+            })
+        })
+        .await
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.prepare_view(view).await?;
+        let view = view.clone();
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = writer.for_transaction()?;
+                sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
+                documents::clear(connection, &view).await.map_err(store_error)?;
+                reset(connection, &view).await?;
+                sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for SqliteStore {
+    type Connection = SqliteConnection;
+
+    async fn prepare_projection(
+        &self,
+        projection: &dyn PageProjection<SqliteConnection>,
+    ) -> Result<(), ProjectionError> {
+        let mut transaction = self.lock_writer().await?.begin().await?;
+        in_handler(&self.shared.file, projection.prepare(transaction.connection())).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<SqliteConnection>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError> {
+        let mut transaction = self.lock_writer().await?.begin().await?;
+        let moved = move_in_transaction(transaction.connection(), projection.name(), from, page.scanned_to).await;
+        transaction.settle(moved)?;
+        in_handler(&self.shared.file, projection.apply_page(transaction.connection(), &page.events)).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn clear_projection(&self, projection: &dyn PageProjection<SqliteConnection>) -> Result<(), ProjectionError> {
+        let mut transaction = self.lock_writer().await?.begin().await?;
+        in_handler(&self.shared.file, projection.clear(transaction.connection())).await?;
+        let put_back = reset(transaction.connection(), projection.name()).await;
+        transaction.settle(put_back)?;
+        Ok(transaction.commit().await?)
+    }
+}

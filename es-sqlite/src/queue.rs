@@ -1,0 +1,199 @@
+//! Group commit: appends that wait for the writer share a transaction.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use es_core::{Append, Appended, StoreError, limits};
+use tokio::sync::oneshot;
+
+use crate::{
+    append::{Batch, Prepared, Within, append_batch},
+    error::for_each_caller,
+    store::{Shared, runtime},
+    writer::WriterGuard,
+};
+
+/// Most appends that share a transaction.
+pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
+
+type Answer = oneshot::Sender<Result<Appended, StoreError>>;
+
+/// Appends that wait for the writer.
+#[derive(Default)]
+pub(crate) struct AppendQueue {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// In the order of their numbers.
+    jobs: VecDeque<Job>,
+    next_number: u64,
+}
+
+impl Waiting {
+    fn index_of(&self, number: u64) -> Option<usize> {
+        self.jobs.binary_search_by_key(&number, |job| job.number).ok()
+    }
+}
+
+struct Job {
+    number: u64,
+    prepared: Prepared,
+    answer: Answer,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the task that was writing was stopped, because its runtime was shut down")]
+struct WriterStopped;
+
+impl AppendQueue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, prepared: Prepared, answer: Answer) -> u64 {
+        let mut waiting = self.lock();
+        let number = waiting.next_number;
+        waiting.next_number += 1;
+        waiting.jobs.push_back(Job { number, prepared, answer });
+        number
+    }
+
+    /// Takes a job back that nobody has begun.
+    fn take_back(&self, number: u64) -> Option<Job> {
+        let mut waiting = self.lock();
+        let index = waiting.index_of(number)?;
+        waiting.jobs.remove(index)
+    }
+
+    fn holds(&self, number: u64) -> bool {
+        self.lock().index_of(number).is_some()
+    }
+
+    /// The next jobs that can share a transaction: within the limits of one append, and without a stream, event id or
+    /// key that two of them name; such a one waits for the next transaction, and so does everything behind it. What
+    /// nobody waits for any more is not begun.
+    fn next_batch(&self) -> Vec<Job> {
+        let mut waiting = self.lock();
+        waiting.jobs.retain(|job| !job.answer.is_closed());
+        let mut seen = Names::default();
+        let (mut events, mut bytes) = (0, 0);
+        let mut count = 0;
+        for job in waiting.jobs.iter().take(MAX_APPENDS_PER_COMMIT) {
+            events += job.prepared.append().event_count();
+            bytes += job.prepared.bytes();
+            let is_over = events > limits::MAX_EVENTS_PER_APPEND || bytes > limits::MAX_APPEND_BYTES;
+            if count > 0 && (is_over || !seen.are_new(job.prepared.append())) {
+                break;
+            }
+            seen.add(job.prepared.append());
+            count += 1;
+        }
+        waiting.jobs.drain(..count).collect()
+    }
+}
+
+/// What two appends of one transaction must not share.
+#[derive(Default)]
+struct Names<'a> {
+    streams: HashSet<&'a str>,
+    ids: HashSet<uuid::Uuid>,
+    keys: HashSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn are_new(&self, append: &Append) -> bool {
+        !append.streams().iter().any(|part| self.streams.contains(part.stream().as_str()))
+            && !append.events().any(|(_, event)| self.ids.contains(&event.id()))
+            && !append.idempotency_key().is_some_and(|key| self.keys.contains(key.as_str()))
+    }
+
+    fn add(&mut self, append: &'a Append) {
+        self.streams.extend(append.streams().iter().map(|part| part.stream().as_str()));
+        self.ids.extend(append.events().map(|(_, event)| event.id()));
+        self.keys.extend(append.idempotency_key().map(|key| key.as_str()));
+    }
+}
+
+impl Shared {
+    /// Appends, together with whatever else waits for the writer. The work is done by a task, so that it goes on when the
+    /// caller is dropped in the midst of it.
+    pub(crate) async fn append(self: &Arc<Self>, prepared: Prepared) -> Result<Appended, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        let runtime = runtime()?;
+        let number = self.queue.push(prepared, answer);
+        runtime.spawn(Arc::clone(self).write_until_done(number));
+        outcome.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: Box::new(WriterStopped) }))
+    }
+
+    /// Writes batches until a job is done, by this task or by that of another job.
+    async fn write_until_done(self: Arc<Self>, number: u64) {
+        loop {
+            match self.writer.lock().await {
+                Ok(writer) => self.write_next_batch(writer).await,
+                Err(error) => {
+                    if let Some(job) = self.queue.take_back(number) {
+                        answer(job.answer, Err(error));
+                    }
+                }
+            }
+            if !self.queue.holds(number) {
+                return;
+            }
+        }
+    }
+
+    async fn write_next_batch(&self, mut writer: WriterGuard) {
+        let jobs = self.queue.next_batch();
+        if jobs.is_empty() {
+            return;
+        }
+        let appends: Vec<_> = jobs.iter().map(|job| &job.prepared).collect();
+        let result = if self.inline.is_empty() {
+            self.write_own(&mut writer, &appends).await
+        } else {
+            self.write_with_inline(writer, &appends).await
+        };
+        let outcomes = match result {
+            Ok(batch) => {
+                if let Some(head) = batch.head {
+                    self.wakeups.notify(head);
+                }
+                batch.outcomes
+            }
+            Err(error) => for_each_caller(error, jobs.len()).into_iter().map(Err).collect(),
+        };
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            answer(job.answer, outcome);
+        }
+    }
+
+    /// Two trips to the connection's thread: one decides, one writes and commits.
+    async fn write_own(&self, writer: &mut WriterGuard, appends: &[&Prepared]) -> Result<Batch, StoreError> {
+        let result = append_batch(self, writer.for_transaction()?, appends, Within::Own).await;
+        match &result {
+            Ok(Batch { head: Some(_), .. }) => writer.committed(),
+            _ => writer.rollback().await?,
+        }
+        writer.settle(result)
+    }
+
+    /// In a transaction that the driver knows of, since handlers may have nested ones.
+    async fn write_with_inline(&self, writer: WriterGuard, appends: &[&Prepared]) -> Result<Batch, StoreError> {
+        let mut transaction = writer.begin().await?;
+        let batch = append_batch(self, transaction.connection(), appends, Within::Callers).await;
+        let batch = transaction.settle(batch)?;
+        if batch.head.is_some() {
+            transaction.commit().await?;
+        }
+        Ok(batch)
+    }
+}
+
+/// A caller that was dropped does not want to know.
+fn answer(to: Answer, outcome: Result<Appended, StoreError>) {
+    let _ = to.send(outcome);
+}

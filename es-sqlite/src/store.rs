@@ -1,0 +1,273 @@
+//! The store: its handle, opening and closing it, and the event store's contract.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use es_core::{
+    Append, Appended, ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize,
+    Position, ProjectionError, ProjectionStore, StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
+};
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use tokio::runtime::Handle;
+
+use crate::{
+    append::{Prepared, find_append},
+    config::SqliteOptions,
+    handler_scope::refuse_in_handler,
+    inline::Inline,
+    migrate,
+    queue::AppendQueue,
+    read_all, read_stream,
+    readers::Readers,
+    unit_of_work::{self, UnitOfWork},
+    wakeups::Watch,
+    writer::{Writer, WriterGuard},
+};
+
+/// The embedded event store: one SQLite file, no server. Cloning gives another handle to the same connections.
+///
+/// - Several processes may have the same file open, and several stores in one process; what one appends, all see. The
+///   file must be on a disk of this machine: SQLite's write-ahead log does not work over a network.
+/// - There is one writer at a time. Appends that wait for it in one process share a transaction, and so a flush. Reads
+///   never wait for the writer.
+/// - With [`Synchronous::Full`](crate::Synchronous::Full), the default, whatever was acknowledged survives a loss of power.
+/// - Its tables are prefixed `es_`; an application may keep its own tables in the same file and change them in the same
+///   transaction: see [`begin`](Self::begin) and [`append_in`](Self::append_in).
+///
+/// It is used from within a tokio runtime with time enabled.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("es-sqlite-doc-{}-store", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("bank.db");
+/// use es_core::{Append, EventStore, EventType, ExpectedVersion, NewEvent, PageSize, Payload, StreamId, Version};
+/// use es_sqlite::SqliteStore;
+///
+/// let store = SqliteStore::open(&path).await?;
+/// let ann = StreamId::new("account", "ann")?;
+/// let opened = NewEvent::new(EventType::new("Opened")?, Payload::from_json(r#"{"owner":"Ann"}"#)?);
+/// let done = store.append(&Append::to(ann.clone(), ExpectedVersion::NoStream, vec![opened]).build()?).await?;
+///
+/// let page = store.read_stream(&ann, Version::ZERO, PageSize::default()).await?;
+/// assert_eq!(page.events[0].position(), done.first_position);
+/// store.close().await?;
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of a store share.
+pub(crate) struct Shared {
+    /// The file, by an absolute path without links: what tells stores apart.
+    pub(crate) file: Arc<Path>,
+    pub(crate) writer: Writer,
+    pub(crate) readers: Readers,
+    pub(crate) inline: Vec<Inline>,
+    pub(crate) wakeups: WakeupSender,
+    pub(crate) watch: Watch,
+    pub(crate) queue: AppendQueue,
+    pub(crate) max_payload_bytes: usize,
+    /// Views that are known to have their table.
+    views: Mutex<HashSet<ConsumerName>>,
+}
+
+impl Shared {
+    pub(crate) fn knows_view(&self, view: &ConsumerName) -> bool {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).contains(view)
+    }
+
+    pub(crate) fn know_view(&self, view: &ConsumerName) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(view.clone());
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store in a file, which is created if it is missing, with the defaults of [`SqliteOptions`].
+    ///
+    /// # Errors
+    /// As of [`SqliteOptions::open`].
+    ///
+    /// # Cancel safety
+    /// As of [`SqliteOptions::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        SqliteOptions::new(path).open().await
+    }
+
+    pub(crate) async fn open_with(options: SqliteOptions) -> Result<Self, StoreError> {
+        options.check()?;
+        let (file, connection) = migrate::open_database(&options).await?;
+        let writer = Writer::new(connection, options.writing(&file), options.busy_timeout);
+        let shared = Shared {
+            writer,
+            readers: Readers::new(options.reading(&file), options.readers),
+            file: file.into(),
+            inline: options.inline,
+            wakeups: WakeupSender::new(),
+            watch: Watch::default(),
+            queue: AppendQueue::default(),
+            max_payload_bytes: options.max_payload_bytes,
+            views: Mutex::default(),
+        };
+        let store = Self { shared: Arc::new(shared) };
+        store.prepare_inline().await?;
+        Ok(store)
+    }
+
+    async fn prepare_inline(&self) -> Result<(), StoreError> {
+        for inline in &self.shared.inline {
+            match inline {
+                Inline::View(view) => self.prepare_view(view.name()).await?,
+                Inline::Projection(projection) => {
+                    self.prepare_projection(&**projection).await.map_err(|error| match error {
+                        ProjectionError::Store(error) => error,
+                        other => StoreError::Setup {
+                            problem: format!("the inline projection {} could not be prepared", projection.name()),
+                            remedy: "mend its `prepare`; the source has the reason".to_owned(),
+                            source: Some(Box::new(other)),
+                        },
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The file, by an absolute path without links.
+    pub fn path(&self) -> &Path {
+        &self.shared.file
+    }
+
+    /// Closes all connections, for all handles of this store: waits for what is being written, and refuses what comes
+    /// after. The last process to close the file tidies its write-ahead log away.
+    ///
+    /// Dropping the last handle closes them as well, without waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a connection ended badly; nothing that was acknowledged is lost.
+    ///
+    /// # Cancel safety
+    /// Safe; call it again to wait for the end.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.shared.watch.close();
+        self.shared.writer.close().await?;
+        self.shared.readers.close().await
+    }
+
+    /// Appends in a transaction of the caller's, on a connection to the same file: the events are stored when and if the
+    /// caller commits. Inline projections are applied in it too.
+    ///
+    /// Begin it with `BEGIN IMMEDIATE` (`connection.begin_with("BEGIN IMMEDIATE")`). It holds the file's only write lock from
+    /// then on, so keep it short. Readers in this process learn of the events a little later than of others, since
+    /// the store does not see the caller's commit. [`begin`](Self::begin) is easier to use.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] outside a transaction, or in one that has read before somebody else wrote: such a
+    /// transaction cannot write any more. Others as of [`EventStore::append`]; the transaction is as it was then, and
+    /// the caller may go on with it, except after [`StoreError::Unavailable`] and [`StoreError::Backend`].
+    ///
+    /// # Cancel safety
+    /// After dropping the future, roll the transaction back.
+    pub async fn append_in(&self, connection: &mut SqliteConnection, append: &Append) -> Result<Appended, StoreError> {
+        refuse_in_handler(&self.shared.file)?;
+        unit_of_work::append_in(&self.shared, connection, append).await
+    }
+
+    /// Begins a unit of work: writes of the caller's own and appends, in one transaction.
+    ///
+    /// It holds the store's only writer until it is committed or dropped, so keep it short; other appends wait for it, for
+    /// as long as the busy timeout. An append to the store itself, in the midst of it, would wait for it too: give it to
+    /// the unit of work.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if the writer is in use for longer than the busy timeout; [`StoreError::Refused`] inside a
+    /// handler of a projection.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn begin(&self) -> Result<UnitOfWork, StoreError> {
+        refuse_in_handler(&self.shared.file)?;
+        let transaction = self.shared.writer.lock().await?.begin().await?;
+        Ok(UnitOfWork::new(Arc::clone(&self.shared), transaction))
+    }
+
+    /// Writes in a task of its own, so that a dropped caller does not stop it half way. `write` begins and commits by
+    /// statements of its own; after an error the transaction is rolled back.
+    pub(crate) async fn write_in_task<T: Send + 'static>(
+        &self,
+        write: impl for<'a> FnOnce(&'a mut WriterGuard) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        refuse_in_handler(&self.shared.file)?;
+        let shared = Arc::clone(&self.shared);
+        let task = runtime()?.spawn(async move {
+            let mut writer = shared.writer.lock().await?;
+            let result = write(&mut writer).await;
+            match &result {
+                Ok(_) => writer.committed(),
+                Err(_) => writer.rollback().await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the connection is closed, since its transaction was not rolled back");
+                }),
+            }
+            writer.settle(result)
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::Unavailable { source: Box::new(error) }))
+    }
+}
+
+/// The runtime that the caller runs in.
+pub(crate) fn runtime() -> Result<Handle, StoreError> {
+    Handle::try_current().map_err(|_| StoreError::Refused {
+        reason: "es-sqlite was called outside a tokio runtime; call it from within one",
+    })
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
+        refuse_in_handler(&self.shared.file)?;
+        let prepared = Prepared::new(append, self.shared.max_payload_bytes)?;
+        self.shared.append(prepared).await
+    }
+
+    async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
+        find_append(&self.shared.readers, key).await
+    }
+
+    async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
+        read_stream::read_stream(&self.shared.readers, stream, after, page).await
+    }
+
+    async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
+        read_all::read_all(&self.shared.readers, after, filter, page).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        read_all::head(&self.shared.readers).await
+    }
+
+    /// Returns at once: a commit is flushed before anybody can see it. With
+    /// [`Synchronous::Normal`](crate::Synchronous::Normal) it survives a crash of the process, but not one of the machine.
+    async fn wait_durable(&self, _: Position) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Hints come at once after an append of this store, and within [`POLL_INTERVAL`](crate::POLL_INTERVAL) after one of
+    /// another store or process.
+    fn wakeups(&self) -> Wakeups {
+        self.shared.subscribe()
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.shared.file).finish_non_exhaustive()
+    }
+}

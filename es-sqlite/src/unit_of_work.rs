@@ -1,0 +1,147 @@
+//! Appends and the caller's own writes in one transaction.
+
+use std::sync::Arc;
+
+use es_core::{Append, Appended, StoreError};
+use sqlx::SqliteConnection;
+
+use crate::{
+    append::{Prepared, Within, append_batch},
+    error::{DatabaseError, store_error},
+    store::Shared,
+    writer::Transaction,
+};
+
+const TAKE_WRITE_LOCK: &str = include_str!("../sql/take_write_lock.sql");
+const BEGIN: &str = include_str!("../sql/begin_read.sql");
+const ROLLBACK: &str = include_str!("../sql/rollback.sql");
+
+/// Writes of the caller's own and appends, in one transaction: all are stored by [`commit`](Self::commit), or none.
+/// Dropping it rolls back.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("es-sqlite-doc-{}-unit", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("shop.db");
+/// use es_core::{Append, EventType, ExpectedVersion, NewEvent, Payload, StreamId};
+/// use es_sqlite::{SqliteStore, sqlx};
+///
+/// let store = SqliteStore::open(&path).await?;
+/// let mut work = store.begin().await?;
+/// sqlx::query("CREATE TABLE seats (name TEXT PRIMARY KEY)").execute(work.connection()).await?;
+/// sqlx::query("INSERT INTO seats VALUES (?)").bind("12A").execute(work.connection()).await?;
+/// let booked = NewEvent::new(EventType::new("Booked")?, Payload::from_json(r#"{"seat":"12A"}"#)?);
+/// work.append(Append::to(StreamId::new("booking", "1")?, ExpectedVersion::NoStream, vec![booked]).build()?)?;
+/// let appended = work.commit().await?;
+/// assert_eq!(appended[0].last_position.get(), 1);
+/// # store.close().await?;
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a unit of work that is dropped is rolled back"]
+pub struct UnitOfWork {
+    shared: Arc<Shared>,
+    transaction: Transaction,
+    appends: Vec<Prepared>,
+}
+
+impl UnitOfWork {
+    pub(crate) fn new(shared: Arc<Shared>, transaction: Transaction) -> Self {
+        Self { shared, transaction, appends: Vec::new() }
+    }
+
+    /// The connection, inside the transaction. Do not end the transaction through it; nested ones are welcome.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        self.transaction.connection()
+    }
+
+    /// Adds an append. It is checked against the store, and stored, by [`commit`](Self::commit); in the order of adding.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] for a payload over the store's limit.
+    pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
+        self.appends.push(Prepared::new(&append, self.shared.max_payload_bytes)?);
+        Ok(())
+    }
+
+    /// Stores everything, or nothing; gives one outcome for each append.
+    ///
+    /// # Errors
+    /// As of [`EventStore::append`](es_core::EventStore::append) for the first append that is refused: nothing was
+    /// stored, of the others and of the caller's own writes neither.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stores everything or nothing.
+    pub async fn commit(self) -> Result<Vec<Appended>, StoreError> {
+        let Self { shared, mut transaction, appends } = self;
+        let mut outcomes = Vec::with_capacity(appends.len());
+        let mut head = None;
+        for prepared in &appends {
+            let appended = append_one(&shared, transaction.connection(), prepared).await;
+            let (appended, new_head) = transaction.settle(appended)?;
+            outcomes.push(appended);
+            head = new_head.or(head);
+        }
+        transaction.commit().await?;
+        if let Some(head) = head {
+            shared.wakeups.notify(head);
+        }
+        Ok(outcomes)
+    }
+}
+
+impl std::fmt::Debug for UnitOfWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UnitOfWork").field("appends", &self.appends.len()).finish_non_exhaustive()
+    }
+}
+
+/// Appends in a transaction that holds the write lock; also gives the new head, if there is one.
+async fn append_one(
+    shared: &Shared,
+    connection: &mut SqliteConnection,
+    prepared: &Prepared,
+) -> Result<(Appended, Option<es_core::Position>), StoreError> {
+    let mut batch = append_batch(shared, connection, &[prepared], Within::Callers).await?;
+    match batch.outcomes.pop() {
+        Some(outcome) => Ok((outcome?, batch.head)),
+        None => Err(StoreError::Refused { reason: "an append without an outcome" }),
+    }
+}
+
+/// Appends in a transaction of the caller's.
+pub(crate) async fn append_in(
+    shared: &Shared,
+    connection: &mut SqliteConnection,
+    append: &Append,
+) -> Result<Appended, StoreError> {
+    let prepared = Prepared::new(append, shared.max_payload_bytes)?;
+    refuse_outside_transaction(connection).await?;
+    match sqlx::query(TAKE_WRITE_LOCK).execute(&mut *connection).await.map_err(DatabaseError::from) {
+        Ok(_) => {}
+        Err(error) if error.is_stale_snapshot() => {
+            return Err(StoreError::Refused {
+                reason: "the transaction has read before somebody else wrote, so it cannot write any more; begin it with \
+                         BEGIN IMMEDIATE, and run it again",
+            });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let (appended, _) = append_one(shared, connection, &prepared).await?;
+    Ok(appended)
+}
+
+/// Whether there is a transaction is something that SQLite tells by refusing to begin another.
+async fn refuse_outside_transaction(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    match sqlx::query(BEGIN).execute(&mut *connection).await.map_err(DatabaseError::from) {
+        Err(error) if error.is_misplaced() => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => {
+            sqlx::query(ROLLBACK).execute(connection).await.map_err(store_error)?;
+            Err(StoreError::Refused {
+                reason: "append_in was called outside a transaction; begin one with BEGIN IMMEDIATE, or use `append`",
+            })
+        }
+    }
+}

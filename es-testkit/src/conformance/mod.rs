@@ -1,0 +1,251 @@
+//! The conformance suite: what every store must do, one case for each promise.
+//!
+//! A store runs it with its own [`StoreHarness`]:
+//!
+//! ```
+//! # mod test {
+//! es_testkit::conformance!(es_testkit::MemoryHarness);
+//! # }
+//! ```
+//!
+//! This makes a test of each case, in modules by subject. The expression is evaluated inside each test's runtime. To run
+//! the suite on two settings of one store, put each call into a module of its own.
+
+pub mod append;
+pub mod checkpoints;
+pub mod concurrency;
+pub mod documents;
+pub mod expected_version;
+pub mod limits;
+pub mod loading;
+pub mod multi_stream;
+pub mod ordering;
+pub mod projections;
+pub mod read_all;
+pub mod read_stream;
+pub mod repository;
+pub mod retried_append;
+pub mod snapshots;
+mod support;
+
+use std::{fmt, pin::Pin, time::Duration};
+
+use crate::harness::StoreHarness;
+
+/// How long one case may take before it counts as hanging.
+pub const LONGEST_CASE: Duration = Duration::from_secs(180);
+
+/// A case on its way.
+pub type CaseFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// One case of the suite.
+pub struct Case<H> {
+    /// What it is about: the module it stands in.
+    pub subject: &'static str,
+    /// The promise that it checks.
+    pub name: &'static str,
+    /// Runs it; it panics if the store breaks the promise.
+    pub run: fn(&H) -> CaseFuture<'_>,
+}
+
+impl<H> fmt::Debug for Case<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::{}", self.subject, self.name)
+    }
+}
+
+/// Gives every case, subject by subject, to another macro: the one list of the suite.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_cases {
+    ($callback:ident!($($argument:tt)*)) => {
+        $crate::$callback! { ($($argument)*)
+            append {
+                an_append_gives_versions_and_positions_from_one_without_gaps
+                what_was_appended_is_read_back_as_it_was_given
+                payloads_keep_their_exact_bytes
+                metadata_and_times_round_trip_to_the_microsecond
+                the_recorded_time_is_shared_by_an_append_and_never_decreases
+                odd_stream_ids_are_names_and_nothing_else
+                streams_of_other_tenants_and_categories_are_other_streams
+                another_handle_sees_every_append
+                an_append_wakes_the_readers_of_its_handle
+                events_can_be_read_as_streams
+            }
+            expected_version {
+                every_expectation_meets_every_state_of_a_stream
+                a_conflict_names_the_actual_version_beyond_nine
+                concurrent_appends_to_a_new_stream_have_one_winner
+                concurrent_appends_at_the_same_version_have_one_winner
+                another_last_event_at_the_right_version_conflicts
+            }
+            retried_append {
+                the_same_append_again_gives_the_original_outcome
+                a_repeated_append_over_several_streams_gives_the_original_outcome
+                an_append_with_some_known_ids_is_refused
+                known_ids_with_other_content_or_place_are_refused
+                known_ids_in_another_order_are_refused
+                the_same_key_gives_the_original_outcome_although_the_events_differ
+                a_key_used_for_another_stream_is_refused
+                a_key_covers_the_streams_that_its_append_guarded
+                an_append_is_found_by_its_key
+                the_key_and_ids_of_a_refused_append_are_free
+                concurrent_appends_with_the_same_key_are_stored_once
+                concurrent_sendings_of_the_same_append_are_stored_once
+            }
+            multi_stream {
+                streams_get_consecutive_positions_in_the_order_given
+                when_one_streams_expectation_fails_nothing_is_stored
+                a_guard_is_checked_and_writes_nothing
+                appends_over_the_same_streams_in_opposite_orders_all_come_through
+                a_reader_never_sees_half_an_append
+            }
+            read_stream {
+                an_unknown_stream_is_an_empty_last_page
+                after_is_exclusive_in_a_stream
+                pages_of_any_size_give_a_stream_once_and_in_order
+                a_page_that_is_just_full_and_holds_the_end_is_the_last
+            }
+            read_all {
+                an_empty_log_is_an_empty_page
+                pages_of_any_size_give_the_log_once_and_in_order
+                a_filter_passes_exactly_what_it_names
+                a_narrow_filter_still_advances_to_the_head
+                a_full_page_never_passes_an_event_that_it_left_out
+                reading_behind_the_head_gives_nothing_and_stays
+                what_was_waited_for_is_durable
+            }
+            ordering {
+                positions_are_gapless_under_concurrent_writers
+                a_reader_that_follows_by_checkpoint_skips_nothing
+                conflicts_and_refusals_leave_no_gap
+                everything_up_to_the_head_can_be_read
+            }
+            concurrency {
+                a_dropped_append_happened_or_not_and_can_be_sent_again
+                dropped_appends_do_not_disturb_other_writers
+                a_dropped_page_was_applied_or_not
+                a_dropped_save_of_documents_happened_or_not
+                many_tasks_share_one_handle
+            }
+            limits {
+                a_payload_at_the_limit_is_stored_and_one_byte_more_is_refused
+                the_largest_append_is_stored_at_once
+                an_append_over_the_most_streams_is_stored_at_once
+                a_filter_of_the_most_selectors_works_and_one_more_is_refused
+                the_longest_names_and_the_most_metadata_are_kept
+                a_page_ends_at_the_most_bytes
+                long_streams_count_on_and_a_read_for_rare_events_is_bounded
+            }
+            snapshots {
+                a_snapshot_is_loaded_as_it_was_saved
+                the_newest_snapshot_wins
+                a_snapshot_with_another_fingerprint_replaces_the_kept_one
+                a_snapshot_at_the_limit_is_kept_and_a_larger_one_is_refused
+            }
+            checkpoints {
+                a_consumer_starts_once
+                a_checkpoint_moves_only_from_where_it_is
+                checkpoints_are_listed_by_name
+                of_concurrent_moves_one_wins
+                concurrent_starts_agree
+            }
+            documents {
+                a_view_that_was_never_prepared_has_no_documents
+                documents_and_checkpoint_move_together
+                documents_are_replaced_deleted_and_kept_byte_for_byte
+                documents_are_listed_in_the_bytewise_order_of_their_keys
+                the_top_by_a_field_is_numeric_and_ends_with_what_has_no_number
+                the_top_by_an_odd_field_name_finds_that_field
+                a_cleared_view_starts_again
+                of_concurrent_saves_one_wins
+                the_most_documents_are_read_at_once_and_more_are_refused
+                a_view_is_the_fold_of_its_events
+            }
+            projections {
+                preparing_a_projection_does_not_start_it
+                every_event_takes_effect_once_whatever_the_pages
+                a_page_is_not_applied_twice
+                of_concurrent_runners_one_applies_a_page
+                a_failing_handler_leaves_neither_rows_nor_checkpoint
+                an_unreadable_event_leaves_neither_rows_nor_checkpoint
+                an_empty_page_moves_the_checkpoint
+                clearing_a_projection_resets_rows_and_checkpoint
+                a_rebuilt_projection_equals_the_live_one
+                projections_keep_up_beside_writers
+            }
+            repository {
+                commands_under_contention_all_take_effect
+                a_command_gives_up_after_its_retries
+                a_repeated_command_gives_the_original_outcome
+                concurrent_commands_with_the_same_key_take_effect_once
+                a_command_on_several_aggregates_is_all_or_nothing
+                a_refused_or_needless_command_stores_nothing
+                an_expectation_comes_before_the_domains_answer
+                commands_take_effect_once_whatever_is_lost
+            }
+            loading {
+                an_aggregate_is_loaded_as_of_any_moment
+                snapshots_change_no_state
+                a_snapshot_of_another_form_is_ignored
+                a_retired_last_event_does_not_block_the_next_command
+                long_histories_and_tenants_are_loaded_whole_and_apart
+            }
+        }
+    };
+}
+
+/// Makes one test of each case of the suite, on the store that a [`StoreHarness`] gives. See the
+/// [module](mod@crate::conformance).
+#[macro_export]
+macro_rules! conformance {
+    ($harness:expr $(,)?) => {
+        /// The harness of the conformance suite; made anew inside each test's runtime.
+        async fn conformance_harness() -> impl $crate::StoreHarness {
+            $harness
+        }
+        $crate::__conformance_cases! { __conformance_tests!() }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    (() $($subject:ident { $($case:ident)* })*) => {
+        $(mod $subject {
+            $(#[test]
+            fn $case() {
+                $crate::__private::run_case(async {
+                    let harness = super::conformance_harness().await;
+                    $crate::conformance::$subject::$case(&harness).await;
+                });
+            })*
+        })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_list {
+    (($harness:ident) $($subject:ident { $($case:ident)* })*) => {
+        vec![$($($crate::conformance::Case {
+            subject: stringify!($subject),
+            name: stringify!($case),
+            run: |harness: &$harness| Box::pin($crate::conformance::$subject::$case(harness)),
+        },)*)*]
+    };
+}
+
+/// Every case of the suite as a value: for whoever judges stores by program, as the suite's own tests do.
+pub fn cases<H: StoreHarness>() -> Vec<Case<H>> {
+    __conformance_cases! { __conformance_list!(H) }
+}
+
+/// Runs one case as a test: on a runtime of two threads, for a bounded time.
+#[doc(hidden)]
+pub fn run_case(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
+    let result = runtime.block_on(async { tokio::time::timeout(LONGEST_CASE, case).await });
+    assert!(result.is_ok(), "the case did not end within {LONGEST_CASE:?}: something waits for ever");
+}

@@ -1,0 +1,119 @@
+//! Every call of a store, through [`FaultyStore::call`].
+
+use async_trait::async_trait;
+use es_core::{
+    Append, Appended, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventFilter,
+    EventPage, EventStore, IdempotencyKey, PageProjection, PageSize, Position, ProjectionError, ProjectionStore,
+    Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Version, Wakeups,
+};
+
+use super::{FaultyStore, Operation};
+
+#[async_trait]
+impl<S: EventStore> EventStore for FaultyStore<S> {
+    async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
+        self.call(Operation::Append, self.store.append(append)).await
+    }
+
+    async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
+        self.call(Operation::Read, self.store.find_append(key)).await
+    }
+
+    async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
+        self.call(Operation::Read, self.store.read_stream(stream, after, page)).await
+    }
+
+    async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
+        self.call(Operation::Read, self.store.read_all(after, filter, page)).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        self.call(Operation::Read, self.store.head()).await
+    }
+
+    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
+        self.call(Operation::Read, self.store.wait_durable(position)).await
+    }
+
+    fn wakeups(&self) -> Wakeups {
+        self.store.wakeups()
+    }
+}
+
+#[async_trait]
+impl<S: SnapshotStore> SnapshotStore for FaultyStore<S> {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        self.call(Operation::Snapshot, self.store.load_snapshot(stream)).await
+    }
+
+    async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.call(Operation::Snapshot, self.store.save_snapshot(snapshot)).await
+    }
+}
+
+#[async_trait]
+impl<S: ConsumerStore> ConsumerStore for FaultyStore<S> {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        self.call(Operation::Consumer, self.store.checkpoint(consumer)).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        self.call(Operation::Consumer, self.store.checkpoints()).await
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        self.call(Operation::Consumer, self.store.start_checkpoint(consumer, at)).await
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        self.call(Operation::Consumer, self.store.move_checkpoint(consumer, from, to)).await
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.call(Operation::Consumer, self.store.prepare_view(view)).await
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        self.call(Operation::Consumer, self.store.documents(view, keys)).await
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        self.call(Operation::Consumer, self.store.list_documents(view, query)).await
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        self.call(Operation::Consumer, self.store.save_documents(view, from, to, changes)).await
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.call(Operation::Consumer, self.store.clear_view(view)).await
+    }
+}
+
+#[async_trait]
+impl<S: ProjectionStore> ProjectionStore for FaultyStore<S> {
+    type Connection = S::Connection;
+
+    async fn prepare_projection(&self, projection: &dyn PageProjection<S::Connection>) -> Result<(), ProjectionError> {
+        self.call(Operation::Projection, self.store.prepare_projection(projection)).await
+    }
+
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<S::Connection>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError> {
+        self.call(Operation::Projection, self.store.apply_page(projection, from, page)).await
+    }
+
+    async fn clear_projection(&self, projection: &dyn PageProjection<S::Connection>) -> Result<(), ProjectionError> {
+        self.call(Operation::Projection, self.store.clear_projection(projection)).await
+    }
+}

@@ -1,0 +1,101 @@
+//! The ways in which a store can be broken.
+
+macro_rules! defects {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// One thing that a store does wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Defect {
+            /// None: the wrapper alone.
+            None,
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Defect {
+            /// Every defect but none.
+            pub(crate) const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
+        }
+    };
+}
+
+defects! {
+    /// Every append is taken as if it expected nothing.
+    ForgetsTheVersionCheck,
+    /// The version is checked, and the append comes a moment later.
+    ChecksTheVersionBeforeTheLock,
+    /// The version is checked, the id of the last event is not.
+    IgnoresTheLastEvent,
+    /// From version 10 on a conflict is an internal error.
+    KnowsConflictsOfOneDigit,
+    /// Streams without events are left out of an append.
+    IgnoresGuards,
+    /// When one stream conflicts, the streams in front of it are stored.
+    TearsOnConflict,
+    /// An append over two streams is two appends.
+    TearsWhenDropped,
+    /// A repeated append is stored again, under new ids.
+    StoresRepeatsAgain,
+    /// A repeated append whose expectation fails by now is a conflict.
+    AsksTheVersionBeforeTheIds,
+    /// Known ids with other content get new ids.
+    TakesKnownIdsWithOtherContent,
+    /// Keys are not kept.
+    IgnoresKeys,
+    /// The key of a refused append is taken.
+    RemembersRefusedKeys,
+    /// The third event of an append is reported and not stored.
+    LosesAnEvent,
+    /// Payloads are parsed and written again.
+    NormalisesPayloads,
+    /// Times are cut to the millisecond.
+    KeepsMilliseconds,
+    /// Nobody is told about an append.
+    NeverWakes,
+    /// A conflict uses up a position.
+    LeavesAGapAfterAConflict,
+    /// While an append is under way, readers go past an event that they do not see.
+    SkipsALateCommit,
+    /// Two events share a position.
+    UsesAPositionTwice,
+    /// A page moves a reader to its last event, and not at all without one.
+    StandsStillAtANarrowFilter,
+    /// A page that is full moves a reader to the head.
+    RunsAheadOfAFullPage,
+    /// A page that is full counts as not the last.
+    GuessesTheLastPage,
+    /// The streams of all tenants are one.
+    ForgetsTenants,
+    /// A reader that is ahead of the log is put back to its head.
+    PutsReadersBack,
+    /// A page ends when it is full, however many bytes that takes.
+    ReadsAnyNumberOfBytes,
+    /// A read goes on until it has found something.
+    ScansWithoutBound,
+    /// The snapshot that comes last wins.
+    LetsOldSnapshotsWin,
+    /// A snapshot is kept only if its version is higher, whatever its fingerprint.
+    ComparesSnapshotsByVersionAlone,
+    /// A snapshot claims to hold one event more than it does.
+    SnapshotsRunAhead,
+    /// A consumer that starts again starts where it says.
+    StartsAgain,
+    /// A checkpoint moves from wherever it is.
+    MovesWithoutComparing,
+    /// Documents are saved from wherever the checkpoint is.
+    SavesWithoutComparing,
+    /// A save that is refused for its checkpoint changes documents.
+    SavesThoughRefused,
+    /// Documents are saved first, the checkpoint is moved a moment later.
+    MovesTheCheckpointAfterTheDocuments,
+    /// Keys are listed as in a telephone book.
+    ListsKeysWithoutRegardToCase,
+    /// The top by a field is the top by its text.
+    SortsNumbersAsText,
+    /// A page is applied as one page per event.
+    AppliesEventByEvent,
+    /// A page that was applied is applied again.
+    AppliesTwice,
+    /// The read model is written first, the checkpoint a moment later.
+    MovesTheCheckpointAfterThePage,
+    /// Clearing empties the read model and leaves the checkpoint.
+    ClearsRowsAlone,
+}

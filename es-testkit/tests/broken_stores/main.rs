@@ -1,0 +1,168 @@
+//! The conformance suite is tested, too: stores that are broken on purpose must each fail the case meant for them, and
+//! the same wrapper without a defect must pass every case.
+
+mod append;
+mod defect;
+mod judge;
+mod reads;
+mod store;
+
+use defect::Defect;
+use judge::{assert_fails, failed_cases};
+
+#[test]
+fn the_intact_wrapper_passes_every_case() {
+    assert_eq!(failed_cases(Defect::None, &[]), Vec::<String>::new());
+}
+
+macro_rules! broken {
+    ($($name:ident: $defect:ident => [$($case:literal),+ $(,)?];)*) => {
+        $(#[test]
+        fn $name() {
+            assert_fails(Defect::$defect, &[$($case),+]);
+        })*
+
+        #[test]
+        fn every_defect_is_judged() {
+            assert_eq!([$(Defect::$defect),*], Defect::ALL);
+        }
+    };
+}
+
+broken! {
+    a_store_that_forgets_the_version_check_is_found: ForgetsTheVersionCheck => [
+        "expected_version::every_expectation_meets_every_state_of_a_stream",
+    ];
+    a_store_that_checks_the_version_before_the_lock_is_found: ChecksTheVersionBeforeTheLock => [
+        "expected_version::concurrent_appends_to_a_new_stream_have_one_winner",
+        "expected_version::concurrent_appends_at_the_same_version_have_one_winner",
+    ];
+    a_store_that_ignores_the_last_event_is_found: IgnoresTheLastEvent => [
+        "expected_version::another_last_event_at_the_right_version_conflicts",
+    ];
+    a_store_that_knows_conflicts_of_one_digit_is_found: KnowsConflictsOfOneDigit => [
+        "expected_version::a_conflict_names_the_actual_version_beyond_nine",
+    ];
+    a_store_that_ignores_guards_is_found: IgnoresGuards => [
+        "multi_stream::a_guard_is_checked_and_writes_nothing",
+    ];
+    a_store_that_tears_an_append_on_a_conflict_is_found: TearsOnConflict => [
+        "multi_stream::when_one_streams_expectation_fails_nothing_is_stored",
+    ];
+    a_store_that_tears_a_dropped_append_is_found: TearsWhenDropped => [
+        "concurrency::a_dropped_append_happened_or_not_and_can_be_sent_again",
+    ];
+    a_store_that_stores_a_repeated_append_again_is_found: StoresRepeatsAgain => [
+        "retried_append::the_same_append_again_gives_the_original_outcome",
+        "retried_append::concurrent_sendings_of_the_same_append_are_stored_once",
+    ];
+    a_store_that_asks_the_version_before_the_ids_is_found: AsksTheVersionBeforeTheIds => [
+        "retried_append::the_same_append_again_gives_the_original_outcome",
+        "retried_append::the_same_key_gives_the_original_outcome_although_the_events_differ",
+    ];
+    a_store_that_takes_known_ids_with_other_content_is_found: TakesKnownIdsWithOtherContent => [
+        "retried_append::known_ids_with_other_content_or_place_are_refused",
+        "retried_append::an_append_with_some_known_ids_is_refused",
+    ];
+    a_store_that_ignores_keys_is_found: IgnoresKeys => [
+        "retried_append::the_same_key_gives_the_original_outcome_although_the_events_differ",
+        "repository::a_repeated_command_gives_the_original_outcome",
+    ];
+    a_store_that_remembers_refused_keys_is_found: RemembersRefusedKeys => [
+        "retried_append::the_key_and_ids_of_a_refused_append_are_free",
+    ];
+    a_store_that_reports_an_event_that_it_lost_is_found: LosesAnEvent => [
+        "append::an_append_gives_versions_and_positions_from_one_without_gaps",
+        "ordering::positions_are_gapless_under_concurrent_writers",
+    ];
+    a_store_that_normalises_payloads_is_found: NormalisesPayloads => [
+        "append::payloads_keep_their_exact_bytes",
+    ];
+    a_store_that_keeps_times_by_the_millisecond_is_found: KeepsMilliseconds => [
+        "append::metadata_and_times_round_trip_to_the_microsecond",
+    ];
+    a_store_that_never_wakes_anybody_is_found: NeverWakes => [
+        "append::an_append_wakes_the_readers_of_its_handle",
+    ];
+    a_store_that_leaves_a_gap_after_a_conflict_is_found: LeavesAGapAfterAConflict => [
+        "ordering::conflicts_and_refusals_leave_no_gap",
+    ];
+    a_store_that_skips_a_late_commit_is_found: SkipsALateCommit => [
+        "ordering::a_reader_that_follows_by_checkpoint_skips_nothing",
+    ];
+    a_store_that_uses_a_position_twice_is_found: UsesAPositionTwice => [
+        "read_all::pages_of_any_size_give_the_log_once_and_in_order",
+        "ordering::positions_are_gapless_under_concurrent_writers",
+    ];
+    a_store_that_stands_still_at_a_narrow_filter_is_found: StandsStillAtANarrowFilter => [
+        "read_all::a_narrow_filter_still_advances_to_the_head",
+    ];
+    a_store_that_runs_ahead_of_a_full_page_is_found: RunsAheadOfAFullPage => [
+        "read_all::a_full_page_never_passes_an_event_that_it_left_out",
+    ];
+    a_store_that_guesses_the_last_page_is_found: GuessesTheLastPage => [
+        "read_stream::a_page_that_is_just_full_and_holds_the_end_is_the_last",
+    ];
+    a_store_that_forgets_tenants_is_found: ForgetsTenants => [
+        "append::streams_of_other_tenants_and_categories_are_other_streams",
+        "loading::long_histories_and_tenants_are_loaded_whole_and_apart",
+    ];
+    a_store_that_puts_readers_back_is_found: PutsReadersBack => [
+        "read_all::reading_behind_the_head_gives_nothing_and_stays",
+    ];
+    a_store_that_reads_any_number_of_bytes_is_found: ReadsAnyNumberOfBytes => [
+        "limits::a_page_ends_at_the_most_bytes",
+    ];
+    a_store_that_scans_without_bound_is_found: ScansWithoutBound => [
+        "limits::long_streams_count_on_and_a_read_for_rare_events_is_bounded",
+    ];
+    a_store_that_lets_old_snapshots_win_is_found: LetsOldSnapshotsWin => [
+        "snapshots::the_newest_snapshot_wins",
+    ];
+    a_store_that_compares_snapshots_by_version_alone_is_found: ComparesSnapshotsByVersionAlone => [
+        "snapshots::a_snapshot_with_another_fingerprint_replaces_the_kept_one",
+    ];
+    a_store_whose_snapshots_run_ahead_is_found: SnapshotsRunAhead => [
+        "snapshots::a_snapshot_is_loaded_as_it_was_saved",
+        "loading::snapshots_change_no_state",
+    ];
+    a_store_that_starts_a_consumer_again_is_found: StartsAgain => [
+        "checkpoints::a_consumer_starts_once",
+        "checkpoints::concurrent_starts_agree",
+    ];
+    a_store_that_moves_checkpoints_without_comparing_is_found: MovesWithoutComparing => [
+        "checkpoints::a_checkpoint_moves_only_from_where_it_is",
+        "checkpoints::of_concurrent_moves_one_wins",
+    ];
+    a_store_that_saves_documents_without_comparing_is_found: SavesWithoutComparing => [
+        "documents::documents_and_checkpoint_move_together",
+        "documents::of_concurrent_saves_one_wins",
+    ];
+    a_store_that_saves_documents_although_it_refuses_is_found: SavesThoughRefused => [
+        "documents::documents_and_checkpoint_move_together",
+    ];
+    a_store_that_moves_the_checkpoint_after_the_documents_is_found: MovesTheCheckpointAfterTheDocuments => [
+        "concurrency::a_dropped_save_of_documents_happened_or_not",
+    ];
+    a_store_that_lists_keys_without_regard_to_case_is_found: ListsKeysWithoutRegardToCase => [
+        "documents::documents_are_listed_in_the_bytewise_order_of_their_keys",
+    ];
+    a_store_that_sorts_numbers_as_text_is_found: SortsNumbersAsText => [
+        "documents::the_top_by_a_field_is_numeric_and_ends_with_what_has_no_number",
+    ];
+    a_store_that_applies_a_page_event_by_event_is_found: AppliesEventByEvent => [
+        "projections::a_failing_handler_leaves_neither_rows_nor_checkpoint",
+    ];
+    a_store_that_applies_a_page_twice_is_found: AppliesTwice => [
+        "projections::a_page_is_not_applied_twice",
+        "projections::of_concurrent_runners_one_applies_a_page",
+    ];
+    a_store_that_moves_the_checkpoint_after_the_page_is_found: MovesTheCheckpointAfterThePage => [
+        "projections::of_concurrent_runners_one_applies_a_page",
+        "concurrency::a_dropped_page_was_applied_or_not",
+    ];
+    a_store_that_clears_rows_and_keeps_the_checkpoint_is_found: ClearsRowsAlone => [
+        "projections::clearing_a_projection_resets_rows_and_checkpoint",
+        "projections::a_rebuilt_projection_equals_the_live_one",
+    ];
+}

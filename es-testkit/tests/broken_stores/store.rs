@@ -1,0 +1,222 @@
+//! A store in memory with one defect: what it keeps for consumers, and what it delegates.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
+};
+
+use async_trait::async_trait;
+use es_core::{
+    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, IdempotencyKey,
+    MemoryStore, MemoryTables, PageProjection, Position, ProjectionError, ProjectionStore, Snapshot, SnapshotStore,
+    StoreError, StreamId, Version,
+};
+use tokio::task::yield_now;
+
+use crate::defect::Defect;
+
+#[derive(Debug, Clone)]
+pub(crate) struct BrokenStore {
+    pub(crate) store: MemoryStore,
+    pub(crate) defect: Defect,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What defects remember.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) appends_under_way: AtomicUsize,
+    pub(crate) refused_keys: Mutex<HashSet<IdempotencyKey>>,
+    snapshots: Mutex<HashMap<StreamId, Snapshot>>,
+}
+
+impl BrokenStore {
+    /// How long a defect leaves the door open: long enough for a call that is dropped at random to be dropped here.
+    pub(crate) const MOMENT_YIELDS: usize = 30;
+
+    pub(crate) fn new(store: MemoryStore, defect: Defect) -> Self {
+        Self { store, defect, shared: Arc::default() }
+    }
+
+    /// The store under the defect.
+    pub(crate) fn intact(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// Keeps a snapshot by the rule of a defect.
+    fn keep(&self, snapshot: &Snapshot) {
+        let mut snapshots = self.shared.snapshots.lock().unwrap();
+        let kept = snapshots.get(&snapshot.stream).map_or(Version::ZERO, |kept| kept.version);
+        if self.defect == Defect::LetsOldSnapshotsWin || snapshot.version > kept {
+            snapshots.insert(snapshot.stream.clone(), snapshot.clone());
+        }
+    }
+
+    async fn position_of(&self, consumer: &ConsumerName) -> Result<Position, StoreError> {
+        let checkpoint = self.store.checkpoint(consumer).await?;
+        Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for BrokenStore {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        match self.defect {
+            Defect::LetsOldSnapshotsWin | Defect::ComparesSnapshotsByVersionAlone => {
+                Ok(self.shared.snapshots.lock().unwrap().get(stream).cloned())
+            }
+            _ => self.store.load_snapshot(stream).await,
+        }
+    }
+
+    async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        snapshot.check()?;
+        self.keep(snapshot);
+        let mut snapshot = snapshot.clone();
+        if self.defect == Defect::SnapshotsRunAhead {
+            snapshot.version = snapshot.version.next();
+        }
+        self.store.save_snapshot(&snapshot).await
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for BrokenStore {
+    async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
+        self.store.checkpoint(consumer).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        self.store.checkpoints().await
+    }
+
+    async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        let checkpoint = self.store.start_checkpoint(consumer, at).await?;
+        if self.defect == Defect::StartsAgain {
+            self.store.move_checkpoint(consumer, checkpoint.position, at).await?;
+            return Ok(Checkpoint::new(consumer.clone(), at, checkpoint.updated_at));
+        }
+        Ok(checkpoint)
+    }
+
+    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+        let from = match self.defect {
+            Defect::MovesWithoutComparing => self.position_of(consumer).await?,
+            _ => from,
+        };
+        self.store.move_checkpoint(consumer, from, to).await
+    }
+
+    async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.store.prepare_view(view).await
+    }
+
+    async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
+        self.store.documents(view, keys).await
+    }
+
+    async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        match query {
+            DocumentQuery::TopByField { field, limit } if self.defect == Defect::SortsNumbersAsText => {
+                let all = DocumentQuery::ByKey { after: None, limit: es_core::limits::MAX_DOCUMENTS_PER_READ };
+                let mut documents = self.store.list_documents(view, &all).await?;
+                let text_in = |document: &Document| -> Option<String> {
+                    let body: serde_json::Value = serde_json::from_str(document.body.as_str()).ok()?;
+                    Some(body.get(field)?.to_string())
+                };
+                documents.sort_by_key(|document| std::cmp::Reverse(text_in(document)));
+                documents.truncate(*limit);
+                Ok(documents)
+            }
+            DocumentQuery::ByKey { after, limit } if self.defect == Defect::ListsKeysWithoutRegardToCase => {
+                let all = DocumentQuery::ByKey { after: None, limit: es_core::limits::MAX_DOCUMENTS_PER_READ };
+                let mut documents = self.store.list_documents(view, &all).await?;
+                let place_of = |key: &str| (key.to_lowercase(), key.to_owned());
+                documents.sort_by_key(|document| place_of(&document.key));
+                let after = after.as_deref().map(place_of);
+                documents.retain(|document| Some(place_of(&document.key)) > after);
+                documents.truncate(*limit);
+                Ok(documents)
+            }
+            _ => self.store.list_documents(view, query).await,
+        }
+    }
+
+    async fn save_documents(
+        &self,
+        view: &ConsumerName,
+        from: Position,
+        to: Position,
+        changes: &[DocumentChange],
+    ) -> Result<(), StoreError> {
+        let actual = self.position_of(view).await?;
+        match self.defect {
+            Defect::SavesWithoutComparing => self.store.save_documents(view, actual, to, changes).await,
+            Defect::MovesTheCheckpointAfterTheDocuments if actual == from => {
+                self.store.save_documents(view, from, from, changes).await?;
+                for _ in 0..Self::MOMENT_YIELDS {
+                    yield_now().await;
+                }
+                self.store.move_checkpoint(view, from, to).await
+            }
+            Defect::SavesThoughRefused if actual != from => {
+                self.store.save_documents(view, actual, actual, changes).await?;
+                self.store.move_checkpoint(view, from, to).await
+            }
+            _ => self.store.save_documents(view, from, to, changes).await,
+        }
+    }
+
+    async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        self.store.clear_view(view).await
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for BrokenStore {
+    type Connection = MemoryTables;
+
+    async fn prepare_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        self.store.prepare_projection(projection).await
+    }
+
+    async fn apply_page(
+        &self,
+        projection: &dyn PageProjection<MemoryTables>,
+        from: Position,
+        page: &EventPage,
+    ) -> Result<(), ProjectionError> {
+        let actual = self.position_of(projection.name()).await?;
+        match self.defect {
+            Defect::AppliesTwice => self.store.apply_page(projection, actual, page).await,
+            Defect::AppliesEventByEvent if actual == from => {
+                let mut from = from;
+                for event in &page.events {
+                    let one = EventPage::new(vec![event.clone()], event.position(), page.durable_to);
+                    self.store.apply_page(projection, from, &one).await?;
+                    from = event.position();
+                }
+                let rest = EventPage::new(Vec::new(), page.scanned_to, page.durable_to);
+                self.store.apply_page(projection, from, &rest).await
+            }
+            Defect::MovesTheCheckpointAfterThePage if actual == from => {
+                let in_place = EventPage::new(page.events.clone(), actual, page.durable_to);
+                self.store.apply_page(projection, actual, &in_place).await?;
+                for _ in 0..Self::MOMENT_YIELDS {
+                    yield_now().await;
+                }
+                Ok(self.store.move_checkpoint(projection.name(), from, page.scanned_to).await?)
+            }
+            _ => self.store.apply_page(projection, from, page).await,
+        }
+    }
+
+    async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        let before = self.position_of(projection.name()).await?;
+        self.store.clear_projection(projection).await?;
+        if self.defect == Defect::ClearsRowsAlone {
+            self.store.move_checkpoint(projection.name(), Position::ZERO, before).await?;
+        }
+        Ok(())
+    }
+}
