@@ -23,21 +23,21 @@ pub async fn run(bank: &Bank, store_url: &str) -> Result<(), Error> {
         report(&format!("open an account for {owner}"), &done);
     }
     let done = accounts
-        .execute("ann", deposit(1_000_00, "salary"))
+        .execute("ann", deposit(100_000, "salary"))
         .idempotency_key("demo: salary")
         .actor("payroll")
         .correlation("payroll-2026-11")
         .await?;
     report("deposit 1 000.00 for Ann", &done);
     let done = accounts
-        .execute("ann", withdraw(150_00, "groceries"))
+        .execute("ann", withdraw(15_000, "groceries"))
         .idempotency_key("demo: groceries")
         .actor("teller-1")
         .await?;
     report("withdraw 150.00 from Ann", &done);
 
     heading("2. The domain decides, and refuses in its own words");
-    match accounts.execute("bob", withdraw(5_000_00, "a boat")).actor("teller-1").await {
+    match accounts.execute("bob", withdraw(500_000, "a boat")).actor("teller-1").await {
         Err(ExecuteError::Rejected(error @ AccountError::Overdrawn { .. })) => {
             println!("  withdraw 5 000.00 from Bob: refused, {error}; nothing was stored");
         }
@@ -46,16 +46,16 @@ pub async fn run(bank: &Bank, store_url: &str) -> Result<(), Error> {
 
     heading("3. Two accounts, one atomic append: both or neither");
     let done = accounts
-        .execute("ann", withdraw(300_00, "rent"))
-        .and("bob", deposit(300_00, "rent"))
+        .execute("ann", withdraw(30_000, "rent"))
+        .and("bob", deposit(30_000, "rent"))
         .idempotency_key("demo: rent")
         .actor("ann")
         .correlation("transfer-1")
         .await?;
     report("transfer 300.00 from Ann to Bob", &done);
     let again = accounts
-        .execute("ann", withdraw(300_00, "rent"))
-        .and("bob", deposit(300_00, "rent"))
+        .execute("ann", withdraw(30_000, "rent"))
+        .and("bob", deposit(30_000, "rent"))
         .idempotency_key("demo: rent")
         .await?;
     println!(

@@ -45,8 +45,8 @@ pub async fn balances(bank: &Bank, top: Option<usize>) -> Result<(), Error> {
 pub async fn statement(bank: &Bank, account: &str) -> Result<(), Error> {
     let mut history = bank.accounts.history(account);
     println!(
-        "{:>7} {:>9}  {:<19}  {:<10}  {:<34}{:<10}{}",
-        "version", "position", "recorded (UTC)", "occurred", "event", "actor", "correlation"
+        "{:>7} {:>9}  {:<19}  {:<10}  {:<34}{:<10}correlation",
+        "version", "position", "recorded (UTC)", "occurred", "event", "actor"
     );
     let mut count = 0;
     while let Some(event) = history.try_next().await? {
