@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p bank` shows what the framework does in one page; `cargo run -p bank -- --help` lists the rest.
 
+#![allow(unreachable_pub, reason = "in a program, `pub` says what a module offers to the others")]
+
 mod account;
 mod args;
 mod balance;
