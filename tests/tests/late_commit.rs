@@ -30,12 +30,12 @@ fn frozen_append() -> Append {
 async fn install_the_trigger(connection: &mut PgConnection, schema: &str) {
     for statement in [
         format!(
-            "CREATE FUNCTION {schema}.freeze() RETURNS trigger LANGUAGE plpgsql AS
+            "CREATE FUNCTION {schema}.hold_frozen() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared({ICE}); RETURN NEW; END $$"
         ),
         format!(
-            "CREATE TRIGGER freeze AFTER INSERT ON {schema}.events FOR EACH ROW
-             WHEN (NEW.type = 'Frozen') EXECUTE FUNCTION {schema}.freeze()"
+            "CREATE TRIGGER hold_frozen AFTER INSERT ON {schema}.events FOR EACH ROW
+             WHEN (NEW.type = 'Frozen') EXECUTE FUNCTION {schema}.hold_frozen()"
         ),
     ] {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await.unwrap();

@@ -137,7 +137,9 @@ fn every_statement_has_a_file_of_its_own_with_a_header() {
         if path.parent().is_some_and(|folder| folder.ends_with("sql")) {
             let code: String = text.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
             let statements = code.split(';').filter(|part| !part.trim().is_empty()).count();
-            assert_eq!(statements, 1, "{} holds {statements} statements", path.display());
+            // A pair that is one act says so in its header.
+            let expected = if text.contains("Two statements") { 2 } else { 1 };
+            assert_eq!(statements, expected, "{} holds {statements} statements", path.display());
         }
     }
 }
