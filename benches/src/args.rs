@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Arg, ArgAction, Command as Clap, value_parser};
+
+use crate::workload;
+
+/// Which store, and how it commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    Sqlite,
+    Postgres,
+    PostgresPipelined,
+}
+
+impl StoreKind {
+    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::PostgresPipelined];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::PostgresPipelined => "postgres-pipelined",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Args {
+    /// In the order in which they are run.
+    pub workloads: Vec<String>,
+    pub stores: Vec<StoreKind>,
+    pub url: Option<String>,
+    pub json: Option<PathBuf>,
+    pub is_quick: bool,
+    pub repetitions: usize,
+    pub slow_flush: Option<Duration>,
+}
+
+/// Repetitions unless told otherwise.
+const REPETITIONS: usize = 5;
+/// The same for `--quick`.
+const QUICK_REPETITIONS: usize = 3;
+
+/// Reads the command line; ends the program after `--help` or a wrong use.
+pub fn parse() -> Args {
+    of_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+fn of_words(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Args, clap::Error> {
+    let matches = clap().try_get_matches_from(words)?;
+    let chosen: Vec<&str> = matches.get_many::<String>("workload").into_iter().flatten().map(String::as_str).collect();
+    let is_chosen = |name: &&str| match chosen.is_empty() {
+        true => name.starts_with('W'),
+        false => chosen.contains(name),
+    };
+    let stores: Vec<StoreKind> =
+        matches.get_many::<String>("store").into_iter().flatten().filter_map(|name| StoreKind::named(name)).collect();
+    let is_quick = matches.get_flag("quick");
+    let default_repetitions = if is_quick { QUICK_REPETITIONS } else { REPETITIONS };
+    Ok(Args {
+        workloads: workload::NAMES.iter().copied().filter(is_chosen).map(str::to_owned).collect(),
+        stores: if stores.is_empty() { vec![StoreKind::Sqlite, StoreKind::Postgres] } else { stores },
+        url: matches.get_one::<String>("url").cloned(),
+        json: matches.get_one::<PathBuf>("json").cloned(),
+        is_quick,
+        repetitions: matches.get_one::<usize>("repetitions").copied().unwrap_or(default_repetitions).max(1),
+        slow_flush: matches.get_one::<u64>("slow-flush").copied().map(Duration::from_millis),
+    })
+}
+
+fn clap() -> Clap {
+    Clap::new("es-bench")
+        .about("Measures the stores through their public API, each workload beside what the database itself can do.")
+        .arg(
+            Arg::new("workload")
+                .value_name("WORKLOAD")
+                .action(ArgAction::Append)
+                .ignore_case(true)
+                .value_parser(workload::NAMES)
+                .help("W1 to W9, or a floor alone, F1 to F4; without one, all workloads"),
+        )
+        .arg(
+            Arg::new("store")
+                .long("store")
+                .value_name("STORE")
+                .action(ArgAction::Append)
+                .value_parser(StoreKind::ALL.map(StoreKind::name))
+                .help("May be given again; sqlite and postgres unless told otherwise"),
+        )
+        .arg(Arg::new("url").long("url").value_name("URL").help(
+            "A PostgreSQL to measure, in schemas of our own that are dropped again; without it, a throwaway server",
+        ))
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Also write the results as JSON"),
+        )
+        .arg(
+            Arg::new("quick")
+                .long("quick")
+                .action(ArgAction::SetTrue)
+                .help("Small numbers, compared with the committed ratios; fails if one is far below, twice in a row"),
+        )
+        .arg(
+            Arg::new("repetitions")
+                .long("repetitions")
+                .value_name("N")
+                .value_parser(value_parser!(usize))
+                .help("How often each workload is run, in turn with its floor; 5, or 3 with --quick"),
+        )
+        .arg(
+            Arg::new("slow-flush")
+                .long("slow-flush")
+                .value_name("MS")
+                .value_parser(value_parser!(u64))
+                .conflicts_with("url")
+                .help("Make every flush of the throwaway PostgreSQL take this much longer, as on a cloud volume"),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Args, clap::Error> {
+        of_words(std::iter::once("es-bench").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn without_arguments_every_workload_runs_on_both_stores() {
+        let args = parsed("").unwrap();
+        assert!(args.workloads.iter().all(|name| name.starts_with('W')), "{args:?}");
+        assert_eq!(args.stores, [StoreKind::Sqlite, StoreKind::Postgres]);
+        assert_eq!((args.is_quick, args.repetitions), (false, REPETITIONS));
+    }
+
+    #[test]
+    fn what_is_chosen_is_run_in_the_usual_order() {
+        let args = parsed("w2 F1 --store postgres --quick").unwrap();
+        assert_eq!(args.workloads, ["F1", "W2"]);
+        assert_eq!(args.stores, [StoreKind::Postgres]);
+        assert_eq!(args.repetitions, QUICK_REPETITIONS);
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        for line in ["W77", "--store oracle", "--repetitions many", "--slow-flush 2 --url postgres://x"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The databases that are measured, each with its store and with hand-written statements on the same tables.
+
+mod postgres;
+mod postgres_floor;
+mod sqlite;
+mod sqlite_floor;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use es_core::{ConsumerStore, EventStore};
+
+pub use self::{postgres::Postgres, sqlite::Sqlite};
+use crate::{Error, row::Row};
+
+/// Rows in one commit, or in one page.
+pub const PAGE: usize = 1_000;
+
+/// What workloads need of a store.
+pub trait BenchStore: EventStore + ConsumerStore {}
+
+impl<S: EventStore + ConsumerStore> BenchStore for S {}
+
+/// Where one store is: a schema of the server, or a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(pub String);
+
+/// A database: opens stores, and gives the floor beneath them.
+#[async_trait]
+pub trait Database: Send + Sync {
+    /// A new, empty place, with the tables of a store in it.
+    async fn create(&self) -> Result<Place, Error>;
+
+    /// Opens the store in a place; the only place where a store is opened, and so where its settings are.
+    async fn open(&self, place: &Place) -> Result<Arc<dyn BenchStore>, Error>;
+
+    /// Hand-written statements on the tables in a place, with at most so many connections.
+    async fn floor(&self, place: &Place, connections: usize) -> Result<Arc<dyn Floor>, Error>;
+
+    /// Removes a place with everything in it.
+    async fn discard(&self, place: Place) -> Result<(), Error>;
+
+    /// Its version and settings, for the report.
+    async fn description(&self) -> Result<Vec<(String, String)>, Error>;
+}
+
+/// What the database itself can do: hand-written sqlx statements on the store's own tables and indexes, on connections that
+/// are not pinged before each use.
+#[async_trait]
+pub trait Floor: Send + Sync {
+    /// Inserts one row and commits.
+    async fn insert_one(&self, row: Row) -> Result<(), Error>;
+
+    /// Inserts rows in one commit, in the quickest way that sqlx offers for rows as they come.
+    async fn insert_many(&self, rows: Vec<Row>) -> Result<(), Error>;
+}

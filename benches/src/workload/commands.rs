@@ -1,0 +1,97 @@
+//! W1 and W2: commands through the repository.
+
+use std::sync::Arc;
+
+use es_core::{ExpectedVersion, Repository};
+
+use super::{Bench, Names, floors};
+use crate::{
+    Error,
+    account::{Account, AccountCommand},
+    database::{BenchStore, Place},
+    line::Line,
+    meter::{Sample, run_tasks},
+};
+
+/// Commands before the measurement, so that connections are open and statements are prepared.
+const WARM_UP: u64 = 64;
+
+/// W1: one client, each command on an aggregate that is known to be new.
+pub async fn new_aggregates(bench: &Bench) -> Result<Vec<Line>, Error> {
+    let names = Names { workload: "W1", variant: "", unit: "commands", floor: "F1" };
+    let count = bench.scale.single;
+    let floor = async |place: &Place| floors::rows(bench, place, 1, count).await;
+    let workload = async |place: &Place| {
+        let store = bench.database.open(place).await?;
+        let accounts = Repository::<Account>::new(&store);
+        open_accounts(&accounts, "warm-up", WARM_UP).await?;
+        open_accounts(&accounts, "new", count).await
+    };
+    Ok(vec![bench.compare(names, floor, workload).await?])
+}
+
+async fn open_accounts(accounts: &Repository<Account>, prefix: &'static str, count: u64) -> Result<Sample, Error> {
+    let accounts = accounts.clone();
+    run_tasks(1, count, move |number| {
+        let command = AccountCommand::Deposit { cents: 100 };
+        let execute = accounts.execute(format!("{prefix}-{number}"), command).expecting(ExpectedVersion::NoStream);
+        async move {
+            execute.await?;
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// W2: many clients over shared aggregates: load, decide, append one event, again after a conflict.
+pub async fn shared_aggregates(bench: &Bench) -> Result<Vec<Line>, Error> {
+    let mut lines = Vec::new();
+    let (count, accounts) = (bench.scale.shared, bench.scale.accounts);
+    let names = Names { workload: "W2", variant: "32 tasks", unit: "commands", floor: "F2" };
+    let floor = async |place: &Place| floors::rows(bench, place, floors::CLIENTS, count).await;
+    let workload = async |place: &Place| {
+        deposits(&bench.database.open(place).await?, Deposits { tasks: 32, count, accounts, prefix: "shared" }).await
+    };
+    lines.push(bench.compare(names, floor, workload).await?);
+
+    let names = Names { workload: "W2", variant: "256 tasks", unit: "commands", floor: "F3" };
+    let floor = async |place: &Place| floors::pages_of_rows(bench, place).await;
+    let workload = async |place: &Place| {
+        deposits(&bench.database.open(place).await?, Deposits { tasks: 256, count, accounts, prefix: "shared" }).await
+    };
+    lines.push(bench.compare(names, floor, workload).await?);
+    Ok(lines)
+}
+
+/// How deposits are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Deposits {
+    pub tasks: usize,
+    pub count: u64,
+    pub accounts: u64,
+    /// What the accounts' names begin with.
+    pub prefix: &'static str,
+}
+
+/// Deposits on accounts drawn at random, from none to all of which are there already.
+pub async fn deposits(store: &Arc<dyn BenchStore>, how: Deposits) -> Result<Sample, Error> {
+    let accounts = Repository::<Account>::new(store);
+    open_accounts(&accounts, "warm-up", WARM_UP).await?;
+    run_tasks(how.tasks, how.count, move |number| {
+        let account = scrambled(number) % how.accounts;
+        let execute = accounts.execute(format!("{}-{account}", how.prefix), AccountCommand::Deposit { cents: 100 });
+        async move {
+            execute.await?;
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// A number that looks drawn at random, and is the same in every run (SplitMix64).
+fn scrambled(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

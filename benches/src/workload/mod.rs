@@ -1,0 +1,85 @@
+//! The workloads, by the names that the results give them.
+
+mod commands;
+mod floors;
+
+use std::sync::Arc;
+
+use crate::{
+    Error,
+    database::{Database, Place},
+    line::Line,
+    meter::Sample,
+    process,
+    scale::Scale,
+};
+
+/// What every workload is given.
+pub struct Bench {
+    pub database: Arc<dyn Database>,
+    pub scale: Scale,
+    pub repetitions: usize,
+}
+
+/// Every name, in the order in which they are run.
+pub const NAMES: [&str; 5] = ["F1", "F2", "F3", "W1", "W2"];
+
+impl Bench {
+    /// Runs a workload by its name.
+    pub async fn run(&self, name: &str) -> Result<Vec<Line>, Error> {
+        match name {
+            "F1" => floors::single(self).await,
+            "F2" => floors::shared(self).await,
+            "F3" => floors::bulk(self).await,
+            "W1" => commands::new_aggregates(self).await,
+            "W2" => commands::shared_aggregates(self).await,
+            other => Err(format!("there is no workload {other}").into()),
+        }
+    }
+
+    /// Runs a floor and a workload by turns, each repetition in places of their own, and sums them up.
+    async fn compare(
+        &self,
+        names: Names<'_>,
+        mut floor: impl AsyncFnMut(&Place) -> Result<Sample, Error>,
+        mut workload: impl AsyncFnMut(&Place) -> Result<Sample, Error>,
+    ) -> Result<Line, Error> {
+        let idle_kib = process::resident_kib();
+        let (mut floors, mut samples) = (Vec::new(), Vec::new());
+        for _ in 0..self.repetitions {
+            floors.push(self.in_new_place(&mut floor).await?);
+            samples.push(self.in_new_place(&mut workload).await?);
+        }
+        let line = Line::of(names.workload, names.variant, names.unit, idle_kib, &samples);
+        Ok(line.over(names.floor, &samples, &floors))
+    }
+
+    /// Runs something alone, each repetition in a place of its own.
+    async fn alone(
+        &self,
+        (name, variant, unit): (&str, &str, &str),
+        mut run: impl AsyncFnMut(&Place) -> Result<Sample, Error>,
+    ) -> Result<Line, Error> {
+        let idle_kib = process::resident_kib();
+        let mut samples = Vec::new();
+        for _ in 0..self.repetitions {
+            samples.push(self.in_new_place(&mut run).await?);
+        }
+        Ok(Line::of(name, variant, unit, idle_kib, &samples))
+    }
+
+    async fn in_new_place(&self, run: &mut impl AsyncFnMut(&Place) -> Result<Sample, Error>) -> Result<Sample, Error> {
+        let place = self.database.create().await?;
+        let sample = run(&place).await?;
+        self.database.discard(place).await?;
+        Ok(sample)
+    }
+}
+
+/// What a line is called.
+struct Names<'a> {
+    workload: &'a str,
+    variant: &'a str,
+    unit: &'a str,
+    floor: &'a str,
+}
