@@ -24,7 +24,7 @@ const WRITERS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_append_survives_a_kill_of_the_server() {
-    survives_kills(3, |url| PgOptions::new(url)).await;
+    survives_kills(3, PgOptions::new).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
