@@ -102,6 +102,11 @@ pub fn stream(id: &str) -> Result<StreamId, Error> {
     Ok(StreamId::new(CATEGORY, id)?)
 }
 
+/// The account's id in the text of its stream.
+pub fn id_of(stream: &str) -> &str {
+    stream.split_once('/').map_or(stream, |(_, id)| id)
+}
+
 #[derive(Debug, Clone, Copy)]
 pub enum AccountCommand {
     /// One event; the first one opens the account.

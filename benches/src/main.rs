@@ -4,10 +4,12 @@
 
 mod account;
 mod args;
+mod clock;
 mod database;
 mod line;
 mod markdown;
 mod meter;
+mod models;
 mod process;
 mod row;
 mod scale;

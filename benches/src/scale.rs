@@ -44,7 +44,7 @@ impl Scale {
     pub const QUICK: Self = Self {
         single: 500,
         shared: 4_000,
-        accounts: 200,
+        accounts: 1_000,
         bulk: 20_000,
         history: 10_000,
         loads: 5,

@@ -7,10 +7,14 @@ use std::sync::{
 
 use async_trait::async_trait;
 use es_postgres::{PgOptions, PgStore};
+use es_projections::Runner;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
 
-use super::{BenchStore, Database, Floor, Place, postgres_floor::PostgresFloor};
-use crate::Error;
+use super::{BenchStore, Database, Floor, Place, postgres_floor::PostgresFloor, postgres_totals::PostgresTotals};
+use crate::{
+    Error,
+    models::{Balance, Model},
+};
 
 /// A PostgreSQL server; each place is a schema.
 #[derive(Debug)]
@@ -62,6 +66,17 @@ impl Database for Postgres {
 
     async fn open(&self, place: &Place) -> Result<Arc<dyn BenchStore>, Error> {
         Ok(Arc::new(self.open_store(place).await?))
+    }
+
+    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn BenchStore>, Runner), Error> {
+        let store = self.open_store(place).await?;
+        let runner = match model {
+            Model::View => Runner::builder(&store).view::<Balance>().build()?,
+            Model::Totals(totals) => {
+                Runner::builder(&store).projection(PostgresTotals::new(&place.0, totals)).build()?
+            }
+        };
+        Ok((Arc::new(store), runner))
     }
 
     async fn floor(&self, place: &Place, connections: usize) -> Result<Arc<dyn Floor>, Error> {

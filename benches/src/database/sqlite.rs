@@ -9,11 +9,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use es_projections::Runner;
 use es_sqlite::SqliteStore;
 use sqlx::{Connection, Row as _, SqliteConnection};
 
-use super::{BenchStore, Database, Floor, Place, sqlite_floor::SqliteFloor};
-use crate::Error;
+use super::{BenchStore, Database, Floor, Place, sqlite_floor::SqliteFloor, sqlite_totals::SqliteTotals};
+use crate::{
+    Error,
+    models::{Balance, Model},
+};
 
 /// Files in a folder of their own, which is removed with the value.
 #[derive(Debug)]
@@ -49,6 +53,15 @@ impl Database for Sqlite {
 
     async fn open(&self, place: &Place) -> Result<Arc<dyn BenchStore>, Error> {
         Ok(Arc::new(SqliteStore::open(&place.0).await?))
+    }
+
+    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn BenchStore>, Runner), Error> {
+        let store = SqliteStore::open(&place.0).await?;
+        let runner = match model {
+            Model::View => Runner::builder(&store).view::<Balance>().build()?,
+            Model::Totals(totals) => Runner::builder(&store).projection(SqliteTotals::new(totals)).build()?,
+        };
+        Ok((Arc::new(store), runner))
     }
 
     async fn floor(&self, place: &Place, _connections: usize) -> Result<Arc<dyn Floor>, Error> {

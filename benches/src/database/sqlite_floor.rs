@@ -1,15 +1,29 @@
 //! Hand-written statements on SQLite.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::{
-    SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    Row as _, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
-use super::Floor;
-use crate::{Error, row::Row};
+use super::{Floor, PAGE, sqlite_totals::Statements};
+use crate::{
+    Error,
+    account::{AccountEvent, id_of},
+    clock::now_nanos,
+    models::sums,
+    row::Row,
+};
+
+const READ_ALL: &str = "SELECT position, version, stream, type, payload FROM es_events ORDER BY position";
+const READ_STREAM: &str =
+    "SELECT position, version, stream, type, payload FROM es_events WHERE stream = ?1 ORDER BY version";
+const READ_PAGE: &str = "SELECT position, version, stream, type, payload FROM es_events WHERE position > ?1 \
+                         ORDER BY position LIMIT ?2";
+const DROP_CHECKPOINT: &str = "DROP TABLE IF EXISTS floor_checkpoint";
+const CREATE_CHECKPOINT: &str = "CREATE TABLE floor_checkpoint AS SELECT 0 AS position";
+const MOVE_CHECKPOINT: &str = "UPDATE floor_checkpoint SET position = ?1";
 
 const INSERT: &str = "INSERT INTO es_events (position, stream, category, version, event_id, type, recorded_at, metadata, payload) \
                       VALUES (?1, ?2, 'account', ?3, ?4, ?5, ?6, '{}', ?7)";
@@ -19,6 +33,7 @@ const INSERT: &str = "INSERT INTO es_events (position, stream, category, version
 #[derive(Debug)]
 pub struct SqliteFloor {
     pool: SqlitePool,
+    totals: Statements,
 }
 
 impl SqliteFloor {
@@ -29,8 +44,16 @@ impl SqliteFloor {
             .synchronous(SqliteSynchronous::Full)
             .pragma("cache_size", "-16384");
         let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).connect_with(options).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, totals: Statements::new("floor") })
     }
+}
+
+/// Reads a row, and gives the position and the account's booking.
+fn read(row: &SqliteRow) -> Result<(i64, &str, i64), Error> {
+    let (position, _version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let stream: &str = row.try_get(2)?;
+    let event = AccountEvent::from_row(row.try_get(3)?, row.try_get(4)?)?;
+    Ok((position, id_of(stream), event.cents()))
 }
 
 async fn insert(connection: &mut SqliteConnection, row: Row, recorded_at: i64) -> Result<(), Error> {
@@ -49,8 +72,7 @@ async fn insert(connection: &mut SqliteConnection, row: Row, recorded_at: i64) -
 
 /// Microseconds since 1970.
 fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(now_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -67,6 +89,75 @@ impl Floor for SqliteFloor {
             insert(&mut transaction, row, recorded_at).await?;
         }
         transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn read_streamed(&self, stream: Option<&str>) -> Result<u64, Error> {
+        let query = match stream {
+            Some(stream) => sqlx::query(READ_STREAM).bind(stream),
+            None => sqlx::query(READ_ALL),
+        };
+        let (mut rows, mut count) = (query.fetch(&self.pool), 0);
+        while let Some(row) = rows.try_next().await? {
+            std::hint::black_box(read(&row)?);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn read_in_pages(&self) -> Result<u64, Error> {
+        let (mut after, mut count) = (0, 0);
+        loop {
+            let query = sqlx::query(READ_PAGE).bind(after).bind(PAGE as i64);
+            let rows = query.fetch_all(&self.pool).await?;
+            for row in &rows {
+                after = std::hint::black_box(read(row)?).0;
+            }
+            count += rows.len() as u64;
+            if rows.len() < PAGE {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn upsert_each(&self, pages: &[Vec<(String, i64)>]) -> Result<(), Error> {
+        sqlx::query(self.totals.drop.clone()).execute(&self.pool).await?;
+        sqlx::query(self.totals.create.clone()).execute(&self.pool).await?;
+        for page in pages {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            for (account, cents) in page {
+                let query = sqlx::query(self.totals.upsert_one.clone()).bind(account).bind(cents);
+                query.execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_sums(&self) -> Result<u64, Error> {
+        sqlx::query(self.totals.drop.clone()).execute(&self.pool).await?;
+        sqlx::query(self.totals.create.clone()).execute(&self.pool).await?;
+        sqlx::query(DROP_CHECKPOINT).execute(&self.pool).await?;
+        sqlx::query(CREATE_CHECKPOINT).execute(&self.pool).await?;
+        let (mut after, mut count) = (0, 0);
+        loop {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let query = sqlx::query(READ_PAGE).bind(after).bind(PAGE as i64);
+            let rows = query.fetch_all(&mut *transaction).await?;
+            let bookings = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            let Some(last) = bookings.last() else { return Ok(count) };
+            after = last.0;
+            let sums = sums(bookings.iter().map(|&(_, account, cents)| (account, cents)));
+            let upsert = sqlx::query(self.totals.upsert_page.clone()).bind(serde_json::to_string(&sums)?);
+            upsert.execute(&mut *transaction).await?;
+            sqlx::query(MOVE_CHECKPOINT).bind(after).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            count += rows.len() as u64;
+        }
+    }
+
+    async fn settle(&self) -> Result<(), Error> {
+        sqlx::query("PRAGMA optimize").execute(&self.pool).await?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! W1 and W2: commands through the repository.
+//! W1 to W3: commands through the repository.
 
 use std::sync::Arc;
 
@@ -61,6 +61,35 @@ pub async fn shared_aggregates(bench: &Bench) -> Result<Vec<Line>, Error> {
     };
     lines.push(bench.compare(names, floor, workload).await?);
     Ok(lines)
+}
+
+/// Tasks of W3.
+const MANY_TASKS: usize = 16;
+/// Events of one of its commands.
+const MANY_EVENTS: usize = 10;
+
+/// W3: commands of ten events.
+pub async fn many_events(bench: &Bench) -> Result<Vec<Line>, Error> {
+    let names = Names { workload: "W3", variant: "", unit: "events", floor: "F3" };
+    let floor = async |place: &Place| floors::pages_of_rows(bench, place).await;
+    let workload = async |place: &Place| {
+        let accounts = Repository::<Account>::new(&bench.database.open(place).await?);
+        open_accounts(&accounts, "warm-up", WARM_UP).await?;
+        let count = bench.scale.accounts;
+        let commands = bench.scale.bulk / MANY_EVENTS as u64;
+        let mut sample = run_tasks(MANY_TASKS, commands, move |number| {
+            let command = AccountCommand::DepositOften { cents: 100, times: MANY_EVENTS };
+            let execute = accounts.execute(format!("many-{}", scrambled(number) % count), command);
+            async move {
+                execute.await?;
+                Ok(())
+            }
+        })
+        .await?;
+        sample.units *= MANY_EVENTS as u64;
+        Ok(sample)
+    };
+    Ok(vec![bench.compare(names, floor, workload).await?])
 }
 
 /// How deposits are made.

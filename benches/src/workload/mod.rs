@@ -1,7 +1,10 @@
 //! The workloads, by the names that the results give them.
 
+mod catch_up;
 mod commands;
 mod floors;
+mod import;
+mod reading;
 
 use std::sync::Arc;
 
@@ -22,7 +25,7 @@ pub struct Bench {
 }
 
 /// Every name, in the order in which they are run.
-pub const NAMES: [&str; 5] = ["F1", "F2", "F3", "W1", "W2"];
+pub const NAMES: [&str; 10] = ["F1", "F2", "F3", "F4", "W1", "W2", "W3", "W4", "W5", "W9"];
 
 impl Bench {
     /// Runs a workload by its name.
@@ -31,8 +34,13 @@ impl Bench {
             "F1" => floors::single(self).await,
             "F2" => floors::shared(self).await,
             "F3" => floors::bulk(self).await,
+            "F4" => reading::rows(self).await,
             "W1" => commands::new_aggregates(self).await,
             "W2" => commands::shared_aggregates(self).await,
+            "W3" => commands::many_events(self).await,
+            "W4" => reading::rehydrate(self).await,
+            "W5" => catch_up::all(self).await,
+            "W9" => import::bulk(self).await,
             other => Err(format!("there is no workload {other}").into()),
         }
     }
