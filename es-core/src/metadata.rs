@@ -1,8 +1,8 @@
 //! What is known about an event besides its payload.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     error::{InvalidName, StoreError},
@@ -18,8 +18,14 @@ use crate::{
 /// let metadata = Metadata::new().with_actor("teller-7").with_extra("branch", "Prague");
 /// assert_eq!(metadata.actor(), Some("teller-7"));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
+    /// Shared by the copies that a store, a page and a handler hold of one event. None is the same as empty fields.
+    fields: Option<Arc<Fields>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     correlation: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,17 +40,40 @@ pub struct Metadata {
     extra: BTreeMap<String, serde_json::Value>,
 }
 
+/// The fields of metadata that says nothing.
+static NO_FIELDS: Fields = Fields {
+    correlation: None,
+    causation: None,
+    actor: None,
+    source: None,
+    trace_parent: None,
+    extra: BTreeMap::new(),
+};
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.fields().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = Fields::deserialize(deserializer)?;
+        Ok(Self { fields: (fields != NO_FIELDS).then(|| Arc::new(fields)) })
+    }
+}
+
 macro_rules! text_field {
     ($field:ident, $with:ident, $doc:literal) => {
         #[doc = concat!("The ", $doc, ", if known.")]
         pub fn $field(&self) -> Option<&str> {
-            self.$field.as_deref()
+            self.fields().$field.as_deref()
         }
 
         #[doc = concat!("Sets the ", $doc, ".")]
         #[must_use]
         pub fn $with(mut self, $field: impl Into<String>) -> Self {
-            self.$field = Some($field.into());
+            self.fields_mut().$field = Some($field.into());
             self
         }
     };
@@ -56,6 +85,14 @@ impl Metadata {
         Self::default()
     }
 
+    fn fields(&self) -> &Fields {
+        self.fields.as_deref().unwrap_or(&NO_FIELDS)
+    }
+
+    fn fields_mut(&mut self) -> &mut Fields {
+        Arc::make_mut(self.fields.get_or_insert_default())
+    }
+
     text_field!(correlation, with_correlation, "id shared by everything that one request or process set off");
     text_field!(causation, with_causation, "id of the command or event that directly led to this event");
     text_field!(actor, with_actor, "person or service on whose behalf it happened");
@@ -64,13 +101,13 @@ impl Metadata {
 
     /// Everything else, by name.
     pub fn extra(&self) -> &BTreeMap<String, serde_json::Value> {
-        &self.extra
+        &self.fields().extra
     }
 
     /// Adds something of the application's own.
     #[must_use]
     pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
-        self.extra.insert(name.into(), value.into());
+        self.fields_mut().extra.insert(name.into(), value.into());
         self
     }
 
@@ -86,19 +123,20 @@ impl Metadata {
 
     /// Checks sizes and characters; gives the size as JSON in bytes.
     pub(crate) fn check(&self) -> Result<usize, StoreError> {
+        let fields = self.fields();
         let texts = [
-            ("correlation", &self.correlation),
-            ("causation", &self.causation),
-            ("actor", &self.actor),
-            ("source", &self.source),
-            ("trace parent", &self.trace_parent),
+            ("correlation", &fields.correlation),
+            ("causation", &fields.causation),
+            ("actor", &fields.actor),
+            ("source", &fields.source),
+            ("trace parent", &fields.trace_parent),
         ];
         for (what, text) in texts {
             if let Some(text) = text {
                 check_text(what, text, limits::MAX_METADATA_TEXT_BYTES)?;
             }
         }
-        for (name, value) in &self.extra {
+        for (name, value) in &fields.extra {
             check_text("metadata name", name, limits::MAX_METADATA_TEXT_BYTES)?;
             check_no_nul(name, value)?;
         }

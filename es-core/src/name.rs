@@ -8,6 +8,9 @@ pub(crate) fn check_text(what: &'static str, text: &str, max_bytes: usize) -> Re
         NameProblem::Empty
     } else if text.len() > max_bytes {
         NameProblem::TooLong { bytes: text.len(), max_bytes }
+    } else if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        // Nearly every name: stores check one for each event that they read.
+        return Ok(());
     } else if let Some(at) = text.find(char::is_control) {
         NameProblem::ControlCharacter { at }
     } else {
@@ -19,8 +22,8 @@ pub(crate) fn check_text(what: &'static str, text: &str, max_bytes: usize) -> Re
 /// Checks a text of letters, digits, `_`, `-` and `.`.
 pub(crate) fn check_word(what: &'static str, text: &str, max_bytes: usize) -> Result<(), InvalidName> {
     check_text(what, text, max_bytes)?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    match text.find(|c| !allowed(c)) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    match text.bytes().position(|byte| !allowed(byte)) {
         None => Ok(()),
         Some(at) => Err(InvalidName::new(
             what,

@@ -90,10 +90,14 @@ impl FromStr for StreamId {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let (head, id) =
             text.split_once('/').ok_or_else(|| InvalidName::new("stream", text, NameProblem::NoSeparator))?;
-        match head.split_once('@') {
-            None => Self::new(head, id),
-            Some((tenant, category)) => Self::new(category, id)?.with_tenant(tenant),
+        let (tenant, category) = head.split_once('@').unwrap_or(("", head));
+        check_word("category", category, limits::MAX_CATEGORY_BYTES)?;
+        check_text("stream id", id, limits::MAX_ID_BYTES)?;
+        if head.len() > category.len() {
+            check_word("tenant", tenant, limits::MAX_TENANT_BYTES)?;
         }
+        // Its parts are put together as they stand in the text, so the text itself is kept.
+        Ok(Self { text: text.into(), tenant_bytes: tenant.len() as u8, category_bytes: category.len() as u8 })
     }
 }
 

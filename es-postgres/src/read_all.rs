@@ -1,11 +1,11 @@
 //! Pages of the whole log.
 
-use es_core::{EventFilter, EventPage, EventSelector, PageSize, Position, RecordedEvent, StoreError, limits};
-use sqlx::{Postgres, postgres::PgArguments, query::Query};
+use es_core::{EventFilter, EventPage, EventSelector, PageSize, Position, StoreError, limits};
 
 use crate::{
-    error::store_error,
-    rows::{AFTER_EVENT, EventReader, from_bigint, get, get_position, to_bigint},
+    read_stream::{PageReading, PgQuery},
+    rows::{End, to_bigint},
+    statements::{PageStatement, PageStatements},
     store::Shared,
 };
 
@@ -16,46 +16,32 @@ pub(crate) async fn read_all(
     page: PageSize,
 ) -> Result<EventPage, StoreError> {
     filter.check()?;
-    let from = to_bigint(after.get());
-    let to = from.saturating_add(to_bigint(limits::MAX_SCAN_POSITIONS));
-    let mut session = shared.session().await?;
-    let bind_page = |query: Query<'static, Postgres, PgArguments>| {
-        query.bind(from).bind(to).bind(to_bigint(page.get() as u64)).bind(to_bigint(limits::MAX_PAGE_BYTES as u64))
-    };
+    let to = Position::new(after.get().saturating_add(limits::MAX_SCAN_POSITIONS));
     let shape = Shape::of(filter);
-    let is_filtered_here = shape == Shape::All && !filter.is_all();
-    let query = match shape {
-        Shape::All => bind_page(shared.query(&shared.statements.read_all)),
-        Shape::Category { category, types } => {
-            bind_page(shared.query(&shared.statements.read_all_of_category)).bind(category).bind(types)
-        }
-        Shape::Many { whole, typed, types, streams } => bind_page(shared.query(&shared.statements.read_all_of_many))
-            .bind(whole)
-            .bind(typed)
-            .bind(types)
-            .bind(streams),
+    let mut session = shared.session().await?;
+    let reading = PageReading {
+        shared,
+        statement: shape.statement(&shared.statements.pages),
+        place: |event| event.position().get(),
+        bind: |query: PgQuery| shape.bind(query.bind(to_bigint(to.get()))),
     };
-    let rows = query.fetch_all(&mut *session).await.map_err(store_error)?;
+    let (mut events, end) = reading.read(&mut session, after.get(), page).await?;
     session.finish().await?;
 
-    let missing = || StoreError::Backend { source: "a page without its head: the table log_floor has no row".into() };
-    let (first, last) = rows.first().zip(rows.last()).ok_or_else(missing)?;
-    let head = get_position(last, AFTER_EVENT + 1)?;
-    let is_empty = get::<Option<i64>>(first, 0)?.is_none();
-    let has_more = !is_empty && get::<bool>(last, AFTER_EVENT)?;
-    let mut events: Vec<RecordedEvent> = Vec::new();
-    if !is_empty {
-        let mut reader = EventReader::default();
-        events = rows.iter().map(|row| reader.read(row)).collect::<Result<_, _>>()?;
-    }
-    let scanned_to = match events.last() {
-        Some(event) if has_more => event.position(),
-        _ => head.min(Position::new(from_bigint(to))).max(after),
+    let last = events.last().map_or(after, |event| event.position());
+    let scanned_to = match end {
+        End::Reached(Some(head)) => head.min(to).max(last),
+        End::More | End::Large => last,
+        End::Reached(None) => {
+            return Err(StoreError::Backend {
+                source: "a page without its head: the table log_floor has no row".into(),
+            });
+        }
     };
-    if is_filtered_here {
+    if shape == Shape::All && !filter.is_all() {
         events.retain(|event| filter.matches(event.stream(), event.event_type()));
     }
-    Ok(EventPage::new(events, scanned_to, shared.durability.durable_to(head)))
+    Ok(EventPage::new(events, scanned_to, shared.durability.durable_to(scanned_to)))
 }
 
 /// The statement that a filter needs, and what is bound to it.
@@ -77,6 +63,26 @@ enum Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
+    fn statement<'s>(&self, statements: &'s PageStatements) -> &'s PageStatement {
+        match self {
+            Self::All => &statements.of_all,
+            Self::Category { .. } => &statements.of_category,
+            Self::Many { .. } => &statements.of_many,
+        }
+    }
+
+    fn bind(&self, query: PgQuery) -> PgQuery {
+        match self {
+            Self::All => query,
+            Self::Category { category, types } => query.bind(category.to_string()).bind(owned(types.as_deref())),
+            Self::Many { whole, typed, types, streams } => query
+                .bind(owned(Some(whole)))
+                .bind(owned(Some(typed)))
+                .bind(owned(Some(types)))
+                .bind(owned(Some(streams))),
+        }
+    }
+
     fn of(filter: &'a EventFilter) -> Self {
         if filter.is_all() {
             return Self::All;
@@ -101,6 +107,11 @@ impl<'a> Shape<'a> {
             _ => Self::Many { whole, typed, types, streams },
         }
     }
+}
+
+/// Texts that a statement can keep.
+fn owned(texts: Option<&[&str]>) -> Option<Vec<String>> {
+    texts.map(|texts| texts.iter().map(|&text| text.to_owned()).collect())
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! From rows to the framework's values, and numbers both ways.
 
-use es_core::{EventType, Metadata, NewEvent, Payload, Position, RecordedEvent, StoreError, StreamId, Version};
+use es_core::{
+    EventType, Metadata, NewEvent, Payload, Position, RecordedEvent, StoreError, StreamId, Version,
+    timestamp::from_unix_micros,
+};
+use futures_util::{Stream, TryStreamExt};
 use sqlx::{
-    Row,
+    Row, ValueRef,
     postgres::{PgRow, PgValueRef},
 };
 use time::OffsetDateTime;
@@ -44,52 +48,116 @@ pub(crate) fn get_version(row: &PgRow, column: usize) -> Result<Version, StoreEr
     Ok(Version::new(from_bigint(get(row, column)?)))
 }
 
-/// Builds events from the rows of a page. Their first columns are position, version, recorded_at, occurred_at, event_id,
-/// stream, type, metadata, payload.
+/// The events of a page, as they come. Their columns are position, version, recorded_at, occurred_at, event_id, stream,
+/// type, metadata, payload, in the binary format.
 ///
-/// Streams and types repeat from row to row, and cloning one is cheaper than making it.
+/// What repeats from row to row is made once: cloning it is cheaper.
 #[derive(Debug, Default)]
-pub(crate) struct EventReader {
-    stream: Option<StreamId>,
+pub(crate) struct EventRows {
+    pub(crate) events: Vec<RecordedEvent>,
+    /// Bytes of their payloads.
+    pub(crate) payload_bytes: usize,
     event_types: Vec<EventType>,
+    recorded_at: Option<(i64, OffsetDateTime)>,
+    /// That of the last event, as text.
+    metadata: String,
 }
 
-/// The column after those of an event.
-pub(crate) const AFTER_EVENT: usize = 9;
+/// How the rows of a page ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There are no further events. The position is that of the head, if the statement tells it.
+    Reached(Option<Position>),
+    /// There is a further event, which the page has no room for.
+    More,
+    /// The next event's payload was left out.
+    Large,
+}
 
-impl EventReader {
+impl EventRows {
     /// Types that are remembered.
     const MAX_EVENT_TYPES: usize = 16;
 
-    pub(crate) fn read(&mut self, row: &PgRow) -> Result<RecordedEvent, StoreError> {
-        let position = get_position(row, 0)?;
+    /// Adds rows, up to so many events and so many bytes of payload in all.
+    pub(crate) async fn add(
+        &mut self,
+        mut rows: impl Stream<Item = Result<PgRow, sqlx::Error>> + Unpin,
+        (max_events, max_bytes): (usize, usize),
+    ) -> Result<End, StoreError> {
+        let mut end = End::Reached(None);
+        while let Some(row) = rows.try_next().await.map_err(store_error)? {
+            // The rows that are left are read but not kept, so that the connection is ready for the next statement.
+            if end != End::Reached(None) {
+                continue;
+            }
+            if optional_bytes(&row, 1)?.is_none() {
+                end = End::Reached(Some(get_position(&row, 0)?));
+            } else if self.events.len() >= max_events || self.payload_bytes >= max_bytes {
+                end = End::More;
+            } else if !self.add_row(&row)? {
+                end = End::Large;
+            }
+        }
+        Ok(end)
+    }
+
+    /// Adds the event of a row, unless its payload was left out.
+    fn add_row(&mut self, row: &PgRow) -> Result<bool, StoreError> {
+        let Some(payload) = optional_bytes(row, 8)? else { return Ok(false) };
+        let position = Position::new(from_bigint(bigint(row, 0)?));
         let corrupt = |problem: String| StoreError::Corrupt { position, problem };
-        let version = get_version(row, 1)?;
-        let recorded_at: OffsetDateTime = get(row, 2)?;
-        let occurred_at: Option<OffsetDateTime> = get(row, 3)?;
-        let id: Uuid = get(row, 4)?;
+        let version = Version::new(from_bigint(bigint(row, 1)?));
+        let recorded_at = self.recorded_at(bigint(row, 2)?).ok_or_else(|| corrupt("its recorded_at".to_owned()))?;
+        let occurred_at: Option<OffsetDateTime> = match optional_bytes(row, 3)? {
+            None => None,
+            Some(_) => get(row, 3)?,
+        };
+        let id = Uuid::from_bytes(array(row, 4)?);
         let stream = self.stream(get_text(row, 5)?).map_err(|error| corrupt(error.to_string()))?;
         let event_type = self.event_type(get_text(row, 6)?).map_err(|error| corrupt(error.to_string()))?;
-        let metadata = match get_text(row, 7)? {
-            "{}" => Metadata::new(),
-            json => Metadata::from_json(json).map_err(|error| corrupt(format!("its metadata: {error}")))?,
-        };
-        let payload = Payload::trusted(get_text(row, 8)?);
-        let mut event = NewEvent::from_parts(id, event_type, payload).with_metadata(metadata);
+        let metadata =
+            self.metadata(get_text(row, 7)?).map_err(|problem| corrupt(format!("its metadata: {problem}")))?;
+        let payload = std::str::from_utf8(payload).map_err(|error| corrupt(error.to_string()))?;
+        let mut event = NewEvent::from_parts(id, event_type, Payload::trusted(payload)).with_metadata(metadata);
         if let Some(time) = occurred_at {
             event = event.with_occurred_at(time);
         }
-        Ok(event.recorded(stream, version, position, recorded_at))
+        self.payload_bytes += payload.len();
+        self.events.push(event.recorded(stream, version, position, recorded_at));
+        Ok(true)
     }
 
-    fn stream(&mut self, text: &str) -> Result<StreamId, es_core::InvalidName> {
-        match &self.stream {
-            Some(stream) if stream.as_str() == text => Ok(stream.clone()),
+    /// Events of one append share their time.
+    fn recorded_at(&mut self, micros_since_2000: i64) -> Option<OffsetDateTime> {
+        /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970-01-01.
+        const EPOCH_MICROS: i64 = 946_684_800_000_000;
+        match self.recorded_at {
+            Some((known, time)) if known == micros_since_2000 => Some(time),
             _ => {
-                let stream: StreamId = text.parse()?;
-                self.stream = Some(stream.clone());
-                Ok(stream)
+                let time = from_unix_micros(micros_since_2000.checked_add(EPOCH_MICROS)?)?;
+                self.recorded_at = Some((micros_since_2000, time));
+                Some(time)
             }
+        }
+    }
+
+    /// Events of one command share their metadata.
+    fn metadata(&mut self, json: &str) -> Result<Metadata, String> {
+        if json == "{}" {
+            return Ok(Metadata::new());
+        }
+        if let Some(last) = self.events.last().filter(|_| self.metadata == json) {
+            return Ok(last.metadata().clone());
+        }
+        self.metadata.clear();
+        self.metadata.push_str(json);
+        Metadata::from_json(json).map_err(|error| error.to_string())
+    }
+
+    fn stream(&self, text: &str) -> Result<StreamId, es_core::InvalidName> {
+        match self.events.last() {
+            Some(last) if last.stream().as_str() == text => Ok(last.stream().clone()),
+            _ => text.parse(),
         }
     }
 
@@ -103,4 +171,25 @@ impl EventReader {
         }
         Ok(event_type)
     }
+}
+
+/// The bytes of a column, or none if it is null.
+fn optional_bytes(row: &PgRow, column: usize) -> Result<Option<&[u8]>, StoreError> {
+    let value = row.try_get_raw(column).map_err(store_error)?;
+    match value.is_null() {
+        true => Ok(None),
+        false => value.as_bytes().map(Some).map_err(|source| StoreError::Backend { source }),
+    }
+}
+
+/// A column of so many bytes.
+fn array<const N: usize>(row: &PgRow, column: usize) -> Result<[u8; N], StoreError> {
+    let value = row.try_get_raw(column).map_err(store_error)?;
+    let bytes = value.as_bytes().map_err(|source| StoreError::Backend { source })?;
+    bytes.try_into().map_err(|_| StoreError::Backend { source: "a column is not of the size of its type".into() })
+}
+
+/// A `bigint`, or a time in microseconds.
+fn bigint(row: &PgRow, column: usize) -> Result<i64, StoreError> {
+    array(row, column).map(i64::from_be_bytes)
 }

@@ -68,6 +68,7 @@ macro_rules! statements {
         #[derive(Debug)]
         pub(crate) struct Statements {
             $(pub(crate) $name: SqlStr,)*
+            pub(crate) pages: PageStatements,
             schema: SchemaName,
         }
 
@@ -75,6 +76,7 @@ macro_rules! statements {
             pub(crate) fn new(schema: &SchemaName) -> Self {
                 Self {
                     $($name: statement(schema, include_str!(concat!("../sql/", stringify!($name), ".sql"))),)*
+                    pages: PageStatements::new(schema),
                     schema: schema.clone(),
                 }
             }
@@ -84,9 +86,70 @@ macro_rules! statements {
 
 statements! {
     append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, find_outcome,
-    flush, has_schema, head, is_pipelined, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify, read_all,
-    read_all_of_category, read_all_of_many, read_stream, record_migration, reset_checkpoint, save_snapshot, server_version,
-    set_pipelined, start_checkpoint,
+    flush, has_schema, head, is_pipelined, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify,
+    record_migration, reset_checkpoint, save_snapshot, server_version, set_pipelined, start_checkpoint,
+}
+
+/// How pages of events are read: two statements for each kind of page, made of the same texts.
+#[derive(Debug)]
+pub(crate) struct PageStatements {
+    pub(crate) of_stream: PageStatement,
+    pub(crate) of_all: PageStatement,
+    pub(crate) of_category: PageStatement,
+    pub(crate) of_many: PageStatement,
+}
+
+/// The two statements of one kind of page. Both take: $1 after what, $2 events, $3 bytes, and then what the condition needs.
+#[derive(Debug)]
+pub(crate) struct PageStatement {
+    /// Without large payloads, of which there are few; adding up bytes costs as much as all the rest.
+    pub(crate) small: SqlStr,
+    /// From a large payload on.
+    pub(crate) large: SqlStr,
+}
+
+impl PageStatements {
+    /// $4 the stream.
+    const OF_STREAM: (&str, &str) = ("o.stream = $4 AND o.version > $1", "o.version");
+    /// $4 up to which position.
+    const OF_ALL: (&str, &str) = ("o.position > $1 AND o.position <= $4", "o.position");
+    /// $4 up to which position, $5 category, $6 event types or null for all. Compared as pairs, which the index on
+    /// (category, position) alone can answer. Without `o.category = $5`, which follows from them: it would let the scan begin
+    /// at the first event of the category.
+    const OF_CATEGORY: (&str, &str) = (
+        "(o.category, o.position) > ($5, $1) AND (o.category, o.position) <= ($5, $4)
+  AND ($6::text[] IS NULL OR o.type = ANY ($6))",
+        "o.category, o.position",
+    );
+    /// $4 up to which position, $5 whole categories, $6 and $7 categories and event types in pairs, $8 streams.
+    const OF_MANY: (&str, &str) = (
+        "o.position > $1 AND o.position <= $4
+  AND (o.category IN (SELECT unnest($5::text[]))
+       OR (o.category, o.type) IN (SELECT * FROM unnest($6::text[], $7::text[]))
+       OR o.stream IN (SELECT unnest($8::text[])))",
+        "o.position",
+    );
+
+    fn new(schema: &SchemaName) -> Self {
+        let compose = |frame: &str, (which, order): (&str, &str)| {
+            let make = |events: &str| {
+                let events = schema.fill(events).replace("{which}", which).replace("{order}", order);
+                let sql = schema.fill(frame).replace("{events}", events.trim_end());
+                AssertSqlSafe(std::sync::Arc::<str>::from(sql)).into_sql_str()
+            };
+            PageStatement {
+                small: make(include_str!("../sql/read_events.sql")),
+                large: make(include_str!("../sql/read_large_events.sql")),
+            }
+        };
+        let with_head = include_str!("../sql/read_all.sql");
+        Self {
+            of_stream: compose("{events}", Self::OF_STREAM),
+            of_all: compose(with_head, Self::OF_ALL),
+            of_category: compose(with_head, Self::OF_CATEGORY),
+            of_many: compose(with_head, Self::OF_MANY),
+        }
+    }
 }
 
 /// A statement about the table of one view.
