@@ -42,13 +42,15 @@ pub(crate) struct Queue {
     waiting: VecDeque<Job>,
     /// How long a job may wait before it is given up.
     patience: Duration,
+    /// Whether the last batch held several appends.
+    is_busy: bool,
 }
 
 impl Queue {
     /// A queue, and where jobs are sent to.
     pub(crate) fn new(patience: Duration) -> (mpsc::Sender<Job>, Self) {
         let (sender, jobs) = mpsc::channel(MAX_WAITING_APPENDS);
-        (sender, Self { jobs, waiting: VecDeque::new(), patience })
+        (sender, Self { jobs, waiting: VecDeque::new(), patience, is_busy: false })
     }
 
     /// The next jobs that can share a call, as soon as there are any; `None` when all of them are done and no more can
@@ -58,14 +60,17 @@ impl Queue {
             if self.waiting.is_empty() {
                 self.waiting.push_back(self.jobs.recv().await?);
             }
-            // Whoever was answered just now gets the chance to send its next append along.
-            tokio::task::yield_now().await;
+            // Those who were answered just now get the chance to send their next appends along.
+            if self.is_busy {
+                tokio::task::yield_now().await;
+            }
             while self.waiting.len() < MAX_WAITING_APPENDS
                 && let Ok(job) = self.jobs.try_recv()
             {
                 self.waiting.push_back(job);
             }
             let batch = self.take_batch();
+            self.is_busy = batch.len() > 1;
             if !batch.is_empty() {
                 return Some(batch);
             }
