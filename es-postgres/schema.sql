@@ -38,6 +38,7 @@ TABLE log_floor
     is_only boolean NOT NULL DEFAULT true
     position bigint NOT NULL
     recorded_at timestamp with time zone NOT NULL
+    is_pipelined boolean NOT NULL DEFAULT false
     CONSTRAINT log_floor_is_only_check CHECK (is_only)
     CONSTRAINT log_floor_pkey PRIMARY KEY (is_only)
 TABLE snapshots
@@ -57,11 +58,10 @@ CREATE UNIQUE INDEX events_pkey ON es.events USING btree ("position")
 CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, version)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
-CREATE OR REPLACE FUNCTION es.append(p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_counts integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_key text, p_lock_timeout_ms integer, p_durable boolean)
- RETURNS TABLE(status text, stream text, first_version bigint, last_version bigint, first_position bigint, recorded_at timestamp with time zone, detail text)
+CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb)
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET lock_timeout TO '0'
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 #variable_conflict use_column
@@ -69,156 +69,228 @@ DECLARE
     -- The class of the lock is this library's; the object is the schema, whatever it is called later.
     c_lock_class CONSTANT integer := 1702064993;
     v_lock_object         integer := 'es'::regnamespace::oid::integer;
-    v_found               bigint;
-    v_found_id            uuid;
-    v_first               bigint;
-    v_last                bigint;
-    v_same                bigint;
-    v_failed              integer;
-    v_versions            bigint[];
-    v_head                bigint;
-    v_recorded_at         timestamp with time zone;
+    v_setting             text;
+    v_is_known            boolean;
+    v_failed_parts        integer[];
+    v_found               jsonb;
+    v_is_refused          boolean[];
+    -- How many events before a stream's first are refused.
+    v_shifts              integer[];
 BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-        RETURN QUERY SELECT 'isolation', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
-                            NULL::timestamp with time zone, current_setting('transaction_isolation');
+        problem := 'isolation';
+        detail := current_setting('transaction_isolation');
         RETURN;
     END IF;
 
-    IF p_durable AND current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
+    IF p_commit = 'unflushed' THEN
+        v_setting := set_config('synchronous_commit', 'off', true);
+    ELSIF p_commit = 'flushed' AND current_setting('synchronous_commit') = 'off' THEN
+        v_setting := set_config('synchronous_commit', 'on', true);
     END IF;
 
     -- The lock. The first attempt costs no subtransaction; it does not overtake those who wait.
     IF NOT pg_try_advisory_xact_lock(c_lock_class, v_lock_object) THEN
+        v_setting := current_setting('lock_timeout');
         BEGIN
             PERFORM set_config('lock_timeout', p_lock_timeout_ms::text, true);
             PERFORM pg_advisory_xact_lock(c_lock_class, v_lock_object);
+            PERFORM set_config('lock_timeout', v_setting, true);
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            RETURN QUERY
-                SELECT 'busy', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint, NULL::timestamp with time zone,
-                       coalesce(
-                           (SELECT format('the ordering lock is held by process %s (application %L, state %s, in a transaction for %s ms)',
-                                          l.pid, coalesce(a.application_name, '?'), coalesce(a.state, '?'),
-                                          coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::text, '?'))
-                            FROM pg_locks l
-                            LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-                            WHERE l.locktype = 'advisory'
-                              AND l.granted
-                              AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                              AND l.classid = c_lock_class::oid
-                              AND l.objid = v_lock_object::oid
-                              AND l.objsubid = 2
-                            LIMIT 1),
-                           'the ordering lock, which has been released since');
+            problem := 'busy';
+            detail := coalesce(
+                (SELECT format('the ordering lock is held by process %s (application %L, state %s, in a transaction for %s ms)',
+                               l.pid, coalesce(a.application_name, '?'), coalesce(a.state, '?'),
+                               coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::text, '?'))
+                 FROM pg_locks l
+                 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+                 WHERE l.locktype = 'advisory'
+                   AND l.granted
+                   AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                   AND l.classid = c_lock_class::oid
+                   AND l.objid = v_lock_object::oid
+                   AND l.objsubid = 2
+                 LIMIT 1),
+                'the ordering lock, which has been released since');
             RETURN;
         END;
     END IF;
 
-    -- 1. The event ids: a repeated append is the earlier one.
-    SELECT e.position, e.event_id
-    INTO v_found, v_found_id
-    FROM unnest(p_ids) WITH ORDINALITY AS i (id, n)
-    CROSS JOIN LATERAL (
-        SELECT o.position, o.event_id
-        FROM es.events o
-        WHERE o.event_id = i.id
-        LIMIT 1
-    ) AS e
-    ORDER BY i.n
-    LIMIT 1;
-
-    IF FOUND THEN
-        v_first := v_found;
-        -- In the same place: at consecutive positions, in the order given.
-        SELECT count(*)
-        INTO v_same
-        FROM unnest(p_parts, p_ids, p_types, p_payloads, p_metadata, p_occurred_at)
-             WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n)
-        CROSS JOIN LATERAL (
-            SELECT o.event_id, o.stream, o.type, o.payload, o.metadata, o.occurred_at
-            FROM es.events o
-            WHERE o.position = v_first + i.n - 1
-            LIMIT 1
-        ) AS e
-        WHERE e.event_id = i.id
-          AND e.stream = p_streams[i.part]
-          AND e.type = i.type
-          AND e.payload::text = i.payload
-          AND e.metadata::text = i.metadata
-          AND e.occurred_at IS NOT DISTINCT FROM i.occurred_at;
-        IF v_same <> cardinality(p_ids) THEN
-            RETURN QUERY SELECT 'id_reused', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
-                                NULL::timestamp with time zone, v_found_id::text;
-            RETURN;
-        END IF;
-        v_last := v_first + cardinality(p_ids) - 1;
-    -- 2. The key: it takes effect once.
-    ELSIF p_key IS NOT NULL THEN
-        SELECT a.first_position, a.last_position
-        INTO v_first, v_last
-        FROM es.appends a
-        WHERE a.key = p_key;
-        IF EXISTS (SELECT
+    -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
+    -- checks, numbers and stores; where it stores nothing, the statements below say why.
+    IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL THEN
+        INSERT INTO es.events AS n
+            (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
+        SELECT greatest(f.position, l.position) + 1,
+               p_expected[1] + 1,
+               greatest(f.recorded_at, l.recorded_at, clock_timestamp()),
+               p_occurred_at[1],
+               p_ids[1],
+               octet_length(p_payloads[1]),
+               p_categories[1],
+               p_streams[1],
+               p_types[1],
+               p_metadata[1]::json,
+               p_payloads[1]::json
+        FROM es.log_floor f
+        LEFT JOIN (SELECT e.position, e.recorded_at
                    FROM es.events e
-                   WHERE e.position BETWEEN v_first AND v_last AND e.stream <> ALL (p_streams)) THEN
-            RETURN QUERY SELECT 'key_reused', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
-                                NULL::timestamp with time zone, p_key;
+                   ORDER BY e.position DESC
+                   LIMIT 1) AS l ON true
+        LEFT JOIN (SELECT e.version, e.event_id
+                   FROM es.events e
+                   WHERE e.stream = p_streams[1]
+                   ORDER BY e.version DESC
+                   LIMIT 1) AS s ON true
+        WHERE coalesce(s.version, 0) = p_expected[1]
+          AND (p_decided_after[1] IS NULL OR s.event_id = p_decided_after[1])
+          AND NOT EXISTS (SELECT FROM es.events e WHERE e.event_id = p_ids[1] LIMIT 1)
+        RETURNING n.position - 1, n.recorded_at
+        INTO head, recorded_at;
+        IF FOUND THEN
+            versions := p_expected;
             RETURN;
         END IF;
     END IF;
 
-    IF v_first IS NOT NULL THEN
-        RETURN QUERY
-            SELECT 'repeated', e.stream::text, min(e.version), max(e.version), min(e.position), min(e.recorded_at), NULL::text
-            FROM es.events e
-            WHERE e.position BETWEEN v_first AND v_last
-            GROUP BY e.stream
-            ORDER BY min(e.position);
-        RETURN;
-    END IF;
-
-    -- 3. The expected versions.
-    SELECT array_agg(coalesce(last.version, 0) ORDER BY s.n),
-           min(s.n) FILTER (WHERE NOT (
-               CASE s.expected
-                   WHEN -2 THEN true
-                   WHEN -1 THEN last.version IS NOT NULL
-                   ELSE coalesce(last.version, 0) = s.expected
-               END
-               AND (s.decided_after IS NULL OR coalesce(s.decided_after = last.event_id, false))))
-    INTO v_versions, v_failed
-    FROM unnest(p_streams, p_expected, p_decided_after) WITH ORDINALITY AS s (stream, expected, decided_after, n)
-    LEFT JOIN LATERAL (
-        SELECT e.version, e.event_id
-        FROM es.events e
-        WHERE e.stream = s.stream
-        ORDER BY e.version DESC
-        LIMIT 1
-    ) AS last ON true;
-
-    IF v_failed IS NOT NULL THEN
-        RETURN QUERY SELECT 'conflict', p_streams[v_failed], NULL::bigint, v_versions[v_failed], NULL::bigint,
-                            NULL::timestamp with time zone, NULL::text;
-        RETURN;
-    END IF;
-
-    -- 4. The head, and a time that does not go back.
-    SELECT greatest(f.position, last.position), greatest(f.recorded_at, last.recorded_at, clock_timestamp())
-    INTO STRICT v_head, v_recorded_at
+    -- Everything that decides: the head, and a time that does not go back; whether an event id or a key is known;
+    -- the version of each stream, and which expectations fail.
+    SELECT greatest(f.position, l.position),
+           greatest(f.recorded_at, l.recorded_at, clock_timestamp()),
+           EXISTS (SELECT
+                   FROM unnest(p_ids) AS i (id)
+                   CROSS JOIN LATERAL (SELECT FROM es.events o WHERE o.event_id = i.id LIMIT 1) AS e)
+           OR (p_keys IS NOT NULL
+               AND EXISTS (SELECT
+                           FROM unnest(p_keys) AS k (key)
+                           CROSS JOIN LATERAL (SELECT FROM es.appends o WHERE o.key = k.key LIMIT 1) AS a)),
+           v.versions,
+           v.failed
+    INTO STRICT head, recorded_at, v_is_known, versions, v_failed_parts
     FROM es.log_floor f
-    LEFT JOIN LATERAL (
-        SELECT e.position, e.recorded_at
-        FROM es.events e
-        ORDER BY e.position DESC
-        LIMIT 1
-    ) AS last ON true;
+    LEFT JOIN (SELECT e.position, e.recorded_at
+               FROM es.events e
+               ORDER BY e.position DESC
+               LIMIT 1) AS l ON true
+    CROSS JOIN (
+        SELECT array_agg(coalesce(last.version, 0) ORDER BY s.n) AS versions,
+               array_agg(s.n::integer ORDER BY s.n) FILTER (WHERE NOT (
+                   CASE s.expected
+                       WHEN -2 THEN true
+                       WHEN -1 THEN last.version IS NOT NULL
+                       ELSE coalesce(last.version, 0) = s.expected
+                   END
+                   AND (s.decided_after IS NULL OR coalesce(s.decided_after = last.event_id, false)))) AS failed
+        FROM unnest(p_streams, p_expected, p_decided_after) WITH ORDINALITY AS s (stream, expected, decided_after, n)
+        LEFT JOIN LATERAL (SELECT e.version, e.event_id
+                           FROM es.events e
+                           WHERE e.stream = s.stream
+                           ORDER BY e.version DESC
+                           LIMIT 1) AS last ON true
+    ) AS v;
+
+    IF v_is_known OR v_failed_parts IS NOT NULL THEN
+        -- 1. The event ids: a repeated append is the earlier one, in the same place: at consecutive positions, in the
+        -- order given.
+        WITH given AS (
+            SELECT p_appends[i.part] AS append,
+                   i.n,
+                   i.n - min(i.n) OVER (PARTITION BY p_appends[i.part]) AS place,
+                   i.part, i.id, i.type, i.payload, i.metadata, i.occurred_at
+            FROM unnest(p_parts, p_ids, p_types, p_payloads, p_metadata, p_occurred_at)
+                 WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n)
+        ),
+        known AS (
+            SELECT g.append,
+                   (array_agg(e.position ORDER BY g.n))[1] AS first,
+                   (array_agg(g.id ORDER BY g.n))[1] AS id
+            FROM given g
+            CROSS JOIN LATERAL (SELECT o.position FROM es.events o WHERE o.event_id = g.id LIMIT 1) AS e
+            GROUP BY g.append
+        ),
+        compared AS (
+            SELECT k.append,
+                   k.first,
+                   k.id,
+                   count(*) AS count,
+                   bool_and(coalesce(e.event_id = g.id
+                                     AND e.stream = p_streams[g.part]
+                                     AND e.type = g.type
+                                     AND e.payload::text = g.payload
+                                     AND e.metadata::text = g.metadata
+                                     AND e.occurred_at IS NOT DISTINCT FROM g.occurred_at, false)) AS is_same
+            FROM known k
+            JOIN given g ON g.append = k.append
+            LEFT JOIN LATERAL (SELECT o.event_id, o.stream, o.type, o.payload, o.metadata, o.occurred_at
+                               FROM es.events o
+                               WHERE o.position = k.first + g.place
+                               LIMIT 1) AS e ON true
+            GROUP BY k.append, k.first, k.id
+        )
+        SELECT coalesce(jsonb_agg(
+                   CASE WHEN c.is_same
+                       THEN jsonb_build_object('append', c.append, 'status', 'repeated',
+                                               'first', c.first, 'last', c.first + c.count - 1)
+                       ELSE jsonb_build_object('append', c.append, 'status', 'id_reused', 'id', c.id)
+                   END), '[]')
+        INTO refusals
+        FROM compared c;
+
+        -- 2. The keys: each takes effect once.
+        IF p_keys IS NOT NULL THEN
+            SELECT coalesce(jsonb_agg(
+                       CASE WHEN EXISTS (SELECT
+                                         FROM es.events e
+                                         WHERE e.position BETWEEN k.first_position AND k.last_position
+                                           AND e.stream <> ALL (ARRAY(SELECT p_streams[s.n]
+                                                                      FROM unnest(p_appends) WITH ORDINALITY AS s (append, n)
+                                                                      WHERE s.append = a.n)))
+                           THEN jsonb_build_object('append', a.n, 'status', 'key_reused')
+                           ELSE jsonb_build_object('append', a.n, 'status', 'repeated',
+                                                   'first', k.first_position, 'last', k.last_position)
+                       END), '[]')
+            INTO v_found
+            FROM unnest(p_keys) WITH ORDINALITY AS a (key, n)
+            CROSS JOIN LATERAL (SELECT o.first_position, o.last_position
+                                FROM es.appends o
+                                WHERE o.key = a.key
+                                LIMIT 1) AS k
+            WHERE a.n NOT IN (SELECT (r.refusal->>'append')::bigint FROM jsonb_array_elements(refusals) AS r (refusal));
+            refusals := refusals || v_found;
+        END IF;
+
+        -- 3. The expected versions: the first one of an append that fails.
+        SELECT coalesce(jsonb_agg(jsonb_build_object('append', f.append, 'status', 'conflict',
+                                                     'part', f.part, 'actual', versions[f.part])), '[]')
+        INTO v_found
+        FROM (SELECT p_appends[p.part] AS append, min(p.part) AS part
+              FROM unnest(v_failed_parts) AS p (part)
+              GROUP BY p_appends[p.part]) AS f
+        WHERE f.append NOT IN (SELECT (r.refusal->>'append')::bigint FROM jsonb_array_elements(refusals) AS r (refusal));
+        refusals := refusals || v_found;
+
+        SELECT array_agg(s.is_refused ORDER BY s.n), array_agg(s.shift ORDER BY s.n)
+        INTO v_is_refused, v_shifts
+        FROM (
+            SELECT w.n,
+                   w.is_refused,
+                   coalesce(sum(CASE WHEN w.is_refused THEN w.count ELSE 0 END)
+                            OVER (ORDER BY w.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::integer AS shift
+            FROM (
+                SELECT o.n,
+                       lead(o.skip, 1, cardinality(p_ids)) OVER (ORDER BY o.n) - o.skip AS count,
+                       o.append IN (SELECT (r.refusal->>'append')::bigint
+                                    FROM jsonb_array_elements(refusals) AS r (refusal)) AS is_refused
+                FROM unnest(p_appends, p_offsets) WITH ORDINALITY AS o (append, skip, n)
+            ) AS w
+        ) AS s;
+    END IF;
 
     INSERT INTO es.events
         (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
-    SELECT v_head + i.n,
-           v_versions[i.part] + i.n - p_offsets[i.part],
-           v_recorded_at,
+    SELECT head + i.n - coalesce(v_shifts[i.part], 0),
+           versions[i.part] + i.n - p_offsets[i.part],
+           recorded_at,
            i.occurred_at,
            i.id,
            octet_length(i.payload),
@@ -228,18 +300,18 @@ BEGIN
            i.metadata::json,
            i.payload::json
     FROM unnest(p_parts, p_ids, p_types, p_payloads, p_metadata, p_occurred_at)
-         WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n);
+         WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n)
+    WHERE v_is_refused IS NULL OR NOT v_is_refused[i.part];
 
-    IF p_key IS NOT NULL THEN
+    IF p_keys IS NOT NULL THEN
         INSERT INTO es.appends (key, first_position, last_position)
-        VALUES (p_key, v_head + 1, v_head + cardinality(p_ids));
+        SELECT p_keys[i.append], min(i.position), max(i.position)
+        FROM (SELECT p_appends[e.part] AS append, head + e.n - coalesce(v_shifts[e.part], 0) AS position
+              FROM unnest(p_parts) WITH ORDINALITY AS e (part, n)
+              WHERE v_is_refused IS NULL OR NOT v_is_refused[e.part]) AS i
+        WHERE p_keys[i.append] IS NOT NULL
+        GROUP BY i.append;
     END IF;
-
-    RETURN QUERY
-        SELECT 'appended', s.stream, s.version + 1, s.version + s.count, v_head + s.skip + 1, v_recorded_at, NULL::text
-        FROM unnest(p_streams, v_versions, p_offsets, p_counts) WITH ORDINALITY AS s (stream, version, skip, count, n)
-        WHERE s.count > 0
-        ORDER BY s.n;
 END
 $function$
 CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint)

@@ -38,9 +38,11 @@ CREATE TABLE {schema}.appends (
 -- One row: no position up to `position` and no time before `recorded_at` may be given to a new event, even if the
 -- events themselves are no longer in `events`. Whoever removes the newest events raises it in the same transaction.
 CREATE TABLE {schema}.log_floor (
-    is_only     boolean                  NOT NULL DEFAULT true CONSTRAINT log_floor_pkey PRIMARY KEY,
-    position    bigint                   NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
+    is_only      boolean                  NOT NULL DEFAULT true CONSTRAINT log_floor_pkey PRIMARY KEY,
+    position     bigint                   NOT NULL,
+    recorded_at  timestamp with time zone NOT NULL,
+    -- Whether appends may be seen before they are flushed. Once true, it stays true.
+    is_pipelined boolean                  NOT NULL DEFAULT false,
     CONSTRAINT log_floor_is_only_check CHECK (is_only)
 );
 

@@ -1,61 +1,65 @@
--- The function `append`: one call, whatever the number of events and streams.
+-- The function `append`: one call for one append or many, whatever the number of their events and streams.
 --
 -- {schema} is replaced by the store's quoted schema name.
 --
--- p_streams, p_categories, p_expected, p_decided_after, p_offsets and p_counts have one element per stream:
+-- p_keys has one element per append, the idempotency key or null; it is null if no append has one.
+-- p_appends, p_streams, p_categories, p_expected, p_decided_after and p_offsets have one element per stream of an append,
+-- in order. No two of them may name the same stream:
+--   p_appends        the append that it belongs to (from 1)
 --   p_expected       -2 any version, -1 an existing stream, 0 no stream, otherwise exactly this version
 --   p_decided_after  the expected id of the stream's last event, or null
---   p_offsets        how many events of the append come before the stream's first
---   p_counts         how many events the stream gets; 0 makes it a guard
--- p_parts, p_ids, p_types, p_payloads, p_metadata and p_occurred_at have one element per event, in order:
+--   p_offsets        how many events of the call come before the stream's first; a stream without events is a guard
+-- p_parts, p_ids, p_types, p_payloads, p_metadata and p_occurred_at have one element per event, in order. No two of them
+-- may have the same id:
 --   p_parts          the event's stream, as an index into p_streams (from 1)
--- p_key              the idempotency key, or null
 -- p_lock_timeout_ms  how long to wait for the ordering lock; 0 waits for ever
--- p_durable          whether to turn `synchronous_commit` on for this transaction if it is off
+-- p_commit           'flushed' turns `synchronous_commit` on for this transaction if it is off; 'unflushed' turns it
+--                    off; null leaves it as it is
 --
--- Gives rows and raises nothing for what a caller can expect, so that the caller's transaction stays usable. `status`:
---   appended, repeated  one row per stream that got events, in order: stream, first_version, last_version,
---                       first_position, recorded_at
---   conflict            stream; last_version is the stream's version
---   id_reused           detail is the event id
---   key_reused          detail is the key
---   busy                detail is what was waited for and who holds it
---   isolation           detail is the caller's isolation level
+-- An append is decided as a whole and for itself: what becomes of another one of the same call does not matter to it.
+-- Gives one row and raises nothing for what a caller can expect, so that the caller's transaction stays usable:
+--   problem      null, or why nothing was decided: 'isolation' or 'busy'
+--   detail       of the problem: the caller's isolation level; what was waited for and who holds it
+--   head         the position before the first new event; the events of all appends that are not refused follow
+--                without gaps, in the order given
+--   recorded_at  of every new event
+--   versions     of each stream in p_streams, before the call
+--   refusals     null, or a JSON array of the appends that stored nothing:
+--                {append, status: 'repeated', first, last}  the same append is stored at these positions
+--                {append, status: 'id_reused', id}          an event id is stored with other content or in another place
+--                {append, status: 'key_reused'}             the key is stored for other streams
+--                {append, status: 'conflict', part, actual} an expectation does not hold; the version there is
 --
 -- Locks: the ordering lock (advisory, this schema's) to the end of the transaction. Everything that decides is read
 -- after it was had, each statement by a snapshot of its own; a transaction at REPEATABLE READ or above would
 -- see what was there before, and is refused.
 CREATE FUNCTION {schema}.append(
+    p_keys            text[],
+    p_appends         integer[],
     p_streams         text[],
     p_categories      text[],
     p_expected        bigint[],
     p_decided_after   uuid[],
     p_offsets         integer[],
-    p_counts          integer[],
     p_parts           integer[],
     p_ids             uuid[],
     p_types           text[],
     p_payloads        text[],
     p_metadata        text[],
     p_occurred_at     timestamp with time zone[],
-    p_key             text,
     p_lock_timeout_ms integer,
-    p_durable         boolean
-) RETURNS TABLE (
-    status         text,
-    stream         text,
-    first_version  bigint,
-    last_version   bigint,
-    first_position bigint,
-    recorded_at    timestamp with time zone,
-    detail         text
+    p_commit          text,
+    OUT problem       text,
+    OUT detail        text,
+    OUT head          bigint,
+    OUT recorded_at   timestamp with time zone,
+    OUT versions      bigint[],
+    OUT refusals      jsonb
 )
 LANGUAGE plpgsql
 VOLATILE
 -- Every name below is qualified, and nobody can slip in another `=` or `max`.
 SET search_path = pg_catalog, pg_temp
--- Restored at the end, so that a caller keeps its own.
-SET lock_timeout = 0
 -- One plan for ever, made perhaps when the log was empty. The subqueries with LIMIT 1 make it one that looks up
 -- indexes, whatever the planner knew.
 SET plan_cache_mode = force_generic_plan
@@ -65,156 +69,228 @@ DECLARE
     -- The class of the lock is this library's; the object is the schema, whatever it is called later.
     c_lock_class CONSTANT integer := 1702064993;
     v_lock_object         integer := '{schema}'::regnamespace::oid::integer;
-    v_found               bigint;
-    v_found_id            uuid;
-    v_first               bigint;
-    v_last                bigint;
-    v_same                bigint;
-    v_failed              integer;
-    v_versions            bigint[];
-    v_head                bigint;
-    v_recorded_at         timestamp with time zone;
+    v_setting             text;
+    v_is_known            boolean;
+    v_failed_parts        integer[];
+    v_found               jsonb;
+    v_is_refused          boolean[];
+    -- How many events before a stream's first are refused.
+    v_shifts              integer[];
 BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-        RETURN QUERY SELECT 'isolation', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
-                            NULL::timestamp with time zone, current_setting('transaction_isolation');
+        problem := 'isolation';
+        detail := current_setting('transaction_isolation');
         RETURN;
     END IF;
 
-    IF p_durable AND current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
+    IF p_commit = 'unflushed' THEN
+        v_setting := set_config('synchronous_commit', 'off', true);
+    ELSIF p_commit = 'flushed' AND current_setting('synchronous_commit') = 'off' THEN
+        v_setting := set_config('synchronous_commit', 'on', true);
     END IF;
 
     -- The lock. The first attempt costs no subtransaction; it does not overtake those who wait.
     IF NOT pg_try_advisory_xact_lock(c_lock_class, v_lock_object) THEN
+        v_setting := current_setting('lock_timeout');
         BEGIN
             PERFORM set_config('lock_timeout', p_lock_timeout_ms::text, true);
             PERFORM pg_advisory_xact_lock(c_lock_class, v_lock_object);
+            PERFORM set_config('lock_timeout', v_setting, true);
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            RETURN QUERY
-                SELECT 'busy', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint, NULL::timestamp with time zone,
-                       coalesce(
-                           (SELECT format('the ordering lock is held by process %s (application %L, state %s, in a transaction for %s ms)',
-                                          l.pid, coalesce(a.application_name, '?'), coalesce(a.state, '?'),
-                                          coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::text, '?'))
-                            FROM pg_locks l
-                            LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-                            WHERE l.locktype = 'advisory'
-                              AND l.granted
-                              AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                              AND l.classid = c_lock_class::oid
-                              AND l.objid = v_lock_object::oid
-                              AND l.objsubid = 2
-                            LIMIT 1),
-                           'the ordering lock, which has been released since');
+            problem := 'busy';
+            detail := coalesce(
+                (SELECT format('the ordering lock is held by process %s (application %L, state %s, in a transaction for %s ms)',
+                               l.pid, coalesce(a.application_name, '?'), coalesce(a.state, '?'),
+                               coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::text, '?'))
+                 FROM pg_locks l
+                 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+                 WHERE l.locktype = 'advisory'
+                   AND l.granted
+                   AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                   AND l.classid = c_lock_class::oid
+                   AND l.objid = v_lock_object::oid
+                   AND l.objsubid = 2
+                 LIMIT 1),
+                'the ordering lock, which has been released since');
             RETURN;
         END;
     END IF;
 
-    -- 1. The event ids: a repeated append is the earlier one.
-    SELECT e.position, e.event_id
-    INTO v_found, v_found_id
-    FROM unnest(p_ids) WITH ORDINALITY AS i (id, n)
-    CROSS JOIN LATERAL (
-        SELECT o.position, o.event_id
-        FROM {schema}.events o
-        WHERE o.event_id = i.id
-        LIMIT 1
-    ) AS e
-    ORDER BY i.n
-    LIMIT 1;
-
-    IF FOUND THEN
-        v_first := v_found;
-        -- In the same place: at consecutive positions, in the order given.
-        SELECT count(*)
-        INTO v_same
-        FROM unnest(p_parts, p_ids, p_types, p_payloads, p_metadata, p_occurred_at)
-             WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n)
-        CROSS JOIN LATERAL (
-            SELECT o.event_id, o.stream, o.type, o.payload, o.metadata, o.occurred_at
-            FROM {schema}.events o
-            WHERE o.position = v_first + i.n - 1
-            LIMIT 1
-        ) AS e
-        WHERE e.event_id = i.id
-          AND e.stream = p_streams[i.part]
-          AND e.type = i.type
-          AND e.payload::text = i.payload
-          AND e.metadata::text = i.metadata
-          AND e.occurred_at IS NOT DISTINCT FROM i.occurred_at;
-        IF v_same <> cardinality(p_ids) THEN
-            RETURN QUERY SELECT 'id_reused', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
-                                NULL::timestamp with time zone, v_found_id::text;
-            RETURN;
-        END IF;
-        v_last := v_first + cardinality(p_ids) - 1;
-    -- 2. The key: it takes effect once.
-    ELSIF p_key IS NOT NULL THEN
-        SELECT a.first_position, a.last_position
-        INTO v_first, v_last
-        FROM {schema}.appends a
-        WHERE a.key = p_key;
-        IF EXISTS (SELECT
+    -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
+    -- checks, numbers and stores; where it stores nothing, the statements below say why.
+    IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL THEN
+        INSERT INTO {schema}.events AS n
+            (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
+        SELECT greatest(f.position, l.position) + 1,
+               p_expected[1] + 1,
+               greatest(f.recorded_at, l.recorded_at, clock_timestamp()),
+               p_occurred_at[1],
+               p_ids[1],
+               octet_length(p_payloads[1]),
+               p_categories[1],
+               p_streams[1],
+               p_types[1],
+               p_metadata[1]::json,
+               p_payloads[1]::json
+        FROM {schema}.log_floor f
+        LEFT JOIN (SELECT e.position, e.recorded_at
                    FROM {schema}.events e
-                   WHERE e.position BETWEEN v_first AND v_last AND e.stream <> ALL (p_streams)) THEN
-            RETURN QUERY SELECT 'key_reused', NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
-                                NULL::timestamp with time zone, p_key;
+                   ORDER BY e.position DESC
+                   LIMIT 1) AS l ON true
+        LEFT JOIN (SELECT e.version, e.event_id
+                   FROM {schema}.events e
+                   WHERE e.stream = p_streams[1]
+                   ORDER BY e.version DESC
+                   LIMIT 1) AS s ON true
+        WHERE coalesce(s.version, 0) = p_expected[1]
+          AND (p_decided_after[1] IS NULL OR s.event_id = p_decided_after[1])
+          AND NOT EXISTS (SELECT FROM {schema}.events e WHERE e.event_id = p_ids[1] LIMIT 1)
+        RETURNING n.position - 1, n.recorded_at
+        INTO head, recorded_at;
+        IF FOUND THEN
+            versions := p_expected;
             RETURN;
         END IF;
     END IF;
 
-    IF v_first IS NOT NULL THEN
-        RETURN QUERY
-            SELECT 'repeated', e.stream::text, min(e.version), max(e.version), min(e.position), min(e.recorded_at), NULL::text
-            FROM {schema}.events e
-            WHERE e.position BETWEEN v_first AND v_last
-            GROUP BY e.stream
-            ORDER BY min(e.position);
-        RETURN;
-    END IF;
-
-    -- 3. The expected versions.
-    SELECT array_agg(coalesce(last.version, 0) ORDER BY s.n),
-           min(s.n) FILTER (WHERE NOT (
-               CASE s.expected
-                   WHEN -2 THEN true
-                   WHEN -1 THEN last.version IS NOT NULL
-                   ELSE coalesce(last.version, 0) = s.expected
-               END
-               AND (s.decided_after IS NULL OR coalesce(s.decided_after = last.event_id, false))))
-    INTO v_versions, v_failed
-    FROM unnest(p_streams, p_expected, p_decided_after) WITH ORDINALITY AS s (stream, expected, decided_after, n)
-    LEFT JOIN LATERAL (
-        SELECT e.version, e.event_id
-        FROM {schema}.events e
-        WHERE e.stream = s.stream
-        ORDER BY e.version DESC
-        LIMIT 1
-    ) AS last ON true;
-
-    IF v_failed IS NOT NULL THEN
-        RETURN QUERY SELECT 'conflict', p_streams[v_failed], NULL::bigint, v_versions[v_failed], NULL::bigint,
-                            NULL::timestamp with time zone, NULL::text;
-        RETURN;
-    END IF;
-
-    -- 4. The head, and a time that does not go back.
-    SELECT greatest(f.position, last.position), greatest(f.recorded_at, last.recorded_at, clock_timestamp())
-    INTO STRICT v_head, v_recorded_at
+    -- Everything that decides: the head, and a time that does not go back; whether an event id or a key is known;
+    -- the version of each stream, and which expectations fail.
+    SELECT greatest(f.position, l.position),
+           greatest(f.recorded_at, l.recorded_at, clock_timestamp()),
+           EXISTS (SELECT
+                   FROM unnest(p_ids) AS i (id)
+                   CROSS JOIN LATERAL (SELECT FROM {schema}.events o WHERE o.event_id = i.id LIMIT 1) AS e)
+           OR (p_keys IS NOT NULL
+               AND EXISTS (SELECT
+                           FROM unnest(p_keys) AS k (key)
+                           CROSS JOIN LATERAL (SELECT FROM {schema}.appends o WHERE o.key = k.key LIMIT 1) AS a)),
+           v.versions,
+           v.failed
+    INTO STRICT head, recorded_at, v_is_known, versions, v_failed_parts
     FROM {schema}.log_floor f
-    LEFT JOIN LATERAL (
-        SELECT e.position, e.recorded_at
-        FROM {schema}.events e
-        ORDER BY e.position DESC
-        LIMIT 1
-    ) AS last ON true;
+    LEFT JOIN (SELECT e.position, e.recorded_at
+               FROM {schema}.events e
+               ORDER BY e.position DESC
+               LIMIT 1) AS l ON true
+    CROSS JOIN (
+        SELECT array_agg(coalesce(last.version, 0) ORDER BY s.n) AS versions,
+               array_agg(s.n::integer ORDER BY s.n) FILTER (WHERE NOT (
+                   CASE s.expected
+                       WHEN -2 THEN true
+                       WHEN -1 THEN last.version IS NOT NULL
+                       ELSE coalesce(last.version, 0) = s.expected
+                   END
+                   AND (s.decided_after IS NULL OR coalesce(s.decided_after = last.event_id, false)))) AS failed
+        FROM unnest(p_streams, p_expected, p_decided_after) WITH ORDINALITY AS s (stream, expected, decided_after, n)
+        LEFT JOIN LATERAL (SELECT e.version, e.event_id
+                           FROM {schema}.events e
+                           WHERE e.stream = s.stream
+                           ORDER BY e.version DESC
+                           LIMIT 1) AS last ON true
+    ) AS v;
+
+    IF v_is_known OR v_failed_parts IS NOT NULL THEN
+        -- 1. The event ids: a repeated append is the earlier one, in the same place: at consecutive positions, in the
+        -- order given.
+        WITH given AS (
+            SELECT p_appends[i.part] AS append,
+                   i.n,
+                   i.n - min(i.n) OVER (PARTITION BY p_appends[i.part]) AS place,
+                   i.part, i.id, i.type, i.payload, i.metadata, i.occurred_at
+            FROM unnest(p_parts, p_ids, p_types, p_payloads, p_metadata, p_occurred_at)
+                 WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n)
+        ),
+        known AS (
+            SELECT g.append,
+                   (array_agg(e.position ORDER BY g.n))[1] AS first,
+                   (array_agg(g.id ORDER BY g.n))[1] AS id
+            FROM given g
+            CROSS JOIN LATERAL (SELECT o.position FROM {schema}.events o WHERE o.event_id = g.id LIMIT 1) AS e
+            GROUP BY g.append
+        ),
+        compared AS (
+            SELECT k.append,
+                   k.first,
+                   k.id,
+                   count(*) AS count,
+                   bool_and(coalesce(e.event_id = g.id
+                                     AND e.stream = p_streams[g.part]
+                                     AND e.type = g.type
+                                     AND e.payload::text = g.payload
+                                     AND e.metadata::text = g.metadata
+                                     AND e.occurred_at IS NOT DISTINCT FROM g.occurred_at, false)) AS is_same
+            FROM known k
+            JOIN given g ON g.append = k.append
+            LEFT JOIN LATERAL (SELECT o.event_id, o.stream, o.type, o.payload, o.metadata, o.occurred_at
+                               FROM {schema}.events o
+                               WHERE o.position = k.first + g.place
+                               LIMIT 1) AS e ON true
+            GROUP BY k.append, k.first, k.id
+        )
+        SELECT coalesce(jsonb_agg(
+                   CASE WHEN c.is_same
+                       THEN jsonb_build_object('append', c.append, 'status', 'repeated',
+                                               'first', c.first, 'last', c.first + c.count - 1)
+                       ELSE jsonb_build_object('append', c.append, 'status', 'id_reused', 'id', c.id)
+                   END), '[]')
+        INTO refusals
+        FROM compared c;
+
+        -- 2. The keys: each takes effect once.
+        IF p_keys IS NOT NULL THEN
+            SELECT coalesce(jsonb_agg(
+                       CASE WHEN EXISTS (SELECT
+                                         FROM {schema}.events e
+                                         WHERE e.position BETWEEN k.first_position AND k.last_position
+                                           AND e.stream <> ALL (ARRAY(SELECT p_streams[s.n]
+                                                                      FROM unnest(p_appends) WITH ORDINALITY AS s (append, n)
+                                                                      WHERE s.append = a.n)))
+                           THEN jsonb_build_object('append', a.n, 'status', 'key_reused')
+                           ELSE jsonb_build_object('append', a.n, 'status', 'repeated',
+                                                   'first', k.first_position, 'last', k.last_position)
+                       END), '[]')
+            INTO v_found
+            FROM unnest(p_keys) WITH ORDINALITY AS a (key, n)
+            CROSS JOIN LATERAL (SELECT o.first_position, o.last_position
+                                FROM {schema}.appends o
+                                WHERE o.key = a.key
+                                LIMIT 1) AS k
+            WHERE a.n NOT IN (SELECT (r.refusal->>'append')::bigint FROM jsonb_array_elements(refusals) AS r (refusal));
+            refusals := refusals || v_found;
+        END IF;
+
+        -- 3. The expected versions: the first one of an append that fails.
+        SELECT coalesce(jsonb_agg(jsonb_build_object('append', f.append, 'status', 'conflict',
+                                                     'part', f.part, 'actual', versions[f.part])), '[]')
+        INTO v_found
+        FROM (SELECT p_appends[p.part] AS append, min(p.part) AS part
+              FROM unnest(v_failed_parts) AS p (part)
+              GROUP BY p_appends[p.part]) AS f
+        WHERE f.append NOT IN (SELECT (r.refusal->>'append')::bigint FROM jsonb_array_elements(refusals) AS r (refusal));
+        refusals := refusals || v_found;
+
+        SELECT array_agg(s.is_refused ORDER BY s.n), array_agg(s.shift ORDER BY s.n)
+        INTO v_is_refused, v_shifts
+        FROM (
+            SELECT w.n,
+                   w.is_refused,
+                   coalesce(sum(CASE WHEN w.is_refused THEN w.count ELSE 0 END)
+                            OVER (ORDER BY w.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::integer AS shift
+            FROM (
+                SELECT o.n,
+                       lead(o.skip, 1, cardinality(p_ids)) OVER (ORDER BY o.n) - o.skip AS count,
+                       o.append IN (SELECT (r.refusal->>'append')::bigint
+                                    FROM jsonb_array_elements(refusals) AS r (refusal)) AS is_refused
+                FROM unnest(p_appends, p_offsets) WITH ORDINALITY AS o (append, skip, n)
+            ) AS w
+        ) AS s;
+    END IF;
 
     INSERT INTO {schema}.events
         (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
-    SELECT v_head + i.n,
-           v_versions[i.part] + i.n - p_offsets[i.part],
-           v_recorded_at,
+    SELECT head + i.n - coalesce(v_shifts[i.part], 0),
+           versions[i.part] + i.n - p_offsets[i.part],
+           recorded_at,
            i.occurred_at,
            i.id,
            octet_length(i.payload),
@@ -224,17 +300,17 @@ BEGIN
            i.metadata::json,
            i.payload::json
     FROM unnest(p_parts, p_ids, p_types, p_payloads, p_metadata, p_occurred_at)
-         WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n);
+         WITH ORDINALITY AS i (part, id, type, payload, metadata, occurred_at, n)
+    WHERE v_is_refused IS NULL OR NOT v_is_refused[i.part];
 
-    IF p_key IS NOT NULL THEN
+    IF p_keys IS NOT NULL THEN
         INSERT INTO {schema}.appends (key, first_position, last_position)
-        VALUES (p_key, v_head + 1, v_head + cardinality(p_ids));
+        SELECT p_keys[i.append], min(i.position), max(i.position)
+        FROM (SELECT p_appends[e.part] AS append, head + e.n - coalesce(v_shifts[e.part], 0) AS position
+              FROM unnest(p_parts) WITH ORDINALITY AS e (part, n)
+              WHERE v_is_refused IS NULL OR NOT v_is_refused[e.part]) AS i
+        WHERE p_keys[i.append] IS NOT NULL
+        GROUP BY i.append;
     END IF;
-
-    RETURN QUERY
-        SELECT 'appended', s.stream, s.version + 1, s.version + s.count, v_head + s.skip + 1, v_recorded_at, NULL::text
-        FROM unnest(p_streams, v_versions, p_offsets, p_counts) WITH ORDINALITY AS s (stream, version, skip, count, n)
-        WHERE s.count > 0
-        ORDER BY s.n;
 END
 $function$;

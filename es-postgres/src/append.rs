@@ -1,7 +1,11 @@
-//! Appending: one call of the function `append`, and what its rows mean.
+//! Appending: one call of the function `append` for one append or many, and what its row means.
 
-use es_core::{Append, Appended, AppendedStream, ExpectedVersion, IdempotencyKey, StoreError, StreamAppend, StreamId};
-use sqlx::{PgConnection, postgres::PgRow};
+use es_core::{
+    Append, Appended, AppendedStream, ExpectedVersion, IdempotencyKey, Position, RecordedEvent, StoreError, StreamId,
+    Version,
+};
+use serde::Deserialize;
+use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -9,56 +13,99 @@ use crate::{
     error::store_error,
     handler_scope::refuse_in_handler,
     inline,
-    rows::{get, get_position, get_text, get_version, to_bigint},
+    rows::{from_bigint, get, get_position, get_text, get_version, to_bigint},
     store::Shared,
 };
 
-/// Appends in a transaction of its own.
-pub(crate) async fn append(shared: &Shared, append: &Append) -> Result<Appended, StoreError> {
-    check(shared, append)?;
-    let appended = if shared.inline.is_empty() {
-        let mut session = shared.session().await?;
-        let appended = call(shared, &mut session, append, Commit::Own).await?;
-        session.finish().await?;
-        appended
-    } else {
-        let mut transaction = shared.transaction().await?;
-        let appended = call(shared, &mut transaction, append, Commit::Own).await?;
-        inline::apply(shared, &mut transaction, append, &appended).await?;
-        transaction.commit().await.map_err(store_error)?;
-        appended
-    };
-    shared.signals.announce(appended.last_position);
-    Ok(appended)
+/// An append with everything that can be made of it before it has the lock.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    append: Append,
+    /// The JSON of each event's metadata.
+    metadata: Vec<String>,
+}
+
+impl Prepared {
+    /// Checks and encodes an append.
+    ///
+    /// # Errors
+    /// Everything that can be refused without the database.
+    pub(crate) fn new(shared: &Shared, append: Append) -> Result<Self, StoreError> {
+        refuse_in_handler(shared)?;
+        append.check_payload_limit(shared.settings.max_payload_bytes)?;
+        let mut metadata: Vec<String> = Vec::with_capacity(append.event_count());
+        let mut previous = None;
+        for (_, event) in append.events() {
+            // The events of one command share theirs.
+            let json = match metadata.last() {
+                Some(json) if previous == Some(event.metadata()) => json.clone(),
+                _ => event.metadata().to_json().map_err(|error| StoreError::Backend { source: error.into() })?,
+            };
+            metadata.push(json);
+            previous = Some(event.metadata());
+        }
+        Ok(Self { append, metadata })
+    }
+
+    pub(crate) fn append(&self) -> &Append {
+        &self.append
+    }
+
+    /// Bytes that it adds to a call.
+    pub(crate) fn bytes(&self) -> usize {
+        let payloads: usize = self.append.events().map(|(_, event)| event.payload().as_str().len()).sum();
+        payloads + self.metadata.iter().map(String::len).sum::<usize>()
+    }
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// One for each append, in order.
+    pub(crate) outcomes: Vec<Result<Appended, StoreError>>,
+    /// The positions before the first and of the last new event; `None` if nothing was stored.
+    pub(crate) stored: Option<(Position, Position)>,
+}
+
+impl Batch {
+    /// The new events, in the order of their positions.
+    pub(crate) fn recorded(&self, appends: &[&Prepared]) -> Vec<RecordedEvent> {
+        let outcomes = appends.iter().zip(&self.outcomes);
+        let stored = outcomes.filter_map(|(prepared, outcome)| Some((prepared, outcome.as_ref().ok()?)));
+        stored
+            .filter(|(_, appended)| !appended.repeated)
+            .flat_map(|(p, appended)| p.append.recorded(appended))
+            .collect()
+    }
+
+    /// Whether some caller will hear that its events are stored.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.outcomes.iter().any(Result::is_ok)
+    }
+}
+
+/// How the transaction of a call is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It is durable when it has been committed, whatever the defaults of the database are.
+    Flushed,
+    /// It is durable after a later flush.
+    Unflushed,
+    /// As the caller, whose transaction it is, has chosen.
+    AsItIs,
 }
 
 /// Appends in the caller's transaction.
 pub(crate) async fn append_in(
     shared: &Shared,
     connection: &mut PgConnection,
-    append: &Append,
+    prepared: &Prepared,
+    commit: Commit,
 ) -> Result<Appended, StoreError> {
-    check(shared, append)?;
-    let appended = call(shared, connection, append, Commit::Callers).await?;
-    inline::apply(shared, connection, append, &appended).await?;
-    Ok(appended)
-}
-
-/// Appends in the transaction of a unit of work.
-pub(crate) async fn append_in_unit(
-    shared: &Shared,
-    connection: &mut PgConnection,
-    append: &Append,
-) -> Result<Appended, StoreError> {
-    let appended = call(shared, connection, append, Commit::Own).await?;
-    inline::apply(shared, connection, append, &appended).await?;
-    Ok(appended)
-}
-
-/// What can be refused without the database.
-pub(crate) fn check(shared: &Shared, append: &Append) -> Result<(), StoreError> {
-    refuse_in_handler(shared)?;
-    append.check_payload_limit(shared.settings.max_payload_bytes)
+    let appends = [prepared];
+    let mut batch = call(shared, connection, &appends, commit).await?;
+    inline::apply(shared, connection, &appends, &batch).await?;
+    batch.outcomes.pop().unwrap_or_else(|| Err(unexpected("no outcome")))
 }
 
 /// The outcome of the append that was stored under a key.
@@ -70,142 +117,235 @@ pub(crate) async fn find_append(shared: &Shared, key: &IdempotencyKey) -> Result
     if rows.is_empty() {
         return Ok(None);
     }
-    outcome(&rows, 0, true).map(Some)
+    let earlier = outcome(&rows)?;
+    // Its caller may act on it.
+    shared.wait_durable(earlier.last_position).await?;
+    Ok(Some(earlier))
 }
 
-/// Whose transaction an append is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Commit {
-    /// The store's: it is durable when it has been committed.
-    Own,
-    /// The caller's, who may have chosen otherwise.
-    Callers,
-}
-
-/// Calls the function `append`.
-async fn call(
+/// Decides about appends, in order, and stores those that are right. No two of them may name the same stream, event id
+/// or key.
+///
+/// # Errors
+/// An error of the whole call: nothing of it may be committed.
+pub(crate) async fn call(
     shared: &Shared,
     connection: &mut PgConnection,
-    append: &Append,
+    appends: &[&Prepared],
     commit: Commit,
-) -> Result<Appended, StoreError> {
-    let arguments = Arguments::of(append)?;
+) -> Result<Batch, StoreError> {
+    let arguments = Arguments::of(appends);
     let lock_timeout_ms = i32::try_from(shared.settings.lock_timeout.as_millis()).unwrap_or(i32::MAX);
     let query = shared
         .query(&shared.statements.append)
-        .bind(&arguments.streams)
-        .bind(&arguments.categories)
-        .bind(&arguments.expected)
-        .bind(&arguments.decided_after)
-        .bind(&arguments.offsets)
-        .bind(&arguments.counts)
-        .bind(&arguments.parts)
-        .bind(&arguments.ids)
-        .bind(&arguments.types)
-        .bind(&arguments.payloads)
-        .bind(&arguments.metadata)
-        .bind(&arguments.occurred_at)
-        .bind(append.idempotency_key().map(IdempotencyKey::as_str))
+        .bind(arguments.keys)
+        .bind(arguments.appends)
+        .bind(arguments.streams)
+        .bind(arguments.categories)
+        .bind(arguments.expected)
+        .bind(arguments.decided_after)
+        .bind(arguments.offsets)
+        .bind(arguments.parts)
+        .bind(arguments.ids)
+        .bind(arguments.types)
+        .bind(arguments.payloads)
+        .bind(arguments.metadata)
+        .bind(arguments.occurred_at)
         // 0 would wait for ever.
         .bind(lock_timeout_ms.max(1))
-        .bind(commit == Commit::Own);
-    let rows = query.fetch_all(connection).await.map_err(store_error)?;
-    interpret(append, &rows)
+        .bind(match commit {
+            Commit::Flushed => Some("flushed"),
+            Commit::Unflushed => Some("unflushed"),
+            Commit::AsItIs => None,
+        });
+    let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
+    let answer = Answer::of(&row)?;
+    let mut batch = Batch { outcomes: Vec::with_capacity(appends.len()), stored: None };
+    let mut refusals = answer.refusals.iter().peekable();
+    let (mut head, mut part) = (answer.head, 0);
+    for (prepared, number) in appends.iter().zip(1_usize..) {
+        let refusal = refusals.next_if(|refusal| refusal.append() == number);
+        batch.outcomes.push(match refusal {
+            None => Ok(answer.stored(&prepared.append, part, &mut head)?),
+            Some(&Refusal::Repeated { first, last, .. }) => Ok(repeated(shared, connection, first, last).await?),
+            Some(refusal) => Err(refusal.error(&prepared.append, part)?),
+        });
+        part += prepared.append.streams().len();
+    }
+    batch.stored = (head > answer.head).then_some((answer.head, head));
+    Ok(batch)
 }
 
 /// The arrays that the function takes.
 #[derive(Default)]
 struct Arguments<'a> {
+    keys: Option<Vec<Option<&'a str>>>,
+    appends: Vec<i32>,
     streams: Vec<&'a str>,
     categories: Vec<&'a str>,
     expected: Vec<i64>,
     decided_after: Vec<Option<Uuid>>,
     offsets: Vec<i32>,
-    counts: Vec<i32>,
     parts: Vec<i32>,
     ids: Vec<Uuid>,
     types: Vec<&'a str>,
     payloads: Vec<&'a str>,
-    metadata: Vec<String>,
+    metadata: Vec<&'a str>,
     occurred_at: Vec<Option<OffsetDateTime>>,
 }
 
 impl<'a> Arguments<'a> {
-    fn of(append: &'a Append) -> Result<Self, StoreError> {
+    fn of(appends: &[&'a Prepared]) -> Self {
         let mut arguments = Self::default();
-        // Both counts are limited to a few thousands.
-        let mut offset = 0_i32;
-        for (part, index) in append.streams().iter().zip(1_i32..) {
-            let count = i32::try_from(part.events().len()).unwrap_or(i32::MAX);
-            arguments.push_stream(part, offset, count);
-            for event in part.events() {
-                arguments.parts.push(index);
-                arguments.ids.push(event.id());
-                arguments.types.push(event.event_type());
-                arguments.payloads.push(event.payload().as_str());
-                let metadata = event.metadata().to_json();
-                arguments.metadata.push(metadata.map_err(|error| StoreError::Backend { source: error.into() })?);
-                arguments.occurred_at.push(event.occurred_at());
+        // Every count is limited to a few thousands.
+        for (prepared, append) in appends.iter().zip(1_i32..) {
+            let mut metadata = prepared.metadata.iter();
+            for part in prepared.append.streams() {
+                arguments.appends.push(append);
+                arguments.streams.push(part.stream().as_str());
+                arguments.categories.push(part.stream().category());
+                arguments.expected.push(match part.expected() {
+                    ExpectedVersion::Any => -2,
+                    ExpectedVersion::Exists => -1,
+                    ExpectedVersion::NoStream => 0,
+                    // No stream gets as far as the largest number.
+                    ExpectedVersion::Exact(version) => to_bigint(version.get()),
+                });
+                arguments.decided_after.push(part.expected_last_event());
+                arguments.offsets.push(to_int(arguments.ids.len()));
+                let index = to_int(arguments.streams.len());
+                for (event, metadata) in part.events().iter().zip(&mut metadata) {
+                    arguments.parts.push(index);
+                    arguments.ids.push(event.id());
+                    arguments.types.push(event.event_type());
+                    arguments.payloads.push(event.payload().as_str());
+                    arguments.metadata.push(metadata);
+                    arguments.occurred_at.push(event.occurred_at());
+                }
             }
-            offset = offset.saturating_add(count);
         }
-        Ok(arguments)
-    }
-
-    fn push_stream(&mut self, part: &'a StreamAppend, offset: i32, count: i32) {
-        self.streams.push(part.stream().as_str());
-        self.categories.push(part.stream().category());
-        self.expected.push(match part.expected() {
-            ExpectedVersion::Any => -2,
-            ExpectedVersion::Exists => -1,
-            ExpectedVersion::NoStream => 0,
-            // No stream gets as far as the largest number.
-            ExpectedVersion::Exact(version) => to_bigint(version.get()),
-        });
-        self.decided_after.push(part.expected_last_event());
-        self.offsets.push(offset);
-        self.counts.push(count);
+        let keys = || appends.iter().map(|prepared| prepared.append.idempotency_key().map(IdempotencyKey::as_str));
+        arguments.keys = keys().any(|key| key.is_some()).then(|| keys().collect());
+        arguments
     }
 }
 
-/// What the function's rows mean.
-fn interpret(append: &Append, rows: &[PgRow]) -> Result<Appended, StoreError> {
-    let first = rows.first().ok_or_else(|| unexpected("no rows"))?;
-    match get_text(first, 0)? {
-        "appended" => outcome(rows, 1, false),
-        "repeated" => outcome(rows, 1, true),
-        "conflict" => {
-            let stream = get_text(first, 1)?;
-            let part = append.streams().iter().find(|part| part.stream().as_str() == stream);
-            let part = part.ok_or_else(|| unexpected("a conflict on another stream"))?;
-            let (stream, expected) = (part.stream().clone(), part.expected());
-            Err(StoreError::Conflict { stream, expected, actual: get_version(first, 3)? })
+fn to_int(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// What the function answers once it has decided.
+struct Answer {
+    head: Position,
+    recorded_at: OffsetDateTime,
+    versions: Vec<i64>,
+    /// In the order of the appends.
+    refusals: Vec<Refusal>,
+}
+
+impl Answer {
+    fn of(row: &PgRow) -> Result<Self, StoreError> {
+        match get::<Option<&str>>(row, 0)? {
+            None => {}
+            Some("busy") => {
+                return Err(StoreError::Busy { waiting_for: get_text(row, 1)?.to_owned(), source: None });
+            }
+            Some("isolation") => {
+                return Err(StoreError::Refused {
+                    reason: "an append needs the isolation level READ COMMITTED: at REPEATABLE READ or SERIALIZABLE the \
+                             transaction cannot see what was appended since it began",
+                });
+            }
+            Some(_) => return Err(unexpected("an unknown problem")),
         }
-        "id_reused" => Err(StoreError::IdReused { what: "event id", id: get_text(first, 6)?.to_owned() }),
-        "key_reused" => Err(StoreError::IdReused { what: "idempotency key", id: get_text(first, 6)?.to_owned() }),
-        "busy" => Err(StoreError::Busy { waiting_for: get_text(first, 6)?.to_owned(), source: None }),
-        "isolation" => Err(StoreError::Refused {
-            reason: "an append needs the isolation level READ COMMITTED: at REPEATABLE READ or SERIALIZABLE the transaction \
-                     cannot see what was appended since it began",
-        }),
-        _ => Err(unexpected("an unknown status")),
+        let refusals = row.try_get::<Option<Json<Vec<Refusal>>>, _>(5).map_err(store_error)?;
+        let mut refusals = refusals.map_or_else(Vec::new, |Json(refusals)| refusals);
+        refusals.sort_by_key(Refusal::append);
+        Ok(Self { head: get_position(row, 2)?, recorded_at: get(row, 3)?, versions: get(row, 4)?, refusals })
+    }
+
+    /// The outcome of an append that was stored, whose first stream is the one at `first_part` of the call.
+    fn stored(&self, append: &Append, first_part: usize, head: &mut Position) -> Result<Appended, StoreError> {
+        let mut streams = Vec::with_capacity(append.streams().len());
+        for (index, part) in append.streams().iter().enumerate().filter(|(_, part)| !part.events().is_empty()) {
+            let version = self.versions.get(first_part + index).ok_or_else(|| unexpected("too few versions"))?;
+            let (before, count) = (Version::new(from_bigint(*version)), part.events().len() as u64);
+            streams.push(AppendedStream {
+                stream: part.stream().clone(),
+                first_version: before.advanced_by(1),
+                last_version: before.advanced_by(count),
+                first_position: head.advanced_by(1),
+            });
+            *head = head.advanced_by(count);
+        }
+        Ok(Appended::new(streams, self.recorded_at, false))
     }
 }
 
-/// Reads stream, first_version, last_version, first_position and recorded_at from a column on.
-fn outcome(rows: &[PgRow], column: usize, repeated: bool) -> Result<Appended, StoreError> {
+/// Why an append of a call stored nothing. Appends and parts count from 1, over the whole call.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum Refusal {
+    Repeated { append: usize, first: i64, last: i64 },
+    IdReused { append: usize, id: Uuid },
+    KeyReused { append: usize },
+    Conflict { append: usize, part: usize, actual: u64 },
+}
+
+impl Refusal {
+    fn append(&self) -> usize {
+        match *self {
+            Self::Repeated { append, .. }
+            | Self::IdReused { append, .. }
+            | Self::KeyReused { append }
+            | Self::Conflict { append, .. } => append,
+        }
+    }
+
+    fn error(&self, append: &Append, first_part: usize) -> Result<StoreError, StoreError> {
+        Ok(match *self {
+            Self::Repeated { .. } => return Err(unexpected("a repeated append as an error")),
+            Self::IdReused { id, .. } => StoreError::IdReused { what: "event id", id: id.to_string() },
+            Self::KeyReused { .. } => {
+                let key = append.idempotency_key().map(ToString::to_string).unwrap_or_default();
+                StoreError::IdReused { what: "idempotency key", id: key }
+            }
+            Self::Conflict { part, actual, .. } => {
+                let index = part.checked_sub(first_part + 1);
+                let part = index.and_then(|index| append.streams().get(index));
+                let part = part.ok_or_else(|| unexpected("a conflict on another append's stream"))?;
+                let (stream, expected) = (part.stream().clone(), part.expected());
+                StoreError::Conflict { stream, expected, actual: Version::new(actual) }
+            }
+        })
+    }
+}
+
+/// The outcome of an append that is stored at these positions.
+async fn repeated(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    first: i64,
+    last: i64,
+) -> Result<Appended, StoreError> {
+    let query = shared.query(&shared.statements.find_outcome).bind(first).bind(last);
+    outcome(&query.fetch_all(connection).await.map_err(store_error)?)
+}
+
+/// Reads stream, first_version, last_version, first_position and recorded_at of an earlier append.
+fn outcome(rows: &[PgRow]) -> Result<Appended, StoreError> {
     let mut streams = Vec::with_capacity(rows.len());
     let mut recorded_at = OffsetDateTime::UNIX_EPOCH;
     for row in rows {
-        let first_position = get_position(row, column + 3)?;
-        let stream: StreamId = get_text(row, column)?.parse().map_err(|error: es_core::InvalidName| {
+        let first_position = get_position(row, 3)?;
+        let stream: StreamId = get_text(row, 0)?.parse().map_err(|error: es_core::InvalidName| {
             StoreError::Corrupt { position: first_position, problem: error.to_string() }
         })?;
-        let (first_version, last_version) = (get_version(row, column + 1)?, get_version(row, column + 2)?);
+        let (first_version, last_version) = (get_version(row, 1)?, get_version(row, 2)?);
         streams.push(AppendedStream { stream, first_version, last_version, first_position });
-        recorded_at = get(row, column + 4)?;
+        recorded_at = get(row, 4)?;
     }
-    Ok(Appended::new(streams, recorded_at, repeated))
+    Ok(Appended::new(streams, recorded_at, true))
 }
 
 fn unexpected(what: &str) -> StoreError {

@@ -11,12 +11,14 @@ use sqlx::{
 };
 
 use crate::{
+    durability::Durability,
     error::connect_error,
     inline::Inline,
     migrate::Migrator,
     statements::{SchemaName, Statements},
     store::{PgStore, Settings, Shared},
     wakeups::{SignalOptions, Signals},
+    writer::{Writers, append_pool},
 };
 
 /// Connections in the pool, unless told otherwise.
@@ -48,6 +50,7 @@ pub struct PgOptions {
     notify: bool,
     migrate: bool,
     pgbouncer: bool,
+    pipelined: bool,
     inline: Vec<Result<Inline, es_core::InvalidName>>,
 }
 
@@ -86,6 +89,7 @@ impl PgOptions {
             notify: true,
             migrate: true,
             pgbouncer: false,
+            pipelined: false,
             inline: Vec::new(),
         }
     }
@@ -97,8 +101,9 @@ impl PgOptions {
         self
     }
 
-    /// Most connections at once, at least 1; [`DEFAULT_MAX_CONNECTIONS`] unless told otherwise. A store that
-    /// [listens](Self::listen) uses one more.
+    /// Most connections for everything but appends at once, at least 1; [`DEFAULT_MAX_CONNECTIONS`] unless told
+    /// otherwise. Appends use one more, or two if they are [pipelined](Self::pipelined); a store that [listens](Self::listen)
+    /// one more.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(1);
         self
@@ -110,8 +115,8 @@ impl PgOptions {
         self
     }
 
-    /// How long an append waits for the appends before it, and so for transactions that hold one; in milliseconds, at
-    /// least 1. Then it is [`StoreError::Busy`]. [`DEFAULT_LOCK_TIMEOUT`] unless told otherwise.
+    /// How long an append waits for appends of other processes, and so for transactions that hold one; in milliseconds, at
+    /// least 1. Before that it may wait as long for appends of its own process. Then it is [`StoreError::Busy`]. [`DEFAULT_LOCK_TIMEOUT`] unless told otherwise.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
@@ -153,6 +158,21 @@ impl PgOptions {
         self
     }
 
+    /// Whether appends release the lock that orders them before their flush, and wait for the flush after that; false
+    /// unless told otherwise.
+    ///
+    /// An append is durable when it returns, in both modes. It pays where a flush takes long (a cloud volume, a
+    /// synchronous standby) and many processes append: they no longer wait for each other's flushes, and share them. On
+    /// a fast disk it costs a second call for each batch. Readers may see an event before it is flushed, and a crash of the
+    /// server may take such an event away again: [`wait_durable`](es_core::EventStore::wait_durable), which reactors call by
+    /// themselves, is for whoever acts on events outside of the database. Processes in either mode can work on one schema.
+    ///
+    /// Each flush leaves a logical message with the prefix `es_flush` in the write-ahead log.
+    pub fn pipelined(mut self, pipelined: bool) -> Self {
+        self.pipelined = pipelined;
+        self
+    }
+
     /// Applies a projection in the transaction of each append, so that its read model is never behind.
     ///
     /// An append applies it only if its checkpoint stands right before that append. So appends by processes that do
@@ -191,6 +211,8 @@ impl PgOptions {
         // It has done its work; how it ends is of no interest.
         let _ = connection.close().await;
         let pool = self.pool(connect_options.clone());
+        let append_pool = append_pool(connect_options.clone(), self.acquire_timeout);
+        let (writers, queue) = Writers::new(self.lock_timeout);
         let signals = Signals::start(SignalOptions {
             pool: pool.clone(),
             connect_options,
@@ -205,8 +227,13 @@ impl PgOptions {
             acquire_timeout: self.acquire_timeout,
             max_payload_bytes: self.max_payload_bytes,
             pgbouncer: self.pgbouncer,
+            pipelined: self.pipelined,
         };
-        let store = PgStore { shared: Arc::new(Shared { pool, schema, statements, settings, inline, signals }) };
+        let durability = Durability::default();
+        let shared = Shared { pool, schema, statements, settings, inline, signals, append_pool, writers, durability };
+        let store = PgStore { shared: Arc::new(shared) };
+        store.shared.note_mode().await?;
+        Writers::start(&store.shared, queue);
         prepare_inline(&store).await?;
         Ok(store)
     }
@@ -269,6 +296,7 @@ impl fmt::Debug for PgOptions {
             .field("notify", &self.notify)
             .field("migrate", &self.migrate)
             .field("pgbouncer", &self.pgbouncer)
+            .field("pipelined", &self.pipelined)
             .finish_non_exhaustive()
     }
 }

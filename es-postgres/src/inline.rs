@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use es_core::{
-    Append, Appended, ConsumerName, Document, DocumentFold, EventFilter, PageProjection, Position, ProjectionError,
-    RecordedEvent, StoreError, check_document_count,
+    ConsumerName, Document, DocumentFold, EventFilter, PageProjection, Position, ProjectionError, RecordedEvent,
+    StoreError, check_document_count,
 };
 use sqlx::{Connection, PgConnection};
 
 use crate::{
+    append::{Batch, Prepared},
     error::{projection_error, store_error},
     handler_scope::in_handler,
     projections::{change_documents, load_documents},
@@ -58,34 +59,34 @@ impl Inline {
     }
 }
 
-/// Applies an append to every inline projection whose checkpoint stands right before it. The others are left to
-/// the runner, and so is one that fails: the append goes on without it.
+/// Applies what a call stored to every inline projection whose checkpoint stands right before it. The others are left
+/// to the runner, and so is one that fails: the appends go on without it.
 ///
 /// # Errors
-/// Only if the append's transaction itself cannot go on.
+/// Only if the transaction itself cannot go on.
 pub(crate) async fn apply(
     shared: &Shared,
     connection: &mut PgConnection,
-    append: &Append,
-    appended: &Appended,
+    appends: &[&Prepared],
+    batch: &Batch,
 ) -> Result<(), StoreError> {
-    // Without a transaction the append has been committed already.
-    if shared.inline.is_empty() || appended.repeated || !connection.is_in_transaction() {
+    let Some((from, to)) = batch.stored else { return Ok(()) };
+    // Without a transaction the appends have been committed already.
+    if shared.inline.is_empty() || !connection.is_in_transaction() {
         return Ok(());
     }
-    let from = Position::new(appended.first_position.get().saturating_sub(1));
-    let events = append.recorded(appended);
+    let events = batch.recorded(appends);
     for inline in &shared.inline {
         // Within a transaction this is a savepoint.
         let mut savepoint = connection.begin().await.map_err(store_error)?;
-        let result = apply_one(shared, &mut savepoint, inline, from, appended.last_position, &events).await;
+        let result = apply_one(shared, &mut savepoint, inline, from, to, &events).await;
         let result = match result {
             // This fails too if the handler ignored the failure of a statement; the savepoint is rolled back then.
             Ok(()) => savepoint.commit().await.map_err(projection_error),
             Err(error) => savepoint.rollback().await.map_err(store_error).map(|()| Err(error))?,
         };
         if let Err(error) = result {
-            let (consumer, position) = (inline.name(), appended.first_position);
+            let (consumer, position) = (inline.name(), from.advanced_by(1));
             tracing::error!(
                 %consumer, %position, error = &error as &dyn std::error::Error,
                 "an inline projection failed and stays behind; the append is stored, and the runner has to catch up"

@@ -18,11 +18,13 @@
 
 mod append;
 mod config;
+mod durability;
 mod error;
 mod handler_scope;
 mod inline;
 mod migrate;
 mod projections;
+mod queue;
 mod read_all;
 mod read_stream;
 mod rows;
@@ -31,11 +33,13 @@ mod statements;
 mod store;
 mod unit_of_work;
 mod wakeups;
+mod writer;
 
 pub use sqlx;
 pub use sqlx::PgConnection;
 
 pub use config::{DEFAULT_ACQUIRE_TIMEOUT, DEFAULT_LOCK_TIMEOUT, DEFAULT_MAX_CONNECTIONS, PgOptions};
+pub use queue::{MAX_APPENDS_PER_COMMIT, MAX_WAITING_APPENDS};
 pub use statements::MAX_SCHEMA_NAME_BYTES;
 pub use store::PgStore;
 pub use unit_of_work::{MAX_APPENDS_PER_UNIT_OF_WORK, UnitOfWork};

@@ -55,8 +55,7 @@ pub(crate) async fn read_all(
     if is_filtered_here {
         events.retain(|event| filter.matches(event.stream(), event.event_type()));
     }
-    // In the ordinary mode of commits, what can be seen has been flushed.
-    Ok(EventPage::new(events, scanned_to, head))
+    Ok(EventPage::new(events, scanned_to, shared.durability.durable_to(head)))
 }
 
 /// The statement that a filter needs, and what is bound to it.

@@ -83,9 +83,10 @@ macro_rules! statements {
 }
 
 statements! {
-    append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, has_schema,
-    head, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify, read_all, read_all_of_category,
-    read_all_of_many, read_stream, record_migration, reset_checkpoint, save_snapshot, server_version, start_checkpoint,
+    append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, find_outcome,
+    flush, has_schema, head, is_pipelined, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify, read_all,
+    read_all_of_category, read_all_of_many, read_stream, record_migration, reset_checkpoint, save_snapshot, server_version,
+    set_pipelined, start_checkpoint,
 }
 
 /// A statement about the table of one view.

@@ -18,8 +18,9 @@ use sqlx::{
 };
 
 use crate::{
-    append,
+    append::{self, Commit, Prepared},
     config::PgOptions,
+    durability::Durability,
     error::{acquire_error, store_error},
     handler_scope,
     inline::Inline,
@@ -29,6 +30,7 @@ use crate::{
     statements::{SchemaName, Statements},
     unit_of_work::UnitOfWork,
     wakeups::Signals,
+    writer::Writers,
 };
 
 /// An event store in one schema of a PostgreSQL database (15 or newer).
@@ -67,10 +69,14 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) inline: Vec<Inline>,
     pub(crate) signals: Signals,
+    /// Connections of the writers alone.
+    pub(crate) append_pool: PgPool,
+    pub(crate) writers: Writers,
+    pub(crate) durability: Durability,
 }
 
 /// How every transaction of the store begins, whatever the defaults of the database are.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// What does not change after the store was connected.
 #[derive(Debug, Clone)]
@@ -80,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) max_payload_bytes: usize,
     /// Whether another connection may serve each transaction: no prepared statements, and BEGIN and COMMIT around all.
     pub(crate) pgbouncer: bool,
+    /// Whether appends commit without waiting for the flush, and are acknowledged after it.
+    pub(crate) pipelined: bool,
 }
 
 impl PgStore {
@@ -117,7 +125,8 @@ impl PgStore {
     /// # Cancel safety
     /// Roll the transaction back if the future is dropped: the events may be in it or not.
     pub async fn append_in(&self, connection: &mut PgConnection, append: &Append) -> Result<Appended, StoreError> {
-        append::append_in(&self.shared, connection, append).await
+        let prepared = Prepared::new(&self.shared, append.clone())?;
+        append::append_in(&self.shared, connection, &prepared, Commit::AsItIs).await
     }
 
     /// Starts a transaction of the caller's own writes and of appends, both or neither. The appends are sent at its
@@ -140,14 +149,18 @@ impl PgStore {
         self.shared.signals.announce(position);
     }
 
-    /// Closes all connections after the calls that use them, and ends the background tasks. Later calls, on every
-    /// handle, are [`StoreError::Refused`].
+    /// Closes all connections after the calls that use them and the appends that wait, and ends the background tasks.
+    /// Later calls, on every handle, are [`StoreError::Refused`].
     ///
     /// # Cancel safety
     /// Safe: the store is closed even if the future is dropped; connections may then be open for a moment more.
     pub async fn close(&self) {
+        // Closed from here on, even if nobody awaits it.
+        let readers_closed = self.shared.pool.close();
+        self.shared.writers.close().await;
         self.shared.signals.stop();
-        self.shared.pool.close().await;
+        self.shared.append_pool.close().await;
+        readers_closed.await;
     }
 
     /// Refuses what would wait for itself.
@@ -169,7 +182,7 @@ impl Shared {
             // Parsing and binding are two messages, which must meet the same connection of the server.
             return Ok(Session::Transaction(self.transaction().await?));
         }
-        let connection = self.pool.acquire().await.map_err(|error| self.acquire_error(error))?;
+        let connection = self.pool.acquire().await.map_err(|error| self.acquire_error(&self.pool, error))?;
         Ok(Session::Single(connection))
     }
 
@@ -181,7 +194,7 @@ impl Shared {
         // append on it would never be committed. What the task begins for nobody is rolled back.
         let task = tokio::spawn(async move { pool.begin_with(BEGIN).await });
         match task.await {
-            Ok(begun) => begun.map_err(|error| self.acquire_error(error)),
+            Ok(begun) => begun.map_err(|error| self.acquire_error(&self.pool, error)),
             // The runtime ends.
             Err(error) => Err(StoreError::Unavailable { source: error.into() }),
         }
@@ -205,8 +218,8 @@ impl Shared {
         sqlx::query(sql.clone()).persistent(!self.settings.pgbouncer)
     }
 
-    fn acquire_error(&self, error: sqlx::Error) -> StoreError {
-        acquire_error(&self.pool, self.settings.acquire_timeout, error)
+    pub(crate) fn acquire_error(&self, pool: &PgPool, error: sqlx::Error) -> StoreError {
+        acquire_error(pool, self.settings.acquire_timeout, error)
     }
 }
 
@@ -248,7 +261,7 @@ impl DerefMut for Session {
 #[async_trait]
 impl EventStore for PgStore {
     async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
-        append::append(&self.shared, append).await
+        self.shared.writers.append(Prepared::new(&self.shared, append.clone())?).await
     }
 
     async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
@@ -271,9 +284,8 @@ impl EventStore for PgStore {
         get_position(&row, 0)
     }
 
-    async fn wait_durable(&self, _: Position) -> Result<(), StoreError> {
-        // In the ordinary mode of commits, what can be seen has been flushed.
-        Ok(())
+    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
+        self.shared.wait_durable(position).await
     }
 
     fn wakeups(&self) -> Wakeups {

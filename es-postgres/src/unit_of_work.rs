@@ -4,7 +4,7 @@ use es_core::{Append, Appended, StoreError};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
-    append::{append_in_unit, check},
+    append::{Commit, Prepared, append_in},
     error::store_error,
     store::PgStore,
 };
@@ -31,7 +31,7 @@ pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = 1_000;
 pub struct UnitOfWork {
     store: PgStore,
     transaction: Transaction<'static, Postgres>,
-    appends: Vec<Append>,
+    appends: Vec<Prepared>,
 }
 
 impl UnitOfWork {
@@ -51,7 +51,7 @@ impl UnitOfWork {
     /// # Errors
     /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over [`MAX_APPENDS_PER_UNIT_OF_WORK`].
     pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
-        check(&self.store.shared, &append)?;
+        let prepared = Prepared::new(&self.store.shared, append)?;
         if self.appends.len() >= MAX_APPENDS_PER_UNIT_OF_WORK {
             return Err(StoreError::LimitExceeded {
                 what: "appends in a unit of work",
@@ -59,7 +59,7 @@ impl UnitOfWork {
                 actual: self.appends.len() as u64 + 1,
             });
         }
-        self.appends.push(append);
+        self.appends.push(prepared);
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl UnitOfWork {
     pub async fn commit(mut self) -> Result<Vec<Appended>, StoreError> {
         let mut outcomes = Vec::with_capacity(self.appends.len());
         for append in &self.appends {
-            outcomes.push(append_in_unit(&self.store.shared, &mut self.transaction, append).await?);
+            outcomes.push(append_in(&self.store.shared, &mut self.transaction, append, Commit::Flushed).await?);
         }
         self.store.shared.commit(self.transaction).await?;
         if let Some(head) = outcomes.iter().map(|appended| appended.last_position).max() {

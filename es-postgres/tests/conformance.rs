@@ -14,29 +14,29 @@ use es_testkit::{LedgerRow, StoreHarness, bank::AccountEvent};
 struct PgHarness {
     schemas: Schemas,
     ledgers: String,
+    way: Way,
+}
+
+/// How the stores under test reach the server and commit.
+#[derive(Clone, Copy, Default)]
+struct Way {
     pgbouncer: bool,
+    pipelined: bool,
 }
 
 impl PgHarness {
-    async fn direct() -> Self {
-        Self::new(false).await
-    }
-
-    async fn through_pgbouncer() -> Self {
-        Self::new(true).await
-    }
-
-    async fn new(pgbouncer: bool) -> Self {
+    async fn new(way: Way) -> Self {
         let schemas = Schemas::default();
         let ledgers = schemas.add();
         execute(&mut connection().await, format!("CREATE SCHEMA {ledgers}")).await;
-        Self { schemas, ledgers, pgbouncer }
+        Self { schemas, ledgers, way }
     }
 
     async fn open(&self, schema: &str) -> PgStore {
-        let url = if self.pgbouncer { pgbouncer_url() } else { url() };
-        let options = PgOptions::new(url).schema(schema).max_connections(4).pgbouncer(self.pgbouncer);
-        options.connect().await.unwrap()
+        let Way { pgbouncer, pipelined } = self.way;
+        let url = if pgbouncer { pgbouncer_url() } else { url() };
+        let options = PgOptions::new(url).schema(schema).max_connections(4);
+        options.pgbouncer(pgbouncer).pipelined(pipelined).connect().await.unwrap()
     }
 }
 
@@ -116,10 +116,18 @@ impl Projection for Ledger {
 
 /// By connections of its own.
 mod direct {
-    es_testkit::conformance!(super::PgHarness::direct().await);
+    use super::{PgHarness, Way};
+    es_testkit::conformance!(PgHarness::new(Way::default()).await);
+}
+
+/// By connections of its own, where appends are acknowledged after a flush that comes after their commit.
+mod pipelined {
+    use super::{PgHarness, Way};
+    es_testkit::conformance!(PgHarness::new(Way { pipelined: true, ..Way::default() }).await);
 }
 
 /// By connections that change with each transaction.
 mod through_pgbouncer {
-    es_testkit::conformance!(super::PgHarness::through_pgbouncer().await);
+    use super::{PgHarness, Way};
+    es_testkit::conformance!(PgHarness::new(Way { pgbouncer: true, ..Way::default() }).await);
 }

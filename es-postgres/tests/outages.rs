@@ -70,12 +70,14 @@ async fn a_pool_that_is_used_up_is_busy() {
     let schema = Schema::new();
     let store = store_with_connections(&schema, 1).await;
     let unit = store.begin().await.unwrap();
-    match store.append(&deposit("ann")).await {
+    match store.head().await {
         Err(StoreError::Busy { waiting_for, .. }) => assert!(waiting_for.contains("1 connections"), "{waiting_for}"),
         other => panic!("expected Busy, got {other:?}"),
     }
-    unit.rollback().await.unwrap();
+    // Appends have a connection of their own.
     store.append(&deposit("ann")).await.unwrap();
+    unit.rollback().await.unwrap();
+    store.head().await.unwrap();
 }
 
 #[tokio::test]

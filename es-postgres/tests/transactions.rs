@@ -154,13 +154,13 @@ async fn an_append_of_the_stores_own_is_flushed_whatever_the_servers_default() {
     // What the function does in the transaction of the store's own append, seen from within.
     execute(&mut own, "BEGIN; SET LOCAL synchronous_commit = off").await;
     let call = format!(
-        "SELECT count(*) FROM {}.append('{{account/a}}', '{{account}}', '{{-2}}', '{{null}}', '{{0}}', '{{1}}', '{{1}}', \
-         ARRAY[gen_random_uuid()], '{{T}}', '{{{{}}}}', '{{{{}}}}', '{{null}}', null, 1000, true)",
+        "SELECT head FROM {}.append(null, '{{1}}', '{{account/a}}', '{{account}}', '{{-2}}', '{{null}}', '{{0}}', '{{1}}', \
+         ARRAY[gen_random_uuid()], '{{T}}', '{{{{}}}}', '{{{{}}}}', '{{null}}', 1000, 'flushed')",
         schema.name
     );
     // The two braces of an empty object have to be quoted within an array.
     let call = call.replace("'{{}}'", "ARRAY['{}']");
-    assert_eq!(number(&mut own, call).await, 1);
+    assert_eq!(number(&mut own, call).await, 0);
     let setting: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut own).await.unwrap();
     assert_eq!(setting, "on");
     execute(&mut own, "COMMIT").await;

@@ -13,8 +13,25 @@ use xtask::postgres::{PostgresInstall, PostgresOptions, ThrowawayPostgres};
 pub async fn durable_postgres() -> ThrowawayPostgres {
     blocking(|| {
         let install = PostgresInstall::find().expect("a PostgreSQL; `cargo xtask install` gets one");
-        let options = PostgresOptions::durable().setting("wal_writer_delay", "10s");
-        ThrowawayPostgres::start(&install, &options).expect("the server starts")
+        ThrowawayPostgres::start(&install, &slow_background_writer()).expect("the server starts")
+    })
+    .await
+}
+
+/// A durable server's options, with a background writer that flushes nothing in the time of a test.
+pub fn slow_background_writer() -> PostgresOptions {
+    PostgresOptions::durable().setting("wal_writer_delay", "10s")
+}
+
+/// Kills a server with SIGKILL, and starts it again.
+///
+/// # Panics
+/// If it does not go or does not recover.
+pub async fn crash(mut server: ThrowawayPostgres) -> ThrowawayPostgres {
+    blocking(move || {
+        server.kill().expect("the server can be killed");
+        server.restart().expect("the server recovers");
+        server
     })
     .await
 }

@@ -18,20 +18,28 @@ use es_e2e::{
 use es_postgres::{PgOptions, PgStore};
 use es_projections::Runner;
 use es_testkit::bank::Balance;
+use xtask::postgres::ThrowawayPostgres;
 
-const KILLS: usize = 3;
 const WRITERS: usize = 8;
-
-async fn connect(url: &str) -> PgStore {
-    PgOptions::new(url).max_connections(6).connect().await.expect("the server accepts connections")
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_append_survives_a_kill_of_the_server() {
+    survives_kills(3, PgOptions::new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_append_survives_in_the_pipelined_mode_too() {
+    survives_kills(30, |url| PgOptions::new(url).pipelined(true)).await;
+}
+
+async fn survives_kills(kills: usize, options: fn(String) -> PgOptions) {
+    let connect = async |server: &ThrowawayPostgres| -> PgStore {
+        options(server.url()).max_connections(6).connect().await.expect("the server accepts connections")
+    };
     let mut server = durable_postgres().await;
     let workload = Workload::new();
-    for round in 1..=KILLS {
-        let store = connect(&server.url()).await;
+    for round in 1..=kills {
+        let store = connect(&server).await;
         let runner = Runner::builder(&store).view::<Balance>().build().expect("a valid runner");
         let is_killed = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = (0..WRITERS)
@@ -65,7 +73,7 @@ async fn every_acknowledged_append_survives_a_kill_of_the_server() {
         })
         .await;
 
-        let store = connect(&server.url()).await;
+        let store = connect(&server).await;
         let log = workload.check(&store).await;
         println!("kill {round}: {} appends acknowledged, {} events", workload.acknowledged(), log.len());
 

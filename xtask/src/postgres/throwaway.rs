@@ -70,10 +70,37 @@ impl ThrowawayPostgres {
     ///
     /// A [`ServerError`] that shows the end of the server's log where there is one.
     pub fn start(install: &PostgresInstall, options: &PostgresOptions) -> Result<Self, ServerError> {
+        Self::start_on(install, options, init_cluster)
+    }
+
+    /// Starts a hot standby of this server: a copy that follows it by streaming replication, and takes queries that only
+    /// read. It is an asynchronous one until this server's `synchronous_standby_names` names it; any name will do.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_standby(&self, options: &PostgresOptions) -> Result<Self, ServerError> {
+        Self::start_on(&self.install, options, |install, _, folder, account| {
+            let mut command = Command::new(install.program("pg_basebackup"));
+            command
+                .args(["--dbname", &self.url(), "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"])
+                .args(["--no-sync", "--pgdata"])
+                .arg(folder.path().join("data"))
+                .current_dir(folder.path());
+            account.apply(&mut command);
+            run_quietly(command)
+        })
+    }
+
+    fn start_on(
+        install: &PostgresInstall,
+        options: &PostgresOptions,
+        fill_data_folder: impl FnOnce(&PostgresInstall, &PostgresOptions, &TempFolder, &Account) -> Result<(), ServerError>,
+    ) -> Result<Self, ServerError> {
         let account = Account::choose()?;
         let folder = TempFolder::create("postgres", &account)?;
         let install = executable_install(install, &folder, &account)?;
-        init_cluster(&install, options, &folder, &account)?;
+        fill_data_folder(&install, options, &folder, &account)?;
         let environment = match options.slow_flush {
             Some(time) => slow_flush::environment(time, &folder, &account)?,
             None => Vec::new(),

@@ -1,0 +1,142 @@
+//! Appends that wait for a writer, and which of them can share a call.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use es_core::{Append, Appended, StoreError, limits};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::append::Prepared;
+
+/// Most appends that share a commit.
+pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
+/// Most appends that wait for a writer in memory; the callers of further ones wait for a place.
+pub const MAX_WAITING_APPENDS: usize = 10_000;
+
+/// One append that somebody may be waiting for.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) prepared: Prepared,
+    answer: oneshot::Sender<Result<Appended, StoreError>>,
+    since: Instant,
+}
+
+impl Job {
+    /// A job, and the end at which its caller waits.
+    pub(crate) fn new(prepared: Prepared) -> (Self, oneshot::Receiver<Result<Appended, StoreError>>) {
+        let (answer, outcome) = oneshot::channel();
+        (Self { prepared, answer, since: Instant::now() }, outcome)
+    }
+
+    /// A caller that was dropped does not want to know.
+    pub(crate) fn answer(self, outcome: Result<Appended, StoreError>) {
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// The waiting appends, in the order in which they came.
+pub(crate) struct Queue {
+    jobs: mpsc::Receiver<Job>,
+    waiting: VecDeque<Job>,
+    /// How long a job may wait before it is given up.
+    patience: Duration,
+}
+
+impl Queue {
+    /// A queue, and where jobs are sent to.
+    pub(crate) fn new(patience: Duration) -> (mpsc::Sender<Job>, Self) {
+        let (sender, jobs) = mpsc::channel(MAX_WAITING_APPENDS);
+        (sender, Self { jobs, waiting: VecDeque::new(), patience })
+    }
+
+    /// The next jobs that can share a call, as soon as there are any; `None` when all of them are done and no more can
+    /// come. Taken out of the queue: whoever drops the future before it is ready has lost nothing.
+    pub(crate) async fn next_batch(&mut self) -> Option<Vec<Job>> {
+        loop {
+            if self.waiting.is_empty() {
+                self.waiting.push_back(self.jobs.recv().await?);
+            }
+            // Whoever was answered just now gets the chance to send its next append along.
+            tokio::task::yield_now().await;
+            while self.waiting.len() < MAX_WAITING_APPENDS
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                self.waiting.push_back(job);
+            }
+            let batch = self.take_batch();
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+        }
+    }
+
+    /// Takes jobs within the limits of one append, and without a stream, event id or key that two of them name, or that
+    /// an earlier one names which has to wait. What nobody waits for any more is dropped.
+    fn take_batch(&mut self) -> Vec<Job> {
+        let mut batch = Vec::new();
+        let mut left_behind = VecDeque::new();
+        let mut names = Names::default();
+        let (mut events, mut bytes) = (0, 0);
+        let is_alone = self.waiting.len() == 1;
+        while let Some(job) = self.waiting.pop_front() {
+            if job.answer.is_closed() {
+                continue;
+            }
+            let waited = job.since.elapsed();
+            if waited > self.patience {
+                job.answer(Err(too_late(waited)));
+                continue;
+            }
+            if is_alone {
+                return vec![job];
+            }
+            events += job.prepared.append().event_count();
+            bytes += job.prepared.bytes();
+            let is_over = events > limits::MAX_EVENTS_PER_APPEND || bytes > limits::MAX_APPEND_BYTES;
+            if batch.len() >= MAX_APPENDS_PER_COMMIT || (is_over && !batch.is_empty()) {
+                left_behind.push_back(job);
+                break;
+            }
+            match names.add(job.prepared.append()) {
+                true => batch.push(job),
+                false => left_behind.push_back(job),
+            }
+        }
+        // What was not looked at comes after what was.
+        left_behind.append(&mut self.waiting);
+        self.waiting = left_behind;
+        batch
+    }
+}
+
+fn too_late(waited: Duration) -> StoreError {
+    let waiting_for = format!("the appends of this process before it, for {} ms", waited.as_millis());
+    StoreError::Busy { waiting_for, source: None }
+}
+
+/// What two appends of one call must not share.
+#[derive(Default)]
+struct Names {
+    streams: HashSet<Box<str>>,
+    ids: HashSet<uuid::Uuid>,
+    keys: HashSet<Box<str>>,
+}
+
+impl Names {
+    /// Adds an append's names. Whether all of them are new.
+    fn add(&mut self, append: &Append) -> bool {
+        let mut are_new = true;
+        for part in append.streams() {
+            are_new &= self.streams.insert(part.stream().as_str().into());
+        }
+        for (_, event) in append.events() {
+            are_new &= self.ids.insert(event.id());
+        }
+        if let Some(key) = append.idempotency_key() {
+            are_new &= self.keys.insert(key.as_str().into());
+        }
+        are_new
+    }
+}

@@ -1,0 +1,196 @@
+//! Group commit: the tasks that append for everybody in this process.
+//!
+//! A writer takes the appends that wait, calls the database once for all of them, and answers each caller. While it is at
+//! that, the next ones gather. So nothing waits for a timer, and a store at rest appends at once.
+//!
+//! In the ordinary mode one writer is at the database at a time: its commit is flushed before the ordering lock is released.
+//! In the pipelined mode a writer commits without waiting, releases the lock, and then waits for a flush that covers
+//! its commit, while the other writer appends the next batch.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use es_core::{Appended, StoreError};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc, mpsc::error::TrySendError},
+    task::JoinHandle,
+};
+
+use crate::{
+    append::{Batch, Commit, Prepared, call},
+    error::{for_each_caller, store_error},
+    inline,
+    queue::{Job, Queue},
+    store::{BEGIN, Shared},
+};
+
+/// Writers in the ordinary mode.
+const ORDINARY_WRITERS: usize = 1;
+/// Writers in the pipelined mode, and so the most connections that append.
+pub(crate) const MAX_WRITERS: usize = 2;
+
+/// The way to the writers. They end when it is dropped or closed, after the appends that wait.
+pub(crate) struct Writers {
+    /// `None` once it is closed.
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    patience: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the task that was writing was stopped, because its runtime was shut down")]
+struct WriterStopped;
+
+impl Writers {
+    /// Makes the way; [`start`](Self::start) puts somebody at its end.
+    pub(crate) fn new(patience: Duration) -> (Self, Queue) {
+        let (jobs, queue) = Queue::new(patience);
+        (Self { jobs: Mutex::new(Some(jobs)), tasks: Mutex::default(), patience }, queue)
+    }
+
+    /// Starts the writers of a store on the current runtime.
+    pub(crate) fn start(shared: &Arc<Shared>, queue: Queue) {
+        let count = if shared.settings.pipelined { MAX_WRITERS } else { ORDINARY_WRITERS };
+        let queue = Arc::new(AsyncMutex::new(queue));
+        let writer = || Writer { shared: Arc::downgrade(shared), queue: Arc::clone(&queue), connection: None };
+        let tasks = (0..count).map(|_| tokio::spawn(writer().run())).collect();
+        *shared.writers.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// Hands an append to the writers and waits for its outcome. It goes on when the caller is dropped.
+    pub(crate) async fn append(&self, prepared: Prepared) -> Result<Appended, StoreError> {
+        let closed = || StoreError::Refused {
+            reason: "the store was closed, or the runtime in which it was connected has ended; connect again",
+        };
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let (job, outcome) = Job::new(prepared);
+        match jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Err(closed()),
+            Err(TrySendError::Full(job)) => match tokio::time::timeout(self.patience, jobs.send(job)).await {
+                Ok(sent) => sent.map_err(|_| closed())?,
+                Err(elapsed) => {
+                    let waiting_for = "a place among the appends of this process that wait".to_owned();
+                    return Err(StoreError::Busy { waiting_for, source: Some(elapsed.into()) });
+                }
+            },
+        }
+        drop(jobs);
+        outcome.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: WriterStopped.into() }))
+    }
+
+    /// Takes no more appends, and returns when those that wait are done.
+    pub(crate) async fn close(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // It ends, or its runtime has ended it.
+            let _ = task.await;
+        }
+    }
+}
+
+/// One task that appends, by a connection of its own.
+struct Writer {
+    /// Not the store itself, which shall be dropped while its writers wait.
+    shared: Weak<Shared>,
+    queue: Arc<AsyncMutex<Queue>>,
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            let jobs = self.queue.lock().await.next_batch().await;
+            let Some(jobs) = jobs else { return };
+            // Without it all callers are gone.
+            let Some(shared) = self.shared.upgrade() else { return };
+            self.write(&shared, jobs).await;
+        }
+    }
+
+    /// Writes jobs and answers them. A job that fails the call for all is sought by halves.
+    async fn write(&mut self, shared: &Shared, jobs: Vec<Job>) {
+        let mut batches = vec![jobs];
+        while let Some(mut jobs) = batches.pop() {
+            let appends: Vec<_> = jobs.iter().map(|job| &job.prepared).collect();
+            tracing::trace!(appends = appends.len(), "a batch is written");
+            let outcomes = match self.append(shared, &appends).await {
+                Ok(batch) => batch.outcomes,
+                Err(error) if jobs.len() > 1 && is_of_a_value(&error) => {
+                    let second_half = jobs.split_off(jobs.len() / 2);
+                    batches.extend([second_half, jobs]);
+                    continue;
+                }
+                Err(error) => for_each_caller(error, jobs.len()).into_iter().map(Err).collect(),
+            };
+            for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                job.answer(outcome);
+            }
+        }
+    }
+
+    async fn append(&mut self, shared: &Shared, appends: &[&Prepared]) -> Result<Batch, StoreError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => acquire(shared).await?,
+        };
+        let batch = append_durably(shared, &mut connection, appends).await;
+        // After an error of the connection, dropping it lets the pool look whether it is still good.
+        if !matches!(batch, Err(StoreError::Unavailable { .. })) {
+            self.connection = Some(connection);
+        }
+        batch
+    }
+}
+
+/// Whether an error of a statement comes from a value in it, so that the others can be stored without.
+fn is_of_a_value(error: &StoreError) -> bool {
+    matches!(error, StoreError::Refused { .. } | StoreError::Backend { .. })
+}
+
+async fn acquire(shared: &Shared) -> Result<PoolConnection<Postgres>, StoreError> {
+    shared.append_pool.acquire().await.map_err(|error| shared.acquire_error(&shared.append_pool, error))
+}
+
+/// Appends in a transaction of the store's own, and returns when the outcomes are durable.
+async fn append_durably(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    appends: &[&Prepared],
+) -> Result<Batch, StoreError> {
+    let commit = if shared.settings.pipelined { Commit::Unflushed } else { Commit::Flushed };
+    let batch = if shared.inline.is_empty() && !shared.settings.pgbouncer {
+        call(shared, connection, appends, commit).await?
+    } else {
+        let mut transaction = connection.begin_with(BEGIN).await.map_err(store_error)?;
+        let batch = call(shared, &mut transaction, appends, commit).await?;
+        inline::apply(shared, &mut transaction, appends, &batch).await?;
+        transaction.commit().await.map_err(store_error)?;
+        batch
+    };
+    // It can be seen, whether it is flushed or not.
+    if let Some((_, head)) = batch.stored {
+        shared.signals.announce(head);
+    }
+    match shared.settings.pipelined {
+        true if batch.is_acknowledged() => shared.flush(connection).await?,
+        true => {}
+        false => shared.durability.flushed(batch.stored.map(|(_, head)| head)),
+    }
+    Ok(batch)
+}
+
+/// The pool of the writers' connections: it opens them again when they are lost.
+pub(crate) fn append_pool(options: sqlx::postgres::PgConnectOptions, acquire_timeout: Duration) -> PgPool {
+    sqlx::postgres::PgPoolOptions::new()
+        .max_connections(MAX_WRITERS as u32)
+        .acquire_timeout(acquire_timeout)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
