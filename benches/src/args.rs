@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, Command as Clap, value_parser};
 
-use crate::workload;
+use crate::{part::Part, workload};
 
 /// Which store, and how it commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,13 @@ pub struct Args {
     pub json: Option<PathBuf>,
     pub is_quick: bool,
     pub repetitions: usize,
+    pub is_large: bool,
     pub slow_flush: Option<Duration>,
+    pub markdown: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
+    pub is_write_baseline: bool,
+    /// Set where this process is a part of another's benchmark.
+    pub part: Option<Part>,
 }
 
 /// Repetitions unless told otherwise.
@@ -72,6 +78,11 @@ fn of_words(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clon
         is_quick,
         repetitions: matches.get_one::<usize>("repetitions").copied().unwrap_or(default_repetitions).max(1),
         slow_flush: matches.get_one::<u64>("slow-flush").copied().map(Duration::from_millis),
+        is_large: matches.get_flag("full"),
+        markdown: matches.get_one::<PathBuf>("markdown").cloned(),
+        plot: matches.get_one::<PathBuf>("plot").cloned(),
+        is_write_baseline: matches.get_flag("write-baseline"),
+        part: matches.get_one::<Part>("part").cloned(),
     })
 }
 
@@ -110,6 +121,35 @@ fn clap() -> Clap {
                 .action(ArgAction::SetTrue)
                 .help("Small numbers, compared with the committed ratios; fails if one is far below, twice in a row"),
         )
+        .arg(
+            Arg::new("full")
+                .long("full")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("quick")
+                .help("W8 on a store of 10 million events too"),
+        )
+        .arg(
+            Arg::new("markdown")
+                .long("markdown")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Also write the tables as Markdown"),
+        )
+        .arg(
+            Arg::new("plot")
+                .long("plot")
+                .value_name("FOLDER")
+                .value_parser(value_parser!(PathBuf))
+                .help("Also measure throughput over tasks and over the size of the store, and draw it as SVG"),
+        )
+        .arg(
+            Arg::new("write-baseline")
+                .long("write-baseline")
+                .action(ArgAction::SetTrue)
+                .requires("quick")
+                .help("Take the ratios of this run for the committed ones"),
+        )
+        .arg(Arg::new("part").long("part").hide(true).value_parser(|text: &str| serde_json::from_str::<Part>(text)))
         .arg(
             Arg::new("repetitions")
                 .long("repetitions")
@@ -153,7 +193,9 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_refused() {
-        for line in ["W77", "--store oracle", "--repetitions many", "--slow-flush 2 --url postgres://x"] {
+        for line in
+            ["W77", "--store oracle", "--repetitions many", "--slow-flush 2 --url postgres://x", "--write-baseline"]
+        {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -1,32 +1,41 @@
-//! The results as a table.
+//! The results as tables.
 
-use std::fmt::Write;
+use crate::{args::StoreKind, goals, line::Line, report::Report, stats::Spread};
 
-use crate::{line::Line, stats::Spread};
+/// The whole report.
+pub fn document(report: &Report) -> String {
+    let machine = listed(&report.machine);
+    let stores = report.stores.iter().map(|store| {
+        let rows: Vec<String> = store.lines.iter().map(|line| row(store.kind, line)).collect();
+        format!("### {}\n\n{}\n\n{HEAD}\n{}\n", store.kind.name(), listed(&store.database), rows.join("\n"))
+    });
+    format!("{machine}\n\n{}", stores.collect::<Vec<_>>().join("\n"))
+}
 
-/// A table of the lines of one store.
-pub fn table(lines: &[Line]) -> String {
-    let mut text = String::from(
-        "| workload | rate per s | p50 | p99 | p99.9 | CPU µs/op | memory MiB | floor per s | ratio |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
-    );
-    for line in lines {
-        let floor = line.floor.as_ref().map(|floor| format!("{} {}", floor.name, rates(floor.rate)));
-        let cells = [
-            format!("{} {}", line.key(), line.unit),
-            line.rate.map(rates).unwrap_or_default(),
-            line.p50_us.map(time).unwrap_or_default(),
-            line.p99_us.map(time).unwrap_or_default(),
-            line.p999_us.map(time).unwrap_or_default(),
-            line.cpu_us.map(|us| format!("{us:.1}")).unwrap_or_default(),
-            line.memory_kib.map(|kib| format!("{:.1}", kib as f64 / 1_024.0)).unwrap_or_default(),
-            floor.unwrap_or_default(),
-            line.ratio.map(ratios).unwrap_or_default(),
-        ];
-        // Writing into a string cannot fail.
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
-    }
-    text
+const HEAD: &str = "| workload | rate per s | p50 | p99 | p99.9 | CPU µs/op | memory MiB | floor per s | ratio | goal |\n\
+                    |---|---|---|---|---|---|---|---|---|---|";
+
+fn listed(values: &[(String, String)]) -> String {
+    let texts: Vec<String> = values.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    format!("{}.", texts.join(" · "))
+}
+
+/// One row of a store's table.
+pub fn row(kind: StoreKind, line: &Line) -> String {
+    let floor = line.floor.as_ref().map(|floor| format!("{}: {}", floor.name, rates(floor.rate)));
+    let cells = [
+        format!("{} ({})", line.key(), line.unit),
+        line.rate.map(rates).unwrap_or_default(),
+        line.p50_us.map(time).unwrap_or_default(),
+        line.p99_us.map(time).unwrap_or_default(),
+        line.p999_us.map(time).unwrap_or_default(),
+        line.cpu_us.map(|us| format!("{us:.1}")).unwrap_or_default(),
+        line.memory_kib.map(|kib| format!("{:.1}", kib as f64 / 1_024.0)).unwrap_or_default(),
+        floor.unwrap_or_default(),
+        line.ratio.map(ratios).unwrap_or_default(),
+        goals::goal_text(kind, line),
+    ];
+    format!("| {} |", cells.join(" | "))
 }
 
 fn rates(spread: Spread) -> String {

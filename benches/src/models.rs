@@ -1,12 +1,10 @@
 //! Read models: a view, and what projections with own tables are told to do.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use es_core::{Fate, Recorded, View};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{account::AccountEvent, clock::now_nanos};
 
@@ -61,20 +59,23 @@ pub enum Writing {
 }
 
 /// Notes when a handler starts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observer {
-    started: Mutex<Vec<(u64, u64)>>,
+    sender: UnboundedSender<Started>,
 }
 
+/// The last position of a page, and when its handler started.
+pub type Started = (u64, u64);
+
 impl Observer {
-    /// A handler starts with a page that ends at this position.
-    pub fn note_start(&self, last_position: u64) {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).push((last_position, now_nanos()));
+    pub fn new(sender: UnboundedSender<Started>) -> Self {
+        Self { sender }
     }
 
-    /// What was noted so far: last position, time.
-    pub fn take(&self) -> Vec<(u64, u64)> {
-        std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner))
+    /// A handler starts with a page that ends at this position.
+    pub fn note_start(&self, last_position: u64) {
+        // Nobody listens any more: nobody wants to know.
+        let _ = self.sender.send((last_position, now_nanos()));
     }
 }
 

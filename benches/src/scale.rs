@@ -21,8 +21,8 @@ pub struct Scale {
     pub log_streams: u64,
     /// W6: appends.
     pub appends: u64,
-    /// W8: events that the store holds already.
-    pub stored: u64,
+    /// W8: events that the store holds already, from step to step.
+    pub stored: &'static [u64],
 }
 
 impl Scale {
@@ -37,8 +37,11 @@ impl Scale {
         log: 200_000,
         log_streams: 2_000,
         appends: 500,
-        stored: 1_000_000,
+        stored: &[1_000_000],
     };
+
+    /// The same, with a larger store.
+    pub const LARGE: Self = Self { stored: &[1_000_000, 10_000_000], ..Self::FULL };
 
     /// Enough to notice that something became much slower.
     pub const QUICK: Self = Self {
@@ -51,6 +54,6 @@ impl Scale {
         log: 40_000,
         log_streams: 500,
         appends: 60,
-        stored: 100_000,
+        stored: &[100_000],
     };
 }

@@ -1,25 +1,53 @@
-//! The PostgreSQL that is measured: one that somebody runs, or a throwaway one.
+//! The database that is measured: one that somebody runs, or a throwaway one.
+
+use std::sync::Arc;
 
 use xtask::postgres::{PostgresInstall, PostgresOptions, ThrowawayPostgres};
 
-use crate::{Error, args::Args};
+use crate::{
+    Error,
+    args::{Args, StoreKind},
+    database::{Database, Postgres, Sqlite},
+    scale::Scale,
+    workload::Bench,
+};
 
 /// A server, and what stops it.
 pub struct Server {
-    pub url: String,
+    url: Option<String>,
     _throwaway: Option<ThrowawayPostgres>,
 }
 
 impl Server {
-    /// The server of the command line, or a new one that flushes every commit.
-    pub fn start(args: &Args) -> Result<Self, Error> {
-        if let Some(url) = &args.url {
-            return Ok(Self { url: url.clone(), _throwaway: None });
+    /// The server of the command line, or a new one that flushes every commit; none for SQLite.
+    pub fn start(args: &Args, kind: StoreKind) -> Result<Self, Error> {
+        if kind == StoreKind::Sqlite || args.url.is_some() {
+            return Ok(Self { url: args.url.clone(), _throwaway: None });
         }
-        if args.slow_flush.is_some() {
-            return Err("slow flushes are not there yet".into());
+        let mut options = PostgresOptions::durable();
+        if let Some(time) = args.slow_flush {
+            options = options.slow_flush(time);
         }
-        let server = ThrowawayPostgres::start(&PostgresInstall::find()?, &PostgresOptions::durable())?;
-        Ok(Self { url: server.url(), _throwaway: Some(server) })
+        let server = ThrowawayPostgres::start(&PostgresInstall::find()?, &options)?;
+        Ok(Self { url: Some(server.url()), _throwaway: Some(server) })
     }
+
+    pub fn url(&self) -> Option<String> {
+        self.url.clone()
+    }
+}
+
+/// What the workloads are given.
+pub fn bench(args: &Args, kind: StoreKind, url: Option<String>) -> Result<Bench, Error> {
+    let database: Arc<dyn Database> = match (kind, &url) {
+        (StoreKind::Sqlite, _) => Arc::new(Sqlite::new()?),
+        (_, Some(url)) => Arc::new(Postgres::new(url.clone(), kind == StoreKind::PostgresPipelined)),
+        (_, None) => return Err("PostgreSQL without a URL".into()),
+    };
+    let scale = match (args.is_quick, args.is_large) {
+        (true, _) => Scale::QUICK,
+        (_, true) => Scale::LARGE,
+        _ => Scale::FULL,
+    };
+    Ok(Bench { kind, url, database, scale, repetitions: args.repetitions })
 }

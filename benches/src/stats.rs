@@ -25,9 +25,9 @@ impl Latencies {
         self.sorted.get(index).copied().map(Duration::from_nanos)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.sorted.is_empty()
+    /// All of them, in nanoseconds.
+    pub fn into_sorted(self) -> Vec<u64> {
+        self.sorted
     }
 }
 

@@ -22,6 +22,7 @@ fn allowed_edges() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("es-postgres", BTreeSet::from(["es-core"])),
         ("es-projections", BTreeSet::from(["es-core"])),
         ("xtask", BTreeSet::new()),
+        ("es-bench", BTreeSet::from(["es-core", "es-postgres", "es-projections", "es-sqlite", "xtask"])),
     ])
 }
 

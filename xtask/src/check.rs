@@ -17,9 +17,10 @@ const SERVERS: &str = "servers";
 const TESTS: &str = "tests";
 const TESTS_ON_NEWEST: &str = "tests on 18";
 const DOCS: &str = "docs";
+const BENCH: &str = "bench";
 
 /// All steps, in order.
-const STEPS: [&str; 6] = [FORMAT, CLIPPY, SERVERS, TESTS, TESTS_ON_NEWEST, DOCS];
+const STEPS: [&str; 7] = [FORMAT, CLIPPY, SERVERS, TESTS, TESTS_ON_NEWEST, DOCS, BENCH];
 
 /// A step failed, and the report says so.
 struct Failed;
@@ -74,7 +75,10 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
         Err(reason) => report.add(TESTS_ON_NEWEST, Duration::ZERO, Verdict::NotRun(reason)),
     }
     let docs = ["doc", "--workspace", "--no-deps"];
-    cargo(report, DOCS, &docs, &[("RUSTDOCFLAGS", "-D warnings".into())])
+    cargo(report, DOCS, &docs, &[("RUSTDOCFLAGS", "-D warnings".into())])?;
+    // With nothing else running beside it.
+    drop(servers);
+    cargo(report, BENCH, &["run", "--release", "-p", "es-bench", "--", "--quick"], &[])
 }
 
 /// Runs cargo in the root of the workspace as one step.

@@ -7,6 +7,7 @@ The commands for those who work on this workspace.
 Usage: cargo xtask <COMMAND>
 
 Commands:
+  bench      Measure the stores beside what their databases can do
   test       Run the whole check: format, clippy, tests against real servers, docs
   install    Find or install the servers that the tests need
   postgres   Run a throwaway PostgreSQL until Enter is pressed
@@ -26,6 +27,7 @@ Steps, in this order; the first that fails ends the check:
   tests        cargo test --workspace
   tests on 18  cargo test -p es-postgres --tests
   docs         RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+  bench        cargo run --release -p es-bench -- --quick
 
 A missing PostgreSQL or PgBouncer is installed, and if that is impossible, the check fails. PostgreSQL 18 alone may be
 missing; the summary then says that nothing was tested against it. No server outlives the check, however it ends.
@@ -40,6 +42,14 @@ Read by the check:
   ES_PG_BIN     the folder with `initdb` of the PostgreSQL to use instead of the one that would be found
   ES_PGBOUNCER  the PgBouncer program to use
   TMPDIR        where the servers keep their data";
+
+const BENCH_HELP: &str = "\
+Measure the stores beside what their databases can do.
+
+Usage: cargo xtask bench [ARGUMENTS]
+
+Runs `cargo run --release -p es-bench -- ARGUMENTS`; `cargo xtask bench -- --help` lists them. With `--quick` it takes less
+than three minutes, and fails if a ratio falls far below the committed one, twice in a row. See docs/benchmarks.md.";
 
 const INSTALL_HELP: &str = "\
 Find or install the servers that the tests need.
@@ -65,6 +75,8 @@ The server and its data are gone afterwards, also after Ctrl-C.";
 pub(crate) enum Command {
     /// Print a text.
     Help(&'static str),
+    /// Run the benchmark with these arguments.
+    Bench(Vec<String>),
     /// Run the whole check.
     Test,
     /// Find or install servers.
@@ -109,10 +121,11 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, UsageError> {
     let mut words = words.iter().map(String::as_str);
     let command = words.next().ok_or(UsageError::NoCommand)?;
     let rest: Vec<&str> = words.collect();
-    if rest.iter().any(|word| matches!(*word, "--help" | "-h")) {
+    if rest.iter().take_while(|word| **word != "--").any(|word| matches!(*word, "--help" | "-h")) {
         return help_of(command).map(Command::Help);
     }
     match command {
+        "bench" => Ok(Command::Bench(rest.into_iter().skip_while(|word| *word == "--").map(str::to_owned).collect())),
         "help" | "--help" | "-h" => match rest.first() {
             None => Ok(Command::Help(HELP)),
             Some(command) => help_of(command).map(Command::Help),
@@ -130,6 +143,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, UsageError> {
 fn help_of(command: &str) -> Result<&'static str, UsageError> {
     match command {
         "help" | "--help" | "-h" => Ok(HELP),
+        "bench" => Ok(BENCH_HELP),
         "test" => Ok(TEST_HELP),
         "install" => Ok(INSTALL_HELP),
         "postgres" => Ok(POSTGRES_HELP),
@@ -177,11 +191,21 @@ mod tests {
 
     #[test]
     fn every_command_has_its_own_help() {
-        for (command, text) in [("test", TEST_HELP), ("install", INSTALL_HELP), ("postgres", POSTGRES_HELP)] {
+        for (command, text) in
+            [("bench", BENCH_HELP), ("test", TEST_HELP), ("install", INSTALL_HELP), ("postgres", POSTGRES_HELP)]
+        {
             assert_eq!(parsed(&format!("{command} --help")), Ok(Command::Help(text)));
             assert_eq!(parsed(&format!("help {command}")), Ok(Command::Help(text)));
             assert!(HELP.contains(command), "{command} is not in the list");
         }
+    }
+
+    #[test]
+    fn what_follows_bench_is_the_benchmarks_own() {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(parsed("bench W1 --quick"), Ok(Command::Bench(words("W1 --quick"))));
+        assert_eq!(parsed("bench -- --help"), Ok(Command::Bench(words("--help"))));
+        assert_eq!(parsed("bench"), Ok(Command::Bench(Vec::new())));
     }
 
     #[test]

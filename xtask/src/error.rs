@@ -63,6 +63,11 @@ pub enum ServerError {
         /// What it printed.
         output: String,
     },
+    /// A C compiler is needed for slow flushes: install one.
+    #[error(
+        "there is no `cc` to compile the library that makes flushes slow; install a C compiler (Debian: gcc and libc6-dev)"
+    )]
+    CompilerMissing,
     /// The servers refuse to run as root, and there is no other account to run them as: create one.
     #[error("servers must not run as root, and there is neither a user `postgres` nor `nobody` to run them as")]
     NoUnprivilegedAccount,

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use cli::{Command, Tool};
-use xtask::{ServerError, tools};
+use xtask::{ServerError, tools, workspace};
 
 /// The exit code for a command line that was not understood.
 const USAGE: u8 = 2;
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             println!("{text}");
             Ok(())
         }
+        Command::Bench(arguments) => return bench(&arguments),
         Command::Test => return check::run(),
         Command::Install(chosen) => install(&chosen),
         Command::Postgres(options) => serve::postgres(&options),
@@ -36,6 +37,21 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", with_causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the benchmark and gives its exit code.
+fn bench(arguments: &[String]) -> ExitCode {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(&program);
+    command.args(["run", "--release", "-p", "es-bench", "--"]).args(arguments).current_dir(workspace::root());
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {} could not be run: {error}", program.display());
             ExitCode::FAILURE
         }
     }

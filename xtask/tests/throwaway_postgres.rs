@@ -74,6 +74,21 @@ fn a_server_answers_at_its_url_with_the_settings_asked_for() -> Result<()> {
 }
 
 #[test]
+fn a_server_with_slow_flushes_takes_as_long_for_a_commit() -> Result<()> {
+    const FLUSH: Duration = Duration::from_millis(20);
+    let server = start(&PostgresOptions::durable().slow_flush(FLUSH))?;
+    query(&server, "create table commits (number int)")?;
+    // Timed by the server's clock, between a commit's own statement and the next one: no client in between.
+    let timed = "do $$ declare begun timestamptz; begin for number in 1..5 loop begun := clock_timestamp(); \
+                 insert into commits values (number); commit; \
+                 if clock_timestamp() - begun < interval '20 ms' then raise 'a commit took only %', \
+                 clock_timestamp() - begun; end if; end loop; end $$";
+    query(&server, timed)?;
+    assert_eq!(query(&server, "select count(*) from commits")?, "5");
+    Ok(())
+}
+
+#[test]
 fn two_servers_run_side_by_side() -> Result<()> {
     let (one, other) = (start(&PostgresOptions::fast())?, start(&PostgresOptions::fast())?);
     assert_ne!(one.port(), other.port());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use es_core::{ConsumerStore, EventStore};
 use es_projections::Runner;
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 pub use self::{postgres::Postgres, sqlite::Sqlite};
@@ -26,7 +27,7 @@ pub trait BenchStore: EventStore + ConsumerStore {}
 impl<S: EventStore + ConsumerStore> BenchStore for S {}
 
 /// Where one store is: a schema of the server, or a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place(pub String);
 
 /// A database: opens stores, and gives the floor beneath them.

@@ -31,10 +31,7 @@ impl Postgres {
 
     /// Opens the store with its default settings, but for the mode of commits.
     async fn open_store(&self, place: &Place) -> Result<PgStore, Error> {
-        let options = PgOptions::new(&self.url).schema(&place.0);
-        if self.is_pipelined {
-            return Err("es-postgres has no pipelined mode yet".into());
-        }
+        let options = PgOptions::new(&self.url).schema(&place.0).pipelined(self.is_pipelined);
         Ok(options.connect().await?)
     }
 

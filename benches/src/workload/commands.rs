@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use es_core::{ExpectedVersion, Repository};
+use serde::{Deserialize, Serialize};
 
 use super::{Bench, Names, floors};
 use crate::{
     Error,
     account::{Account, AccountCommand},
+    args::StoreKind,
     database::{BenchStore, Place},
     line::Line,
     meter::{Sample, run_tasks},
@@ -24,13 +26,13 @@ pub async fn new_aggregates(bench: &Bench) -> Result<Vec<Line>, Error> {
     let workload = async |place: &Place| {
         let store = bench.database.open(place).await?;
         let accounts = Repository::<Account>::new(&store);
-        open_accounts(&accounts, "warm-up", WARM_UP).await?;
-        open_accounts(&accounts, "new", count).await
+        warm_up(&store, 0).await?;
+        open_accounts(&accounts, "new".to_owned(), count).await
     };
     Ok(vec![bench.compare(names, floor, workload).await?])
 }
 
-async fn open_accounts(accounts: &Repository<Account>, prefix: &'static str, count: u64) -> Result<Sample, Error> {
+async fn open_accounts(accounts: &Repository<Account>, prefix: String, count: u64) -> Result<Sample, Error> {
     let accounts = accounts.clone();
     run_tasks(1, count, move |number| {
         let command = AccountCommand::Deposit { cents: 100 };
@@ -49,16 +51,19 @@ pub async fn shared_aggregates(bench: &Bench) -> Result<Vec<Line>, Error> {
     let (count, accounts) = (bench.scale.shared, bench.scale.accounts);
     let names = Names { workload: "W2", variant: "32 tasks", unit: "commands", floor: "F2" };
     let floor = async |place: &Place| floors::rows(bench, place, floors::CLIENTS, count).await;
-    let workload = async |place: &Place| {
-        deposits(&bench.database.open(place).await?, Deposits { tasks: 32, count, accounts, prefix: "shared" }).await
-    };
+    let workload = async |place: &Place| deposits_after_warm_up(bench, place, Deposits::new(32, count, accounts)).await;
     lines.push(bench.compare(names, floor, workload).await?);
 
-    let names = Names { workload: "W2", variant: "256 tasks", unit: "commands", floor: "F3" };
-    let floor = async |place: &Place| floors::pages_of_rows(bench, place).await;
-    let workload = async |place: &Place| {
-        deposits(&bench.database.open(place).await?, Deposits { tasks: 256, count, accounts, prefix: "shared" }).await
+    // On SQLite both are measured against single rows.
+    let is_sqlite = bench.kind == StoreKind::Sqlite;
+    let floor = if is_sqlite { "F2" } else { "F3" };
+    let names = Names { workload: "W2", variant: "256 tasks", unit: "commands", floor };
+    let floor = async |place: &Place| match is_sqlite {
+        true => floors::rows(bench, place, floors::CLIENTS, count).await,
+        false => floors::pages_of_rows(bench, place).await,
     };
+    let workload =
+        async |place: &Place| deposits_after_warm_up(bench, place, Deposits::new(256, count, accounts)).await;
     lines.push(bench.compare(names, floor, workload).await?);
     Ok(lines)
 }
@@ -73,8 +78,9 @@ pub async fn many_events(bench: &Bench) -> Result<Vec<Line>, Error> {
     let names = Names { workload: "W3", variant: "", unit: "events", floor: "F3" };
     let floor = async |place: &Place| floors::pages_of_rows(bench, place).await;
     let workload = async |place: &Place| {
-        let accounts = Repository::<Account>::new(&bench.database.open(place).await?);
-        open_accounts(&accounts, "warm-up", WARM_UP).await?;
+        let store = bench.database.open(place).await?;
+        warm_up(&store, 0).await?;
+        let accounts = Repository::<Account>::new(&store);
         let count = bench.scale.accounts;
         let commands = bench.scale.bulk / MANY_EVENTS as u64;
         let mut sample = run_tasks(MANY_TASKS, commands, move |number| {
@@ -93,21 +99,41 @@ pub async fn many_events(bench: &Bench) -> Result<Vec<Line>, Error> {
 }
 
 /// How deposits are made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deposits {
     pub tasks: usize,
     pub count: u64,
     pub accounts: u64,
     /// What the accounts' names begin with.
-    pub prefix: &'static str,
+    pub prefix: String,
+    /// Where the numbers begin that draw the accounts.
+    pub seed: u64,
+}
+
+impl Deposits {
+    pub fn new(tasks: usize, count: u64, accounts: u64) -> Self {
+        Self { tasks, count, accounts, prefix: "shared".to_owned(), seed: 0 }
+    }
+}
+
+/// Deposits on a store that is opened for them.
+pub async fn deposits_after_warm_up(bench: &Bench, place: &Place, how: Deposits) -> Result<Sample, Error> {
+    let store = bench.database.open(place).await?;
+    warm_up(&store, how.seed).await?;
+    deposits(&store, how).await
+}
+
+/// Some commands on accounts of their own.
+pub async fn warm_up(store: &Arc<dyn BenchStore>, seed: u64) -> Result<(), Error> {
+    open_accounts(&Repository::<Account>::new(store), format!("warm-up-{seed}"), WARM_UP).await?;
+    Ok(())
 }
 
 /// Deposits on accounts drawn at random, from none to all of which are there already.
 pub async fn deposits(store: &Arc<dyn BenchStore>, how: Deposits) -> Result<Sample, Error> {
     let accounts = Repository::<Account>::new(store);
-    open_accounts(&accounts, "warm-up", WARM_UP).await?;
     run_tasks(how.tasks, how.count, move |number| {
-        let account = scrambled(number) % how.accounts;
+        let account = scrambled(how.seed + number) % how.accounts;
         let execute = accounts.execute(format!("{}-{account}", how.prefix), AccountCommand::Deposit { cents: 100 });
         async move {
             execute.await?;

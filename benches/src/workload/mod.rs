@@ -1,15 +1,19 @@
 //! The workloads, by the names that the results give them.
 
 mod catch_up;
-mod commands;
-mod floors;
-mod import;
-mod reading;
+pub mod commands;
+pub mod delay;
+pub mod floors;
+pub mod import;
+pub mod processes;
+pub mod reading;
+mod size;
 
 use std::sync::Arc;
 
 use crate::{
     Error,
+    args::StoreKind,
     database::{Database, Place},
     line::Line,
     meter::Sample,
@@ -19,13 +23,16 @@ use crate::{
 
 /// What every workload is given.
 pub struct Bench {
+    pub kind: StoreKind,
+    /// The URL of the server, where there is one.
+    pub url: Option<String>,
     pub database: Arc<dyn Database>,
     pub scale: Scale,
     pub repetitions: usize,
 }
 
 /// Every name, in the order in which they are run.
-pub const NAMES: [&str; 10] = ["F1", "F2", "F3", "F4", "W1", "W2", "W3", "W4", "W5", "W9"];
+pub const NAMES: [&str; 13] = ["F1", "F2", "F3", "F4", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9"];
 
 impl Bench {
     /// Runs a workload by its name.
@@ -40,6 +47,9 @@ impl Bench {
             "W3" => commands::many_events(self).await,
             "W4" => reading::rehydrate(self).await,
             "W5" => catch_up::all(self).await,
+            "W6" => delay::append_to_read_model(self).await,
+            "W7" => processes::commands_from_processes(self).await,
+            "W8" => size::on_a_full_store(self).await,
             "W9" => import::bulk(self).await,
             other => Err(format!("there is no workload {other}").into()),
         }

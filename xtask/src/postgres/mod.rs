@@ -2,6 +2,7 @@
 
 mod install;
 mod options;
+mod slow_flush;
 mod throwaway;
 
 pub use install::{MINIMUM_MAJOR, PostgresInstall, PostgresVersion};

@@ -1,6 +1,7 @@
 //! How a throwaway PostgreSQL is set up.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 /// How clients prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub enum Auth {
 pub struct PostgresOptions {
     pub(super) auth: Auth,
     pub(super) settings: Vec<(String, String)>,
+    pub(super) slow_flush: Option<Duration>,
 }
 
 impl PostgresOptions {
@@ -37,6 +39,7 @@ impl PostgresOptions {
             auth: Auth::Trust,
             // Test processes run many tests at once, each with a pool of its own.
             settings: vec![("max_connections".to_owned(), "300".to_owned())],
+            slow_flush: None,
         }
     }
 
@@ -45,6 +48,14 @@ impl PostgresOptions {
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
+    }
+
+    /// Makes each flush to the disk take this much longer, as on a cloud volume or with a synchronous replica. A small
+    /// library that does so is compiled by `cc` and preloaded into the server.
+    #[must_use]
+    pub fn slow_flush(mut self, time: Duration) -> Self {
+        self.slow_flush = Some(time);
+        self.setting("wal_sync_method", "fdatasync")
     }
 
     /// Adds a setting of `postgresql.conf`; the last one of a name counts.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::install::{PostgresInstall, PostgresVersion};
 use super::options::{Auth, PostgresOptions, configuration};
+use super::slow_flush;
 use crate::account::Account;
 use crate::deadline::poll;
 use crate::error::ServerError;
@@ -100,11 +101,15 @@ impl ThrowawayPostgres {
         let folder = TempFolder::create("postgres", &account)?;
         let install = executable_install(install, &folder, &account)?;
         fill_data_folder(&install, options, &folder, &account)?;
+        let environment = match options.slow_flush {
+            Some(time) => slow_flush::environment(time, &folder, &account)?,
+            None => Vec::new(),
+        };
         let what = Supervised {
             server: NAME,
             stop_signal: Shutdown::Immediate.signal(),
             command: vec![install.program("postgres").into(), OsString::from("-D"), folder.path().join("data").into()],
-            environment: Vec::new(),
+            environment,
         };
         let mut server = Self {
             supervisor: Supervisor::spawn(what, folder, &account)?,

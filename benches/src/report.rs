@@ -1,0 +1,63 @@
+//! All results of a run.
+
+use serde::Serialize;
+
+use crate::{
+    Error,
+    args::{Args, StoreKind},
+    line::Line,
+    machine,
+    part::{Helper, Part},
+    workload::Bench,
+};
+
+/// What was measured, where, and how.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub machine: Vec<(String, String)>,
+    pub stores: Vec<StoreReport>,
+}
+
+/// The results of one store.
+#[derive(Debug, Serialize)]
+pub struct StoreReport {
+    #[serde(serialize_with = "name_of")]
+    pub kind: StoreKind,
+    /// Version and settings of its database.
+    pub database: Vec<(String, String)>,
+    pub lines: Vec<Line>,
+}
+
+fn name_of<S: serde::Serializer>(kind: &StoreKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+impl Report {
+    pub fn new(args: &Args) -> Self {
+        let mut machine = machine::description();
+        let numbers = if args.is_quick { "small (--quick)" } else { "full" };
+        machine.push(("numbers".to_owned(), numbers.to_owned()));
+        machine.push(("repetitions".to_owned(), args.repetitions.to_string()));
+        if let Some(time) = args.slow_flush {
+            machine.push(("added to each flush of PostgreSQL".to_owned(), format!("{} ms", time.as_millis())));
+        }
+        Self { machine, stores: Vec::new() }
+    }
+}
+
+impl StoreReport {
+    pub async fn new(bench: &Bench) -> Result<Self, Error> {
+        Ok(Self { kind: bench.kind, database: bench.database.description().await?, lines: Vec::new() })
+    }
+}
+
+/// Runs workloads in a process of their own, so that the memory of one is not what another has left.
+pub async fn measure(bench: &Bench, args: &Args, workloads: &[String]) -> Result<Vec<Line>, Error> {
+    let mut arguments = workloads.to_vec();
+    for (is_set, flag) in [(args.is_quick, "--quick"), (args.is_large, "--full")] {
+        if is_set {
+            arguments.push(flag.to_owned());
+        }
+    }
+    Helper::start(bench, &Part::Workloads, &arguments)?.result().await
+}
