@@ -10,7 +10,6 @@ use super::{Loaded, Outcome, Repository};
 use crate::{
     aggregate::Aggregate,
     append::{Appended, StreamAppend},
-    codec::encode::encode_event,
     error::{ExecuteError, LoadError, StoreError},
     event::{NewEvent, Recorded},
     expected_version::ExpectedVersion,
@@ -127,8 +126,7 @@ impl<A: Aggregate> Participant<A> {
         }
         self.decided.clear();
         for event in decision.map_err(ExecuteError::Rejected)? {
-            let (event_type, payload) = encode_event(&event)?;
-            let mut new_event = NewEvent::new(event_type, payload).with_metadata(stamp.metadata.clone());
+            let mut new_event = NewEvent::of(&event)?.with_metadata(stamp.metadata.clone());
             if let Some(time) = stamp.occurred_at {
                 new_event = new_event.with_occurred_at(time);
             }
