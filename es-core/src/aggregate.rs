@@ -59,4 +59,15 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
 
     /// Takes an event into the state. It cannot refuse: the event has happened.
     fn apply(&mut self, event: &Self::Event);
+
+    /// How many bytes the state takes in memory, with everything that it owns; a good estimate is enough. It bounds the
+    /// states that a [`Repository`](crate::Repository) keeps at hand.
+    ///
+    /// `None`, the default, lets the repository guess: the size of the type alone if it owns nothing on the heap, or else
+    /// that plus the payloads (or the snapshot) that it was built from, as if it kept every byte of them. For a state
+    /// that sums up a long history in a few bytes this is far too much, and fewer such states are kept than could
+    /// be: say so here. For one that keeps more than the events tell, it is too little.
+    fn memory_bytes(&self) -> Option<usize> {
+        None
+    }
 }

@@ -6,8 +6,16 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    error::InvalidName, limits, metadata::Metadata, name::check_text, position::Position, stream_id::StreamId,
-    timestamp::to_stored_precision, version::Version,
+    codec::encode::encode_event,
+    domain_event::DomainEvent,
+    error::{EncodeError, InvalidName},
+    limits,
+    metadata::Metadata,
+    name::check_text,
+    position::Position,
+    stream_id::StreamId,
+    timestamp::to_stored_precision,
+    version::Version,
 };
 
 /// What kind of event it is: the serde name of the enum's variant. Together with the stream's category it
@@ -106,6 +114,31 @@ impl NewEvent {
     /// An event with a fresh id (UUID version 7).
     pub fn new(event_type: EventType, payload: Payload) -> Self {
         Self::from_parts(Uuid::now_v7(), event_type, payload)
+    }
+
+    /// A domain event as it is stored, with a fresh id: for an import that appends events by itself, several thousand
+    /// to a commit. Its stream must be one of [`DomainEvent::CATEGORY`].
+    ///
+    /// ```
+    /// use es_core::{Append, DomainEvent, EventStore, ExpectedVersion, MemoryStore, NewEvent, StreamId};
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize)]
+    /// enum AccountEvent { Opened { owner: String }, Deposited { cents: i64 } }
+    /// # impl DomainEvent for AccountEvent { const CATEGORY: &'static str = "account"; }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = MemoryStore::new();
+    /// let history = [AccountEvent::Opened { owner: "Ann".into() }, AccountEvent::Deposited { cents: 100 }];
+    /// let events = history.iter().map(NewEvent::of).collect::<Result<_, _>>()?;
+    /// let stream = StreamId::new(AccountEvent::CATEGORY, "ann")?;
+    /// store.append(&Append::to(stream, ExpectedVersion::NoStream, events).build()?).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`EncodeError`] if it holds what JSON or a database would lose, or is no externally tagged enum.
+    pub fn of<E: DomainEvent>(event: &E) -> Result<Self, EncodeError> {
+        let (event_type, payload) = encode_event(event)?;
+        Ok(Self::new(event_type, payload))
     }
 
     /// An event with an id that is known already: what stores build from their rows. No fresh id is drawn for it.

@@ -125,7 +125,7 @@ pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;
 pub use reactor::Reactor;
-pub use repository::{AsOf, Execute, Executed, Loaded, Outcome, Repository};
+pub use repository::{AsOf, CacheOptions, Execute, Executed, Loaded, Outcome, Repository};
 pub use snapshot_store::{Snapshot, SnapshotStore};
 pub use stream_id::StreamId;
 pub use upcast::Upcasters;

@@ -55,6 +55,12 @@ pub const MAX_DOCUMENTS_PER_READ: usize = 10_000;
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most aggregates that one command may change together.
 pub const MAX_AGGREGATES_PER_COMMAND: usize = 100;
+/// Aggregates of one command that are loaded at the same time.
+pub const PARALLEL_LOADS: usize = 8;
+/// Most states of aggregates that a repository keeps at hand, unless it is told otherwise.
+pub const DEFAULT_CACHED_STATES: usize = 10_000;
+/// Most bytes of states that a repository keeps at hand, as far as it knows their sizes, unless it is told otherwise.
+pub const DEFAULT_CACHED_BYTES: usize = 64 * 1_024 * 1_024;
 /// How often a command is decided again after a conflict, unless the repository is told otherwise.
 pub const DEFAULT_CONFLICT_RETRIES: u32 = 16;
 /// Most conflict retries that a repository accepts as its setting.

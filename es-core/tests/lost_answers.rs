@@ -86,7 +86,7 @@ async fn an_unknown_outcome_is_reported_after_bounded_retries_and_the_key_finds_
 async fn a_snapshot_store_that_fails_costs_time_alone() {
     let plan = FaultPlan::seeded(1).lost_requests(50).lost_answers(50).only([Operation::Snapshot]);
     let bank = bank_with_an_account(plan).await;
-    let accounts = bank.1.clone().with_snapshots(&bank.0, std::num::NonZeroU64::MIN);
+    let accounts = bank.1.clone().without_cache().with_snapshots(&bank.0, std::num::NonZeroU64::MIN);
     for _ in 0..10 {
         accounts.execute("ann", deposit(1)).await.unwrap();
     }

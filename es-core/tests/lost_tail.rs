@@ -63,7 +63,7 @@ impl EventStore for FailsOver {
 
 async fn bank(deposits: &[i64]) -> (MemoryStore, Repository<Account>) {
     let store = MemoryStore::new();
-    let accounts = Repository::new(&store);
+    let accounts = Repository::new(&store).without_cache();
     accounts.execute("ann", AccountCommand::Open { owner: "Ann".to_owned() }).await.unwrap();
     for &cents in deposits {
         accounts.execute("ann", AccountCommand::Deposit { cents }).await.unwrap();

@@ -78,39 +78,43 @@ impl<E: 'static> Decoder<E> {
 
     /// [`decode`](Self::decode) to the end of a list; on an error the list is as before.
     pub fn decode_into(&self, event: RecordedEvent, out: &mut Vec<Recorded<E>>) -> Result<(), DecodeError> {
-        let (envelope, payload) = event.into_parts();
         let mut first = None;
         let mut others = Vec::new();
-        let mut emit = |event| match first {
+        self.visit(&event, &mut |event| match first {
             None => first = Some(event),
             Some(_) => others.push(event),
-        };
+        })?;
+        let Some(first) = first else { return Ok(()) };
+        let (envelope, _) = event.into_parts();
+        let parts = (1..).zip(others).map(|(ordinal, event)| Recorded::part(event, ordinal, envelope.clone()));
+        let parts: Vec<_> = parts.collect();
+        out.push(Recorded::part(first, 0, envelope));
+        out.extend(parts);
+        Ok(())
+    }
+
+    /// Gives each domain event of a stored event to `emit`.
+    pub(crate) fn visit(&self, event: &RecordedEvent, emit: &mut dyn FnMut(E)) -> Result<(), DecodeError> {
         // Several enums may share a category, each knowing some of its types.
         let mut result = Err(RawDecodeError::UnknownType);
-        for (_, decode) in self.categories.iter().filter(|(category, _)| *category == envelope.stream().category()) {
-            result = decode(envelope.event_type(), payload.as_str(), &mut emit);
+        for (_, decode) in self.categories.iter().filter(|(category, _)| *category == event.stream().category()) {
+            result = decode(event.event_type(), event.payload().as_str(), emit);
             if !matches!(result, Err(RawDecodeError::UnknownType)) {
                 break;
             }
         }
-        if let Err(error) = result {
-            let (position, stream, version) = (envelope.position(), envelope.stream().clone(), envelope.version());
-            let (event_type, type_name) = (envelope.event_type().to_owned(), type_name::<E>());
-            return Err(match error {
+        result.map_err(|error| {
+            let (position, stream, version) = (event.position(), event.stream().clone(), event.version());
+            let (event_type, type_name) = (event.event_type().to_owned(), type_name::<E>());
+            match error {
                 RawDecodeError::UnknownType => {
                     DecodeError::UnknownType { position, stream, version, event_type, type_name }
                 }
                 RawDecodeError::Payload(source) => {
                     DecodeError::Payload { position, stream, version, event_type, type_name, source }
                 }
-            });
-        }
-        let Some(first) = first else { return Ok(()) };
-        let parts = (1..).zip(others).map(|(ordinal, event)| Recorded::part(event, ordinal, envelope.clone()));
-        let parts: Vec<_> = parts.collect();
-        out.push(Recorded::part(first, 0, envelope));
-        out.extend(parts);
-        Ok(())
+            }
+        })
     }
 
     /// The domain events of a page, in order.

@@ -55,6 +55,16 @@ fn the_type_is_the_variants_serde_name_and_the_payload_its_content() {
 }
 
 #[test]
+fn an_event_for_an_import_has_the_form_that_a_command_gives_it() {
+    let event = Event::Opened { owner: "Ann".into(), limit: 1.5 };
+    let new_event = NewEvent::of(&event).unwrap();
+    assert_eq!((new_event.event_type().to_owned(), new_event.payload().as_str().to_owned()), encoded(&event));
+    assert_ne!(new_event.id(), NewEvent::of(&event).unwrap().id());
+    let lost = NewEvent::of(&Event::Opened { owner: "Ann".into(), limit: f64::NAN });
+    assert!(matches!(lost, Err(EncodeError::NotFinite { .. })), "{lost:?}");
+}
+
+#[test]
 fn a_float_that_json_cannot_hold_is_refused_however_deep_it_is() {
     #[derive(Serialize)]
     enum Deep {

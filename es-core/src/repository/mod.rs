@@ -1,25 +1,30 @@
 //! Loading aggregates from their events, and executing commands on them.
 
+mod cache;
+mod command;
 mod execute;
+mod load;
+mod outcome;
 mod participant;
 mod snapshots;
 
-pub use execute::{Execute, Executed, Outcome};
+pub use cache::CacheOptions;
+pub use execute::Execute;
+pub use load::{AsOf, Loaded};
+pub use outcome::{Executed, Outcome};
 
 use std::{num::NonZeroU64, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
-use self::snapshots::Snapshots;
+use self::{cache::Cache, execute::IsPure, snapshots::Snapshots};
 use crate::{
     aggregate::Aggregate,
     codec::decoder::Decoder,
     domain_event::{DomainEvent, EventSet},
     error::{InvalidName, LoadError},
     event::Recorded,
-    event_store::{EventStore, EventStream, PageSize, StreamPage, pages},
+    event_store::{EventStore, EventStream, PageSize, pages},
     limits,
     snapshot_store::SnapshotStore,
     stream_id::StreamId,
@@ -27,6 +32,11 @@ use crate::{
 };
 
 /// Loads aggregates of one type and executes commands on them. Cloning is cheap.
+///
+/// It keeps recent states at hand, for all its clones ([`CacheOptions`]). A command on one of them is one call of the
+/// store: the append, which checks that the state is still the stream's last. What no append checks is looked at before it is
+/// returned: a refusal or a decision to do nothing is confirmed by the stream's tail, and so is a state that
+/// [`load`](Self::load) gives. So a stale state is never visible.
 ///
 /// ```
 /// # use es_core::{Aggregate, AsOf, DomainEvent, MemoryStore, Repository, Version};
@@ -59,20 +69,32 @@ use crate::{
 /// # }
 /// ```
 pub struct Repository<A: Aggregate> {
+    shared: Arc<Shared<A>>,
+}
+
+struct Shared<A: Aggregate> {
     store: Arc<dyn EventStore>,
     decoder: Decoder<A::Event>,
     tenant: Option<String>,
     snapshots: Option<Snapshots<A>>,
+    cache: Option<Arc<Cache<A>>>,
     conflict_retries: u32,
 }
 
 impl<A: Aggregate> Clone for Repository<A> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<A: Aggregate> Clone for Shared<A> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
             decoder: self.decoder.clone(),
             tenant: self.tenant.clone(),
             snapshots: self.snapshots.clone(),
+            cache: self.cache.clone(),
             conflict_retries: self.conflict_retries,
         }
     }
@@ -84,82 +106,58 @@ impl<A: Aggregate> std::fmt::Debug for Repository<A> {
     }
 }
 
-/// Which moment of an aggregate to load. A question about time says which time it means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AsOf {
-    /// After the event with this version.
-    Version(Version),
-    /// As the store knew it at this time: with every event recorded by then.
-    Recorded(OffsetDateTime),
-    /// As the world was at this time, as far as is known today: with every event that occurred by then, in the order of
-    /// versions, whenever it was recorded.
-    Occurred(OffsetDateTime),
-}
-
-/// An aggregate and how far its stream was read.
-#[derive(Debug)]
-pub struct Loaded<A> {
-    /// Its state; the default for a stream without events.
-    pub state: Arc<A>,
-    /// The version of the last event that the state holds; [`Version::ZERO`] for a stream without events.
-    pub version: Version,
-    /// The id of that event.
-    pub last_event: Option<Uuid>,
-}
-
-impl<A> Clone for Loaded<A> {
-    fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), ..*self }
-    }
-}
-
-impl<A: Aggregate> Loaded<A> {
-    fn nothing() -> Self {
-        Self { state: Arc::default(), version: Version::ZERO, last_event: None }
-    }
-
-    fn apply(&mut self, event: &A::Event, version: Version, id: Uuid) {
-        Arc::make_mut(&mut self.state).apply(event);
-        (self.version, self.last_event) = (version, Some(id));
-    }
-}
-
 impl<A: Aggregate> Repository<A> {
     /// A repository on a store; the store's handle is cloned.
     pub fn new<S: EventStore + Clone + 'static>(store: &S) -> Self {
-        Self {
+        let shared = Shared {
             store: Arc::new(store.clone()),
             decoder: A::Event::decoder(),
             tenant: None,
             snapshots: None,
+            cache: Some(Arc::new(Cache::new(CacheOptions::default()))),
             conflict_retries: limits::DEFAULT_CONFLICT_RETRIES,
-        }
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The same repository, with states of its own at hand, in other bounds.
+    #[must_use]
+    pub fn with_cache(self, options: CacheOptions) -> Self {
+        self.with(|shared| shared.cache = Some(Arc::new(Cache::new(options))))
+    }
+
+    /// The same repository, which keeps no states at hand: every command loads its aggregate.
+    #[must_use]
+    pub fn without_cache(self) -> Self {
+        self.with(|shared| shared.cache = None)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared<A>)) -> Self {
+        change(Arc::make_mut(&mut self.shared));
+        self
     }
 
     /// The same repository for the streams of one tenant.
     #[must_use]
-    pub fn for_tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = Some(tenant.into());
-        self
+    pub fn for_tenant(self, tenant: impl Into<String>) -> Self {
+        self.with(|shared| shared.tenant = Some(tenant.into()))
     }
 
     /// Saves the state of an aggregate after every `every` events, and loads from there.
     ///
     /// A snapshot is ignored when the state's field names or [`Aggregate::STATE_VERSION`] have changed since.
     #[must_use]
-    pub fn with_snapshots<S: SnapshotStore + Clone + 'static>(mut self, store: &S, every: NonZeroU64) -> Self
+    pub fn with_snapshots<S: SnapshotStore + Clone + 'static>(self, store: &S, every: NonZeroU64) -> Self
     where
         A: Serialize + DeserializeOwned,
     {
-        self.snapshots = Some(Snapshots::new(Arc::new(store.clone()), every));
-        self
+        self.with(|shared| shared.snapshots = Some(Snapshots::new(Arc::new(store.clone()), every)))
     }
 
     /// How often a command is decided again after a conflict; at most [`limits::MAX_CONFLICT_RETRIES`].
     #[must_use]
-    pub fn with_conflict_retries(mut self, retries: u32) -> Self {
-        self.conflict_retries = retries.min(limits::MAX_CONFLICT_RETRIES);
-        self
+    pub fn with_conflict_retries(self, retries: u32) -> Self {
+        self.with(|shared| shared.conflict_retries = retries.min(limits::MAX_CONFLICT_RETRIES))
     }
 
     /// The stream of an aggregate.
@@ -168,44 +166,9 @@ impl<A: Aggregate> Repository<A> {
     /// [`InvalidName`] if the id, the category or the tenant cannot be used.
     pub fn stream_id(&self, id: &str) -> Result<StreamId, InvalidName> {
         let stream = StreamId::new(A::Event::CATEGORY, id)?;
-        match &self.tenant {
+        match &self.shared.tenant {
             None => Ok(stream),
             Some(tenant) => stream.with_tenant(tenant),
-        }
-    }
-
-    /// The aggregate as it is now. One that has no events is the default, at [`Version::ZERO`].
-    ///
-    /// # Errors
-    /// [`LoadError::Decode`] if an event cannot be read: none is ever skipped.
-    pub async fn load(&self, id: &str) -> Result<Loaded<A>, LoadError> {
-        self.load_stream(&self.stream_id(id)?).await
-    }
-
-    /// The aggregate as it was at a moment.
-    ///
-    /// # Errors
-    /// [`LoadError::VersionInFuture`] for a version that the stream has not reached.
-    pub async fn load_at(&self, id: &str, as_of: AsOf) -> Result<Loaded<A>, LoadError> {
-        let stream = self.stream_id(id)?;
-        let mut loaded = Loaded::nothing();
-        let last = self
-            .read_after(&stream, Version::ZERO, |event| {
-                let (is_wanted, is_over) = match as_of {
-                    AsOf::Version(version) => (event.version() <= version, event.version() > version),
-                    AsOf::Recorded(time) => (event.recorded_at() <= time, event.recorded_at() > time),
-                    AsOf::Occurred(time) => (event.occurred_at() <= time, false),
-                };
-                if is_wanted {
-                    loaded.apply(&event.event, event.version(), event.id());
-                }
-                !is_over
-            })
-            .await?;
-        let actual = last.map_or(Version::ZERO, |(version, _)| version);
-        match as_of {
-            AsOf::Version(asked) if actual < asked => Err(LoadError::VersionInFuture { stream, asked, actual }),
-            _ => Ok(loaded),
         }
     }
 
@@ -233,20 +196,23 @@ impl<A: Aggregate> Repository<A> {
         pages(Some(Version::ZERO), move |after| {
             let stream = stream.clone();
             async move {
-                let page = self.store.read_stream(&stream?, after, PageSize::default()).await?;
+                let page = self.shared.store.read_stream(&stream?, after, PageSize::default()).await?;
                 let next = page.events.last().filter(|_| !page.is_last).map(|event| event.version());
-                Ok((self.decoder.decode_page(page.events)?, next))
+                Ok((self.shared.decoder.decode_page(page.events)?, next))
             }
         })
     }
 
     /// Executes a command on an aggregate: loads it, decides, appends. Await the result; settings go in between.
     ///
-    /// After a conflict the tail is loaded and the command is decided again, a bounded number of times.
+    /// After a conflict the tail is loaded and the command is decided again, a bounded number of times. `handle` may be
+    /// asked more than once for other reasons too: about a state at hand that turned out to be stale, or about a command
+    /// that was executed before under its [idempotency key](Execute::idempotency_key). It is pure, and nobody sees
+    /// those answers.
     pub fn execute(&self, id: impl Into<String>, command: impl Into<A::Command>) -> Execute<A> {
         let command = command.into();
         let decide = move |state: Arc<A>| std::future::ready(state.handle(&command));
-        Execute::new(self.clone(), id.into(), participant::decide_by(decide))
+        Execute::new(self.clone(), id.into(), participant::decide_by(decide), IsPure(true))
     }
 
     /// Executes a decision that needs more than the state: the function may look things up. It runs again after a
@@ -256,80 +222,6 @@ impl<A: Aggregate> Repository<A> {
         F: Fn(Arc<A>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<A::Event>, A::Error>> + Send + 'static,
     {
-        Execute::new(self.clone(), id.into(), participant::decide_by(decide))
-    }
-
-    async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<A>, LoadError> {
-        let mut loaded = match &self.snapshots {
-            Some(snapshots) => snapshots.load(stream).await.unwrap_or_else(Loaded::nothing),
-            None => Loaded::nothing(),
-        };
-        self.load_tail(stream, &mut loaded).await?;
-        Ok(loaded)
-    }
-
-    /// Applies what came after the version that is loaded. If the stream does not hold the event that the loaded state
-    /// ends with (a restored backup, a lost tail), the state is of another history, and everything is read.
-    async fn load_tail(&self, stream: &StreamId, loaded: &mut Loaded<A>) -> Result<(), LoadError> {
-        let first_page = match loaded.last_event {
-            None => None,
-            Some(last_event) => {
-                let before = Version::new(loaded.version.get().saturating_sub(1));
-                let mut page = self.store.read_stream(stream, before, PageSize::default()).await?;
-                if page.events.first().map(|event| event.id()) == Some(last_event) {
-                    page.events.remove(0);
-                    Some(page).filter(|page| page.is_last || !page.events.is_empty())
-                } else {
-                    tracing::warn!(%stream, version = %loaded.version, "the state is of another history; all events are read");
-                    *loaded = Loaded::nothing();
-                    None
-                }
-            }
-        };
-        let last = self
-            .read_on(stream, loaded.version, first_page, |event| {
-                loaded.apply(&event.event, event.version(), event.id());
-                true
-            })
-            .await?;
-        // The last stored event may be of a retired type, which no one has seen.
-        if let Some((version, id)) = last {
-            (loaded.version, loaded.last_event) = (version, Some(id));
-        }
-        Ok(())
-    }
-
-    /// Reads a stream page by page, until `visit` has seen enough. Gives the last stored event that was read.
-    async fn read_after(
-        &self,
-        stream: &StreamId,
-        after: Version,
-        visit: impl FnMut(Recorded<A::Event>) -> bool + Send,
-    ) -> Result<Option<(Version, Uuid)>, LoadError> {
-        self.read_on(stream, after, None, visit).await
-    }
-
-    /// [`read_after`](Self::read_after), where the first page may have been read already.
-    async fn read_on(
-        &self,
-        stream: &StreamId,
-        after: Version,
-        mut first_page: Option<StreamPage>,
-        mut visit: impl FnMut(Recorded<A::Event>) -> bool + Send,
-    ) -> Result<Option<(Version, Uuid)>, LoadError> {
-        let mut last = None;
-        loop {
-            let after = last.map_or(after, |(version, _)| version);
-            let page = match first_page.take() {
-                Some(page) => page,
-                None => self.store.read_stream(stream, after, PageSize::default()).await?,
-            };
-            let is_last = page.is_last || page.events.is_empty();
-            last = page.events.last().map(|event| (event.version(), event.id())).or(last);
-            let events = self.decoder.decode_page(page.events)?;
-            if !events.into_iter().all(&mut visit) || is_last {
-                return Ok(last);
-            }
-        }
+        Execute::new(self.clone(), id.into(), participant::decide_by(decide), IsPure(false))
     }
 }

@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Loaded, Outcome, Repository};
+use super::{Loaded, Outcome, Repository, load::Next};
 use crate::{
     aggregate::Aggregate,
     append::{Appended, StreamAppend},
-    codec::encode::encode_event,
     error::{ExecuteError, LoadError, StoreError},
     event::{NewEvent, Recorded},
     expected_version::ExpectedVersion,
@@ -60,8 +59,10 @@ pub(super) struct Participant<A: Aggregate> {
     decide: Decide<A>,
     expecting: Option<ExpectedVersion>,
     loaded: Loaded<A>,
-    /// Whether `loaded` was read from the store, or only assumed.
+    /// Whether `loaded` was read from the store by this command, or only assumed, or was at hand.
     is_read: bool,
+    /// Whether `loaded` is the state that was at hand at first.
+    is_at_hand: bool,
     decided: Vec<(A::Event, NewEvent)>,
 }
 
@@ -72,38 +73,80 @@ impl<A: Aggregate> Participant<A> {
         decide: Decide<A>,
         expecting: Option<ExpectedVersion>,
     ) -> Self {
-        let loaded = Loaded::nothing();
-        Self { repository, stream, decide, expecting, loaded, is_read: false, decided: Vec::new() }
+        Self {
+            repository,
+            stream,
+            decide,
+            expecting,
+            loaded: Loaded::nothing(),
+            is_read: false,
+            is_at_hand: false,
+            decided: Vec::new(),
+        }
     }
 
     pub(super) fn stream(&self) -> &StreamId {
         &self.stream
     }
 
-    /// Loads the state for the first decision. Whoever expects no stream needs no reading: the append checks it.
+    /// Finds the state for the first decision: the one at hand, whose mistakes will be noticed, or else what the store
+    /// holds. Whoever expects no stream needs neither: the append checks it.
     pub(super) async fn load(&mut self) -> Result<(), ExecuteError<A::Error>> {
-        match self.expecting {
-            Some(ExpectedVersion::NoStream | ExpectedVersion::Exact(Version::ZERO)) => Ok(()),
-            _ => {
-                self.loaded = self.repository.load_stream(&self.stream).await?;
-                self.is_read = true;
-                self.check_expectation()
-            }
+        if let Some(ExpectedVersion::NoStream | ExpectedVersion::Exact(Version::ZERO)) = self.expecting {
+            return Ok(());
         }
+        if let Some(at_hand) = self.repository.at_hand(&self.stream)
+            && self.expecting.is_none_or(|expected| expected.accepts(at_hand.version))
+        {
+            (self.loaded, self.is_at_hand) = (at_hand, true);
+            return Ok(());
+        }
+        self.loaded = self.repository.load_stream(&self.stream).await?;
+        self.is_read = true;
+        self.check_expectation()
     }
 
-    /// After a conflict: reads the tail; or everything again, snapshot or not, if the stream holds other events than the
-    /// ones that were read.
-    pub(super) async fn reload(&mut self, actual: Version) -> Result<(), ExecuteError<A::Error>> {
+    /// Whether a conflict says no more than that the state at hand was stale.
+    pub(super) fn is_excused(&self) -> bool {
+        self.is_at_hand
+    }
+
+    /// After a conflict: takes the state that the winner has left at hand, or reads the tail; or everything, snapshot
+    /// or not, if the stream holds other events than the ones that were read.
+    pub(super) async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<A::Error>> {
+        self.is_at_hand = false;
         if actual <= self.loaded.version {
+            self.forget();
             self.loaded = Loaded::nothing();
+        } else if may_be_at_hand
+            && self.expecting.is_none()
+            && let Some(newer) = self.repository.at_hand(&self.stream)
+            && newer.version >= actual
+        {
+            (self.loaded, self.is_read) = (newer, false);
+            return Ok(());
         }
         self.read_tail().await
     }
 
+    /// Looks at the tail, unless this command has done so. Says whether the state has changed.
+    pub(super) async fn confirm(&mut self) -> Result<bool, ExecuteError<A::Error>> {
+        if self.is_read {
+            return Ok(false);
+        }
+        let (version, last_event) = (self.loaded.version, self.loaded.last_event);
+        self.read_tail().await?;
+        Ok((version, last_event) != (self.loaded.version, self.loaded.last_event))
+    }
+
+    /// Does not keep the state at hand any more.
+    pub(super) fn forget(&self) {
+        self.repository.forget(&self.stream, &self.loaded);
+    }
+
     async fn read_tail(&mut self) -> Result<(), ExecuteError<A::Error>> {
         self.repository.load_tail(&self.stream, &mut self.loaded).await?;
-        self.is_read = true;
+        (self.is_read, self.is_at_hand) = (true, false);
         self.check_expectation()
     }
 
@@ -117,26 +160,31 @@ impl<A: Aggregate> Participant<A> {
         }
     }
 
-    /// Asks for the decision. A refusal, or a decision to do nothing, from a state that was only assumed is confirmed
-    /// against the store first: no append will check it.
-    pub(super) async fn decide(&mut self, stamp: &Stamp) -> Result<StreamAppend, ExecuteError<A::Error>> {
-        let mut decision = (self.decide)(Arc::clone(&self.loaded.state)).await;
-        if !self.is_read && !matches!(&decision, Ok(events) if !events.is_empty()) {
-            self.read_tail().await?;
-            decision = (self.decide)(Arc::clone(&self.loaded.state)).await;
-        }
+    /// Asks for the decision. A refusal from a state that was not read by this command is confirmed first: no append
+    /// will check it.
+    pub(super) async fn decide(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<A::Error>> {
+        let result = self.ask(stamp).await;
+        if result.is_err() && self.confirm().await? { self.ask(stamp).await } else { result }
+    }
+
+    async fn ask(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<A::Error>> {
+        let decision = (self.decide)(Arc::clone(&self.loaded.state)).await;
         self.decided.clear();
         for event in decision.map_err(ExecuteError::Rejected)? {
-            let (event_type, payload) = encode_event(&event)?;
-            let mut new_event = NewEvent::new(event_type, payload).with_metadata(stamp.metadata.clone());
+            let mut new_event = NewEvent::of(&event)?.with_metadata(stamp.metadata.clone());
             if let Some(time) = stamp.occurred_at {
                 new_event = new_event.with_occurred_at(time);
             }
             self.decided.push((event, new_event));
         }
+        Ok(())
+    }
+
+    /// The decision as a part of an append.
+    pub(super) fn part(&self) -> StreamAppend {
         let new_events = self.decided.iter().map(|(_, new_event)| new_event.clone()).collect();
         let expected = ExpectedVersion::Exact(self.loaded.version);
-        Ok(StreamAppend::new(self.stream.clone(), expected, new_events).decided_after(self.loaded.last_event))
+        StreamAppend::new(self.stream.clone(), expected, new_events).decided_after(self.loaded.last_event)
     }
 
     /// The outcome of the decision that was appended, or of one that needed no events.
@@ -147,12 +195,14 @@ impl<A: Aggregate> Participant<A> {
             for (offset, (event, new_event)) in (0..).zip(self.decided) {
                 let version = place.first_version.advanced_by(offset);
                 let position = place.first_position.advanced_by(offset);
-                self.loaded.apply(&event, version, new_event.id());
+                self.loaded.apply(&event);
+                self.loaded.advance(version, new_event.id(), new_event.payload().as_str().len());
                 let recorded = new_event.recorded(self.stream.clone(), version, position, appended.recorded_at);
                 events.push(Recorded::new(event, recorded.into_parts().0));
             }
+            self.repository.keep(&self.stream, &self.loaded);
         }
-        if let Some(snapshots) = &self.repository.snapshots {
+        if let Some(snapshots) = &self.repository.shared.snapshots {
             snapshots.save_if_due(&self.stream, before, &self.loaded).await;
         }
         let Loaded { state, version, .. } = self.loaded;
@@ -166,20 +216,21 @@ impl<A: Aggregate> Participant<A> {
             return Ok(Outcome { stream: self.stream, state, version, events: Vec::new() });
         };
         let mut events = Vec::new();
-        let mut loaded = Loaded::<A>::nothing();
-        self.repository
-            .read_after(&self.stream, Version::ZERO, |event| {
-                if event.version() > place.last_version {
-                    return false;
-                }
-                loaded.apply(&event.event, event.version(), event.id());
-                if event.version() >= place.first_version {
-                    events.push(event);
-                }
-                true
-            })
-            .await?;
-        Ok(Outcome { stream: self.stream, state: loaded.state, version: place.last_version, events })
+        let mut state = A::default();
+        let decoder = &self.repository.shared.decoder;
+        let read = self.repository.read_on(&self.stream, Version::ZERO, None, |event| {
+            if event.version() < place.first_version {
+                decoder.visit(event, &mut |event| state.apply(&event))?;
+            } else if event.version() <= place.last_version {
+                let parts = decoder.decode(event.clone())?;
+                parts.iter().for_each(|part| state.apply(&part.event));
+                events.extend(parts);
+            }
+            Ok(if event.version() < place.last_version { Next::Event } else { Next::Enough })
+        });
+        read.await?;
+        let state = Arc::new(state);
+        Ok(Outcome { stream: self.stream, state, version: place.last_version, events })
     }
 }
 
@@ -188,8 +239,12 @@ impl<A: Aggregate> Participant<A> {
 pub(super) trait OtherParticipant: Send + Sync {
     fn stream(&self) -> &StreamId;
     async fn load(&mut self) -> Result<(), ExecuteError<Infallible>>;
-    async fn reload(&mut self, actual: Version) -> Result<(), ExecuteError<Infallible>>;
-    async fn decide(&mut self, stamp: &Stamp) -> Result<StreamAppend, ExecuteError<Infallible>>;
+    fn is_excused(&self) -> bool;
+    async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<Infallible>>;
+    async fn confirm(&mut self) -> Result<bool, ExecuteError<Infallible>>;
+    fn forget(&self);
+    async fn decide(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<Infallible>>;
+    fn part(&self) -> StreamAppend;
     async fn finish(self: Box<Self>, appended: Option<&Appended>);
 }
 
@@ -203,12 +258,28 @@ impl<A: Aggregate> OtherParticipant for Participant<A> {
         self.load().await.map_err(|error| error.by_participant(&self.stream))
     }
 
-    async fn reload(&mut self, actual: Version) -> Result<(), ExecuteError<Infallible>> {
-        self.reload(actual).await.map_err(|error| error.by_participant(&self.stream))
+    fn is_excused(&self) -> bool {
+        self.is_excused()
     }
 
-    async fn decide(&mut self, stamp: &Stamp) -> Result<StreamAppend, ExecuteError<Infallible>> {
+    async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<Infallible>> {
+        self.reload(actual, may_be_at_hand).await.map_err(|error| error.by_participant(&self.stream))
+    }
+
+    async fn confirm(&mut self) -> Result<bool, ExecuteError<Infallible>> {
+        self.confirm().await.map_err(|error| error.by_participant(&self.stream))
+    }
+
+    fn forget(&self) {
+        self.forget();
+    }
+
+    async fn decide(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<Infallible>> {
         self.decide(stamp).await.map_err(|error| error.by_participant(&self.stream))
+    }
+
+    fn part(&self) -> StreamAppend {
+        self.part()
     }
 
     async fn finish(self: Box<Self>, appended: Option<&Appended>) {

@@ -65,6 +65,7 @@ impl<A: Aggregate> Snapshots<A> {
                 state: Arc::new(state),
                 version: snapshot.version,
                 last_event: Some(snapshot.last_event),
+                source_bytes: snapshot.state.as_str().len(),
             }),
             Err(error) => {
                 tracing::warn!(%stream, %error, "the snapshot does not fit the state; the events are read");

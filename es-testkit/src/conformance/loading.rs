@@ -55,7 +55,7 @@ pub async fn an_aggregate_is_loaded_as_of_any_moment<H: StoreHarness>(harness: &
 /// A state that is loaded from a snapshot equals the fold of all events, at every version; and so does the snapshot.
 pub async fn snapshots_change_no_state<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    let plain = Repository::<Account>::new(&store);
+    let plain = Repository::<Account>::new(&store).without_cache();
     let quick = plain.clone().with_snapshots(&store, every(3));
     ok(quick.execute("ann", open("Ann")).await);
     let mut snapshots = 0;
@@ -83,7 +83,7 @@ pub async fn snapshots_change_no_state<H: StoreHarness>(harness: &H) {
 /// A snapshot of another form of the state, or one that cannot be read, is as if it were not there.
 pub async fn a_snapshot_of_another_form_is_ignored<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    let accounts = Repository::<Account>::new(&store).with_snapshots(&store, every(2));
+    let accounts = Repository::<Account>::new(&store).without_cache().with_snapshots(&store, every(2));
     ok(accounts.execute("ann", open("Ann")).await);
     ok(accounts.execute("ann", deposit(5)).await);
     let saved = some(ok(store.load_snapshot(&stream("ann")).await), "a snapshot after two events");
@@ -174,7 +174,7 @@ pub async fn a_retired_last_event_does_not_block_the_next_command<H: StoreHarnes
     };
     let label = || ParcelEventOfOld::LabelPrinted { copies: 2 };
     append(&store, &name, types(&[ParcelEventOfOld::Sent, label(), label()])).await;
-    let parcels = Repository::<Parcel>::new(&store).with_conflict_retries(0);
+    let parcels = Repository::<Parcel>::new(&store).with_conflict_retries(0).without_cache();
     let quick = parcels.clone().with_snapshots(&store, every(2));
     for (repository, version) in [(&parcels, 3), (&quick, 5), (&quick, 7)] {
         let loaded = ok(repository.load("p-1").await);

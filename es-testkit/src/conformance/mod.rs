@@ -27,6 +27,8 @@ pub mod repository;
 pub mod retried_append;
 pub mod snapshots;
 mod support;
+mod switching_store;
+pub mod warm_aggregates;
 
 use std::{fmt, pin::Pin, time::Duration};
 
@@ -190,6 +192,17 @@ macro_rules! __conformance_cases {
                 a_snapshot_of_another_form_is_ignored
                 a_retired_last_event_does_not_block_the_next_command
                 long_histories_and_tenants_are_loaded_whole_and_apart
+            }
+            warm_aggregates {
+                a_command_on_a_warm_aggregate_is_one_call
+                what_a_stale_state_decides_is_confirmed
+                an_empty_decision_of_a_stale_state_is_confirmed
+                loading_a_warm_aggregate_shows_what_others_have_stored
+                a_conflict_on_a_warm_aggregate_reads_the_tail_alone
+                a_stale_state_is_no_lost_race
+                a_state_of_another_history_decides_nothing
+                the_states_at_hand_are_bounded_and_can_be_switched_off
+                warm_commands_of_two_repositories_sum_up
             }
         }
     };

@@ -56,6 +56,7 @@ pub struct FaultPlan {
     is_stopped: AtomicBool,
     next: Mutex<HashMap<Operation, VecDeque<Option<Fault>>>>,
     faults: AtomicU64,
+    calls: Mutex<HashMap<Operation, u64>>,
 }
 
 impl FaultPlan {
@@ -88,6 +89,7 @@ impl FaultPlan {
             is_stopped: AtomicBool::new(false),
             next: Mutex::default(),
             faults: AtomicU64::new(0),
+            calls: Mutex::default(),
         }
     }
 
@@ -151,6 +153,12 @@ impl FaultPlan {
         self.faults.load(Ordering::SeqCst)
     }
 
+    /// How many calls of this operation were made so far, whatever became of them.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.get(&operation).copied().unwrap_or_default()
+    }
+
     /// The seed of the faults at random.
     pub fn seed(&self) -> u64 {
         self.rng.seed()
@@ -158,6 +166,7 @@ impl FaultPlan {
 
     /// How many times the next call yields, and how it fails.
     pub(super) fn draw(&self, operation: Operation) -> (u64, Option<Fault>) {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(operation).or_default() += 1;
         if self.is_stopped.load(Ordering::SeqCst) {
             return (0, None);
         }

@@ -1,0 +1,247 @@
+//! The states of aggregates that a repository keeps at hand.
+
+use std::{
+    mem::{needs_drop, size_of},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use hashlink::LruCache;
+
+use super::Loaded;
+use crate::{aggregate::Aggregate, limits, stream_id::StreamId};
+
+/// How many states of aggregates a repository keeps at hand. Whichever bound is reached first, those that were not
+/// used for the longest time go first.
+///
+/// ```
+/// use es_core::CacheOptions;
+/// let small = CacheOptions::default().max_states(100).max_bytes(1024 * 1024);
+/// # let _ = small;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheOptions {
+    max_states: usize,
+    max_bytes: usize,
+}
+
+impl CacheOptions {
+    /// Most states; 0 keeps none. [`limits::DEFAULT_CACHED_STATES`] if not said.
+    #[must_use]
+    pub fn max_states(mut self, states: usize) -> Self {
+        self.max_states = states;
+        self
+    }
+
+    /// Most bytes of all states together, as far as [their sizes](Aggregate::memory_bytes) are known. A state that is
+    /// larger than this by itself is not kept. [`limits::DEFAULT_CACHED_BYTES`] if not said.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self { max_states: limits::DEFAULT_CACHED_STATES, max_bytes: limits::DEFAULT_CACHED_BYTES }
+    }
+}
+
+/// Recent states by stream. What is in here may be stale: whoever uses a state has it checked, by the append or by a
+/// look at the stream's tail.
+pub(super) struct Cache<A> {
+    options: CacheOptions,
+    kept: Mutex<Kept<A>>,
+}
+
+struct Kept<A> {
+    states: LruCache<StreamId, Entry<A>>,
+    bytes: usize,
+}
+
+struct Entry<A> {
+    loaded: Loaded<A>,
+    bytes: usize,
+}
+
+impl<A: Aggregate> Cache<A> {
+    /// What an entry takes besides the state and the stream's name: two ids, links and the table's slot.
+    const ENTRY_BYTES: usize = 192;
+
+    pub(super) fn new(options: CacheOptions) -> Self {
+        Self { options, kept: Mutex::new(Kept { states: LruCache::new_unbounded(), bytes: 0 }) }
+    }
+
+    /// The state of a stream as it was some time ago.
+    pub(super) fn get(&self, stream: &StreamId) -> Option<Loaded<A>> {
+        self.kept().states.get(stream).map(|entry| entry.loaded.clone())
+    }
+
+    /// Keeps a state, unless a newer one of its stream is kept.
+    pub(super) fn put(&self, stream: &StreamId, loaded: &Loaded<A>) {
+        if loaded.last_event.is_none() {
+            return;
+        }
+        let bytes = Self::ENTRY_BYTES + stream.as_str().len() + loaded.bytes();
+        // Filled under the lock, dropped after it: a large state takes its time.
+        let mut dropped = Vec::new();
+        let mut kept = self.kept();
+        if kept.states.peek(stream).is_some_and(|entry| entry.loaded.version > loaded.version) {
+            return;
+        }
+        if bytes > self.options.max_bytes || self.options.max_states == 0 {
+            dropped.extend(kept.remove(stream));
+            return;
+        }
+        kept.bytes += bytes;
+        if let Some(replaced) = kept.states.insert(stream.clone(), Entry { loaded: loaded.clone(), bytes }) {
+            kept.bytes -= replaced.bytes;
+            dropped.push(replaced);
+        }
+        while kept.states.len() > self.options.max_states || kept.bytes > self.options.max_bytes {
+            let Some((_, oldest)) = kept.states.remove_lru() else { break };
+            kept.bytes -= oldest.bytes;
+            dropped.push(oldest);
+        }
+    }
+
+    /// Drops a state that turned out to be of no use; one that somebody has put in its place since is kept.
+    pub(super) fn forget(&self, stream: &StreamId, useless: &Loaded<A>) {
+        let mut kept = self.kept();
+        let is_it = kept.states.peek(stream).is_some_and(|entry| entry.loaded.ends_like(useless));
+        let dropped = if is_it { kept.remove(stream) } else { None };
+        drop(kept);
+        drop(dropped);
+    }
+
+    /// No code of others runs under this lock, so what a poisoned one guards is whole.
+    fn kept(&self) -> MutexGuard<'_, Kept<A>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A> Kept<A> {
+    fn remove(&mut self, stream: &StreamId) -> Option<Entry<A>> {
+        let removed = self.states.remove(stream)?;
+        self.bytes -= removed.bytes;
+        Some(removed)
+    }
+}
+
+impl<A: Aggregate> Loaded<A> {
+    /// See [`Aggregate::memory_bytes`].
+    fn bytes(&self) -> usize {
+        self.state.memory_bytes().unwrap_or_else(|| {
+            let on_the_heap = if needs_drop::<A>() { self.source_bytes } else { 0 };
+            size_of::<A>() + on_the_heap
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Serialize};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{domain_event::DomainEvent, version::Version};
+
+    #[derive(Serialize, Deserialize)]
+    enum Event {
+        Added,
+    }
+
+    impl DomainEvent for Event {
+        const CATEGORY: &'static str = "list";
+    }
+
+    /// A state that says how large it is, or does not.
+    #[derive(Default, Clone)]
+    struct List {
+        says: Option<usize>,
+        _items: Vec<u8>,
+    }
+
+    impl Aggregate for List {
+        type Event = Event;
+        type Command = ();
+        type Error = std::convert::Infallible;
+
+        fn handle(&self, (): &()) -> Result<Vec<Event>, Self::Error> {
+            Ok(vec![Event::Added])
+        }
+
+        fn apply(&mut self, Event::Added: &Event) {}
+
+        fn memory_bytes(&self) -> Option<usize> {
+            self.says
+        }
+    }
+
+    fn stream(id: usize) -> StreamId {
+        StreamId::new("list", &format!("{id:03}")).unwrap()
+    }
+
+    fn state(version: u64, says: Option<usize>, source_bytes: usize) -> Loaded<List> {
+        let state = Arc::new(List { says, _items: Vec::new() });
+        Loaded { state, version: Version::new(version), last_event: Some(Uuid::now_v7()), source_bytes }
+    }
+
+    fn kept(cache: &Cache<List>) -> Vec<usize> {
+        (0..100).filter(|&id| cache.kept().states.peek(&stream(id)).is_some()).collect()
+    }
+
+    #[test]
+    fn the_bytes_of_all_states_stay_within_their_bound() {
+        for (says, source_bytes) in [(Some(1_000), 7), (None, 1_000)] {
+            let cache = Cache::new(CacheOptions::default().max_bytes(10_000));
+            for id in 0..50 {
+                cache.put(&stream(id), &state(1, says, source_bytes));
+                assert!(cache.kept().bytes <= 10_000);
+            }
+            assert_eq!(kept(&cache), (42..50).collect::<Vec<_>>(), "about 1200 bytes each");
+            cache.put(&stream(49), &state(2, says, 3_000).clone());
+            cache.put(&stream(48), &state(2, Some(20_000), 0));
+            assert!(!kept(&cache).contains(&48), "too large, and what was there is stale");
+            for id in 0..50 {
+                let now = cache.get(&stream(id));
+                now.iter().for_each(|now| cache.forget(&stream(id), now));
+            }
+            let bytes = cache.kept().bytes;
+            assert_eq!((bytes, kept(&cache)), (0, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_state_that_owns_nothing_takes_its_own_size() {
+        #[derive(Default, Clone)]
+        struct Sum(#[expect(dead_code, reason = "its size is what counts")] u64);
+        impl Aggregate for Sum {
+            type Event = Event;
+            type Command = ();
+            type Error = std::convert::Infallible;
+            fn handle(&self, (): &()) -> Result<Vec<Event>, Self::Error> {
+                Ok(vec![])
+            }
+            fn apply(&mut self, Event::Added: &Event) {}
+        }
+        let loaded = |source_bytes| Loaded { source_bytes, ..Loaded::<Sum>::nothing() };
+        assert_eq!((loaded(1_000_000).bytes(), state(1, None, 1_000_000).bytes() > 1_000_000), (8, true));
+    }
+
+    #[test]
+    fn an_older_state_takes_no_newer_ones_place_and_what_is_forgotten_is_the_same() {
+        let cache = Cache::new(CacheOptions::default());
+        let (older, newer) = (state(1, None, 0), state(2, None, 0));
+        cache.put(&stream(0), &newer);
+        cache.put(&stream(0), &older);
+        assert!(cache.get(&stream(0)).unwrap().ends_like(&newer));
+        cache.forget(&stream(0), &older);
+        cache.forget(&stream(0), &state(2, None, 0));
+        assert!(cache.get(&stream(0)).unwrap().ends_like(&newer));
+        cache.forget(&stream(0), &newer);
+        assert!(cache.get(&stream(0)).is_none());
+    }
+}

@@ -1,0 +1,289 @@
+//! Executing a command: load, decide, append, and what to do when that does not go through at once.
+
+use std::{convert::Infallible, iter, sync::Arc};
+
+use futures_util::future::{try_join, try_join_all};
+
+use super::{
+    Execute, Executed,
+    execute::IsPure,
+    participant::{Decide, OtherParticipant, Participant, Stamp},
+};
+use crate::{
+    aggregate::Aggregate,
+    append::{Append, Appended, IdempotencyKey},
+    error::{ExecuteError, StoreError},
+    event_filter::EventFilter,
+    event_store::{EventStore, PageSize},
+    limits,
+    position::Position,
+    stream_id::StreamId,
+    version::Version,
+};
+
+/// Executes a command. An idempotency key costs no call of its own where the append answers for it: the key is looked
+/// up before a decision that has a right not to be asked twice, and before anything but an append is returned.
+pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>, ExecuteError<A::Error>> {
+    let retries = execute.repository.shared.conflict_retries;
+    let IsPure(is_pure) = execute.is_pure;
+    let mut command = Command::prepare(execute)?;
+    if !is_pure && let Some(earlier) = command.find_earlier().await? {
+        return command.recall(earlier).await;
+    }
+    let result = command.carry_out(retries).await;
+    let is_open = match &result {
+        Ok(appended) => appended.is_none(),
+        Err(ExecuteError::Store(error)) => !error.is_transient(),
+        Err(_) => true,
+    };
+    if is_pure
+        && is_open
+        && let Some(earlier) = command.find_earlier().await?
+    {
+        return command.recall(earlier).await;
+    }
+    match result? {
+        Some(appended) if appended.repeated => command.recall(appended).await,
+        appended => Ok(command.finish(appended).await),
+    }
+}
+
+/// A command whose settings are checked.
+struct Command<A: Aggregate> {
+    store: Arc<dyn EventStore>,
+    first: Participant<A>,
+    more: Vec<Participant<A>>,
+    others: Vec<Box<dyn OtherParticipant>>,
+    idempotency_key: Option<IdempotencyKey>,
+    stamp: Stamp,
+}
+
+impl<A: Aggregate> Command<A> {
+    fn prepare(execute: Execute<A>) -> Result<Self, StoreError> {
+        let Execute { repository, first, more, others, expecting, idempotency_key, stamp, problem, .. } = execute;
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
+        let count = 1 + more.len() + others.len();
+        if count > limits::MAX_AGGREGATES_PER_COMMAND {
+            return Err(StoreError::LimitExceeded {
+                what: "aggregates in a command",
+                limit: limits::MAX_AGGREGATES_PER_COMMAND as u64,
+                actual: count as u64,
+            });
+        }
+        let participant = |(id, decide): (String, Decide<A>), expecting| -> Result<_, StoreError> {
+            let stream = repository.stream_id(&id)?;
+            Ok(Participant::new(repository.clone(), stream, decide, expecting))
+        };
+        Ok(Self {
+            store: Arc::clone(&repository.shared.store),
+            first: participant(first, expecting)?,
+            more: more.into_iter().map(|target| participant(target, None)).collect::<Result<_, _>>()?,
+            others,
+            idempotency_key: idempotency_key.map(IdempotencyKey::new).transpose()?,
+            stamp: stamp.complete(),
+        })
+    }
+
+    /// The append that was stored under the command's key, if there is one.
+    async fn find_earlier(&self) -> Result<Option<Appended>, StoreError> {
+        let Some(key) = &self.idempotency_key else { return Ok(None) };
+        let Some(earlier) = self.store.find_append(key).await? else { return Ok(None) };
+        let own = iter::once(&self.first).chain(&self.more).map(Participant::stream);
+        let own: Vec<_> = own.chain(self.others.iter().map(|other| other.stream())).collect();
+        match earlier.streams.iter().all(|part| own.contains(&&part.stream)) {
+            true => Ok(Some(earlier)),
+            false => Err(StoreError::IdReused { what: "idempotency key", id: key.as_str().to_owned() }),
+        }
+    }
+
+    /// Decides and appends until that goes through; `None` if there is nothing to record.
+    async fn carry_out(&mut self, mut retries_left: u32) -> Result<Option<Appended>, ExecuteError<A::Error>> {
+        self.load().await?;
+        loop {
+            let append = match self.decide().await? {
+                Ok(Some(append)) => append,
+                Ok(None) => return Ok(None),
+                // What cannot be an append may have been decided from a stale state.
+                Err(error) => match self.confirm().await? {
+                    true => continue,
+                    false => return Err(error.into()),
+                },
+            };
+            match self.append(&append).await {
+                Ok(appended) => return Ok(Some(appended)),
+                Err(StoreError::Conflict { stream, expected, actual }) => {
+                    if retries_left == 0 && !self.is_excused(&stream) {
+                        self.forget();
+                        return Err(StoreError::Conflict { stream, expected, actual }.into());
+                    }
+                    tracing::debug!(%stream, %actual, retries_left, "conflict: the command is decided again");
+                    self.reload(&stream, actual, retries_left > 0).await?;
+                    retries_left = retries_left.saturating_sub(1);
+                }
+                Err(error @ StoreError::Busy { .. }) => return Err(error.into()),
+                Err(error @ (StoreError::LimitExceeded { .. } | StoreError::Refused { .. })) => {
+                    if !self.confirm().await? {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => {
+                    self.forget();
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// Whether a conflict on a stream says no more than that the state at hand was stale: that is no lost race.
+    fn is_excused(&self, stream: &StreamId) -> bool {
+        let mut own = iter::once(&self.first).chain(&self.more).filter(|own| own.stream() == stream);
+        own.any(Participant::is_excused) || self.others.iter().any(|o| o.stream() == stream && o.is_excused())
+    }
+
+    async fn load(&mut self) -> Result<(), ExecuteError<A::Error>> {
+        self.first.load().await?;
+        let more = async {
+            for some in self.more.chunks_mut(limits::PARALLEL_LOADS) {
+                try_join_all(some.iter_mut().map(Participant::load)).await?;
+            }
+            Ok(())
+        };
+        let others = async {
+            for some in self.others.chunks_mut(limits::PARALLEL_LOADS) {
+                try_join_all(some.iter_mut().map(|other| other.load())).await.map_err(widen)?;
+            }
+            Ok(())
+        };
+        try_join(more, others).await.map(|_| ())
+    }
+
+    /// Brings up to date what the stream of a conflict holds.
+    async fn reload(
+        &mut self,
+        stream: &StreamId,
+        actual: Version,
+        may_be_at_hand: bool,
+    ) -> Result<(), ExecuteError<A::Error>> {
+        for participant in iter::once(&mut self.first).chain(&mut self.more).filter(|p| p.stream() == stream) {
+            participant.reload(actual, may_be_at_hand).await?;
+        }
+        for other in self.others.iter_mut().filter(|other| other.stream() == stream) {
+            other.reload(actual, may_be_at_hand).await.map_err(widen)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the tail of whatever was not read from the store by this command. Says whether anything had changed: then what
+    /// was decided is void.
+    async fn confirm(&mut self) -> Result<bool, ExecuteError<A::Error>> {
+        let mut has_changed = false;
+        for participant in iter::once(&mut self.first).chain(&mut self.more) {
+            has_changed |= participant.confirm().await?;
+        }
+        for other in &mut self.others {
+            has_changed |= other.confirm().await.map_err(widen)?;
+        }
+        Ok(has_changed)
+    }
+
+    /// What all participants decided, as one append, or why it cannot be one; `None` if none has anything to record, and
+    /// that is confirmed.
+    async fn decide(&mut self) -> Result<Result<Option<Append>, StoreError>, ExecuteError<A::Error>> {
+        loop {
+            for participant in iter::once(&mut self.first).chain(&mut self.more) {
+                participant.decide(&self.stamp).await?;
+            }
+            for other in &mut self.others {
+                other.decide(&self.stamp).await.map_err(widen)?;
+            }
+            let mut parts = Vec::with_capacity(1 + self.more.len() + self.others.len());
+            parts.extend(iter::once(&self.first).chain(&self.more).map(Participant::part));
+            parts.extend(self.others.iter().map(|other| other.part()));
+            if parts.iter().any(|part| !part.events().is_empty()) {
+                let mut append = parts.into_iter().fold(Append::builder(), |append, part| append.and_stream(part));
+                if let Some(key) = &self.idempotency_key {
+                    append = append.idempotency_key(key.clone());
+                }
+                return Ok(append.build().map(Some));
+            }
+            // Nothing is appended, so nothing checks it.
+            if !self.confirm().await? {
+                return Ok(Ok(None));
+            }
+        }
+    }
+
+    /// Appends. When the outcome is unknown the same events are sent again, with the same ids.
+    async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
+        let mut retries_left = limits::UNKNOWN_OUTCOME_RETRIES;
+        let mut is_unknown = false;
+        loop {
+            let error = match self.store.append(append).await {
+                // An attempt of this very command went through, and only its answer was lost.
+                Ok(mut appended) if is_unknown && appended.repeated => {
+                    appended.repeated = !self.holds(append, &appended).await?;
+                    return Ok(appended);
+                }
+                Err(error @ StoreError::Unavailable { .. }) => error,
+                // This attempt stored nothing; an earlier one may have.
+                Err(error @ StoreError::Busy { .. }) if is_unknown => {
+                    StoreError::Unavailable { source: Box::new(error) }
+                }
+                result => return result,
+            };
+            is_unknown = true;
+            if retries_left == 0 {
+                return Err(error);
+            }
+            retries_left -= 1;
+            tracing::warn!(%error, retries_left, "the outcome of an append is unknown; it is sent again");
+        }
+    }
+
+    /// Whether the appended events are the ones of `append`, by their ids.
+    async fn holds(&self, append: &Append, appended: &Appended) -> Result<bool, StoreError> {
+        let before = Position::new(appended.first_position.get().saturating_sub(1));
+        let first = self.store.read_all(before, &EventFilter::all(), PageSize::new(1)?).await?;
+        let stored = first.events.first().map(|event| event.id());
+        Ok(stored.is_some() && stored == append.events().next().map(|(_, event)| event.id()))
+    }
+
+    /// Does not keep at hand what an append failed on: it may have been stored.
+    fn forget(&self) {
+        iter::once(&self.first).chain(&self.more).for_each(Participant::forget);
+        self.others.iter().for_each(|other| other.forget());
+    }
+
+    async fn finish(self, appended: Option<Appended>) -> Executed<A> {
+        let outcome = self.first.finish(appended.as_ref()).await;
+        let mut others = Vec::with_capacity(self.more.len());
+        for participant in self.more {
+            others.push(participant.finish(appended.as_ref()).await);
+        }
+        for other in self.others {
+            other.finish(appended.as_ref()).await;
+        }
+        Executed { outcome, others, appended }
+    }
+
+    async fn recall(self, appended: Appended) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let outcome = self.first.recall(&appended).await?;
+        let mut others = Vec::with_capacity(self.more.len());
+        for participant in self.more {
+            others.push(participant.recall(&appended).await?);
+        }
+        Ok(Executed { outcome, others, appended: Some(appended) })
+    }
+}
+
+fn widen<E: std::error::Error + Send + Sync + 'static>(error: ExecuteError<Infallible>) -> ExecuteError<E> {
+    match error {
+        ExecuteError::Rejected(never) => match never {},
+        ExecuteError::RejectedBy { stream, source } => ExecuteError::RejectedBy { stream, source },
+        ExecuteError::Store(error) => ExecuteError::Store(error),
+        ExecuteError::Decode(error) => ExecuteError::Decode(error),
+        ExecuteError::Encode(error) => ExecuteError::Encode(error),
+    }
+}

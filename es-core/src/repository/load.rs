@@ -1,0 +1,206 @@
+//! Loading aggregates: from their events, from snapshots, from the states at hand.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Repository;
+use crate::{
+    aggregate::Aggregate,
+    error::{DecodeError, LoadError},
+    event::RecordedEvent,
+    event_store::{PageSize, StreamPage},
+    stream_id::StreamId,
+    version::Version,
+};
+
+/// Which moment of an aggregate to load. A question about time says which time it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// After the event with this version.
+    Version(Version),
+    /// As the store knew it at this time: with every event recorded by then.
+    Recorded(OffsetDateTime),
+    /// As the world was at this time, as far as is known today: with every event that occurred by then, in the order of
+    /// versions, whenever it was recorded.
+    Occurred(OffsetDateTime),
+}
+
+/// An aggregate and how far its stream was read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Loaded<A> {
+    /// Its state; the default for a stream without events.
+    pub state: Arc<A>,
+    /// The version of the last event that the state holds; [`Version::ZERO`] for a stream without events.
+    pub version: Version,
+    /// The id of that event.
+    pub last_event: Option<Uuid>,
+    /// Bytes of the payloads, or of the snapshot, that the state was built from.
+    pub(super) source_bytes: usize,
+}
+
+impl<A> Clone for Loaded<A> {
+    fn clone(&self) -> Self {
+        Self { state: Arc::clone(&self.state), ..*self }
+    }
+}
+
+impl<A> Loaded<A> {
+    /// Whether both are the same place in the same history.
+    pub(super) fn ends_like(&self, other: &Self) -> bool {
+        self.version == other.version && self.last_event == other.last_event
+    }
+}
+
+impl<A: Aggregate> Loaded<A> {
+    pub(super) fn nothing() -> Self {
+        Self { state: Arc::default(), version: Version::ZERO, last_event: None, source_bytes: 0 }
+    }
+
+    pub(super) fn apply(&mut self, event: &A::Event) {
+        Arc::make_mut(&mut self.state).apply(event);
+    }
+
+    /// The state holds the event at this place now. It may be of a retired type, which no one has seen.
+    pub(super) fn advance(&mut self, version: Version, last_event: Uuid, payload_bytes: usize) {
+        (self.version, self.last_event) = (version, Some(last_event));
+        self.source_bytes += payload_bytes;
+    }
+}
+
+/// Whether a reader has seen enough.
+pub(super) enum Next {
+    Event,
+    Enough,
+}
+
+impl<A: Aggregate> Repository<A> {
+    /// The aggregate as it is now. One that has no events is the default, at [`Version::ZERO`].
+    ///
+    /// If the repository has a state at hand, only the events after it are read.
+    ///
+    /// # Errors
+    /// [`LoadError::Decode`] if an event cannot be read: none is ever skipped.
+    pub async fn load(&self, id: &str) -> Result<Loaded<A>, LoadError> {
+        self.load_stream(&self.stream_id(id)?).await
+    }
+
+    /// The aggregate as it was at a moment.
+    ///
+    /// # Errors
+    /// [`LoadError::VersionInFuture`] for a version that the stream has not reached.
+    pub async fn load_at(&self, id: &str, as_of: AsOf) -> Result<Loaded<A>, LoadError> {
+        let stream = self.stream_id(id)?;
+        let mut loaded = Loaded::nothing();
+        let mut actual = Version::ZERO;
+        self.read_on(&stream, Version::ZERO, None, |event| {
+            actual = event.version();
+            let (is_wanted, is_over) = match as_of {
+                AsOf::Version(version) => (event.version() <= version, event.version() > version),
+                AsOf::Recorded(time) => (event.recorded_at() <= time, event.recorded_at() > time),
+                AsOf::Occurred(time) => (event.occurred_at() <= time, false),
+            };
+            if is_wanted {
+                self.apply(&mut loaded, event)?;
+            }
+            Ok(if is_over { Next::Enough } else { Next::Event })
+        })
+        .await?;
+        match as_of {
+            AsOf::Version(asked) if actual < asked => Err(LoadError::VersionInFuture { stream, asked, actual }),
+            _ => Ok(loaded),
+        }
+    }
+
+    /// A state at hand, which may be stale.
+    pub(super) fn at_hand(&self, stream: &StreamId) -> Option<Loaded<A>> {
+        self.shared.cache.as_ref()?.get(stream)
+    }
+
+    /// Keeps a state at hand.
+    pub(super) fn keep(&self, stream: &StreamId, loaded: &Loaded<A>) {
+        if let Some(cache) = &self.shared.cache {
+            cache.put(stream, loaded);
+        }
+    }
+
+    /// Does not keep this state at hand any more.
+    pub(super) fn forget(&self, stream: &StreamId, loaded: &Loaded<A>) {
+        if let Some(cache) = &self.shared.cache {
+            cache.forget(stream, loaded);
+        }
+    }
+
+    /// The present state, from as little as possible.
+    pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<A>, LoadError> {
+        let mut loaded = match (self.at_hand(stream), &self.shared.snapshots) {
+            (Some(loaded), _) => loaded,
+            (None, Some(snapshots)) => snapshots.load(stream).await.unwrap_or_else(Loaded::nothing),
+            (None, None) => Loaded::nothing(),
+        };
+        self.load_tail(stream, &mut loaded).await?;
+        Ok(loaded)
+    }
+
+    /// Applies what came after the version that is loaded, and keeps the state at hand. If the stream does not hold the event
+    /// that the loaded state ends with (a restored backup, a lost tail), the state is of another history, and everything
+    /// is read.
+    pub(super) async fn load_tail(&self, stream: &StreamId, loaded: &mut Loaded<A>) -> Result<(), LoadError> {
+        let mut first_page = None;
+        if let Some(last_event) = loaded.last_event {
+            // From the last event on, to see whether it is still there.
+            let before = Version::new(loaded.version.get().saturating_sub(1));
+            let page = self.shared.store.read_stream(stream, before, PageSize::default()).await?;
+            if page.events.first().map(|event| event.id()) == Some(last_event) {
+                first_page = Some(page);
+            } else {
+                tracing::warn!(%stream, version = %loaded.version, "the state is of another history; all events are read");
+                self.forget(stream, loaded);
+                *loaded = Loaded::nothing();
+            }
+        }
+        let known = loaded.version;
+        self.read_on(stream, known, first_page, |event| {
+            if event.version() > known {
+                self.apply(loaded, event)?;
+            }
+            Ok(Next::Event)
+        })
+        .await?;
+        self.keep(stream, loaded);
+        Ok(())
+    }
+
+    fn apply(&self, loaded: &mut Loaded<A>, event: &RecordedEvent) -> Result<(), DecodeError> {
+        self.shared.decoder.visit(event, &mut |event| loaded.apply(&event))?;
+        loaded.advance(event.version(), event.id(), event.payload().as_str().len());
+        Ok(())
+    }
+
+    /// Reads a stream page by page, until `visit` has seen enough. The first page may have been read already.
+    pub(super) async fn read_on(
+        &self,
+        stream: &StreamId,
+        mut after: Version,
+        mut first_page: Option<StreamPage>,
+        mut visit: impl FnMut(&RecordedEvent) -> Result<Next, DecodeError> + Send,
+    ) -> Result<(), LoadError> {
+        loop {
+            let page = match first_page.take() {
+                Some(page) => page,
+                None => self.shared.store.read_stream(stream, after, PageSize::default()).await?,
+            };
+            for event in &page.events {
+                after = event.version();
+                if let Next::Enough = visit(event)? {
+                    return Ok(());
+                }
+            }
+            if page.is_last || page.events.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
