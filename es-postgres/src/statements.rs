@@ -87,7 +87,7 @@ macro_rules! statements {
 statements! {
     append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, has_schema,
     head, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify, record_migration, reset_checkpoint,
-    save_snapshot, server_version, start_checkpoint,
+    save_snapshot, server_version, set_lock_timeout, start_checkpoint,
 }
 
 /// How pages of events are read: two statements for each kind of page, made of the same texts.
@@ -113,11 +113,15 @@ impl PageStatements {
     const OF_STREAM: (&str, &str) = ("o.stream = $4 AND o.version > $1", "o.version");
     /// $4 up to which position.
     const OF_ALL: (&str, &str) = ("o.position > $1 AND o.position <= $4", "o.position");
-    /// $4 up to which position, $5 category, $6 event types or null for all. Compared as pairs, which the index on
-    /// (category, position) alone can answer. Without `o.category = $5`, which follows from them: it would let the scan begin
-    /// at the first event of the category.
+    /// $4 up to which position, $5 category, $6 event types or null for all.
+    ///
+    /// Compared as pairs, which the index on (category, position) alone can answer. `o.category = $5` follows from them,
+    /// and is left out: it would let the scan begin at the first event of the category. The subqueries hide the values
+    /// from the planner, which would otherwise plan every single page for the values at hand; that takes as long as
+    /// the page itself.
     const OF_CATEGORY: (&str, &str) = (
-        "(o.category, o.position) > ($5, $1) AND (o.category, o.position) <= ($5, $4)
+        "(o.category, o.position) > ((SELECT $5::text), (SELECT $1::bigint))
+  AND (o.category, o.position) <= ((SELECT $5::text), (SELECT $4::bigint))
   AND ($6::text[] IS NULL OR o.type = ANY ($6))",
         "o.category, o.position",
     );
@@ -165,6 +169,7 @@ impl ViewStatement {
     pub(crate) const SAVE: Self = Self(include_str!("../sql/save_documents.sql"));
     pub(crate) const PUT: Self = Self(include_str!("../sql/put_documents.sql"));
     pub(crate) const DELETE: Self = Self(include_str!("../sql/delete_documents.sql"));
+    pub(crate) const TRUNCATE: Self = Self(include_str!("../sql/truncate_view.sql"));
     pub(crate) const CLEAR: Self = Self(include_str!("../sql/clear_view.sql"));
 }
 
