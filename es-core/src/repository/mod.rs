@@ -8,6 +8,7 @@ pub use execute::{Execute, Executed, Outcome};
 
 use std::{num::NonZeroU64, sync::Arc};
 
+use futures_util::future::join;
 use serde::{Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -309,27 +310,35 @@ impl<A: Aggregate> Repository<A> {
         self.read_on(stream, after, None, visit).await
     }
 
-    /// [`read_after`](Self::read_after), where the first page may have been read already.
+    /// [`read_after`](Self::read_after), where the first page may have been read already. While the events of a page are
+    /// decoded and visited, the next one is on its way.
     async fn read_on(
         &self,
         stream: &StreamId,
         after: Version,
-        mut first_page: Option<StreamPage>,
+        first_page: Option<StreamPage>,
         mut visit: impl FnMut(Recorded<A::Event>) -> bool + Send,
     ) -> Result<Option<(Version, Uuid)>, LoadError> {
+        let mut page = match first_page {
+            Some(page) => page,
+            None => self.store.read_stream(stream, after, PageSize::default()).await?,
+        };
         let mut last = None;
         loop {
-            let after = last.map_or(after, |(version, _)| version);
-            let page = match first_page.take() {
-                Some(page) => page,
-                None => self.store.read_stream(stream, after, PageSize::default()).await?,
-            };
-            let is_last = page.is_last || page.events.is_empty();
             last = page.events.last().map(|event| (event.version(), event.id())).or(last);
-            let events = self.decoder.decode_page(page.events)?;
-            if !events.into_iter().all(&mut visit) || is_last {
+            let next_after = last.filter(|_| !page.is_last && !page.events.is_empty()).map(|(version, _)| version);
+            let events = page.events;
+            let visiting = async {
+                let events = self.decoder.decode_page(events)?;
+                Ok::<bool, LoadError>(events.into_iter().all(&mut visit))
+            };
+            let Some(after) = next_after else { return visiting.await.map(|_| last) };
+            // The read is asked for first, so that the store is at work meanwhile.
+            let (next, goes_on) = join(self.store.read_stream(stream, after, PageSize::default()), visiting).await;
+            if !goes_on? {
                 return Ok(last);
             }
+            page = next?;
         }
     }
 }
