@@ -5,3 +5,6 @@ CREATE TABLE IF NOT EXISTS {view} (
     -- `json`, not `jsonb`: what is compared and given back is what was written.
     document json             NOT NULL
 )
+-- Documents are written again and again: room on their page keeps the updates out of the index, and lets each page be
+-- tidied as it is written. Without it, 100 pages of 800 documents left a table of 3.5 MB instead of 0.4.
+WITH (fillfactor = 70)

@@ -5,7 +5,7 @@ use es_core::{
     Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, PageProjection,
     Payload, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
 };
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::{Connection, PgConnection, postgres::PgRow};
 
 use crate::{
     error::{is_missing_table, projection_error, store_error},
@@ -113,9 +113,8 @@ impl ConsumerStore for PgStore {
         self.prepare_view(view).await?;
         let mut transaction = self.shared.transaction().await?;
         reset_checkpoint(&self.shared, &mut transaction, view).await?;
-        let clear = self.shared.statements.of_view(ViewStatement::CLEAR, view);
-        let clear = self.shared.query(&clear).persistent(false);
-        clear.execute(&mut *transaction).await.map_err(store_error)?;
+        // Last, since readers wait from here on.
+        delete_all(&self.shared, &mut transaction, view).await?;
         transaction.commit().await.map_err(store_error)
     }
 }
@@ -256,6 +255,28 @@ async fn delete(
     let sql = shared.statements.of_view(ViewStatement::DELETE, view);
     shared.query(&sql).bind(keys).execute(connection).await?;
     Ok(())
+}
+
+/// How long deleting all documents at once may wait for readers of the view, who would all wait behind it.
+const TRUNCATE_LOCK_TIMEOUT: &str = "250ms";
+
+/// Deletes all documents of a view: at once if nobody reads it for long and the role may do that; or else one by one.
+async fn delete_all(shared: &Shared, transaction: &mut PgConnection, view: &ConsumerName) -> Result<(), StoreError> {
+    // Within a transaction this is a savepoint.
+    let mut savepoint = transaction.begin().await.map_err(store_error)?;
+    let timeout = shared.query(&shared.statements.set_lock_timeout).bind(TRUNCATE_LOCK_TIMEOUT);
+    timeout.execute(&mut *savepoint).await.map_err(store_error)?;
+    let truncate = shared.statements.of_view(ViewStatement::TRUNCATE, view);
+    match shared.query(&truncate).persistent(false).execute(&mut *savepoint).await.map_err(store_error) {
+        Ok(_) => savepoint.commit().await.map_err(store_error),
+        Err(StoreError::Busy { .. } | StoreError::Setup { .. }) => {
+            savepoint.rollback().await.map_err(store_error)?;
+            let clear = shared.statements.of_view(ViewStatement::CLEAR, view);
+            shared.query(&clear).persistent(false).execute(transaction).await.map_err(store_error)?;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The documents with some keys; none if the view's table is missing.

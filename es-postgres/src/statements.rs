@@ -87,7 +87,8 @@ macro_rules! statements {
 statements! {
     append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, find_outcome,
     flush, has_schema, head, is_pipelined, load_snapshot, lock_migrations, lock_views, move_checkpoint, notify,
-    record_migration, reset_checkpoint, save_snapshot, server_version, set_pipelined, start_checkpoint,
+    record_migration, reset_checkpoint, save_snapshot, server_version, set_lock_timeout, set_pipelined,
+    start_checkpoint,
 }
 
 /// How pages of events are read: two statements for each kind of page, made of the same texts.

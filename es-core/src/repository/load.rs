@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{join, lazy};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -179,28 +180,40 @@ impl<A: Aggregate> Repository<A> {
         Ok(())
     }
 
-    /// Reads a stream page by page, until `visit` has seen enough. The first page may have been read already.
+    /// Reads a stream page by page, until `visit` has seen enough. The first page may have been read already. While the
+    /// events of a page are visited, the next one is on its way.
     pub(super) async fn read_on(
         &self,
         stream: &StreamId,
-        mut after: Version,
-        mut first_page: Option<StreamPage>,
+        after: Version,
+        first_page: Option<StreamPage>,
         mut visit: impl FnMut(&RecordedEvent) -> Result<Next, DecodeError> + Send,
     ) -> Result<(), LoadError> {
+        let store = &self.shared.store;
+        let mut page = match first_page {
+            Some(page) => page,
+            None => store.read_stream(stream, after, PageSize::default()).await?,
+        };
         loop {
-            let page = match first_page.take() {
-                Some(page) => page,
-                None => self.shared.store.read_stream(stream, after, PageSize::default()).await?,
-            };
-            for event in &page.events {
-                after = event.version();
-                if let Next::Enough = visit(event)? {
-                    return Ok(());
+            let mut visiting = || -> Result<Next, DecodeError> {
+                for event in &page.events {
+                    if let Next::Enough = visit(event)? {
+                        return Ok(Next::Enough);
+                    }
                 }
-            }
-            if page.is_last || page.events.is_empty() {
+                Ok(Next::Event)
+            };
+            let Some(last) = page.events.last().filter(|_| !page.is_last) else {
+                visiting()?;
+                return Ok(());
+            };
+            // The read is asked for first, so that the store is at work meanwhile.
+            let reading = store.read_stream(stream, last.version(), PageSize::default());
+            let (next, visited) = join(reading, lazy(|_| visiting())).await;
+            if let Next::Enough = visited? {
                 return Ok(());
             }
+            page = next?;
         }
     }
 }

@@ -1,0 +1,83 @@
+//! How pages of events are read: what they hold, and what the server does for them.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Schema, connection, deposited, number, stream};
+use es_core::{
+    Append, EventFilter, EventStore, EventType, ExpectedVersion, NewEvent, PageSize, Payload, Position, StreamId,
+    Version, limits,
+};
+use es_postgres::{PgStore, sqlx::Connection};
+
+async fn append(store: &PgStore, stream: StreamId, events: Vec<NewEvent>) {
+    let append = Append::to(stream, ExpectedVersion::Any, events).build().unwrap();
+    store.append(&append).await.unwrap();
+}
+
+fn large(bytes: usize) -> NewEvent {
+    let payload = Payload::trusted(format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes)));
+    NewEvent::new(EventType::new("Noted").unwrap(), payload)
+}
+
+#[tokio::test]
+async fn a_large_event_among_small_ones_does_not_end_a_page() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let page = PageSize::new(20).unwrap();
+    // Over a twentieth of what a page may hold.
+    let bytes = limits::MAX_PAGE_BYTES / 20 + 1;
+    for at in [0, 7, 19] {
+        let mut events: Vec<_> = (0..22).map(deposited).collect();
+        events[at] = large(bytes);
+        let stream = stream(&format!("large at {at}"));
+        let after = store.head().await.unwrap();
+        append(&store, stream.clone(), events).await;
+
+        let read = store.read_stream(&stream, Version::ZERO, page).await.unwrap();
+        assert_eq!((read.events.len(), read.is_last), (20, false));
+        let versions: Vec<u64> = read.events.iter().map(|event| event.version().get()).collect();
+        assert_eq!(versions, (1..=20).collect::<Vec<u64>>());
+        assert!(read.events[at].payload().as_str().len() > bytes);
+        let rest = store.read_stream(&stream, Version::new(20), page).await.unwrap();
+        assert_eq!((rest.events.len(), rest.is_last), (2, true));
+
+        for filter in [EventFilter::all(), EventFilter::all().or_category("account")] {
+            let read = store.read_all(after, &filter, page).await.unwrap();
+            assert_eq!((read.events.len(), read.scanned_to.get()), (20, after.get() + 20));
+            let rest = store.read_all(read.scanned_to, &filter, page).await.unwrap();
+            assert_eq!((rest.events.len(), rest.scanned_to.get()), (2, after.get() + 22));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_category_does_not_look_at_the_events_before_it() {
+    const EVENTS: u64 = 3_000;
+    let schema = Schema::new();
+    // One connection: what it has counted is known when it ends.
+    let writer = schema.options().max_connections(1).notify(false).connect().await.unwrap();
+    append(&writer, stream("ann"), (0..3_000).map(deposited).collect()).await;
+    writer.close().await;
+    let mut admin = connection().await;
+    let looked_at =
+        format!("SELECT pg_stat_get_tuples_returned('{}.events_category_position_idx'::regclass)", schema.name);
+    let before = number(&mut admin, looked_at.clone()).await;
+
+    let reader = schema.options().max_connections(1).notify(false).connect().await.unwrap();
+    let after = Position::new(EVENTS - 10);
+    for filter in [EventFilter::all().or_category("account"), EventFilter::all().or_type("account", "Deposited")] {
+        let page = reader.read_all(after, &filter, PageSize::default()).await.unwrap();
+        assert_eq!(page.events.len(), 10);
+    }
+    reader.close().await;
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while number(&mut admin, looked_at.clone()).await == before {
+            admin.ping().await.unwrap();
+        }
+    });
+    assert!(waited.await.is_ok(), "the server's statistics do not arrive");
+    let looked_at = number(&mut admin, looked_at).await - before;
+    assert!(looked_at < 100, "looked at {looked_at} entries of the index for 20 events");
+}
