@@ -10,7 +10,7 @@ WITH picked AS (
     FROM es_events
     WHERE position > ?1 AND position <= ?2
     ORDER BY position
-    LIMIT ?3
+    LIMIT (SELECT ?3)
 ), page AS MATERIALIZED (
     -- The running sum is slow, and needed only where a page is too large.
     SELECT

@@ -56,7 +56,7 @@ WITH RECURSIVE category_types (category, type) AS (
     WHERE e.position > ?1 AND e.position <= ?2
 ), picked AS MATERIALIZED (
     SELECT m.position, octet_length(e.payload) AS bytes
-    FROM (SELECT position FROM matching ORDER BY position LIMIT ?3) m
+    FROM (SELECT position FROM matching ORDER BY position LIMIT (SELECT ?3)) m
     CROSS JOIN es_events e ON e.position = m.position
 ), page AS MATERIALIZED (
     -- The running sum is slow, and needed only where a page is too large.

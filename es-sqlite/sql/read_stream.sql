@@ -11,7 +11,7 @@ WITH picked AS (
     FROM es_events
     WHERE stream = ?1 AND version > ?2
     ORDER BY version
-    LIMIT ?3
+    LIMIT (SELECT ?3)
 ), page AS MATERIALIZED (
     -- The running sum is slow, and needed only where a page is too large.
     SELECT
