@@ -2,15 +2,15 @@
 -- Binds: ?1 after this position; ?2 up to this position; ?3 most events; ?4 the page ends with the event that brings it to
 --   this many bytes of payload.
 -- Result: one row. head: the position of the last event, 0 if there is none; is_cut: whether the page ended because of its
---   bytes, NULL if it is empty; envelopes, metadata, payloads: as in read_stream.sql.
--- Order: by position, in all three.
+--   bytes, NULL if it is empty; envelopes, ids, metadata, payloads: as in read_stream.sql.
+-- Order: by position, in all four.
 -- Locks: none.
 WITH picked AS (
     SELECT position, octet_length(payload) AS bytes
     FROM es_events
     WHERE position > ?1 AND position <= ?2
     ORDER BY position
-    LIMIT ?3
+    LIMIT (SELECT ?3)
 ), page AS MATERIALIZED (
     -- The running sum is slow, and needed only where a page is too large.
     SELECT
@@ -34,9 +34,10 @@ SELECT
     (SELECT coalesce(max(position), 0) FROM es_events) AS head,
     (SELECT is_cut FROM page) AS is_cut,
     json_group_array(json_array(
-        e.position, e.stream, e.version, hex(e.event_id), e.type, e.occurred_at, e.recorded_at,
+        e.position, e.stream, e.version, octet_length(e.event_id), e.type, e.occurred_at, e.recorded_at,
         octet_length(e.metadata), octet_length(e.payload)
     )) AS envelopes,
+    CAST(group_concat(e.event_id, '') AS BLOB) AS ids,
     group_concat(e.metadata, '') AS metadata,
     group_concat(e.payload, '') AS payloads
 FROM es_events e

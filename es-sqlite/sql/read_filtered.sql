@@ -56,7 +56,7 @@ WITH RECURSIVE category_types (category, type) AS (
     WHERE e.position > ?1 AND e.position <= ?2
 ), picked AS MATERIALIZED (
     SELECT m.position, octet_length(e.payload) AS bytes
-    FROM (SELECT position FROM matching ORDER BY position LIMIT ?3) m
+    FROM (SELECT position FROM matching ORDER BY position LIMIT (SELECT ?3)) m
     CROSS JOIN es_events e ON e.position = m.position
 ), page AS MATERIALIZED (
     -- The running sum is slow, and needed only where a page is too large.
@@ -81,9 +81,10 @@ SELECT
     (SELECT coalesce(max(position), 0) FROM es_events) AS head,
     (SELECT is_cut FROM page) AS is_cut,
     json_group_array(json_array(
-        e.position, e.stream, e.version, hex(e.event_id), e.type, e.occurred_at, e.recorded_at,
+        e.position, e.stream, e.version, octet_length(e.event_id), e.type, e.occurred_at, e.recorded_at,
         octet_length(e.metadata), octet_length(e.payload)
     )) AS envelopes,
+    CAST(group_concat(e.event_id, '') AS BLOB) AS ids,
     group_concat(e.metadata, '') AS metadata,
     group_concat(e.payload, '') AS payloads
 FROM picked

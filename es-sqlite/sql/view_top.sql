@@ -11,4 +11,4 @@ ORDER BY
         LIMIT 1
     ) DESC NULLS LAST,
     key
-LIMIT ?2;
+LIMIT (SELECT ?2);

@@ -69,6 +69,17 @@ impl Prepared {
         &self.append
     }
 
+    /// The events for `sql/append_alone.sql`.
+    pub(crate) fn to_json(&self) -> String {
+        let mut json = String::with_capacity(self.bytes() + 4 * self.rows.len() + 2);
+        for row in &self.rows {
+            json.push_str(if json.is_empty() { "[[0" } else { ",[0" });
+            json.push_str(row);
+        }
+        json.push(']');
+        json
+    }
+
     /// Bytes that it adds to a batch.
     pub(crate) fn bytes(&self) -> usize {
         self.rows.iter().map(String::len).sum()

@@ -40,6 +40,7 @@
 //! ```
 
 mod append;
+mod append_alone;
 mod config;
 mod documents;
 mod error;
@@ -55,6 +56,7 @@ mod rows;
 mod snapshots;
 mod store;
 mod unit_of_work;
+mod waiting;
 mod wakeups;
 mod writer;
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     append::{Batch, Prepared, Within, append_batch},
+    append_alone::{append_alone, is_plain},
     error::for_each_caller,
     store::{Shared, runtime},
     writer::WriterGuard,
@@ -171,8 +172,25 @@ impl Shared {
         }
     }
 
-    /// Two trips to the connection's thread: one decides, one writes and commits.
+    /// One trip to the connection's thread for a plain append by itself. Two for others: one decides, one writes and
+    /// commits.
     async fn write_own(&self, writer: &mut WriterGuard, appends: &[&Prepared]) -> Result<Batch, StoreError> {
+        if let &[prepared] = appends
+            && is_plain(prepared)
+        {
+            match append_alone(writer.for_transaction()?, prepared).await {
+                Ok(stored) => {
+                    writer.committed();
+                    if let Some(batch) = stored {
+                        return Ok(batch);
+                    }
+                }
+                Err(error) => {
+                    writer.rollback().await?;
+                    return writer.settle(Err(error));
+                }
+            }
+        }
         let result = append_batch(self, writer.for_transaction()?, appends, Within::Own).await;
         match &result {
             Ok(Batch { head: Some(_), .. }) => writer.committed(),

@@ -91,7 +91,7 @@ async fn look(
 fn found_in(row: &sqlx::sqlite::SqliteRow) -> Result<(i64, bool, Vec<RecordedEvent>), StoreError> {
     let head: i64 = row.try_get("head").map_err(store_error)?;
     let is_cut: Option<bool> = row.try_get("is_cut").map_err(store_error)?;
-    Ok((head, is_cut.unwrap_or_default(), events_of_page(row)?))
+    Ok((head, is_cut.unwrap_or_default(), events_of_page(row, None)?))
 }
 
 /// A few events from a position on, however large: what an earlier append stored.
@@ -103,7 +103,7 @@ pub(crate) async fn read_range(
     let bounds =
         Bounds { from: first - 1, to: first.saturating_add(count as i64 - 1), limit: count as i64, bytes: i64::MAX };
     let row = look(connection, &bounds, None).await.map_err(store_error)?;
-    events_of_page(&row)
+    events_of_page(&row, None)
 }
 
 /// The selectors of a filter, as JSON for the statement.

@@ -1,7 +1,8 @@
 //! Reading one stream.
 
 use es_core::{PageSize, StoreError, StreamId, StreamPage, Version, limits};
-use sqlx::Row;
+use futures_util::future::join;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     error::{store_error, to_bound},
@@ -11,25 +12,61 @@ use crate::{
 
 const READ_STREAM: &str = include_str!("../sql/read_stream.sql");
 
+/// Most events that one statement reads: a page is read in parts, so that one part is decoded here while the connection's
+/// thread reads the next.
+const EVENTS_PER_STATEMENT: usize = 256;
+
+/// Which part of a stream one statement reads.
+#[derive(Clone, Copy)]
+struct Part {
+    after: i64,
+    /// Of the page.
+    events_left: usize,
+    bytes_left: i64,
+}
+
 pub(crate) async fn read_stream(
     readers: &Readers,
     stream: &StreamId,
     after: Version,
     page: PageSize,
 ) -> Result<StreamPage, StoreError> {
+    let mut part =
+        Part { after: to_bound(after.get()), events_left: page.get(), bytes_left: limits::MAX_PAGE_BYTES as i64 };
     let mut reader = readers.get().await?;
-    let row = sqlx::query(READ_STREAM)
+    let row = read_part(reader.connection()?, stream, part).await;
+    let mut row = reader.settle(row)?;
+    let mut events = Vec::new();
+    loop {
+        let last_version: Option<i64> = row.try_get("last_version").map_err(store_error)?;
+        let page_version: Option<i64> = row.try_get("page_version").map_err(store_error)?;
+        let page_events: i64 = row.try_get("page_events").map_err(store_error)?;
+        let payloads: Option<&str> = row.try_get("payloads").map_err(store_error)?;
+        part.events_left = part.events_left.saturating_sub(usize::try_from(page_events).unwrap_or_default());
+        part.bytes_left -= payloads.map_or(0, str::len) as i64;
+        // A part without events has none left to read, as it begins at the stream's end or beyond it.
+        let is_last = page_version.is_none() || page_version == last_version;
+        if is_last || part.events_left == 0 || part.bytes_left <= 0 {
+            events.extend(events_of_page(&row, Some(stream))?);
+            return Ok(StreamPage::new(events, is_last));
+        }
+        part.after = page_version.unwrap_or(part.after);
+        // The statement is on its way before the decoding begins.
+        let next = read_part(reader.connection()?, stream, part);
+        let (next, decoded) = join(next, async { events_of_page(&row, Some(stream)) }).await;
+        let next = reader.settle(next)?;
+        events.extend(decoded?);
+        row = next;
+    }
+}
+
+async fn read_part(connection: &mut SqliteConnection, stream: &StreamId, part: Part) -> Result<SqliteRow, StoreError> {
+    sqlx::query(READ_STREAM)
         .bind(stream.as_str())
-        .bind(to_bound(after.get()))
-        .bind(page.get() as i64)
-        .bind(limits::MAX_PAGE_BYTES as i64)
-        .fetch_one(reader.connection()?)
+        .bind(part.after)
+        .bind(part.events_left.min(EVENTS_PER_STATEMENT) as i64)
+        .bind(part.bytes_left)
+        .fetch_one(connection)
         .await
-        .map_err(store_error);
-    let row = reader.settle(row)?;
-    let last_version: Option<i64> = row.try_get("last_version").map_err(store_error)?;
-    let events = events_of_page(&row)?;
-    // A page without events has none left to read, as `after` is at the stream's end or beyond it.
-    let is_last = events.last().is_none_or(|event| last_version == Some(to_bound(event.version().get())));
-    Ok(StreamPage::new(events, is_last))
+        .map_err(store_error)
 }

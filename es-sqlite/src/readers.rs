@@ -1,12 +1,15 @@
 //! The connections that read.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use es_core::StoreError;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::error::store_error;
+use crate::{error::store_error, waiting::wait_at_most};
 
 /// A few connections that cannot write. They see what was committed when their statement began, and never wait for
 /// the writer.
@@ -14,6 +17,8 @@ pub(crate) struct Readers {
     idle: Mutex<Vec<SqliteConnection>>,
     permits: Semaphore,
     options: SqliteConnectOptions,
+    count: usize,
+    busy_timeout: Duration,
 }
 
 /// The use of one reading connection. It goes back when dropped; a statement that still runs then is waited for by the
@@ -24,18 +29,31 @@ pub(crate) struct ReaderGuard<'a> {
     _permit: SemaphorePermit<'a>,
 }
 
+fn closed() -> StoreError {
+    StoreError::Refused { reason: "the store was closed; open it again" }
+}
+
 impl Readers {
-    pub(crate) fn new(options: SqliteConnectOptions, count: usize) -> Self {
-        Self { idle: Mutex::default(), permits: Semaphore::new(count), options }
+    pub(crate) fn new(options: SqliteConnectOptions, count: usize, busy_timeout: Duration) -> Self {
+        Self { idle: Mutex::default(), permits: Semaphore::new(count), options, count, busy_timeout }
     }
 
-    /// A connection to read with.
+    /// A connection to read with. Waits for a free one for as long as the busy timeout.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if the store was closed.
+    /// [`StoreError::Busy`] after the busy timeout; [`StoreError::Refused`] if the store was closed.
     pub(crate) async fn get(&self) -> Result<ReaderGuard<'_>, StoreError> {
-        let Ok(permit) = self.permits.acquire().await else {
-            return Err(StoreError::Refused { reason: "the store was closed; open it again" });
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(closed()),
+            Err(TryAcquireError::NoPermits) => match wait_at_most(self.busy_timeout, self.permits.acquire()).await {
+                Some(permit) => permit.map_err(|_| closed())?,
+                None => {
+                    let waiting_for =
+                        format!("all {} readers of the store were in use for {:?}", self.count, self.busy_timeout);
+                    return Err(StoreError::Busy { waiting_for, source: None });
+                }
+            },
         };
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {

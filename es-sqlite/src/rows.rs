@@ -16,9 +16,9 @@ use crate::error::{corrupt, store_error, unreadable};
 #[derive(Deserialize)]
 struct EnvelopeRow<'a>(
     i64,
-    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Option<Cow<'a, str>>,
     i64,
-    #[serde(borrow)] Cow<'a, str>,
+    usize,
     #[serde(borrow)] Cow<'a, str>,
     Option<i64>,
     i64,
@@ -26,19 +26,32 @@ struct EnvelopeRow<'a>(
     usize,
 );
 
-/// Names that many events of a page share: each is checked and allocated once.
+/// The texts of one event, as they are stored.
+#[derive(Clone, Copy)]
+struct Contents<'a> {
+    id: &'a [u8],
+    metadata: &'a str,
+    payload: &'a str,
+}
+
+/// What many events of a page share: each is checked and allocated once.
 #[derive(Default)]
 struct Names<'a> {
     streams: HashMap<Cow<'a, str>, StreamId>,
     types: HashMap<Cow<'a, str>, EventType>,
+    /// Of the event before: those of one command have the same.
+    metadata: Option<(&'a str, Metadata)>,
 }
 
-/// The events of a page, from its columns `envelopes`, `metadata` and `payloads`.
+/// The events of a page, from its columns `envelopes`, `ids`, `metadata` and `payloads`. `stream` is that of the events
+/// that have none of their own there.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for an event that breaks the rules.
-pub(crate) fn events_of_page(row: &SqliteRow) -> Result<Vec<RecordedEvent>, StoreError> {
+pub(crate) fn events_of_page(row: &SqliteRow, stream: Option<&StreamId>) -> Result<Vec<RecordedEvent>, StoreError> {
     let envelopes: &str = row.try_get("envelopes").map_err(store_error)?;
+    let ids: Option<&[u8]> = row.try_get("ids").map_err(store_error)?;
+    let mut ids = ids.unwrap_or_default();
     let mut metadata = texts(row, "metadata")?;
     let mut payloads = texts(row, "payloads")?;
     let rows: Vec<EnvelopeRow<'_>> = serde_json::from_str(envelopes).map_err(unreadable)?;
@@ -46,9 +59,10 @@ pub(crate) fn events_of_page(row: &SqliteRow) -> Result<Vec<RecordedEvent>, Stor
     let mut events = Vec::with_capacity(rows.len());
     for row in rows {
         let position = row.0;
+        let id = ids.split_off(..row.3).ok_or_else(|| corrupt(position, "its id is not binary"))?;
         let metadata = take(&mut metadata, row.7).ok_or_else(|| corrupt(position, "its metadata is not text"))?;
         let payload = take(&mut payloads, row.8).ok_or_else(|| corrupt(position, "its payload is not text"))?;
-        events.push(to_event(row, &mut names, metadata, payload)?);
+        events.push(to_event(row, &mut names, stream, Contents { id, metadata, payload })?);
     }
     Ok(events)
 }
@@ -56,16 +70,20 @@ pub(crate) fn events_of_page(row: &SqliteRow) -> Result<Vec<RecordedEvent>, Stor
 fn to_event<'a>(
     row: EnvelopeRow<'a>,
     names: &mut Names<'a>,
-    metadata: &str,
-    payload: &str,
+    known_stream: Option<&StreamId>,
+    contents: Contents<'a>,
 ) -> Result<RecordedEvent, StoreError> {
-    let EnvelopeRow(position, stream, version, id, event_type, occurred_at, recorded_at, ..) = row;
-    let stream = match names.streams.get(&stream) {
-        Some(known) => known.clone(),
-        None => {
-            let parsed: StreamId = stream.parse().map_err(|error| corrupt(position, error))?;
-            names.streams.entry(stream).or_insert(parsed).clone()
-        }
+    let EnvelopeRow(position, stream, version, _, event_type, occurred_at, recorded_at, ..) = row;
+    let stream = match (stream, known_stream) {
+        (None, Some(known)) => known.clone(),
+        (None, None) => return Err(corrupt(position, "it has no stream")),
+        (Some(stream), _) => match names.streams.get(&stream) {
+            Some(known) => known.clone(),
+            None => {
+                let parsed: StreamId = stream.parse().map_err(|error| corrupt(position, error))?;
+                names.streams.entry(stream).or_insert(parsed).clone()
+            }
+        },
     };
     let event_type = match names.types.get(&event_type) {
         Some(known) => known.clone(),
@@ -74,16 +92,21 @@ fn to_event<'a>(
             names.types.entry(event_type).or_insert(checked).clone()
         }
     };
-    let id = Uuid::try_parse(&id).map_err(|error| corrupt(position, format_args!("its id: {error}")))?;
-    let metadata = match metadata {
-        "{}" => Metadata::new(),
-        text => Metadata::from_json(text).map_err(|error| corrupt(position, format_args!("its metadata: {error}")))?,
+    let id = Uuid::from_slice(contents.id).map_err(|error| corrupt(position, format_args!("its id: {error}")))?;
+    let metadata = match (contents.metadata, &names.metadata) {
+        ("{}", _) => Metadata::new(),
+        (text, Some((before, parsed))) if text == *before => parsed.clone(),
+        (text, _) => {
+            let parsed = Metadata::from_json(text);
+            let parsed = parsed.map_err(|error| corrupt(position, format_args!("its metadata: {error}")))?;
+            names.metadata.insert((text, parsed)).1.clone()
+        }
     };
     let time = |micros, what| from_unix_micros(micros).ok_or_else(|| corrupt(position, what));
     let recorded_at = time(recorded_at, "its time of recording is out of range")?;
     let version = number(position, version, "its version is negative")?;
     let place = number(position, position, "its position is negative")?;
-    let mut event = NewEvent::from_parts(id, event_type, Payload::trusted(payload)).with_metadata(metadata);
+    let mut event = NewEvent::from_parts(id, event_type, Payload::trusted(contents.payload)).with_metadata(metadata);
     if let Some(micros) = occurred_at {
         event = event.with_occurred_at(time(micros, "its time of occurrence is out of range")?);
     }
@@ -111,27 +134,41 @@ pub(crate) fn take<'a>(texts: &mut &'a str, bytes: usize) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn row<'a>(stream: &'a str, version: i64, id: &'a str, event_type: &'a str, recorded_at: i64) -> EnvelopeRow<'a> {
-        EnvelopeRow(7, stream.into(), version, id.into(), event_type.into(), None, recorded_at, 2, 2)
+    fn row<'a>(stream: Option<&'a str>, version: i64, event_type: &'a str, recorded_at: i64) -> EnvelopeRow<'a> {
+        EnvelopeRow(7, stream.map(Into::into), version, 16, event_type.into(), None, recorded_at, 2, 2)
     }
 
-    const ID: &str = "019aa5b3c5c47c51a3b35cf1e8a6a2f1";
+    const CONTENTS: Contents<'_> = Contents { id: &[7; 16], metadata: "{}", payload: "{}" };
 
     #[test]
     fn a_row_that_breaks_a_rule_is_corrupt_and_says_where() {
-        let to_event = |row, metadata| to_event(row, &mut Names::default(), metadata, "{}");
-        assert!(to_event(row("account/ann", 1, ID, "Opened", 0), "{}").is_ok());
-        for (row, metadata) in [
-            (row("account", 1, ID, "Opened", 0), "{}"),
-            (row("account/ann", -1, ID, "Opened", 0), "{}"),
-            (row("account/ann", 1, "x", "Opened", 0), "{}"),
-            (row("account/ann", 1, ID, "", 0), "{}"),
-            (row("account/ann", 1, ID, "Opened", i64::MAX), "{}"),
-            (row("account/ann", 1, ID, "Opened", 0), "{"),
+        let ann = Some("account/ann");
+        let to_event = |row, contents| to_event(row, &mut Names::default(), None, contents);
+        assert!(to_event(row(ann, 1, "Opened", 0), CONTENTS).is_ok());
+        for (row, contents) in [
+            (row(Some("account"), 1, "Opened", 0), CONTENTS),
+            (row(None, 1, "Opened", 0), CONTENTS),
+            (row(ann, -1, "Opened", 0), CONTENTS),
+            (row(ann, 1, "Opened", 0), Contents { id: b"x", ..CONTENTS }),
+            (row(ann, 1, "", 0), CONTENTS),
+            (row(ann, 1, "Opened", i64::MAX), CONTENTS),
+            (row(ann, 1, "Opened", 0), Contents { metadata: "{", ..CONTENTS }),
         ] {
-            let error = to_event(row, metadata).unwrap_err();
+            let error = to_event(row, contents).unwrap_err();
             assert!(matches!(error, StoreError::Corrupt { position, .. } if position == Position::new(7)), "{error}");
         }
+    }
+
+    #[test]
+    fn metadata_that_is_repeated_is_read_once_and_kept_apart_from_others() {
+        let mut names = Names::default();
+        let texts = [r#"{"actor":"ann"}"#, r#"{"actor":"ann"}"#, r#"{"actor":"bob"}"#, "{}", r#"{"actor":"bob"}"#];
+        let actors = texts.map(|metadata| {
+            let contents = Contents { metadata, ..CONTENTS };
+            let event = to_event(row(Some("account/ann"), 1, "Opened", 0), &mut names, None, contents).unwrap();
+            event.metadata().actor().map(ToOwned::to_owned)
+        });
+        assert_eq!(actors.each_ref().map(Option::as_deref), [Some("ann"), Some("ann"), Some("bob"), None, Some("bob")]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl SqliteStore {
         let writer = Writer::new(connection, options.writing(&file), options.busy_timeout);
         let shared = Shared {
             writer,
-            readers: Readers::new(options.reading(&file), options.readers),
+            readers: Readers::new(options.reading(&file), options.readers, options.busy_timeout),
             file: file.into(),
             inline: options.inline,
             wakeups: WakeupSender::new(),

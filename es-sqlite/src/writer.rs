@@ -1,12 +1,11 @@
 //! The one connection that writes, and who may use it.
 
 use std::{
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use es_core::StoreError;
@@ -17,7 +16,10 @@ use sqlx::{
 use sqlx_core::transaction::TransactionManager;
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 
-use crate::error::{DatabaseError, store_error};
+use crate::{
+    error::{DatabaseError, store_error},
+    waiting::wait_at_most,
+};
 
 pub(crate) const BEGIN_WRITE: &str = include_str!("../sql/begin_write.sql");
 const ROLLBACK: &str = include_str!("../sql/rollback.sql");
@@ -74,23 +76,14 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Busy`] after the busy timeout; [`StoreError::Refused`] if the store was closed.
     pub(crate) async fn lock(&self) -> Result<WriterGuard, StoreError> {
-        let start = Instant::now();
-        let mut locking = pin!(Arc::clone(&self.slot).lock_owned());
-        let mut slot = loop {
-            let left = self.busy_timeout.saturating_sub(start.elapsed());
-            match tokio::time::timeout(left, &mut locking).await {
-                Ok(slot) => break slot,
-                // The runtime's clock may be a test's and run ahead; what is waited for works on the true clock.
-                Err(_) if start.elapsed() < self.busy_timeout => tokio::task::yield_now().await,
-                Err(_) => {
-                    let waiting_for = format!(
-                        "the store's only writer was in use by this process for {:?} (a unit of work, the page of a \
-                         projection, or many appends)",
-                        self.busy_timeout
-                    );
-                    return Err(StoreError::Busy { waiting_for, source: None });
-                }
-            }
+        let locking = Arc::clone(&self.slot).lock_owned();
+        let Some(mut slot) = wait_at_most(self.busy_timeout, locking).await else {
+            let waiting_for = format!(
+                "the store's only writer was in use by this process for {:?} (a unit of work, the page of a projection, \
+                 or many appends)",
+                self.busy_timeout
+            );
+            return Err(StoreError::Busy { waiting_for, source: None });
         };
         if slot.is_closed {
             return Err(StoreError::Refused { reason: "the store was closed; open it again" });

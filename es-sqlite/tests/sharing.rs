@@ -87,6 +87,24 @@ async fn a_lock_held_for_longer_than_the_busy_timeout_is_busy_and_nothing_is_sto
 }
 
 #[tokio::test]
+async fn a_read_waits_for_a_free_reader_no_longer_than_the_busy_timeout() {
+    let folder = TempFolder::new();
+    let options = SqliteOptions::new(folder.file()).readers(1).busy_timeout(Duration::from_millis(50));
+    let store = options.open().await.unwrap();
+    let mut first = std::pin::pin!(store.head());
+    // Asked once, it has the only reader, and keeps it until it is asked again.
+    let poll = std::future::poll_fn(|context| std::task::Poll::Ready(first.as_mut().poll(context)));
+    assert!(poll.await.is_pending());
+    let second = tokio::time::timeout(Duration::from_secs(20), store.checkpoints()).await.unwrap();
+    assert!(
+        matches!(&second, Err(StoreError::Busy { waiting_for, .. }) if waiting_for.contains("1 readers")),
+        "{second:?}"
+    );
+    assert_eq!(first.await.unwrap(), Position::ZERO);
+    assert_eq!(store.checkpoints().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_full_disk_stores_nothing_says_so_and_passes() {
     let folder = TempFolder::new();
     let store = folder.store().await;
