@@ -167,6 +167,7 @@ impl ViewStatement {
     pub(crate) const PUT: Self = Self(include_str!("../sql/put_documents.sql"));
     pub(crate) const DELETE: Self = Self(include_str!("../sql/delete_documents.sql"));
     pub(crate) const CLEAR: Self = Self(include_str!("../sql/clear_view.sql"));
+    pub(crate) const TRUNCATE: Self = Self(include_str!("../sql/truncate_view.sql"));
 }
 
 impl Statements {
