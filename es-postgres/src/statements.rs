@@ -114,11 +114,15 @@ impl PageStatements {
     const OF_STREAM: (&str, &str) = ("o.stream = $4 AND o.version > $1", "o.version");
     /// $4 up to which position.
     const OF_ALL: (&str, &str) = ("o.position > $1 AND o.position <= $4", "o.position");
-    /// $4 up to which position, $5 category, $6 event types or null for all. Compared as pairs, which the index on
-    /// (category, position) alone can answer. Without `o.category = $5`, which follows from them: it would let the scan begin
-    /// at the first event of the category.
+    /// $4 up to which position, $5 category, $6 event types or null for all.
+    ///
+    /// Compared as pairs, which the index on (category, position) alone can answer. `o.category = $5` follows from them,
+    /// and is left out: it would let the scan begin at the first event of the category. The subqueries hide the values
+    /// from the planner, which would otherwise plan every single page for the values at hand; that takes as long as
+    /// the page itself.
     const OF_CATEGORY: (&str, &str) = (
-        "(o.category, o.position) > ($5, $1) AND (o.category, o.position) <= ($5, $4)
+        "(o.category, o.position) > ((SELECT $5::text), (SELECT $1::bigint))
+  AND (o.category, o.position) <= ((SELECT $5::text), (SELECT $4::bigint))
   AND ($6::text[] IS NULL OR o.type = ANY ($6))",
         "o.category, o.position",
     );
