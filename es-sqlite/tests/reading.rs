@@ -154,3 +154,27 @@ async fn a_page_stops_at_its_bytes_for_streams_filters_and_the_whole_log() {
     store.append(&whole).await.unwrap();
     assert!(store.append(&whole).await.unwrap().repeated);
 }
+
+#[tokio::test]
+async fn a_page_of_a_stream_that_is_read_in_parts_is_one_page() {
+    let folder = TempFolder::new();
+    let store = folder.store().await;
+    append(&store, "ann", (0..700).map(|_| opened()).collect()).await.unwrap();
+    let read = async |id: &str, after: u64, page: usize| {
+        let page = PageSize::new(page).unwrap();
+        let found = store.read_stream(&account(id), Version::new(after), page).await.unwrap();
+        let versions: Vec<_> = found.events.iter().map(|event| event.version().get()).collect();
+        assert_eq!(versions, (after + 1..=after + versions.len() as u64).collect::<Vec<_>>());
+        (versions.len(), found.is_last)
+    };
+    assert_eq!(read("ann", 0, 600).await, (600, false));
+    assert_eq!(read("ann", 600, 600).await, (100, true));
+    assert_eq!(read("ann", 0, 700).await, (700, true));
+    assert_eq!(read("ann", 0, 10_000).await, (700, true));
+    // Its bytes are counted over all parts.
+    let payload = format!("\"{}\"", "x".repeat(limits::MAX_PAGE_BYTES / 300 - 2));
+    append(&store, "bob", (0..700).map(|_| event_of("Large", &payload)).collect()).await.unwrap();
+    assert_eq!(read("bob", 0, 700).await, (301, false));
+    assert_eq!(read("bob", 301, 700).await, (301, false));
+    assert_eq!(read("bob", 602, 700).await, (98, true));
+}

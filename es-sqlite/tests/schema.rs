@@ -117,3 +117,14 @@ async fn positions_and_times_are_not_used_again_after_the_tail_was_removed() {
     sqlx::query("DELETE FROM es_events").execute(&mut connection).await.unwrap();
     assert_eq!(append(&store, "bob", vec![deposited(5)]).await.unwrap().first_position.get(), 5);
 }
+
+/// SQLite looks at a parameter that stands as a limit when it plans a statement, and so compiles the statement again
+/// whenever another value is bound: that cost more than the reading itself.
+#[test]
+fn no_statement_has_a_bare_parameter_as_its_limit() {
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql")).unwrap() {
+        let path = file.unwrap().path();
+        let sql = std::fs::read_to_string(&path).unwrap();
+        assert!(!sql.contains("LIMIT ?"), "{}: write LIMIT (SELECT ?)", path.display());
+    }
+}
