@@ -52,7 +52,7 @@ pub struct Args {
 /// Repetitions unless told otherwise.
 const REPETITIONS: usize = 5;
 /// The same for `--quick`.
-const QUICK_REPETITIONS: usize = 3;
+const QUICK_REPETITIONS: usize = 2;
 
 /// Reads the command line; ends the program after `--help` or a wrong use.
 pub fn parse() -> Args {
@@ -155,7 +155,7 @@ fn clap() -> Clap {
                 .long("repetitions")
                 .value_name("N")
                 .value_parser(value_parser!(usize))
-                .help("How often each workload is run, in turn with its floor; 5, or 3 with --quick"),
+                .help("How often each workload is run, in turn with its floor; 5, or 2 with --quick"),
         )
         .arg(
             Arg::new("slow-flush")

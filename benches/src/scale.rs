@@ -46,7 +46,7 @@ impl Scale {
     /// Enough to notice that something became much slower.
     pub const QUICK: Self = Self {
         single: 500,
-        shared: 4_000,
+        shared: 3_000,
         accounts: 1_000,
         bulk: 20_000,
         history: 10_000,
@@ -54,6 +54,6 @@ impl Scale {
         log: 40_000,
         log_streams: 500,
         appends: 60,
-        stored: &[100_000],
+        stored: &[50_000],
     };
 }

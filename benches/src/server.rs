@@ -8,6 +8,7 @@ use crate::{
     Error,
     args::{Args, StoreKind},
     database::{Database, Postgres, Sqlite},
+    process,
     scale::Scale,
     workload::Bench,
 };
@@ -49,5 +50,5 @@ pub fn bench(args: &Args, kind: StoreKind, url: Option<String>) -> Result<Bench,
         (_, true) => Scale::LARGE,
         _ => Scale::FULL,
     };
-    Ok(Bench { kind, url, database, scale, repetitions: args.repetitions })
+    Ok(Bench { kind, url, database, scale, repetitions: args.repetitions, idle_kib: process::resident_kib() })
 }

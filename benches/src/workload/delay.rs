@@ -19,7 +19,6 @@ use crate::{
     meter::Sample,
     models::{Model, Observer, Started, Totals, Writing},
     part::{Helper, Part, say_ready, wait_to_be_told},
-    process,
     stats::Latencies,
 };
 
@@ -37,7 +36,6 @@ pub type Seen = (u64, u64, u64);
 pub async fn append_to_read_model(bench: &Bench) -> Result<Vec<Line>, Error> {
     let mut lines = Vec::new();
     for (name, is_other) in [("same process", false), ("another process", true)] {
-        let idle_kib = process::resident_kib();
         let (mut starts, mut commits) = (Vec::new(), Vec::new());
         for _ in 0..bench.repetitions {
             let place = bench.database.create().await?;
@@ -50,7 +48,7 @@ pub async fn append_to_read_model(bench: &Bench) -> Result<Vec<Line>, Error> {
             bench.database.discard(place).await?;
         }
         for (what, samples) in [("to the handler", starts), ("to the commit", commits)] {
-            let mut line = Line::of("W6", format!("{name}, {what}"), "appends", idle_kib, &samples);
+            let mut line = Line::of("W6", format!("{name}, {what}"), "appends", bench.idle_kib, &samples);
             // A delay has no rate, and processor time is not what is asked.
             (line.rate, line.cpu_us, line.memory_kib) = (None, None, None);
             lines.push(line);

@@ -17,7 +17,6 @@ use crate::{
     database::{Database, Place},
     line::Line,
     meter::Sample,
-    process,
     scale::Scale,
 };
 
@@ -29,6 +28,8 @@ pub struct Bench {
     pub database: Arc<dyn Database>,
     pub scale: Scale,
     pub repetitions: usize,
+    /// What was resident before anything was measured.
+    pub idle_kib: u64,
 }
 
 /// Every name, in the order in which they are run.
@@ -62,13 +63,12 @@ impl Bench {
         mut floor: impl AsyncFnMut(&Place) -> Result<Sample, Error>,
         mut workload: impl AsyncFnMut(&Place) -> Result<Sample, Error>,
     ) -> Result<Line, Error> {
-        let idle_kib = process::resident_kib();
         let (mut floors, mut samples) = (Vec::new(), Vec::new());
         for _ in 0..self.repetitions {
             floors.push(self.in_new_place(&mut floor).await?);
             samples.push(self.in_new_place(&mut workload).await?);
         }
-        let line = Line::of(names.workload, names.variant, names.unit, idle_kib, &samples);
+        let line = Line::of(names.workload, names.variant, names.unit, self.idle_kib, &samples);
         Ok(line.over(names.floor, &samples, &floors))
     }
 
@@ -78,12 +78,11 @@ impl Bench {
         (name, variant, unit): (&str, &str, &str),
         mut run: impl AsyncFnMut(&Place) -> Result<Sample, Error>,
     ) -> Result<Line, Error> {
-        let idle_kib = process::resident_kib();
         let mut samples = Vec::new();
         for _ in 0..self.repetitions {
             samples.push(self.in_new_place(&mut run).await?);
         }
-        Ok(Line::of(name, variant, unit, idle_kib, &samples))
+        Ok(Line::of(name, variant, unit, self.idle_kib, &samples))
     }
 
     async fn in_new_place(&self, run: &mut impl AsyncFnMut(&Place) -> Result<Sample, Error>) -> Result<Sample, Error> {

@@ -1,6 +1,8 @@
 //! W7: the commands of W2 from several processes at once.
 
-use std::time::Instant;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     Bench, Names,
@@ -9,6 +11,7 @@ use super::{
 };
 use crate::{
     Error,
+    clock::now_nanos,
     database::Place,
     line::Line,
     meter::{Sample, nanos},
@@ -19,8 +22,15 @@ use crate::{
 const PROCESSES: usize = 8;
 const TASKS: usize = 4;
 
-/// What one of the processes tells: nanoseconds.
-pub type Told = (Vec<u64>, u64);
+/// What one of the processes tells, all in nanoseconds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told {
+    latencies: Vec<u64>,
+    cpu: u64,
+    /// By the clock that processes share.
+    begun: u64,
+    ended: u64,
+}
 
 /// W7.
 pub async fn commands_from_processes(bench: &Bench) -> Result<Vec<Line>, Error> {
@@ -49,21 +59,21 @@ async fn run_processes(bench: &Bench, place: &Place) -> Result<Sample, Error> {
     for helper in &mut helpers {
         helper.is_ready().await?;
     }
-    let start = Instant::now();
     for helper in &mut helpers {
         helper.tell().await?;
     }
-    let (mut latencies, mut cpu) = (Vec::new(), 0);
+    let (mut latencies, mut cpu, mut begun, mut ended) = (Vec::new(), 0, u64::MAX, 0);
     for helper in helpers {
-        let (times, used): Told = helper.result().await?;
-        latencies.extend(times);
-        cpu += used;
+        let told: Told = helper.result().await?;
+        latencies.extend(told.latencies);
+        cpu += told.cpu;
+        (begun, ended) = (begun.min(told.begun), ended.max(told.ended));
     }
     Ok(Sample {
         units: latencies.len() as u64,
-        elapsed: start.elapsed(),
+        elapsed: Duration::from_nanos(ended.saturating_sub(begun)),
         latencies: Latencies::new(latencies),
-        cpu: std::time::Duration::from_nanos(cpu),
+        cpu: Duration::from_nanos(cpu),
         peak_kib: 0,
     })
 }
@@ -74,6 +84,7 @@ pub async fn deposit_when_told(bench: &Bench, place: &Place, deposits: Deposits)
     commands::warm_up(&store, deposits.seed).await?;
     say_ready();
     wait_to_be_told().await?;
+    let begun = now_nanos();
     let sample = commands::deposits(&store, deposits).await?;
-    Ok((sample.latencies.into_sorted(), nanos(sample.cpu)))
+    Ok(Told { ended: now_nanos(), begun, cpu: nanos(sample.cpu), latencies: sample.latencies.into_sorted() })
 }
