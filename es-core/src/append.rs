@@ -1,6 +1,6 @@
 //! What is appended, and what came of it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, hash::Hash};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use crate::{
     event::{NewEvent, RecordedEvent},
     expected_version::ExpectedVersion,
     limits,
+    metadata::Metadata,
     name::check_text,
     position::Position,
     stream_id::StreamId,
@@ -203,29 +204,42 @@ impl AppendBuilder {
         if event_count == 0 {
             return Err(StoreError::Refused { reason: "the append has no events; leave it out" });
         }
-        let mut seen_streams = HashSet::with_capacity(streams.len());
-        let mut seen_ids = HashSet::with_capacity(event_count);
+        if has_repeats(streams.len(), streams.iter().map(|part| &part.stream)) {
+            return Err(StoreError::Refused {
+                reason: "the append names the same stream twice; put all its events into one part",
+            });
+        }
+        let events = || streams.iter().flat_map(|part| &part.events);
+        if has_repeats(event_count, events().map(NewEvent::id)) {
+            return Err(StoreError::Refused {
+                reason: "the append holds the same event id twice; give each event its own",
+            });
+        }
         let (mut bytes, mut largest_payload_bytes) = (0, 0);
-        for part in &streams {
-            if !seen_streams.insert(&part.stream) {
-                return Err(StoreError::Refused {
-                    reason: "the append names the same stream twice; put all its events into one part",
-                });
-            }
-            for event in &part.events {
-                if !seen_ids.insert(event.id()) {
-                    return Err(StoreError::Refused {
-                        reason: "the append holds the same event id twice; give each event its own",
-                    });
-                }
-                let payload_bytes = event.payload().as_str().len();
-                bytes += payload_bytes + event.metadata().check()?;
-                largest_payload_bytes = largest_payload_bytes.max(payload_bytes);
-            }
+        let mut checked: Option<(&Metadata, usize)> = None;
+        for event in events() {
+            // The events of one command share their metadata.
+            let metadata_bytes = match checked {
+                Some((metadata, bytes)) if metadata.is_shared_with(event.metadata()) => bytes,
+                _ => event.metadata().check()?,
+            };
+            checked = Some((event.metadata(), metadata_bytes));
+            let payload_bytes = event.payload().as_str().len();
+            bytes += payload_bytes + metadata_bytes;
+            largest_payload_bytes = largest_payload_bytes.max(payload_bytes);
         }
         check_limit("bytes in an append", limits::MAX_APPEND_BYTES, bytes)?;
         Ok(Append { streams, idempotency_key, event_count, largest_payload_bytes })
     }
+}
+
+/// Whether one of the items comes twice.
+fn has_repeats<T: Eq + Hash>(count: usize, items: impl Iterator<Item = T>) -> bool {
+    if count < 2 {
+        return false;
+    }
+    let mut seen = HashSet::with_capacity(count);
+    !items.into_iter().all(|item| seen.insert(item))
 }
 
 fn check_limit(what: &'static str, limit: usize, actual: usize) -> Result<(), StoreError> {

@@ -1,6 +1,10 @@
 //! What is known about an event besides its payload.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -11,17 +15,24 @@ use crate::{
 };
 
 /// What is known about an event besides its payload: who, why, from where; typed for what everybody needs and
-/// open for the rest.
+/// open for the rest. Cloning is cheap: the events of one command share theirs.
 ///
 /// ```
 /// use es_core::Metadata;
 /// let metadata = Metadata::new().with_actor("teller-7").with_extra("branch", "Prague");
 /// assert_eq!(metadata.actor(), Some("teller-7"));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Metadata {
-    /// Shared by the copies that a store, a page and a handler hold of one event. None is the same as empty fields.
-    fields: Option<Arc<Fields>>,
+    /// `None` says nothing, as empty fields do.
+    shared: Option<Arc<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    fields: Fields,
+    /// Its JSON text, once somebody has asked for it.
+    json: OnceLock<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,8 +51,7 @@ struct Fields {
     extra: BTreeMap<String, serde_json::Value>,
 }
 
-/// The fields of metadata that says nothing.
-static NO_FIELDS: Fields = Fields {
+static EMPTY: Fields = Fields {
     correlation: None,
     causation: None,
     actor: None,
@@ -49,6 +59,25 @@ static NO_FIELDS: Fields = Fields {
     trace_parent: None,
     extra: BTreeMap::new(),
 };
+
+/// A copy that is about to be changed: its JSON text is another one.
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        Self { fields: self.fields.clone(), json: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.fields(), f)
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_shared_with(other) || self.fields() == other.fields()
+    }
+}
 
 impl Serialize for Metadata {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -58,8 +87,17 @@ impl Serialize for Metadata {
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = Fields::deserialize(deserializer)?;
-        Ok(Self { fields: (fields != NO_FIELDS).then(|| Arc::new(fields)) })
+        Fields::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Fields> for Metadata {
+    fn from(fields: Fields) -> Self {
+        if fields == EMPTY {
+            Self::new()
+        } else {
+            Self { shared: Some(Arc::new(Shared { fields, json: OnceLock::new() })) }
+        }
     }
 }
 
@@ -73,7 +111,7 @@ macro_rules! text_field {
         #[doc = concat!("Sets the ", $doc, ".")]
         #[must_use]
         pub fn $with(mut self, $field: impl Into<String>) -> Self {
-            self.fields_mut().$field = Some($field.into());
+            self.change().$field = Some($field.into());
             self
         }
     };
@@ -83,14 +121,6 @@ impl Metadata {
     /// Metadata that says nothing yet.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    fn fields(&self) -> &Fields {
-        self.fields.as_deref().unwrap_or(&NO_FIELDS)
-    }
-
-    fn fields_mut(&mut self) -> &mut Fields {
-        Arc::make_mut(self.fields.get_or_insert_default())
     }
 
     text_field!(correlation, with_correlation, "id shared by everything that one request or process set off");
@@ -107,13 +137,45 @@ impl Metadata {
     /// Adds something of the application's own.
     #[must_use]
     pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
-        self.fields_mut().extra.insert(name.into(), value.into());
+        self.change().extra.insert(name.into(), value.into());
         self
     }
 
-    /// The JSON object that stores keep.
+    /// The JSON object that stores keep. It is written once, for all that share this metadata.
+    ///
+    /// # Errors
+    /// serde_json's, which cannot happen: everything in it is JSON already.
+    pub fn json(&self) -> Result<&str, serde_json::Error> {
+        let Some(shared) = &self.shared else { return Ok("{}") };
+        if let Some(json) = shared.json.get() {
+            return Ok(json);
+        }
+        let json = serde_json::to_string(&shared.fields)?;
+        Ok(shared.json.get_or_init(|| json))
+    }
+
+    /// [`json`](Self::json) as a text of one's own.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
+        self.json().map(str::to_owned)
+    }
+
+    /// Whether both are one in memory, so that they are equal without a look.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        match (&self.shared, &other.shared) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
+    }
+
+    fn fields(&self) -> &Fields {
+        self.shared.as_ref().map_or(&EMPTY, |shared| &shared.fields)
+    }
+
+    fn change(&mut self) -> &mut Fields {
+        let shared = Arc::make_mut(self.shared.get_or_insert_default());
+        shared.json = OnceLock::new();
+        &mut shared.fields
     }
 
     /// Reads the JSON object that [`to_json`](Self::to_json) wrote. Fields of newer versions are ignored.
@@ -141,7 +203,7 @@ impl Metadata {
             check_no_nul(name, value)?;
         }
         // The values are plain JSON already, so writing them cannot fail.
-        let bytes = self.to_json().map_or(0, |json| json.len());
+        let bytes = self.json().map_or(0, str::len);
         if bytes > limits::MAX_METADATA_BYTES {
             return Err(StoreError::LimitExceeded {
                 what: "bytes of an event's metadata",
@@ -178,6 +240,19 @@ mod tests {
         assert_eq!(json, r#"{"actor":"ann","extra":{"n":1}}"#);
         assert_eq!(Metadata::from_json(&json).unwrap(), metadata);
         assert_eq!(Metadata::from_json(r#"{"added_in_a_newer_version":1}"#).unwrap(), Metadata::new());
+    }
+
+    #[test]
+    fn a_copy_that_is_changed_leaves_the_first_one_as_it_was() {
+        let first = Metadata::new().with_actor("ann");
+        assert_eq!(first.json().unwrap(), r#"{"actor":"ann"}"#);
+        let second = first.clone().with_actor("bob");
+        assert_eq!(second.json().unwrap(), r#"{"actor":"bob"}"#);
+        let third = second.with_source("till");
+        assert_eq!(third.to_json().unwrap(), r#"{"actor":"bob","source":"till"}"#);
+        assert_eq!(first.json().unwrap(), r#"{"actor":"ann"}"#);
+        assert_eq!(Metadata::new().json().unwrap(), Metadata::from_json("{}").unwrap().json().unwrap());
+        assert!(first.clone().is_shared_with(&first) && first != third && Metadata::new() != first);
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl<P: Projection> PageProjection<P::Connection> for Projector<P> {
         connection: &mut P::Connection,
         events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
-        let events = self.decoder.decode_page(events.to_vec())?;
+        let events = self.decoder.decode_events(events)?;
         self.projection
             .apply_page(connection, &events)
             .await

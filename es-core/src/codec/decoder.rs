@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain_event::DomainEvent,
     error::DecodeError,
-    event::{Recorded, RecordedEvent},
+    event::{Envelope, Recorded, RecordedEvent},
     event_filter::EventFilter,
 };
 
@@ -78,19 +78,28 @@ impl<E: 'static> Decoder<E> {
 
     /// [`decode`](Self::decode) to the end of a list; on an error the list is as before.
     pub fn decode_into(&self, event: RecordedEvent, out: &mut Vec<Recorded<E>>) -> Result<(), DecodeError> {
+        let (first, others) = self.parts(&event)?;
+        Self::push(first, others, event.into_parts().0, out);
+        Ok(())
+    }
+
+    fn parts(&self, event: &RecordedEvent) -> Result<(Option<E>, Vec<E>), DecodeError> {
         let mut first = None;
         let mut others = Vec::new();
-        self.visit(&event, &mut |event| match first {
+        self.visit(event, &mut |event| match first {
             None => first = Some(event),
             Some(_) => others.push(event),
         })?;
-        let Some(first) = first else { return Ok(()) };
-        let (envelope, _) = event.into_parts();
-        let parts = (1..).zip(others).map(|(ordinal, event)| Recorded::part(event, ordinal, envelope.clone()));
-        let parts: Vec<_> = parts.collect();
-        out.push(Recorded::part(first, 0, envelope));
-        out.extend(parts);
-        Ok(())
+        Ok((first, others))
+    }
+
+    fn push(first: Option<E>, others: Vec<E>, envelope: Envelope, out: &mut Vec<Recorded<E>>) {
+        let Some(first) = first else { return };
+        if others.is_empty() {
+            return out.push(Recorded::part(first, 0, envelope));
+        }
+        out.push(Recorded::part(first, 0, envelope.clone()));
+        out.extend((1..).zip(others).map(|(ordinal, event)| Recorded::part(event, ordinal, envelope.clone())));
     }
 
     /// Gives each domain event of a stored event to `emit`.
@@ -115,6 +124,16 @@ impl<E: 'static> Decoder<E> {
                 }
             }
         })
+    }
+
+    /// The domain events of a page that others read too, in order.
+    pub fn decode_events(&self, events: &[RecordedEvent]) -> Result<Vec<Recorded<E>>, DecodeError> {
+        let mut out = Vec::with_capacity(events.len());
+        for event in events {
+            let (first, others) = self.parts(event)?;
+            Self::push(first, others, event.envelope().clone(), &mut out);
+        }
+        Ok(out)
     }
 
     /// The domain events of a page, in order.

@@ -73,8 +73,13 @@ struct Content {
 }
 
 impl Content {
+    /// Room to begin with: enough for most events.
+    const USUAL_BYTES: usize = 256;
+
     fn open(opening: u8, closing: u8) -> Self {
-        Self { json: vec![opening], closing }
+        let mut json = Vec::with_capacity(Self::USUAL_BYTES);
+        json.push(opening);
+        Self { json, closing }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
