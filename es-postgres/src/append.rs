@@ -17,45 +17,10 @@ use crate::{
     store::Shared,
 };
 
-/// An append with everything that can be made of it before it has the lock.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    append: Append,
-    /// The JSON of each event's metadata.
-    metadata: Vec<String>,
-}
-
-impl Prepared {
-    /// Checks and encodes an append.
-    ///
-    /// # Errors
-    /// Everything that can be refused without the database.
-    pub(crate) fn new(shared: &Shared, append: Append) -> Result<Self, StoreError> {
-        refuse_in_handler(shared)?;
-        append.check_payload_limit(shared.settings.max_payload_bytes)?;
-        let mut metadata: Vec<String> = Vec::with_capacity(append.event_count());
-        let mut previous = None;
-        for (_, event) in append.events() {
-            // The events of one command share theirs.
-            let json = match metadata.last() {
-                Some(json) if previous == Some(event.metadata()) => json.clone(),
-                _ => event.metadata().to_json().map_err(|error| StoreError::Backend { source: error.into() })?,
-            };
-            metadata.push(json);
-            previous = Some(event.metadata());
-        }
-        Ok(Self { append, metadata })
-    }
-
-    pub(crate) fn append(&self) -> &Append {
-        &self.append
-    }
-
-    /// Bytes that it adds to a call.
-    pub(crate) fn bytes(&self) -> usize {
-        let payloads: usize = self.append.events().map(|(_, event)| event.payload().as_str().len()).sum();
-        payloads + self.metadata.iter().map(String::len).sum::<usize>()
-    }
+/// What can be refused without the database.
+pub(crate) fn check(shared: &Shared, append: &Append) -> Result<(), StoreError> {
+    refuse_in_handler(shared)?;
+    append.check_payload_limit(shared.settings.max_payload_bytes)
 }
 
 /// What a call came to.
@@ -69,12 +34,12 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// The new events, in the order of their positions.
-    pub(crate) fn recorded(&self, appends: &[&Prepared]) -> Vec<RecordedEvent> {
+    pub(crate) fn recorded(&self, appends: &[&Append]) -> Vec<RecordedEvent> {
         let outcomes = appends.iter().zip(&self.outcomes);
-        let stored = outcomes.filter_map(|(prepared, outcome)| Some((prepared, outcome.as_ref().ok()?)));
+        let stored = outcomes.filter_map(|(append, outcome)| Some((append, outcome.as_ref().ok()?)));
         stored
             .filter(|(_, appended)| !appended.repeated)
-            .flat_map(|(p, appended)| p.append.recorded(appended))
+            .flat_map(|(append, appended)| append.recorded(appended))
             .collect()
     }
 
@@ -99,10 +64,10 @@ pub(crate) enum Commit {
 pub(crate) async fn append_in(
     shared: &Shared,
     connection: &mut PgConnection,
-    prepared: &Prepared,
+    append: &Append,
     commit: Commit,
 ) -> Result<Appended, StoreError> {
-    let appends = [prepared];
+    let appends = [append];
     let mut batch = call(shared, connection, &appends, commit).await?;
     inline::apply(shared, connection, &appends, &batch).await?;
     batch.outcomes.pop().unwrap_or_else(|| Err(unexpected("no outcome")))
@@ -131,10 +96,10 @@ pub(crate) async fn find_append(shared: &Shared, key: &IdempotencyKey) -> Result
 pub(crate) async fn call(
     shared: &Shared,
     connection: &mut PgConnection,
-    appends: &[&Prepared],
+    appends: &[&Append],
     commit: Commit,
 ) -> Result<Batch, StoreError> {
-    let arguments = Arguments::of(appends);
+    let arguments = Arguments::of(appends)?;
     let lock_timeout_ms = i32::try_from(shared.settings.lock_timeout.as_millis()).unwrap_or(i32::MAX);
     let query = shared
         .query(&shared.statements.append)
@@ -163,14 +128,14 @@ pub(crate) async fn call(
     let mut batch = Batch { outcomes: Vec::with_capacity(appends.len()), stored: None };
     let mut refusals = answer.refusals.iter().peekable();
     let (mut head, mut part) = (answer.head, 0);
-    for (prepared, number) in appends.iter().zip(1_usize..) {
+    for (append, number) in appends.iter().zip(1_usize..) {
         let refusal = refusals.next_if(|refusal| refusal.append() == number);
         batch.outcomes.push(match refusal {
-            None => Ok(answer.stored(&prepared.append, part, &mut head)?),
+            None => Ok(answer.stored(append, part, &mut head)?),
             Some(&Refusal::Repeated { first, last, .. }) => Ok(repeated(shared, connection, first, last).await?),
-            Some(refusal) => Err(refusal.error(&prepared.append, part)?),
+            Some(refusal) => Err(refusal.error(append, part)?),
         });
-        part += prepared.append.streams().len();
+        part += append.streams().len();
     }
     batch.stored = (head > answer.head).then_some((answer.head, head));
     Ok(batch)
@@ -195,13 +160,12 @@ struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    fn of(appends: &[&'a Prepared]) -> Self {
+    fn of(appends: &[&'a Append]) -> Result<Self, StoreError> {
         let mut arguments = Self::default();
         // Every count is limited to a few thousands.
-        for (prepared, append) in appends.iter().zip(1_i32..) {
-            let mut metadata = prepared.metadata.iter();
-            for part in prepared.append.streams() {
-                arguments.appends.push(append);
+        for (append, number) in appends.iter().zip(1_i32..) {
+            for part in append.streams() {
+                arguments.appends.push(number);
                 arguments.streams.push(part.stream().as_str());
                 arguments.categories.push(part.stream().category());
                 arguments.expected.push(match part.expected() {
@@ -214,19 +178,20 @@ impl<'a> Arguments<'a> {
                 arguments.decided_after.push(part.expected_last_event());
                 arguments.offsets.push(to_int(arguments.ids.len()));
                 let index = to_int(arguments.streams.len());
-                for (event, metadata) in part.events().iter().zip(&mut metadata) {
+                for event in part.events() {
                     arguments.parts.push(index);
                     arguments.ids.push(event.id());
                     arguments.types.push(event.event_type());
                     arguments.payloads.push(event.payload().as_str());
-                    arguments.metadata.push(metadata);
+                    let metadata = event.metadata().json();
+                    arguments.metadata.push(metadata.map_err(|error| StoreError::Backend { source: error.into() })?);
                     arguments.occurred_at.push(event.occurred_at());
                 }
             }
         }
-        let keys = || appends.iter().map(|prepared| prepared.append.idempotency_key().map(IdempotencyKey::as_str));
+        let keys = || appends.iter().map(|append| append.idempotency_key().map(IdempotencyKey::as_str));
         arguments.keys = keys().any(|key| key.is_some()).then(|| keys().collect());
-        arguments
+        Ok(arguments)
     }
 }
 

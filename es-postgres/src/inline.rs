@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use es_core::{
-    ConsumerName, Document, DocumentFold, EventFilter, PageProjection, Position, ProjectionError, RecordedEvent,
-    StoreError, check_document_count,
+    Append, ConsumerName, Document, DocumentFold, EventFilter, PageProjection, Position, ProjectionError,
+    RecordedEvent, StoreError, check_document_count,
 };
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    append::{Batch, Prepared},
+    append::Batch,
     error::{projection_error, store_error},
     handler_scope::in_handler,
     projections::{change_documents, load_documents},
@@ -67,7 +67,7 @@ impl Inline {
 pub(crate) async fn apply(
     shared: &Shared,
     connection: &mut PgConnection,
-    appends: &[&Prepared],
+    appends: &[&Append],
     batch: &Batch,
 ) -> Result<(), StoreError> {
     let Some((from, to)) = batch.stored else { return Ok(()) };

@@ -8,8 +8,6 @@ use std::{
 use es_core::{Append, Appended, StoreError, limits};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::Prepared;
-
 /// Most appends that share a commit.
 pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
 /// Most appends that wait for a writer in memory; the callers of further ones wait for a place.
@@ -18,16 +16,16 @@ pub const MAX_WAITING_APPENDS: usize = 10_000;
 /// One append that somebody may be waiting for.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) prepared: Prepared,
+    pub(crate) append: Append,
     answer: oneshot::Sender<Result<Appended, StoreError>>,
     since: Instant,
 }
 
 impl Job {
     /// A job, and the end at which its caller waits.
-    pub(crate) fn new(prepared: Prepared) -> (Self, oneshot::Receiver<Result<Appended, StoreError>>) {
+    pub(crate) fn new(append: Append) -> (Self, oneshot::Receiver<Result<Appended, StoreError>>) {
         let (answer, outcome) = oneshot::channel();
-        (Self { prepared, answer, since: Instant::now() }, outcome)
+        (Self { append, answer, since: Instant::now() }, outcome)
     }
 
     /// A caller that was dropped does not want to know.
@@ -97,14 +95,14 @@ impl Queue {
             if is_alone {
                 return vec![job];
             }
-            events += job.prepared.append().event_count();
-            bytes += job.prepared.bytes();
+            events += job.append.event_count();
+            bytes += bytes_of(&job.append);
             let is_over = events > limits::MAX_EVENTS_PER_APPEND || bytes > limits::MAX_APPEND_BYTES;
             if batch.len() >= MAX_APPENDS_PER_COMMIT || (is_over && !batch.is_empty()) {
                 left_behind.push_back(job);
                 break;
             }
-            match names.add(job.prepared.append()) {
+            match names.add(&job.append) {
                 true => batch.push(job),
                 false => left_behind.push_back(job),
             }
@@ -114,6 +112,11 @@ impl Queue {
         self.waiting = left_behind;
         batch
     }
+}
+
+/// What an append adds to the size of a call.
+fn bytes_of(append: &Append) -> usize {
+    append.events().map(|(_, event)| event.payload().as_str().len() + event.metadata().json().map_or(0, str::len)).sum()
 }
 
 fn too_late(waited: Duration) -> StoreError {

@@ -18,7 +18,7 @@ use sqlx::{
 };
 
 use crate::{
-    append::{self, Commit, Prepared},
+    append::{self, Commit},
     config::PgOptions,
     durability::Durability,
     error::{acquire_error, store_error},
@@ -125,8 +125,8 @@ impl PgStore {
     /// # Cancel safety
     /// Roll the transaction back if the future is dropped: the events may be in it or not.
     pub async fn append_in(&self, connection: &mut PgConnection, append: &Append) -> Result<Appended, StoreError> {
-        let prepared = Prepared::new(&self.shared, append.clone())?;
-        append::append_in(&self.shared, connection, &prepared, Commit::AsItIs).await
+        append::check(&self.shared, append)?;
+        append::append_in(&self.shared, connection, append, Commit::AsItIs).await
     }
 
     /// Starts a transaction of the caller's own writes and of appends, both or neither. The appends are sent at its
@@ -261,7 +261,8 @@ impl DerefMut for Session {
 #[async_trait]
 impl EventStore for PgStore {
     async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
-        self.shared.writers.append(Prepared::new(&self.shared, append.clone())?).await
+        append::check(&self.shared, append)?;
+        self.shared.writers.append(append.clone()).await
     }
 
     async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {

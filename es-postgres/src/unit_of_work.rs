@@ -4,7 +4,7 @@ use es_core::{Append, Appended, StoreError};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
-    append::{Commit, Prepared, append_in},
+    append::{Commit, append_in, check},
     error::store_error,
     store::PgStore,
 };
@@ -31,7 +31,7 @@ pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = 1_000;
 pub struct UnitOfWork {
     store: PgStore,
     transaction: Transaction<'static, Postgres>,
-    appends: Vec<Prepared>,
+    appends: Vec<Append>,
 }
 
 impl UnitOfWork {
@@ -51,7 +51,7 @@ impl UnitOfWork {
     /// # Errors
     /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over [`MAX_APPENDS_PER_UNIT_OF_WORK`].
     pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
-        let prepared = Prepared::new(&self.store.shared, append)?;
+        check(&self.store.shared, &append)?;
         if self.appends.len() >= MAX_APPENDS_PER_UNIT_OF_WORK {
             return Err(StoreError::LimitExceeded {
                 what: "appends in a unit of work",
@@ -59,7 +59,7 @@ impl UnitOfWork {
                 actual: self.appends.len() as u64 + 1,
             });
         }
-        self.appends.push(prepared);
+        self.appends.push(append);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Appended, StoreError};
+use es_core::{Append, Appended, StoreError};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc, mpsc::error::TrySendError},
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    append::{Batch, Commit, Prepared, call},
+    append::{Batch, Commit, call},
     error::{for_each_caller, store_error},
     inline,
     queue::{Job, Queue},
@@ -61,12 +61,12 @@ impl Writers {
     }
 
     /// Hands an append to the writers and waits for its outcome. It goes on when the caller is dropped.
-    pub(crate) async fn append(&self, prepared: Prepared) -> Result<Appended, StoreError> {
+    pub(crate) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         let closed = || StoreError::Refused {
             reason: "the store was closed, or the runtime in which it was connected has ended; connect again",
         };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        let (job, outcome) = Job::new(prepared);
+        let (job, outcome) = Job::new(append);
         match jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Closed(_)) => return Err(closed()),
@@ -116,7 +116,7 @@ impl Writer {
     async fn write(&mut self, shared: &Shared, jobs: Vec<Job>) {
         let mut batches = vec![jobs];
         while let Some(mut jobs) = batches.pop() {
-            let appends: Vec<_> = jobs.iter().map(|job| &job.prepared).collect();
+            let appends: Vec<_> = jobs.iter().map(|job| &job.append).collect();
             tracing::trace!(appends = appends.len(), "a batch is written");
             let outcomes = match self.append(shared, &appends).await {
                 Ok(batch) => batch.outcomes,
@@ -133,7 +133,7 @@ impl Writer {
         }
     }
 
-    async fn append(&mut self, shared: &Shared, appends: &[&Prepared]) -> Result<Batch, StoreError> {
+    async fn append(&mut self, shared: &Shared, appends: &[&Append]) -> Result<Batch, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => acquire(shared).await?,
@@ -160,7 +160,7 @@ async fn acquire(shared: &Shared) -> Result<PoolConnection<Postgres>, StoreError
 async fn append_durably(
     shared: &Shared,
     connection: &mut PgConnection,
-    appends: &[&Prepared],
+    appends: &[&Append],
 ) -> Result<Batch, StoreError> {
     let commit = if shared.settings.pipelined { Commit::Unflushed } else { Commit::Flushed };
     let batch = if shared.inline.is_empty() && !shared.settings.pgbouncer {

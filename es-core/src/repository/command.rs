@@ -8,6 +8,7 @@ use super::{
     Execute, Executed,
     execute::IsPure,
     participant::{Decide, OtherParticipant, Participant, Stamp},
+    turns::{Turn, Turns},
 };
 use crate::{
     aggregate::Aggregate,
@@ -30,7 +31,14 @@ pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>
     if !is_pure && let Some(earlier) = command.find_earlier().await? {
         return command.recall(earlier).await;
     }
+    // Code of others that decides may execute commands itself, and would wait for its own turn.
+    let turns = if is_pure { command.take_turns().await } else { Vec::new() };
     let result = command.carry_out(retries).await;
+    if let Err(ExecuteError::Store(error)) = &result
+        && error.is_transient()
+    {
+        turns.iter().for_each(Turn::let_all_go);
+    }
     let is_open = match &result {
         Ok(appended) => appended.is_none(),
         Err(ExecuteError::Store(error)) => !error.is_transient(),
@@ -96,6 +104,21 @@ impl<A: Aggregate> Command<A> {
             true => Ok(Some(earlier)),
             false => Err(StoreError::IdReused { what: "idempotency key", id: key.as_str().to_owned() }),
         }
+    }
+
+    /// Waits until no other command of this process is at one of the aggregates. All commands take them in the same order.
+    async fn take_turns(&self) -> Vec<Turn> {
+        let own = iter::once(&self.first).chain(&self.more).map(|own| (own.stream(), own.turns()));
+        let mut wanted: Vec<_> = own.chain(self.others.iter().map(|other| (other.stream(), other.turns()))).collect();
+        let order =
+            |(stream, turns): &(&StreamId, &Arc<Turns>)| (stream.as_str().to_owned(), Arc::as_ptr(turns).addr());
+        wanted.sort_by_cached_key(order);
+        wanted.dedup_by_key(|wanted| order(wanted));
+        let mut turns = Vec::with_capacity(wanted.len());
+        for (stream, own) in wanted {
+            turns.push(own.take(stream).await);
+        }
+        turns
     }
 
     /// Decides and appends until that goes through; `None` if there is nothing to record.

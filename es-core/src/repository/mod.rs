@@ -7,6 +7,7 @@ mod load;
 mod outcome;
 mod participant;
 mod snapshots;
+mod turns;
 
 pub use cache::CacheOptions;
 pub use execute::Execute;
@@ -17,7 +18,7 @@ use std::{num::NonZeroU64, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{cache::Cache, execute::IsPure, snapshots::Snapshots};
+use self::{cache::Cache, execute::IsPure, snapshots::Snapshots, turns::Turns};
 use crate::{
     aggregate::Aggregate,
     codec::decoder::Decoder,
@@ -78,6 +79,7 @@ struct Shared<A: Aggregate> {
     tenant: Option<String>,
     snapshots: Option<Snapshots<A>>,
     cache: Option<Arc<Cache<A>>>,
+    turns: Arc<Turns>,
     conflict_retries: u32,
 }
 
@@ -95,6 +97,7 @@ impl<A: Aggregate> Clone for Shared<A> {
             tenant: self.tenant.clone(),
             snapshots: self.snapshots.clone(),
             cache: self.cache.clone(),
+            turns: Arc::clone(&self.turns),
             conflict_retries: self.conflict_retries,
         }
     }
@@ -115,6 +118,7 @@ impl<A: Aggregate> Repository<A> {
             tenant: None,
             snapshots: None,
             cache: Some(Arc::new(Cache::new(CacheOptions::default()))),
+            turns: Arc::default(),
             conflict_retries: limits::DEFAULT_CONFLICT_RETRIES,
         };
         Self { shared: Arc::new(shared) }

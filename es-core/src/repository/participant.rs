@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Loaded, Outcome, Repository, load::Next};
+use super::{Loaded, Outcome, Repository, load::Next, turns::Turns};
 use crate::{
     aggregate::Aggregate,
     append::{Appended, StreamAppend},
@@ -87,6 +87,11 @@ impl<A: Aggregate> Participant<A> {
 
     pub(super) fn stream(&self) -> &StreamId {
         &self.stream
+    }
+
+    /// Whose turn it is at its stream.
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.repository.shared.turns
     }
 
     /// Finds the state for the first decision: the one at hand, whose mistakes will be noticed, or else what the store
@@ -238,6 +243,7 @@ impl<A: Aggregate> Participant<A> {
 #[async_trait]
 pub(super) trait OtherParticipant: Send + Sync {
     fn stream(&self) -> &StreamId;
+    fn turns(&self) -> &Arc<Turns>;
     async fn load(&mut self) -> Result<(), ExecuteError<Infallible>>;
     fn is_excused(&self) -> bool;
     async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<Infallible>>;
@@ -252,6 +258,10 @@ pub(super) trait OtherParticipant: Send + Sync {
 impl<A: Aggregate> OtherParticipant for Participant<A> {
     fn stream(&self) -> &StreamId {
         &self.stream
+    }
+
+    fn turns(&self) -> &Arc<Turns> {
+        self.turns()
     }
 
     async fn load(&mut self) -> Result<(), ExecuteError<Infallible>> {
