@@ -61,10 +61,11 @@ pub fn parse() -> Args {
 
 fn of_words(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Args, clap::Error> {
     let matches = clap().try_get_matches_from(words)?;
-    let chosen: Vec<&str> = matches.get_many::<String>("workload").into_iter().flatten().map(String::as_str).collect();
+    let chosen = matches.get_many::<String>("workload").into_iter().flatten();
+    let chosen: Vec<String> = chosen.map(|name| name.to_uppercase()).collect();
     let is_chosen = |name: &&str| match chosen.is_empty() {
         true => name.starts_with('W'),
-        false => chosen.contains(name),
+        false => chosen.iter().any(|one| one == name),
     };
     let stores: Vec<StoreKind> =
         matches.get_many::<String>("store").into_iter().flatten().filter_map(|name| StoreKind::named(name)).collect();

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     Error,
     database::Place,
-    workload::{Bench, commands, delay, processes},
+    workload::{Bench, commands, delay, import::Import, processes, reading},
 };
 
 /// What a process of its own does; given to it as JSON, by the hidden option `--part`.
@@ -19,6 +19,8 @@ use crate::{
 pub enum Part {
     /// The workloads of the command line, each measured without what others have left in memory.
     Workloads,
+    /// Fills a store.
+    Fill { place: Place, what: Import },
     /// Follows a store, and tells what it saw when its standard input ends.
     Follow { place: Place },
     /// Executes commands as soon as it is told to.
@@ -36,6 +38,7 @@ impl Part {
                 }
                 serde_json::to_string(&lines)?
             }
+            Self::Fill { place, what } => serde_json::to_string(&reading::fill_here(bench, &place, what).await?)?,
             Self::Follow { place } => serde_json::to_string(&delay::follow_until_told(bench, &place).await?)?,
             Self::Deposits { place, deposits } => {
                 serde_json::to_string(&processes::deposit_when_told(bench, &place, deposits).await?)?

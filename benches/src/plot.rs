@@ -68,7 +68,7 @@ async fn over_size(bench: &Bench) -> Result<Chart, Error> {
     for size in sizes.into_iter().filter(|&size| size <= largest.max(bench.scale.history)) {
         let missing = size.saturating_sub(bench.scale.history).saturating_sub(stored);
         if missing > 0 {
-            reading::fill(bench, &place, Import { prefix: "stored", ..Import::of(missing) }).await?;
+            reading::fill(bench, &place, Import { prefix: "stored".to_owned(), ..Import::of(missing) }).await?;
             stored += missing;
         }
         let how = Deposits::new(TASKS_OVER_SIZE, bench.scale.shared, bench.scale.accounts);

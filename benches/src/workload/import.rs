@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use es_core::{Append, ExpectedVersion, NewEvent};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Bench, Names, floors};
 use crate::{
     Error,
@@ -31,17 +33,17 @@ pub async fn bulk(bench: &Bench) -> Result<Vec<Line>, Error> {
 }
 
 /// What is imported: events that go round over some streams.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     pub events: u64,
     pub streams: u64,
-    pub prefix: &'static str,
+    pub prefix: String,
 }
 
 impl Import {
     /// So many events over a tenth as many streams.
     pub fn of(events: u64) -> Self {
-        Self { events, streams: (events / 10).max(1), prefix: "import" }
+        Self { events, streams: (events / 10).max(1), prefix: "import".to_owned() }
     }
 }
 
@@ -52,7 +54,7 @@ pub async fn import(store: &dyn BenchStore, import: Import) -> Result<Sample, Er
     while done < import.events {
         let count = EVENTS.min(import.events - done);
         let start = Instant::now();
-        store.append(&batch(import, done, count)?).await?;
+        store.append(&batch(&import, done, count)?).await?;
         latencies.push(nanos(start.elapsed()));
         done += count;
     }
@@ -60,7 +62,7 @@ pub async fn import(store: &dyn BenchStore, import: Import) -> Result<Sample, Er
 }
 
 /// One append: `count` events over as many of the streams as it may name.
-fn batch(import: Import, first: u64, count: u64) -> Result<Append, Error> {
+fn batch(import: &Import, first: u64, count: u64) -> Result<Append, Error> {
     let streams = import.streams.min(STREAMS).min(count);
     let mut append = Append::builder();
     for index in 0..streams {

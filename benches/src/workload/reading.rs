@@ -14,6 +14,7 @@ use crate::{
     database::{Floor, Place},
     line::Line,
     meter::{Meter, Sample, nanos},
+    part::{Helper, Part},
 };
 
 const LONG: &str = "long";
@@ -52,7 +53,7 @@ pub async fn rehydrate(bench: &Bench) -> Result<Vec<Line>, Error> {
 
 /// Stores the aggregate with a long history.
 pub async fn fill_long(bench: &Bench, place: &Place) -> Result<(), Error> {
-    fill(bench, place, Import { events: bench.scale.history, streams: 1, prefix: LONG }).await
+    fill(bench, place, Import { events: bench.scale.history, streams: 1, prefix: LONG.to_owned() }).await
 }
 
 /// Loads it as often as asked for.
@@ -85,9 +86,13 @@ async fn read_long(bench: &Bench, place: &Place) -> Result<Sample, Error> {
     Ok(meter.stop(events, latencies))
 }
 
-/// Fills a place through the public API, and lets the database tidy up after it.
+/// Fills a place through the public API, in a process of its own, and lets the database tidy up after it.
 pub async fn fill(bench: &Bench, place: &Place, what: Import) -> Result<(), Error> {
-    let store = bench.database.open(place).await?;
-    import(&store, what).await?;
+    Helper::start(bench, &Part::Fill { place: place.clone(), what }, &[])?.result::<u64>().await?;
     bench.database.floor(place, 1).await?.settle().await
+}
+
+/// That process. Gives how many events it has stored.
+pub async fn fill_here(bench: &Bench, place: &Place, what: Import) -> Result<u64, Error> {
+    Ok(import(&*bench.database.open(place).await?, what).await?.units)
 }

@@ -18,7 +18,7 @@ pub async fn on_a_full_store(bench: &Bench) -> Result<Vec<Line>, Error> {
     reading::fill_long(bench, &empty).await?;
     let (mut lines, mut stored) = (Vec::new(), 0);
     for &size in bench.scale.stored {
-        reading::fill(bench, &full, Import { prefix: "stored", ..Import::of(size - stored) }).await?;
+        reading::fill(bench, &full, Import { prefix: "stored".to_owned(), ..Import::of(size - stored) }).await?;
         stored = size;
         lines.push(commands(bench, &full, size).await?);
         lines.push(rehydration(bench, &full, &empty, size).await?);
