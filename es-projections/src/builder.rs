@@ -14,6 +14,7 @@ use crate::{
     projection_consumer::ProjectionConsumer,
     reactor_consumer::ReactorConsumer,
     runner::Runner,
+    tail::Tail,
     view_consumer::ViewConsumer,
 };
 
@@ -95,14 +96,17 @@ impl<S: EventStore + ConsumerStore + Clone + 'static> RunnerBuilder<S> {
     /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`] or [`RunnerError::TooManyRetries`].
     pub fn build(self) -> Result<Runner, RunnerError> {
         let mut names = HashSet::with_capacity(self.consumers.len());
-        let mut loops = Vec::with_capacity(self.consumers.len());
-        for (consumer, options) in self.consumers {
-            let consumer = consumer?;
+        let consumers = self.consumers.into_iter().map(|(consumer, options)| Ok((consumer?, options)));
+        let consumers: Vec<_> = consumers.collect::<Result<_, InvalidName>>()?;
+        let filters = consumers.iter().map(|(consumer, _)| consumer.filter());
+        let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
+        let mut loops = Vec::with_capacity(consumers.len());
+        for (consumer, options) in consumers {
             options.check(consumer.name())?;
             if !names.insert(consumer.name().clone()) {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
-            loops.push(Arc::new(ConsumerLoop::new(Arc::clone(&self.shared), consumer, options)));
+            loops.push(Arc::new(ConsumerLoop::new(Arc::clone(&self.shared), consumer, options, Arc::clone(&tail))));
         }
         Ok(Runner::new(self.shared, loops))
     }

@@ -1,12 +1,17 @@
 //! What the three kinds of consumers have in common: what a consumer loop holds.
 
-use std::panic::AssertUnwindSafe;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, HandlerError, Position, ProjectionError,
 };
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use crate::{error::HandlerPanic, status::ConsumerKind, stop::Stop};
 
@@ -30,8 +35,31 @@ pub(crate) trait Consumer: Send + Sync {
     /// Applies a page that holds at least one event, and moves the checkpoint from `from`.
     async fn apply(&self, from: Position, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure>;
 
+    /// For how long the last page that was applied held the store's transaction, if it did. Where the consumer cannot
+    /// tell, waiting for the transaction counts too.
+    fn held_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// Empties the read model and moves its checkpoint to the beginning, both or neither.
     async fn clear(&self) -> Result<(), ProjectionError>;
+}
+
+/// How long something took the last time.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch(AtomicU64);
+
+impl Stopwatch {
+    pub(crate) async fn time<T>(&self, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let result = work.await;
+        self.0.store(start.elapsed().as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        result
+    }
+
+    pub(crate) fn last(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// What came of a page.

@@ -20,6 +20,7 @@ use crate::{
     page_step::{Step, StepFailure, Steps},
     status::ConsumerKind,
     stop::Stop,
+    tail::Tail,
 };
 
 /// Until when a loop goes on.
@@ -62,10 +63,15 @@ struct Attempts {
 }
 
 impl ConsumerLoop {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, consumer: Box<dyn Consumer>, options: ConsumerOptions) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        consumer: Box<dyn Consumer>,
+        options: ConsumerOptions,
+        tail: Arc<Tail>,
+    ) -> Self {
         let (name, kind, policy) = (consumer.name().clone(), consumer.kind(), options.on_failure);
         let board = Arc::new(Board::new());
-        let steps = Mutex::new(Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board)));
+        let steps = Mutex::new(Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail));
         Self { name, kind, policy, store, steps, board }
     }
 
@@ -124,6 +130,12 @@ impl ConsumerLoop {
                     match (goal.end(), step) {
                         (Some(end), Step::Advanced(reached)) if reached >= end => return Ok(()),
                         (Some(_), Step::CaughtUp(_)) => return Ok(()),
+                        // A hint says that this is the head: no need to look whether there is more.
+                        (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
+                            self.steps.lock().await.follow();
+                            self.board.set_phase(Phase::CaughtUp);
+                            wait_for_news(&mut wakeups, reached, &stop).await;
+                        }
                         (None, Step::CaughtUp(scanned)) => {
                             self.board.set_phase(Phase::CaughtUp);
                             wait_for_news(&mut wakeups, scanned, &stop).await;

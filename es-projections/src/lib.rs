@@ -123,6 +123,7 @@ mod error;
 mod failure_policy;
 pub mod limits;
 mod options;
+mod pace;
 mod page_step;
 mod projection_consumer;
 mod reactor_consumer;
@@ -130,6 +131,7 @@ mod rebuild;
 mod runner;
 mod status;
 mod stop;
+mod tail;
 mod view_consumer;
 
 pub use backoff::Backoff;

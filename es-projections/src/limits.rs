@@ -33,10 +33,18 @@ pub const SCAN_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Most positions that a running consumer looks at without an event it wants before it saves its checkpoint.
 pub const SCAN_CHECKPOINT_POSITIONS: u64 = 10_000;
 
+/// Events in a consumer's first page, unless its options ask for less.
+pub const FIRST_PAGE_EVENTS: usize = es_core::limits::DEFAULT_PAGE_EVENTS;
+/// Most events in one page, unless a consumer's options say otherwise: pages grow to it while they are quick.
+pub const MOST_EVENTS_PER_PAGE: usize = 4_000;
+/// For how long a page should hold the store's transaction at most. The next page after one that took longer has fewer
+/// events, in proportion; after one that took less than half of it, twice as many.
+pub const TARGET_PAGE_TIME: Duration = Duration::from_millis(100);
+
 /// Most documents of a view that one page may concern, unless a single event does. Larger pages are halved.
 pub const MAX_DOCUMENTS_PER_PAGE: usize = es_core::limits::MAX_DOCUMENTS_PER_READ;
 /// Documents of a view that one statement loads. A page of ordinary size needs one.
-pub const DOCUMENTS_PER_READ: usize = 2_000;
+pub const DOCUMENTS_PER_READ: usize = MOST_EVENTS_PER_PAGE;
 /// Most bytes of documents that one page may load, unless a single event does. Larger pages are halved.
 pub const MAX_DOCUMENT_BYTES_PER_PAGE: usize = 64 * 1_024 * 1_024;
 

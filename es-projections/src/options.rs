@@ -28,7 +28,7 @@ pub enum StartFrom {
 pub struct ConsumerOptions {
     pub(crate) start_from: StartFrom,
     pub(crate) on_failure: FailurePolicy,
-    pub(crate) page_size: PageSize,
+    page_size: Option<PageSize>,
 }
 
 impl ConsumerOptions {
@@ -46,12 +46,18 @@ impl ConsumerOptions {
         self
     }
 
-    /// Most events in one page, and so in one transaction; [`PageSize::default`] if not said. A smaller page holds
-    /// locks for a shorter time, a larger one rebuilds faster.
+    /// Most events in one page, and so in one transaction; [`limits::MOST_EVENTS_PER_PAGE`] if not said. A smaller page
+    /// holds locks for a shorter time, a larger one rebuilds faster. The size adapts to the consumer's speed below
+    /// that: a page of a view or projection should not hold the store's transaction for longer than
+    /// [`limits::TARGET_PAGE_TIME`].
     #[must_use]
     pub fn page_size(mut self, page_size: PageSize) -> Self {
-        self.page_size = page_size;
+        self.page_size = Some(page_size);
         self
+    }
+
+    pub(crate) fn largest_page(&self) -> usize {
+        self.page_size.map_or(limits::MOST_EVENTS_PER_PAGE, PageSize::get)
     }
 
     pub(crate) fn check(&self, consumer: &ConsumerName) -> Result<(), RunnerError> {

@@ -12,7 +12,9 @@ use crate::{
     failure_policy::{event_of, is_transient},
     limits,
     options::{ConsumerOptions, StartFrom},
+    pace::Pace,
     stop::Stop,
+    tail::Tail,
 };
 
 /// A consumer, and what this runner knows about it between two pages.
@@ -26,7 +28,11 @@ pub(crate) struct Steps {
     place: Option<Place>,
     /// When the stored checkpoint was last known to be the place's.
     confirmed_at: Instant,
-    page_size: usize,
+    pace: Pace,
+    /// The end of the log, for consumers that follow it.
+    tail: Arc<Tail>,
+    /// Whether it has been at the end of the log, and so reads what other consumers read too.
+    follows: bool,
     /// A page that was read while the one before it was applied, and what it comes after. Of no use if that one was not
     /// applied to its end.
     ahead: Option<(Position, EventPage)>,
@@ -89,16 +95,33 @@ impl Steps {
         consumer: Box<dyn Consumer>,
         options: ConsumerOptions,
         board: Arc<Board>,
+        tail: Arc<Tail>,
     ) -> Self {
-        let page_size = options.page_size.get();
-        let confirmed_at = Instant::now();
-        Self { store, consumer, options, board, is_prepared: false, place: None, confirmed_at, page_size, ahead: None }
+        Self {
+            store,
+            consumer,
+            options,
+            board,
+            is_prepared: false,
+            place: None,
+            confirmed_at: Instant::now(),
+            pace: Pace::new(options.largest_page()),
+            tail,
+            follows: false,
+            ahead: None,
+        }
     }
 
     /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
     pub(crate) fn forget_place(&mut self) {
         self.place = None;
         self.ahead = None;
+        self.follows = false;
+    }
+
+    /// Is at the end of the log, and so reads from now on what other consumers read too.
+    pub(crate) fn follow(&mut self) {
+        self.follows = true;
     }
 
     /// Empties the read model and starts it over.
@@ -121,13 +144,25 @@ impl Steps {
             None => self.find_place().await?,
         };
         let page = match self.ahead.take().filter(|(after, _)| *after == place.scanned) {
-            Some((_, page)) => page,
+            Some((_, page)) => self.cut(page),
             None => self.read(place.scanned).await?,
         };
         if page.events.is_empty() {
             return self.pass_over(place, page.scanned_to, is_eager).await;
         }
         self.apply(place, page, stop).await
+    }
+
+    /// A page that was read ahead may be larger than what is asked for by now: the rest is left for later.
+    fn cut(&mut self, mut page: EventPage) -> EventPage {
+        let size = self.pace.size();
+        if page.events.len() > size {
+            let rest = page.events.split_off(size);
+            let end = page.events.last().map_or(page.scanned_to, |event| event.position());
+            self.ahead = Some((end, EventPage::new(rest, page.scanned_to, page.durable_to)));
+            page.scanned_to = end;
+        }
+        page
     }
 
     /// Saves the checkpoint after events that were only looked at.
@@ -191,11 +226,15 @@ impl Steps {
     }
 
     async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
-        let page = self.store.read_all(after, self.consumer.filter(), PageSize::new(self.page_size)?).await;
+        let (filter, size) = (self.consumer.filter(), PageSize::new(self.pace.size())?);
+        let page = match self.follows {
+            true => self.tail.read(after, filter, size).await,
+            false => self.store.read_all(after, filter, size).await,
+        };
         page.map_err(|error| match error {
             // Those before the damaged one can still be read.
-            StoreError::Corrupt { position, .. } if self.page_size > 1 => {
-                self.page_size /= 2;
+            StoreError::Corrupt { position, .. } if self.pace.size() > 1 => {
+                self.pace.narrow_to(self.pace.size() / 2);
                 self.board.note_failure(Some(position), Arc::new(error.into()));
                 StepFailure::Narrowed
             }
@@ -224,6 +263,7 @@ impl Steps {
             // Somebody may have moved it back, for a rebuild that was then killed. Nothing else would show it.
             self.place = None;
         }
+        self.follow();
         Ok(Step::CaughtUp(scanned))
     }
 
@@ -233,11 +273,12 @@ impl Steps {
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
         let applying = catch_panic(self.consumer.name(), self.consumer.apply(from, page, stop));
-        let result = if positions.len() < self.page_size {
+        let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
             // A full page: more will follow, so read it meanwhile. If that fails, the next step says so.
-            let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.page_size)?);
+            self.follows = false;
+            let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.pace.size())?);
             let (result, ahead) = tokio::join!(applying, reading);
             // An empty one is not kept: it may be old by then, and would look like the end of the log.
             self.ahead = ahead.ok().filter(|page| !page.events.is_empty()).map(|page| (next, page));
@@ -245,14 +286,14 @@ impl Steps {
         };
         match result {
             Ok(Applied::UpTo(reached)) => {
-                self.page_size = self.page_size.saturating_mul(2).min(self.options.page_size.get());
+                self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
                 self.advance_to(Place { stored: reached, scanned: reached });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
                 Ok(Step::Advanced(reached))
             }
             Ok(Applied::TooLarge) => {
-                self.page_size = (positions.len() / 2).max(1);
+                self.pace.narrow_to(positions.len() / 2);
                 self.place = Some(place);
                 Ok(Step::Advanced(place.scanned))
             }
@@ -267,7 +308,7 @@ impl Steps {
             return StepFailure::MovedByOther;
         }
         if let Some(event) = alone {
-            self.page_size = 1;
+            self.pace.narrow_to(1);
             return StepFailure::Failed { event: Some(event), error };
         }
         let is_store_down = is_transient(&error);
@@ -275,13 +316,13 @@ impl Steps {
         match (positions, named) {
             _ if is_store_down => StepFailure::Failed { event: None, error },
             (&[event], _) => {
-                self.page_size = 1;
+                self.pace.narrow_to(1);
                 StepFailure::Failed { event: Some(event), error }
             }
             _ => {
-                self.page_size = named.unwrap_or(positions.len() / 2).max(1);
+                self.pace.narrow_to(named.unwrap_or(positions.len() / 2));
                 let event = named.map(|index| positions[index]);
-                tracing::debug!(from = from.get(), events = positions.len(), next = self.page_size, "page narrowed");
+                tracing::debug!(from = from.get(), events = positions.len(), next = self.pace.size(), "page narrowed");
                 self.board.note_failure(event, Arc::new(error));
                 StepFailure::Narrowed
             }

@@ -1,22 +1,55 @@
 //! Projections as consumers: the store applies a page and moves the checkpoint in one transaction.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use es_core::{ConsumerName, EventFilter, EventPage, PageProjection, Position, ProjectionError, ProjectionStore};
+use es_core::{
+    ConsumerName, EventFilter, EventPage, PageProjection, Position, ProjectionError, ProjectionStore, RecordedEvent,
+};
 
 use crate::{
-    consumer::{Applied, Consumer, PageFailure},
+    consumer::{Applied, Consumer, PageFailure, Stopwatch},
     status::ConsumerKind,
     stop::Stop,
 };
 
 pub(crate) struct ProjectionConsumer<S: ProjectionStore> {
     store: S,
-    projection: Box<dyn PageProjection<S::Connection>>,
+    projection: Timed<S::Connection>,
+}
+
+/// A projection, and how long its handler takes within the transaction.
+struct Timed<C> {
+    projection: Box<dyn PageProjection<C>>,
+    handler: Stopwatch,
 }
 
 impl<S: ProjectionStore> ProjectionConsumer<S> {
     pub(crate) fn new(store: S, projection: Box<dyn PageProjection<S::Connection>>) -> Self {
-        Self { store, projection }
+        Self { store, projection: Timed { projection, handler: Stopwatch::default() } }
+    }
+}
+
+#[async_trait]
+impl<C: Send> PageProjection<C> for Timed<C> {
+    fn name(&self) -> &ConsumerName {
+        self.projection.name()
+    }
+
+    fn filter(&self) -> &EventFilter {
+        self.projection.filter()
+    }
+
+    async fn prepare(&self, connection: &mut C) -> Result<(), ProjectionError> {
+        self.projection.prepare(connection).await
+    }
+
+    async fn apply_page(&self, connection: &mut C, events: &[RecordedEvent]) -> Result<(), ProjectionError> {
+        self.handler.time(self.projection.apply_page(connection, events)).await
+    }
+
+    async fn clear(&self, connection: &mut C) -> Result<(), ProjectionError> {
+        self.projection.clear(connection).await
     }
 }
 
@@ -35,15 +68,19 @@ impl<S: ProjectionStore> Consumer for ProjectionConsumer<S> {
     }
 
     async fn prepare(&self) -> Result<(), ProjectionError> {
-        self.store.prepare_projection(&*self.projection).await
+        self.store.prepare_projection(&self.projection).await
     }
 
     async fn apply(&self, from: Position, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
-        self.store.apply_page(&*self.projection, from, &page).await?;
+        self.store.apply_page(&self.projection, from, &page).await?;
         Ok(Applied::UpTo(page.scanned_to))
     }
 
+    fn held_for(&self) -> Option<Duration> {
+        Some(self.projection.handler.last())
+    }
+
     async fn clear(&self) -> Result<(), ProjectionError> {
-        self.store.clear_projection(&*self.projection).await
+        self.store.clear_projection(&self.projection).await
     }
 }

@@ -1,12 +1,12 @@
 //! Views as consumers: load the documents of a page, fold, save them with the checkpoint.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{ConsumerName, DocumentFold, EventFilter, EventPage, Position, ProjectionError};
 
 use crate::{
-    consumer::{Applied, Consumer, PageFailure, RunnerStore},
+    consumer::{Applied, Consumer, PageFailure, RunnerStore, Stopwatch},
     limits,
     status::ConsumerKind,
     stop::Stop,
@@ -15,11 +15,12 @@ use crate::{
 pub(crate) struct ViewConsumer {
     store: Arc<dyn RunnerStore>,
     fold: Box<dyn DocumentFold>,
+    saving: Stopwatch,
 }
 
 impl ViewConsumer {
     pub(crate) fn new(store: Arc<dyn RunnerStore>, fold: Box<dyn DocumentFold>) -> Self {
-        Self { store, fold }
+        Self { store, fold, saving: Stopwatch::default() }
     }
 }
 
@@ -60,8 +61,12 @@ impl Consumer for ViewConsumer {
             documents.extend(found);
         }
         let changes = page.fold(documents)?;
-        self.store.save_documents(self.name(), from, to, &changes).await?;
+        self.saving.time(self.store.save_documents(self.name(), from, to, &changes)).await?;
         Ok(Applied::UpTo(to))
+    }
+
+    fn held_for(&self) -> Option<Duration> {
+        Some(self.saving.last())
     }
 
     async fn clear(&self) -> Result<(), ProjectionError> {

@@ -136,7 +136,7 @@ async fn a_run_ends_when_every_consumer_has_stopped() {
 async fn catch_up_brings_the_others_to_the_head_and_gives_the_first_failure() {
     let store = SpyStore::default();
     deposits(&store, 30).await;
-    let other = Ledger { name: "other", trouble: Trouble::at(3, How::Error) };
+    let other = Ledger { name: "other", ..Ledger::with(Trouble::at(3, How::Error)) };
     let runner = Runner::builder(&store)
         .view::<Balance>()
         .projection_with(Ledger::with(Trouble::at(9, How::Error)), retries(3))

@@ -5,6 +5,7 @@ mod failing;
 mod following;
 mod reacting;
 mod rebuilding;
+mod sharing;
 mod shutting_down;
 mod spy_store;
 mod starting;

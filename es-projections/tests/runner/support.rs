@@ -133,6 +133,7 @@ impl Trouble {
 pub(crate) struct Ledger {
     pub(crate) name: &'static str,
     pub(crate) trouble: Trouble,
+    pub(crate) time_per_event: Duration,
 }
 
 impl Ledger {
@@ -141,7 +142,7 @@ impl Ledger {
     }
 
     pub(crate) fn with(trouble: Trouble) -> Self {
-        Self { name: "ledger", trouble }
+        Self { name: "ledger", trouble, time_per_event: Duration::ZERO }
     }
 }
 
@@ -156,6 +157,9 @@ impl Projection for Ledger {
     async fn apply(&self, tables: &mut MemoryTables, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
         let position = event.position().get();
         self.trouble.meet(position).await?;
+        if !self.time_per_event.is_zero() {
+            tokio::time::sleep(self.time_per_event).await;
+        }
         let times = tables.table(self.name).entry(format!("{position:09}")).or_insert_with(|| 0.into());
         *times = (times.as_u64().unwrap_or(0) + 1).into();
         Ok(())

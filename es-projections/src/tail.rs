@@ -1,0 +1,99 @@
+//! The end of the log, read once for all consumers of a runner that follow it.
+
+use std::sync::Arc;
+
+use es_core::{EventFilter, EventPage, PageSize, Position, StoreError, limits};
+use tokio::sync::Mutex;
+
+use crate::consumer::RunnerStore;
+
+/// The latest page of everything that some consumer of the runner wants. A consumer that follows the log is served from
+/// it; whoever asks for more first reads the next one for all.
+///
+/// Only durable events are kept: another one may vanish in a crash of the database, and must not outlive it here.
+pub(crate) struct Tail {
+    store: Arc<dyn RunnerStore>,
+    /// What the consumers want together; `None` if there are not several of them.
+    wanted: Option<EventFilter>,
+    kept: Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    after: Position,
+    page: EventPage,
+}
+
+impl Tail {
+    pub(crate) fn new<'a>(
+        store: Arc<dyn RunnerStore>,
+        filters: impl ExactSizeIterator<Item = &'a EventFilter>,
+    ) -> Self {
+        let wanted = (filters.len() > 1).then(|| union(filters));
+        Self { store, wanted, kept: Mutex::new(None) }
+    }
+
+    /// A page, as the store would give it.
+    pub(crate) async fn read(
+        &self,
+        after: Position,
+        filter: &EventFilter,
+        size: PageSize,
+    ) -> Result<EventPage, StoreError> {
+        if let Some(wanted) = &self.wanted
+            && let Some(page) = self.read_shared(wanted, after, filter, size).await
+        {
+            return Ok(page);
+        }
+        self.store.read_all(after, filter, size).await
+    }
+
+    /// `None` if the consumer is behind what is kept, or if the page could not be read: what is wrong with it may be
+    /// nothing that this consumer wants.
+    async fn read_shared(
+        &self,
+        wanted: &EventFilter,
+        after: Position,
+        filter: &EventFilter,
+        size: PageSize,
+    ) -> Option<EventPage> {
+        let mut kept = self.kept.lock().await;
+        match &*kept {
+            Some(kept) if after < kept.after => return None,
+            Some(kept) if after < kept.page.scanned_to => return Some(part(&kept.page, after, filter, size)),
+            _ => {}
+        }
+        // The others wait for this: it is what they will want.
+        let page = self.store.read_all(after, wanted, PageSize::default()).await.ok()?;
+        let own = part(&page, after, filter, size);
+        if page.scanned_to > after && page.scanned_to <= page.durable_to {
+            *kept = Some(Kept { after, page });
+        }
+        Some(own)
+    }
+}
+
+/// The part of a page that a filter passes, after a position, up to a number of events.
+fn part(page: &EventPage, after: Position, filter: &EventFilter, size: PageSize) -> EventPage {
+    let is_wanted = |event: &&es_core::RecordedEvent| {
+        event.position() > after && filter.matches(event.stream(), event.event_type())
+    };
+    let mut wanted = page.events.iter().filter(is_wanted);
+    let events: Vec<_> = wanted.by_ref().take(size.get()).cloned().collect();
+    let scanned_to = match (wanted.next(), events.last()) {
+        (Some(_), Some(last)) => last.position(),
+        _ => page.scanned_to,
+    };
+    EventPage::new(events, scanned_to, page.durable_to)
+}
+
+/// What any of the filters passes; everything if that would take too many selectors.
+fn union<'a>(filters: impl Iterator<Item = &'a EventFilter>) -> EventFilter {
+    let mut union = EventFilter::all();
+    for filter in filters {
+        if filter.is_all() || union.selectors().len() + filter.selectors().len() > limits::MAX_FILTER_SELECTORS {
+            return EventFilter::all();
+        }
+        union = filter.selectors().iter().cloned().fold(union, EventFilter::or);
+    }
+    union
+}
