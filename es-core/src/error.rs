@@ -379,6 +379,22 @@ impl HandlerError {
         Self { position: Some(position), source: source.into() }
     }
 
+    /// A failure that will pass without anybody's help: a service that does not answer, a rate limit. The runner waits and
+    /// tries the event again for as long as it takes, and says so in the status, instead of counting it as a failure
+    /// of the event and stopping in the end.
+    ///
+    /// ```
+    /// # use es_core::HandlerError;
+    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+    /// fn react() -> Result<(), HandlerError> {
+    ///     send().map_err(HandlerError::transient)
+    /// }
+    /// # assert!(react().is_ok());
+    /// ```
+    pub fn transient(source: impl Into<BoxError>) -> Self {
+        Self { position: None, source: Box::new(TransientFailure { source: source.into() }) }
+    }
+
     /// The event's position, if it is known.
     pub fn position(&self) -> Option<Position> {
         self.position
@@ -395,6 +411,13 @@ impl HandlerError {
     pub fn into_source(self) -> BoxError {
         self.source
     }
+}
+
+/// What [`HandlerError::transient`] wraps an error in; runners look for it among the causes of a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("a failure that will pass")]
+pub struct TransientFailure {
+    source: BoxError,
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {

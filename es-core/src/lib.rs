@@ -113,7 +113,7 @@ pub use consumer_store::{
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
     BoxError, DecodeError, EncodeError, ExecuteError, HandlerError, InvalidName, LoadError, NameProblem,
-    ProjectionError, StoreError,
+    ProjectionError, StoreError, TransientFailure,
 };
 pub use event::{Envelope, EventType, NewEvent, Payload, Recorded, RecordedEvent};
 pub use event_filter::{EventFilter, EventSelector};

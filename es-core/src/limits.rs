@@ -65,5 +65,8 @@ pub const DEFAULT_CACHED_BYTES: usize = 64 * 1_024 * 1_024;
 pub const DEFAULT_CONFLICT_RETRIES: u32 = 16;
 /// Most conflict retries that a repository accepts as its setting.
 pub const MAX_CONFLICT_RETRIES: u32 = 1_000;
+/// How often an append that found the store busy is sent again, before the command says so. The store has waited for its lock
+/// each time.
+pub const BUSY_RETRIES: u32 = 2;
 /// How often an append whose outcome is unknown is sent again (the same events with the same ids).
 pub const UNKNOWN_OUTCOME_RETRIES: u32 = 3;

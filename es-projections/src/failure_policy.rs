@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use es_core::{DecodeError, Position, ProjectionError, StoreError};
+use es_core::{DecodeError, Position, ProjectionError, StoreError, TransientFailure};
 
 use crate::{backoff::Backoff, limits};
 
@@ -11,7 +11,8 @@ use crate::{backoff::Backoff, limits};
 /// A failing page is narrowed down first: the events before the failing one take effect, and the failing one is tried
 /// alone. The policy counts attempts at that one event.
 ///
-/// A store that is busy or cannot be reached is no failure of the handler: [`Runner::run`](crate::Runner::run) waits
+/// A store that is busy or cannot be reached is no failure of the handler, and neither is what the handler calls
+/// [transient](es_core::HandlerError::transient): [`Runner::run`](crate::Runner::run) waits
 /// for it as long as it takes and says so in the status; [`Runner::catch_up`](crate::Runner::catch_up) gives up by this
 /// policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +59,14 @@ impl Default for FailurePolicy {
     }
 }
 
-/// Whether the store is the reason, and trying again unchanged can help. A [`StoreError`] that a handler passes on counts
+/// Whether the store is the reason, or the handler said so, and trying again unchanged can help. A [`StoreError`] that a handler passes on counts
 /// too; one inside an `ExecuteError` cannot be seen.
 pub(crate) fn is_transient(error: &ProjectionError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
+        if error.is::<TransientFailure>() {
+            return true;
+        }
         let store_error = match error.downcast_ref::<ProjectionError>() {
             Some(ProjectionError::Store(store_error)) => Some(store_error),
             _ => error.downcast_ref::<StoreError>(),
@@ -100,7 +104,9 @@ mod tests {
         let consumer = ConsumerName::new("mail").unwrap();
         assert!(is_transient(&ProjectionError::Store(busy())));
         assert!(is_transient(&ProjectionError::handler(&consumer, HandlerError::from(busy()))));
-        let other = std::io::Error::other("no route");
+        let other = || std::io::Error::other("no route");
+        assert!(is_transient(&ProjectionError::handler(&consumer, HandlerError::transient(other()))));
+        let other = other();
         assert!(!is_transient(&ProjectionError::handler(&consumer, HandlerError::from(other))));
         assert!(!is_transient(&ProjectionError::Store(StoreError::Refused { reason: "no" })));
     }

@@ -108,7 +108,7 @@
 //! |---|---|---|
 //! | error | `consumer stopped` | `error` |
 //! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
-//! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
+//! | warn | `waiting for the store`, also for what a handler needs | `attempt`, `wait`, `error` |
 //! | info | `another runner moved the checkpoint; going on from there` | `times` |
 //! | info | `rebuild started`, `rebuild finished` | `consumer`, `head` |
 //! | debug | `page applied` | `from`, `to`, `events` |

@@ -97,7 +97,8 @@ pub enum ConsumerState {
         /// Why it failed.
         failure: ConsumerFailure,
     },
-    /// The store is busy or cannot be reached.
+    /// The store is busy or cannot be reached, or the handler called its failure
+    /// [transient](es_core::HandlerError::transient). It waits for as long as it takes.
     WaitingForStore {
         /// How often it has failed.
         attempt: u32,
@@ -123,7 +124,11 @@ impl fmt::Display for ConsumerState {
                 write!(f, "trying again in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
             }
             Self::WaitingForStore { attempt, next_try_in, failure } => {
-                write!(f, "waiting for the store, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
+                let what = match *failure.error {
+                    ProjectionError::Handler { .. } => "what its handler needs",
+                    _ => "the store",
+                };
+                write!(f, "waiting for {what}, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
             }
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }

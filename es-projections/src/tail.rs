@@ -97,3 +97,46 @@ fn union<'a>(filters: impl Iterator<Item = &'a EventFilter>) -> EventFilter {
     }
     union
 }
+
+#[cfg(test)]
+mod tests {
+    use es_core::{EventType, NewEvent, Payload, RecordedEvent, StreamId, Version, timestamp};
+
+    use super::*;
+
+    fn event(position: u64) -> RecordedEvent {
+        let (category, event_type) = if position.is_multiple_of(2) { ("even", "A") } else { ("odd", "B") };
+        let new_event = NewEvent::new(EventType::new(event_type).unwrap(), Payload::trusted("{}"));
+        let stream = StreamId::new(category, "1").unwrap();
+        let time = timestamp::to_stored_precision(std::time::SystemTime::UNIX_EPOCH.into());
+        new_event.recorded(stream, Version::new(position), Position::new(position), time)
+    }
+
+    #[test]
+    fn a_part_of_a_page_is_what_the_store_would_give() {
+        let page = EventPage::new((11..=20).map(event).collect(), Position::new(25), Position::new(30));
+        let of = |after, filter: EventFilter, size| {
+            let part = part(&page, Position::new(after), &filter, PageSize::new(size).unwrap());
+            let positions: Vec<u64> = part.events.iter().map(|event| event.position().get()).collect();
+            assert_eq!(part.durable_to, page.durable_to);
+            (positions, part.scanned_to.get())
+        };
+        assert_eq!(of(10, EventFilter::all(), 100), ((11..=20).collect(), 25));
+        assert_eq!(of(17, EventFilter::all(), 100), (vec![18, 19, 20], 25));
+        assert_eq!(of(17, EventFilter::all(), 3), (vec![18, 19, 20], 25));
+        assert_eq!(of(17, EventFilter::all(), 2), (vec![18, 19], 19));
+        assert_eq!(of(10, EventFilter::all().or_category("even"), 2), (vec![12, 14], 14));
+        assert_eq!(of(10, EventFilter::all().or_type("even", "B"), 2), (vec![], 25));
+        assert_eq!(of(22, EventFilter::all(), 2), (vec![], 25));
+    }
+
+    #[test]
+    fn the_union_passes_what_any_of_its_filters_passes_and_no_more_than_it_can_name() {
+        let (even, odd) = (EventFilter::all().or_category("even"), EventFilter::all().or_type("odd", "B"));
+        let both = union([&even, &odd].into_iter());
+        assert_eq!(both, EventFilter::all().or_category("even").or_type("odd", "B"));
+        assert!(union([&even, &EventFilter::all()].into_iter()).is_all());
+        let many = |from: usize| (from..from + 600).fold(EventFilter::all(), |f, n| f.or_category(format!("c{n}")));
+        assert!(union([&many(0), &many(600)].into_iter()).is_all());
+    }
+}

@@ -238,9 +238,10 @@ impl<A: Aggregate> Command<A> {
         }
     }
 
-    /// Appends. When the outcome is unknown the same events are sent again, with the same ids.
+    /// Appends. When the store is busy or the outcome is unknown, the same events are sent again, with the same ids.
     async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
         let mut retries_left = limits::UNKNOWN_OUTCOME_RETRIES;
+        let mut busy_retries_left = limits::BUSY_RETRIES;
         let mut is_unknown = false;
         loop {
             let error = match self.store.append(append).await {
@@ -253,6 +254,11 @@ impl<A: Aggregate> Command<A> {
                 // This attempt stored nothing; an earlier one may have.
                 Err(error @ StoreError::Busy { .. }) if is_unknown => {
                     StoreError::Unavailable { source: Box::new(error) }
+                }
+                Err(StoreError::Busy { waiting_for, .. }) if busy_retries_left > 0 => {
+                    busy_retries_left -= 1;
+                    tracing::debug!(waiting_for, busy_retries_left, "the store is busy; the append is sent again");
+                    continue;
                 }
                 result => return result,
             };

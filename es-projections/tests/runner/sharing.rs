@@ -66,11 +66,13 @@ async fn a_page_that_cannot_be_read_for_all_is_read_by_each_for_itself() {
     let runner = four_consumers(&store);
     let running = Running::start(&runner);
     settle().await;
+    let start = tokio::time::Instant::now();
     for _ in 0..3 {
         let damaged = StoreError::Corrupt { position: position(1), problem: "on purpose".to_owned() };
         store.seen.read_failures.lock().unwrap().push_back(damaged);
         live_events(&store, &runner, 1).await;
     }
+    assert_eq!(start.elapsed(), Duration::ZERO, "nobody waited for the next poll");
     for consumer in CONSUMERS {
         assert!(status_of(&runner, consumer).await.last_error.is_none(), "{consumer} had no trouble of its own");
     }

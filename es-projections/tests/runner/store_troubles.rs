@@ -42,6 +42,30 @@ async fn a_store_that_is_away_stops_nobody_and_the_status_says_that_it_is_waited
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_handler_calls_transient_stops_nobody_either() {
+    let (store, trouble) = (SpyStore::default(), Trouble::at(3, How::Transient));
+    deposits(&store, 5).await;
+    let mailer = Mailer::with(trouble.clone());
+    let builder = Runner::builder(&store).projection_with(Ledger::with(trouble.clone()), retries(2));
+    let runner = builder.reactor_with(mailer.clone(), retries(2)).build().unwrap();
+    let running = Running::start(&runner);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    for status in runner.status().await.unwrap() {
+        let ConsumerState::WaitingForStore { attempt, .. } = &status.state else { panic!("{status}") };
+        assert!(*attempt > 2);
+        assert!(status.to_string().contains("waiting for what its handler needs"), "{status}");
+        assert!(status.to_string().contains("no room"), "{status}");
+    }
+    assert_eq!(mailer.sent(), [1, 2]);
+    trouble.mend();
+    for consumer in ["ledger", "mailer"] {
+        runner.wait_for(consumer, position(5), Duration::from_secs(5)).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    assert_eq!(ledger_rows(&store.inner, "ledger").await, once_each(1..=5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn catch_up_gives_up_on_a_store_that_is_away_by_the_failure_policy() {
     let store = SpyStore::default();
     deposits(&store, 5).await;

@@ -58,6 +58,8 @@ pub(crate) enum How {
     UnnamedError,
     /// By a panic.
     Panic,
+    /// By an error that will pass.
+    Transient,
 }
 
 /// Makes a consumer fail at a position, until it is mended, or hold still before it.
@@ -123,6 +125,7 @@ impl Trouble {
         match self.how {
             How::Error => Err(HandlerError::at(Position::new(position), error)),
             How::UnnamedError => Err(error.into()),
+            How::Transient => Err(HandlerError::transient(error)),
             How::Panic => panic!("lost my head at {position}"),
         }
     }
