@@ -31,12 +31,13 @@ impl Durability {
         }
     }
 
-    /// How much is known to be durable of a log that was seen with this head. In the ordinary mode of commits, what can
-    /// be seen has been flushed.
-    pub(crate) fn durable_to(&self, head: Position) -> Position {
-        match self.is_pipelined.load(Ordering::Relaxed) {
-            true => head.min(self.flushed_to()),
-            false => head,
+    /// How much is known to be durable of what a page has shown up to a position. In the ordinary mode of commits, what can
+    /// be seen has been flushed; the page may have told the mode.
+    pub(crate) fn durable_to(&self, scanned_to: Position, is_pipelined: Option<bool>) -> Position {
+        self.learn(is_pipelined == Some(true));
+        match is_pipelined {
+            Some(false) => scanned_to,
+            Some(true) | None => scanned_to.min(self.flushed_to()),
         }
     }
 

@@ -29,9 +29,13 @@ pub(crate) async fn read_all(
     session.finish().await?;
 
     let last = events.last().map_or(after, |event| event.position());
-    let scanned_to = match end {
-        End::Reached(Some(head)) => head.min(to).max(last),
-        End::More | End::Large => last,
+    let (scanned_to, durable_to) = match end {
+        End::Reached(Some(head)) => {
+            let scanned_to = head.position.min(to).max(last);
+            (scanned_to, shared.durability.durable_to(scanned_to, Some(head.is_pipelined)))
+        }
+        // A full page does not tell the mode.
+        End::More | End::Large => (last, shared.durability.durable_to(last, None)),
         End::Reached(None) => {
             return Err(StoreError::Backend {
                 source: "a page without its head: the table log_floor has no row".into(),
@@ -41,7 +45,7 @@ pub(crate) async fn read_all(
     if shape == Shape::All && !filter.is_all() {
         events.retain(|event| filter.matches(event.stream(), event.event_type()));
     }
-    Ok(EventPage::new(events, scanned_to, shared.durability.durable_to(scanned_to)))
+    Ok(EventPage::new(events, scanned_to, durable_to))
 }
 
 /// The statement that a filter needs, and what is bound to it.

@@ -66,12 +66,20 @@ pub(crate) struct EventRows {
 /// How the rows of a page ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// There are no further events. The position is that of the head, if the statement tells it.
-    Reached(Option<Position>),
+    /// There are no further events. The statement may tell of the head.
+    Reached(Option<Head>),
     /// There is a further event, which the page has no room for.
     More,
     /// The next event's payload was left out.
     Large,
+}
+
+/// The end of the log, as one statement saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) position: Position,
+    /// Whether appends may be seen before they are flushed.
+    pub(crate) is_pipelined: bool,
 }
 
 impl EventRows {
@@ -91,7 +99,8 @@ impl EventRows {
                 continue;
             }
             if optional_bytes(&row, 1)?.is_none() {
-                end = End::Reached(Some(get_position(&row, 0)?));
+                let is_pipelined = optional_bytes(&row, 5)?.is_some();
+                end = End::Reached(Some(Head { position: get_position(&row, 0)?, is_pipelined }));
             } else if self.events.len() >= max_events || self.payload_bytes >= max_bytes {
                 end = End::More;
             } else if !self.add_row(&row)? {

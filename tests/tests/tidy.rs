@@ -154,9 +154,10 @@ fn both_sql_stores_have_the_same_rooms() {
     };
     // What only one of them has, and why.
     let reasons = BTreeMap::from([
-        ("writer.rs", "SQLite has one writing connection, PostgreSQL a pool"),
-        ("readers.rs", "and a few reading ones"),
-        ("queue.rs", "appends that wait for SQLite's only writer share a transaction"),
+        ("readers.rs", "SQLite has one writing connection and a few reading ones, PostgreSQL a pool"),
+        ("waiting.rs", "waiting in this process for the writer or a reader, which PostgreSQL's pool does by itself"),
+        ("append_alone.rs", "an append by itself is one trip to SQLite's thread; in PostgreSQL it is always one call"),
+        ("durability.rs", "SQLite shows nothing that is not flushed"),
         ("documents.rs", "SQLite passes a page of documents as one JSON text, PostgreSQL as arrays"),
         ("statements.rs", "PostgreSQL's statements name their schema, SQLite's are constants"),
     ]);
