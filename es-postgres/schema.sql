@@ -1,6 +1,6 @@
 -- What the migrations make, as the catalogs say it. Written by a test: ES_UPDATE_GOLDEN=1 cargo xtask test.
 
-TABLE appends
+TABLE appends WITH (autovacuum_vacuum_insert_threshold=100000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_freeze_min_age=0)
     key text COLLATE "C" NOT NULL
     first_position bigint NOT NULL
     last_position bigint NOT NULL
@@ -17,7 +17,7 @@ TABLE es_migrations
     checksum text NOT NULL
     applied_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     CONSTRAINT es_migrations_pkey PRIMARY KEY (version)
-TABLE events
+TABLE events WITH (autovacuum_vacuum_insert_threshold=100000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_freeze_min_age=0)
     position bigint NOT NULL
     version bigint NOT NULL
     recorded_at timestamp with time zone NOT NULL

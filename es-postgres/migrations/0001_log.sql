@@ -23,6 +23,13 @@ CREATE TABLE {schema}.events (
     CONSTRAINT events_event_id_key UNIQUE (event_id),
     CONSTRAINT events_position_check CHECK (position > 0),
     CONSTRAINT events_version_check CHECK (version > 0)
+)
+-- Rows are never changed: vacuumed after so many new ones, whatever the size of the table, and frozen at once, so that no
+-- later vacuum has to read and write all of it again.
+WITH (
+    autovacuum_vacuum_insert_threshold = 100000,
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_freeze_min_age = 0
 );
 
 -- What a projection of one category reads, in the order in which it reads it.
@@ -33,6 +40,11 @@ CREATE TABLE {schema}.appends (
     key            text COLLATE "C" NOT NULL CONSTRAINT appends_pkey PRIMARY KEY,
     first_position bigint           NOT NULL,
     last_position  bigint           NOT NULL
+)
+WITH (
+    autovacuum_vacuum_insert_threshold = 100000,
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_freeze_min_age = 0
 );
 
 -- One row: no position up to `position` and no time before `recorded_at` may be given to a new event, even if the
