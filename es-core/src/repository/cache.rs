@@ -2,7 +2,10 @@
 
 use std::{
     mem::{needs_drop, size_of},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use hashlink::LruCache;
@@ -52,7 +55,16 @@ impl Default for CacheOptions {
 pub(super) struct Cache<A> {
     options: CacheOptions,
     kept: Mutex<Kept<A>>,
+    /// How many of the states that were used lately had become stale, as a share of [`STALENESS_SCALE`].
+    staleness: AtomicU32,
 }
+
+const STALENESS_SCALE: u32 = 1 << 16;
+/// From this share on, a look at the stream before the decision costs less than the appends that fail without it: a
+/// conflict costs about three times what such a look does, and then the look as well.
+const MAX_STALENESS: u32 = STALENESS_SCALE / 4;
+/// How many uses the share is about.
+const STALENESS_WINDOW: u32 = 32;
 
 struct Kept<A> {
     states: LruCache<StreamId, Entry<A>>,
@@ -69,7 +81,23 @@ impl<A: Aggregate> Cache<A> {
     const ENTRY_BYTES: usize = 192;
 
     pub(super) fn new(options: CacheOptions) -> Self {
-        Self { options, kept: Mutex::new(Kept { states: LruCache::new_unbounded(), bytes: 0 }) }
+        let kept = Kept { states: LruCache::new_unbounded(), bytes: 0 };
+        Self { options, kept: Mutex::new(kept), staleness: AtomicU32::new(0) }
+    }
+
+    /// Notes whether a state that was used had become stale.
+    pub(super) fn note_use(&self, was_stale: bool) {
+        // Lost updates of other tasks do no harm.
+        let share = self.staleness.load(Ordering::Relaxed);
+        let target = if was_stale { STALENESS_SCALE } else { 0 };
+        let kept = u64::from(share) * u64::from(STALENESS_WINDOW - 1) + u64::from(target);
+        let share = u32::try_from(kept / u64::from(STALENESS_WINDOW)).unwrap_or(STALENESS_SCALE);
+        self.staleness.store(share, Ordering::Relaxed);
+    }
+
+    /// Whether states are fresh often enough to decide on them without a look at the stream.
+    pub(super) fn is_mostly_fresh(&self) -> bool {
+        self.staleness.load(Ordering::Relaxed) < MAX_STALENESS
     }
 
     /// The state of a stream as it was some time ago.
@@ -191,6 +219,17 @@ mod tests {
 
     fn kept(cache: &Cache<List>) -> Vec<usize> {
         (0..100).filter(|&id| cache.kept().states.peek(&stream(id)).is_some()).collect()
+    }
+
+    #[test]
+    fn states_that_are_often_stale_are_not_tried_until_they_are_fresh_again() {
+        let cache = Cache::<List>::new(CacheOptions::default());
+        (0..100).for_each(|n| cache.note_use(n % 10 == 0));
+        assert!(cache.is_mostly_fresh());
+        (0..100).for_each(|n| cache.note_use(n % 2 == 0));
+        assert!(!cache.is_mostly_fresh());
+        (0..100).for_each(|_| cache.note_use(false));
+        assert!(cache.is_mostly_fresh());
     }
 
     #[test]

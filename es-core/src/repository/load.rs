@@ -120,6 +120,18 @@ impl<A: Aggregate> Repository<A> {
         self.shared.cache.as_ref()?.get(stream)
     }
 
+    /// Notes whether a state at hand that was used had become stale.
+    pub(super) fn note_use(&self, was_stale: bool) {
+        if let Some(cache) = &self.shared.cache {
+            cache.note_use(was_stale);
+        }
+    }
+
+    /// Whether states at hand are fresh often enough to decide on them without a look at the stream.
+    pub(super) fn is_mostly_fresh(&self) -> bool {
+        self.shared.cache.as_ref().is_some_and(|cache| cache.is_mostly_fresh())
+    }
+
     /// Keeps a state at hand.
     pub(super) fn keep(&self, stream: &StreamId, loaded: &Loaded<A>) {
         if let Some(cache) = &self.shared.cache {
