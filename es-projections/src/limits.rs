@@ -36,7 +36,7 @@ pub const SCAN_CHECKPOINT_POSITIONS: u64 = 10_000;
 /// Events in a consumer's first page, unless its options ask for less.
 pub const FIRST_PAGE_EVENTS: usize = es_core::limits::DEFAULT_PAGE_EVENTS;
 /// Most events in one page, unless a consumer's options say otherwise: pages grow to it while they are quick.
-pub const MOST_EVENTS_PER_PAGE: usize = 4_000;
+pub const MOST_EVENTS_PER_PAGE: usize = 2_000;
 /// For how long a page should hold the store's transaction at most. The next page after one that took longer has fewer
 /// events, in proportion; after one that took less than half of it, twice as many.
 pub const TARGET_PAGE_TIME: Duration = Duration::from_millis(100);

@@ -50,7 +50,7 @@ mod tests {
             pace.applied(pace.size(), Some(Duration::from_millis(5)));
             sizes.push(pace.size());
         }
-        assert_eq!(sizes, [1_000, 2_000, 4_000, 4_000, 4_000, 4_000]);
+        assert_eq!(sizes, [1_000, 2_000, 2_000, 2_000, 2_000, 2_000]);
         assert_eq!(Pace::new(7).size(), 7);
     }
 
