@@ -22,9 +22,9 @@ pub struct Outcome<A: Aggregate> {
 /// What came of a command. It dereferences to the [`Outcome`] of the first aggregate.
 #[non_exhaustive]
 pub struct Executed<A: Aggregate> {
-    /// What became of the aggregate that [`execute`](Repository::execute) named.
+    /// What became of the aggregate that [`execute`](crate::Repository::execute) named.
     pub outcome: Outcome<A>,
-    /// What became of those added by [`and`](Execute::and), in that order.
+    /// What became of those added by [`and`](crate::Execute::and), in that order.
     pub others: Vec<Outcome<A>>,
     /// Where the events went; `None` if no aggregate had anything to record.
     pub appended: Option<Appended>,
