@@ -58,7 +58,7 @@ CREATE UNIQUE INDEX events_pkey ON es.events USING btree ("position")
 CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, version)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
-CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb)
+CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -68,6 +68,8 @@ AS $function$
 DECLARE
     -- The class of the lock is this library's; the object is the schema, whatever it is called later.
     c_lock_class CONSTANT integer := 1702064993;
+    -- Whoever listens holds this one in its shared form.
+    c_listener_class CONSTANT integer := 1702064994;
     v_lock_object         integer := 'es'::regnamespace::oid::integer;
     v_setting             text;
     v_is_known            boolean;
@@ -115,6 +117,10 @@ BEGIN
             RETURN;
         END;
     END IF;
+
+    -- Nobody listens if this can be had; it is given back with the ordering lock. Somebody who begins to listen meanwhile
+    -- waits for that, and then looks at the head.
+    is_heard := NOT pg_try_advisory_xact_lock(c_listener_class, v_lock_object);
 
     -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
     -- checks, numbers and stores; where it stores nothing, the statements below say why.

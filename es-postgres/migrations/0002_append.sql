@@ -24,13 +24,14 @@
 --                without gaps, in the order given
 --   recorded_at  of every new event
 --   versions     of each stream in p_streams, before the call
+--   is_heard     whether some connection may listen for new events
 --   refusals     null, or a JSON array of the appends that stored nothing:
 --                {append, status: 'repeated', first, last}  the same append is stored at these positions
 --                {append, status: 'id_reused', id}          an event id is stored with other content or in another place
 --                {append, status: 'key_reused'}             the key is stored for other streams
 --                {append, status: 'conflict', part, actual} an expectation does not hold; the version there is
 --
--- Locks: the ordering lock (advisory, this schema's) to the end of the transaction. Everything that decides is read
+-- Locks: the ordering lock (advisory, this schema's) to the end of the transaction, and the listeners' one if it is free. Everything that decides is read
 -- after it was had, each statement by a snapshot of its own; a transaction at REPEATABLE READ or above would
 -- see what was there before, and is refused.
 CREATE FUNCTION {schema}.append(
@@ -54,7 +55,8 @@ CREATE FUNCTION {schema}.append(
     OUT head          bigint,
     OUT recorded_at   timestamp with time zone,
     OUT versions      bigint[],
-    OUT refusals      jsonb
+    OUT refusals      jsonb,
+    OUT is_heard      boolean
 )
 LANGUAGE plpgsql
 VOLATILE
@@ -68,6 +70,8 @@ AS $function$
 DECLARE
     -- The class of the lock is this library's; the object is the schema, whatever it is called later.
     c_lock_class CONSTANT integer := 1702064993;
+    -- Whoever listens holds this one in its shared form.
+    c_listener_class CONSTANT integer := 1702064994;
     v_lock_object         integer := '{schema}'::regnamespace::oid::integer;
     v_setting             text;
     v_is_known            boolean;
@@ -115,6 +119,10 @@ BEGIN
             RETURN;
         END;
     END IF;
+
+    -- Nobody listens if this can be had; it is given back with the ordering lock. Somebody who begins to listen meanwhile
+    -- waits for that, and then looks at the head.
+    is_heard := NOT pg_try_advisory_xact_lock(c_listener_class, v_lock_object);
 
     -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
     -- checks, numbers and stores; where it stores nothing, the statements below say why.

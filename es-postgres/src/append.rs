@@ -30,6 +30,8 @@ pub(crate) struct Batch {
     pub(crate) outcomes: Vec<Result<Appended, StoreError>>,
     /// The positions before the first and of the last new event; `None` if nothing was stored.
     pub(crate) stored: Option<(Position, Position)>,
+    /// Whether some process may listen for them.
+    pub(crate) is_heard: bool,
 }
 
 impl Batch {
@@ -125,7 +127,7 @@ pub(crate) async fn call(
         });
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     let answer = Answer::of(&row)?;
-    let mut batch = Batch { outcomes: Vec::with_capacity(appends.len()), stored: None };
+    let mut batch = Batch { outcomes: Vec::with_capacity(appends.len()), stored: None, is_heard: answer.is_heard };
     let mut refusals = answer.refusals.iter().peekable();
     let (mut head, mut part) = (answer.head, 0);
     for (append, number) in appends.iter().zip(1_usize..) {
@@ -206,6 +208,7 @@ struct Answer {
     versions: Vec<i64>,
     /// In the order of the appends.
     refusals: Vec<Refusal>,
+    is_heard: bool,
 }
 
 impl Answer {
@@ -226,7 +229,13 @@ impl Answer {
         let refusals = row.try_get::<Option<Json<Vec<Refusal>>>, _>(5).map_err(store_error)?;
         let mut refusals = refusals.map_or_else(Vec::new, |Json(refusals)| refusals);
         refusals.sort_by_key(Refusal::append);
-        Ok(Self { head: get_position(row, 2)?, recorded_at: get(row, 3)?, versions: get(row, 4)?, refusals })
+        Ok(Self {
+            head: get_position(row, 2)?,
+            recorded_at: get(row, 3)?,
+            versions: get(row, 4)?,
+            refusals,
+            is_heard: get(row, 6)?,
+        })
     }
 
     /// The outcome of an append that was stored, whose first stream is the one at `first_part` of the call.

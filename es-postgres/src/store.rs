@@ -146,7 +146,7 @@ impl PgStore {
     /// Tells readers, here and in other processes, that there are events up to a position. Only needed after the
     /// commit of a transaction with [`append_in`](Self::append_in).
     pub fn announce(&self, position: Position) {
-        self.shared.signals.announce(position);
+        self.shared.signals.announce(position, true);
     }
 
     /// Closes all connections after the calls that use them and the appends that wait, and ends the background tasks.

@@ -1,7 +1,8 @@
 //! Hints that there may be new events: pushed within the process, told to other processes by NOTIFY, heard by LISTEN.
 //!
 //! NOTIFY holds a lock of the whole server through its commit, so it never rides on an append. A background task sends
-//! one for many appends, in a transaction of its own that does not wait for a flush.
+//! one for many appends, in a transaction of its own that does not wait for a flush; and none if nobody listens, which
+//! each append sees by an advisory lock that listeners hold.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -64,16 +65,17 @@ impl Signals {
         let listener = listen.then(|| Listener {
             connect_options,
             head_sql: statements.head.clone(),
+            lock_sql: statements.lock_as_listener.clone(),
             channel,
             sender: Arc::clone(&sender),
         });
         Self { sender, untold, listener: Mutex::new(listener), tasks: Mutex::new(tasks), runtime }
     }
 
-    /// Tells everybody, here at once, elsewhere soon.
-    pub(crate) fn announce(&self, head: Position) {
+    /// Tells everybody, here at once, elsewhere soon if anybody listens there.
+    pub(crate) fn announce(&self, head: Position, is_heard: bool) {
         self.sender.notify(head);
-        if let Some(untold) = &self.untold {
+        if let Some(untold) = self.untold.as_ref().filter(|_| is_heard) {
             untold.send_if_modified(|told| {
                 let is_new = head > *told;
                 if is_new {
@@ -146,6 +148,7 @@ impl Notifier {
 struct Listener {
     connect_options: PgConnectOptions,
     head_sql: SqlStr,
+    lock_sql: SqlStr,
     channel: String,
     sender: Arc<WakeupSender>,
 }
@@ -178,6 +181,7 @@ impl Listener {
     async fn listen(&self, pool: &PgPool, delay: &mut Duration) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.eager_reconnect(false);
+        sqlx::query(self.lock_sql.clone()).persistent(false).fetch_one(&mut listener).await?;
         listener.listen(&self.channel).await?;
         *delay = FIRST_RECONNECT_DELAY;
         // What was told before this connection listened.

@@ -174,7 +174,7 @@ async fn append_durably(
     };
     // It can be seen, whether it is flushed or not.
     if let Some((_, head)) = batch.stored {
-        shared.signals.announce(head);
+        shared.signals.announce(head, batch.is_heard);
     }
     match shared.settings.pipelined {
         true if batch.is_acknowledged() => shared.flush(connection).await?,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::{Schema, connection, deposit, execute, number};
 use es_core::{EventStore, Position, Wakeups};
-use es_postgres::sqlx::postgres::PgListener;
+use es_postgres::sqlx::{self, AssertSqlSafe, postgres::PgListener};
 
 /// Waits for a hint of at least this position.
 async fn hinted(wakeups: &mut Wakeups, position: u64) {
@@ -68,6 +68,9 @@ async fn many_appends_are_told_by_few_notifications() {
     let writer = schema.store().await;
     let mut listener = PgListener::connect(&common::url()).await.unwrap();
     listener.listen(&format!("es_head_{}", schema.name)).await.unwrap();
+    // As every listener does.
+    let lock = format!("SELECT pg_advisory_lock_shared(1702064994, '{}'::regnamespace::oid::integer)", schema.name);
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut listener).await.unwrap();
     const APPENDS: u64 = 300;
     let started = Instant::now();
     for _ in 0..APPENDS {
@@ -82,6 +85,27 @@ async fn many_appends_are_told_by_few_notifications() {
     // One in 5 ms, and the first.
     let most = started.elapsed().as_millis() / 5 + 1;
     assert!(told.len() as u128 <= most, "{} notifications where {most} were expected", told.len());
+}
+
+#[tokio::test]
+async fn appends_that_nobody_listens_for_are_not_told() {
+    let schema = Schema::new();
+    let writer = schema.store().await;
+    // Not one of ours: it does not hold the lock of those who listen.
+    let mut stranger = PgListener::connect(&common::url()).await.unwrap();
+    stranger.listen(&format!("es_head_{}", schema.name)).await.unwrap();
+    for _ in 0..10 {
+        writer.append(&deposit("ann")).await.unwrap();
+    }
+    writer.announce(Position::new(10));
+    assert_eq!(stranger.recv().await.unwrap().payload(), "10");
+    // Ours is told of the next one.
+    let hearing = schema.store().await;
+    let mut wakeups = hearing.wakeups();
+    hinted(&mut wakeups, 10).await;
+    writer.append(&deposit("ann")).await.unwrap();
+    hinted(&mut wakeups, 11).await;
+    assert_eq!(stranger.recv().await.unwrap().payload(), "11");
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use es_core::{Append, Appended, StoreError, limits};
+use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -44,6 +46,8 @@ struct Job {
     number: u64,
     prepared: Prepared,
     answer: Answer,
+    /// Dropped with the job: its task has nothing left to do then.
+    _done: oneshot::Sender<()>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +59,13 @@ impl AppendQueue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, prepared: Prepared, answer: Answer) -> u64 {
+    fn push(&self, prepared: Prepared, answer: Answer) -> (u64, oneshot::Receiver<()>) {
+        let (_done, done) = oneshot::channel();
         let mut waiting = self.lock();
         let number = waiting.next_number;
         waiting.next_number += 1;
-        waiting.jobs.push_back(Job { number, prepared, answer });
-        number
+        waiting.jobs.push_back(Job { number, prepared, answer, _done });
+        (number, done)
     }
 
     /// Takes a job back that nobody has begun.
@@ -125,15 +130,20 @@ impl Shared {
     pub(crate) async fn append(self: &Arc<Self>, prepared: Prepared) -> Result<Appended, StoreError> {
         let (answer, outcome) = oneshot::channel();
         let runtime = runtime()?;
-        let number = self.queue.push(prepared, answer);
-        runtime.spawn(Arc::clone(self).write_until_done(number));
+        let (number, done) = self.queue.push(prepared, answer);
+        runtime.spawn(Arc::clone(self).write_until_done(number, done));
         outcome.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: Box::new(WriterStopped) }))
     }
 
-    /// Writes batches until a job is done, by this task or by that of another job.
-    async fn write_until_done(self: Arc<Self>, number: u64) {
+    /// Writes batches until a job is done, by this task or by that of another job. So there are never more of these tasks
+    /// than appends that are waited for.
+    async fn write_until_done(self: Arc<Self>, number: u64, mut done: oneshot::Receiver<()>) {
         loop {
-            match self.writer.lock().await {
+            let writer = match select(pin!(self.writer.lock()), &mut done).await {
+                Either::Left((writer, _)) => writer,
+                Either::Right(_) => return,
+            };
+            match writer {
                 Ok(writer) => self.write_next_batch(writer).await,
                 Err(error) => {
                     if let Some(job) = self.queue.take_back(number) {
