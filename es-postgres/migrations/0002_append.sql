@@ -71,7 +71,7 @@ DECLARE
     -- The class of the lock is this library's; the object is the schema, whatever it is called later.
     c_lock_class CONSTANT integer := 1702064993;
     -- Whoever listens holds this one in its shared form.
-    c_listener_class CONSTANT integer := 1702064994;
+    c_listener_class CONSTANT integer := 1702064996;
     v_lock_object         integer := '{schema}'::regnamespace::oid::integer;
     v_setting             text;
     v_is_known            boolean;

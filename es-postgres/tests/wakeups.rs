@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Schema, connection, deposit, execute, number};
-use es_core::{EventStore, Position, Wakeups};
+use es_core::{ConsumerName, ConsumerStore, EventStore, Position, Wakeups};
 use es_postgres::sqlx::{self, AssertSqlSafe, postgres::PgListener};
 
 /// Waits for a hint of at least this position.
@@ -69,7 +69,7 @@ async fn many_appends_are_told_by_few_notifications() {
     let mut listener = PgListener::connect(&common::url()).await.unwrap();
     listener.listen(&format!("es_head_{}", schema.name)).await.unwrap();
     // As every listener does.
-    let lock = format!("SELECT pg_advisory_lock_shared(1702064994, '{}'::regnamespace::oid::integer)", schema.name);
+    let lock = format!("SELECT pg_advisory_lock_shared(1702064996, '{}'::regnamespace::oid::integer)", schema.name);
     sqlx::query(AssertSqlSafe(lock)).execute(&mut listener).await.unwrap();
     const APPENDS: u64 = 300;
     let started = Instant::now();
@@ -106,6 +106,28 @@ async fn appends_that_nobody_listens_for_are_not_told() {
     writer.append(&deposit("ann")).await.unwrap();
     hinted(&mut wakeups, 11).await;
     assert_eq!(stranger.recv().await.unwrap().payload(), "11");
+}
+
+#[tokio::test]
+async fn whoever_listens_holds_up_nothing_else() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let mut wakeups = store.wakeups();
+    store.append(&deposit("ann")).await.unwrap();
+    hinted(&mut wakeups, 1).await;
+    // It listens, or will in a moment.
+    let listens = format!(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted \
+         AND objid = '{}'::regnamespace::oid",
+        schema.name
+    );
+    let mut observer = connection().await;
+    while number(&mut observer, listens.clone()).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let view = ConsumerName::new("balance").unwrap();
+    tokio::time::timeout(Duration::from_secs(10), store.prepare_view(&view)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), schema.store()).await.unwrap();
 }
 
 #[tokio::test]
