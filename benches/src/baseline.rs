@@ -43,13 +43,14 @@ impl Baseline {
         Ok(std::fs::write(Self::file(), serde_json::to_string_pretty(self)? + "\n")?)
     }
 
-    /// Takes the ratios of a store's lines for the committed ones; others stay.
+    /// Takes the ratios of a store's lines for the committed ones; others stay. The lowest repetition counts: small numbers
+    /// scatter, and what is looked for is a fall below everything seen before.
     pub fn set(&mut self, store: &str, lines: &[Line]) {
         let ratios = self.ratios.entry(store.to_owned()).or_default();
         for line in lines {
             if let Some(ratio) = line.ratio {
                 // Two digits: the rest is noise.
-                ratios.insert(line.key(), (ratio.median * 100.0).round() / 100.0);
+                ratios.insert(line.key(), (ratio.min * 100.0).round() / 100.0);
             }
         }
     }
