@@ -58,7 +58,7 @@ CREATE UNIQUE INDEX events_pkey ON es.events USING btree ("position")
 CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, version)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
-CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean)
+CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -92,7 +92,8 @@ BEGIN
     END IF;
 
     -- The lock. The first attempt costs no subtransaction; it does not overtake those who wait.
-    IF NOT pg_try_advisory_xact_lock(c_lock_class, v_lock_object) THEN
+    has_waited := NOT pg_try_advisory_xact_lock(c_lock_class, v_lock_object);
+    IF has_waited THEN
         v_setting := current_setting('lock_timeout');
         BEGIN
             PERFORM set_config('lock_timeout', p_lock_timeout_ms::text, true);

@@ -25,6 +25,7 @@
 --   recorded_at  of every new event
 --   versions     of each stream in p_streams, before the call
 --   is_heard     whether some connection may listen for new events
+--   has_waited   whether somebody else had the ordering lock at first
 --   refusals     null, or a JSON array of the appends that stored nothing:
 --                {append, status: 'repeated', first, last}  the same append is stored at these positions
 --                {append, status: 'id_reused', id}          an event id is stored with other content or in another place
@@ -56,7 +57,8 @@ CREATE FUNCTION {schema}.append(
     OUT recorded_at   timestamp with time zone,
     OUT versions      bigint[],
     OUT refusals      jsonb,
-    OUT is_heard      boolean
+    OUT is_heard      boolean,
+    OUT has_waited    boolean
 )
 LANGUAGE plpgsql
 VOLATILE
@@ -94,7 +96,8 @@ BEGIN
     END IF;
 
     -- The lock. The first attempt costs no subtransaction; it does not overtake those who wait.
-    IF NOT pg_try_advisory_xact_lock(c_lock_class, v_lock_object) THEN
+    has_waited := NOT pg_try_advisory_xact_lock(c_lock_class, v_lock_object);
+    IF has_waited THEN
         v_setting := current_setting('lock_timeout');
         BEGIN
             PERFORM set_config('lock_timeout', p_lock_timeout_ms::text, true);

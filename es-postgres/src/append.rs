@@ -32,6 +32,8 @@ pub(crate) struct Batch {
     pub(crate) stored: Option<(Position, Position)>,
     /// Whether some process may listen for them.
     pub(crate) is_heard: bool,
+    /// Whether another process or transaction was appending.
+    pub(crate) has_waited: bool,
 }
 
 impl Batch {
@@ -127,7 +129,12 @@ pub(crate) async fn call(
         });
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     let answer = Answer::of(&row)?;
-    let mut batch = Batch { outcomes: Vec::with_capacity(appends.len()), stored: None, is_heard: answer.is_heard };
+    let mut batch = Batch {
+        outcomes: Vec::with_capacity(appends.len()),
+        stored: None,
+        is_heard: answer.is_heard,
+        has_waited: answer.has_waited,
+    };
     let mut refusals = answer.refusals.iter().peekable();
     let (mut head, mut part) = (answer.head, 0);
     for (append, number) in appends.iter().zip(1_usize..) {
@@ -209,6 +216,7 @@ struct Answer {
     /// In the order of the appends.
     refusals: Vec<Refusal>,
     is_heard: bool,
+    has_waited: bool,
 }
 
 impl Answer {
@@ -235,6 +243,7 @@ impl Answer {
             versions: get(row, 4)?,
             refusals,
             is_heard: get(row, 6)?,
+            has_waited: get(row, 7)?,
         })
     }
 

@@ -13,6 +13,9 @@ pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
 /// Most appends that wait for a writer in memory; the callers of further ones wait for a place.
 pub const MAX_WAITING_APPENDS: usize = 10_000;
 
+/// Longest time for which appends gather before a call that will have to wait for other processes anyway.
+pub(crate) const MAX_GATHERING: Duration = Duration::from_millis(2);
+
 /// One append that somebody may be waiting for.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -42,13 +45,15 @@ pub(crate) struct Queue {
     patience: Duration,
     /// Whether the last batch held several appends.
     is_busy: bool,
+    /// For how long the next batch gathers: nothing, unless other processes append too.
+    pub(crate) gathering: Duration,
 }
 
 impl Queue {
     /// A queue, and where jobs are sent to.
     pub(crate) fn new(patience: Duration) -> (mpsc::Sender<Job>, Self) {
         let (sender, jobs) = mpsc::channel(MAX_WAITING_APPENDS);
-        (sender, Self { jobs, waiting: VecDeque::new(), patience, is_busy: false })
+        (sender, Self { jobs, waiting: VecDeque::new(), patience, is_busy: false, gathering: Duration::ZERO })
     }
 
     /// The next jobs that can share a call, as soon as there are any; `None` when all of them are done and no more can
@@ -57,6 +62,10 @@ impl Queue {
         loop {
             if self.waiting.is_empty() {
                 self.waiting.push_back(self.jobs.recv().await?);
+            }
+            // What is in a call cannot be added to while it waits for the lock.
+            if !self.gathering.is_zero() {
+                tokio::time::sleep(self.gathering).await;
             }
             // Those who were answered just now get the chance to send their next appends along.
             if self.is_busy {

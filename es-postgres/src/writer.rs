@@ -1,7 +1,8 @@
 //! Group commit: the tasks that append for everybody in this process.
 //!
 //! A writer takes the appends that wait, calls the database once for all of them, and answers each caller. While it is at
-//! that, the next ones gather. So nothing waits for a timer, and a store at rest appends at once.
+//! that, the next ones gather. So nothing waits for a timer, and a store at rest appends at once. Only where other processes
+//! had the ordering lock does the next batch gather for a moment, since it would wait for them anyway.
 //!
 //! In the ordinary mode one writer is at the database at a time: its commit is flushed before the ordering lock is released.
 //! In the pipelined mode a writer commits without waiting, releases the lock, and then waits for a flush that covers
@@ -9,7 +10,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use es_core::{Append, Appended, StoreError};
@@ -23,7 +24,7 @@ use crate::{
     append::{Batch, Commit, call},
     error::{for_each_caller, store_error},
     inline,
-    queue::{Job, Queue},
+    queue::{Job, MAX_GATHERING, Queue},
     store::{BEGIN, Shared},
 };
 
@@ -55,7 +56,12 @@ impl Writers {
     pub(crate) fn start(shared: &Arc<Shared>, queue: Queue) {
         let count = if shared.settings.pipelined { MAX_WRITERS } else { ORDINARY_WRITERS };
         let queue = Arc::new(AsyncMutex::new(queue));
-        let writer = || Writer { shared: Arc::downgrade(shared), queue: Arc::clone(&queue), connection: None };
+        let writer = || Writer {
+            shared: Arc::downgrade(shared),
+            queue: Arc::clone(&queue),
+            connection: None,
+            gathering: Duration::ZERO,
+        };
         let tasks = (0..count).map(|_| tokio::spawn(writer().run())).collect();
         *shared.writers.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
@@ -99,12 +105,18 @@ struct Writer {
     shared: Weak<Shared>,
     queue: Arc<AsyncMutex<Queue>>,
     connection: Option<PoolConnection<Postgres>>,
+    /// For how long its next batch gathers.
+    gathering: Duration,
 }
 
 impl Writer {
     async fn run(mut self) {
         loop {
-            let jobs = self.queue.lock().await.next_batch().await;
+            let jobs = {
+                let mut queue = self.queue.lock().await;
+                queue.gathering = self.gathering;
+                queue.next_batch().await
+            };
             let Some(jobs) = jobs else { return };
             // Without it all callers are gone.
             let Some(shared) = self.shared.upgrade() else { return };
@@ -138,7 +150,13 @@ impl Writer {
             Some(connection) => connection,
             None => acquire(shared).await?,
         };
+        let start = Instant::now();
         let batch = append_durably(shared, &mut connection, appends).await;
+        self.gathering = match &batch {
+            // A part of what a turn takes where processes take turns.
+            Ok(Batch { has_waited: true, .. }) => (start.elapsed() / 4).min(MAX_GATHERING),
+            _ => Duration::ZERO,
+        };
         // After an error of the connection, dropping it lets the pool look whether it is still good.
         if !matches!(batch, Err(StoreError::Unavailable { .. })) {
             self.connection = Some(connection);
