@@ -95,6 +95,7 @@ mod projection;
 mod projection_store;
 mod reactor;
 mod repository;
+mod shared_error;
 mod snapshot_store;
 mod stream_id;
 pub mod timestamp;

@@ -5,7 +5,7 @@ use es_core::{
     Version,
 };
 use serde::Deserialize;
-use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
+use sqlx::{Connection, PgConnection, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -141,7 +141,11 @@ pub(crate) async fn call(
         let refusal = refusals.next_if(|refusal| refusal.append() == number);
         batch.outcomes.push(match refusal {
             None => Ok(answer.stored(append, part, &mut head)?),
-            Some(&Refusal::Repeated { first, last, .. }) => Ok(repeated(shared, connection, first, last).await?),
+            Some(&Refusal::Repeated { first, last, .. }) => match repeated(shared, connection, first, last).await {
+                // Within a transaction everything fails with it; by itself, the call has been committed.
+                Err(error) if connection.is_in_transaction() => return Err(error),
+                outcome => outcome,
+            },
             Some(refusal) => Err(refusal.error(append, part)?),
         });
         part += append.streams().len();

@@ -9,7 +9,7 @@
 //! | 25P02 | `Refused`: the failure of an earlier statement was ignored |
 //! | anything else | `Backend` |
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use es_core::{BoxError, ProjectionError, StoreError};
 use sqlx::PgPool;
@@ -119,28 +119,3 @@ pub(crate) fn projection_error(error: sqlx::Error) -> ProjectionError {
 pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42P01")
 }
-
-/// One error for everybody whose append was in the same call.
-pub(crate) fn for_each_caller(error: StoreError, callers: usize) -> Vec<StoreError> {
-    if callers == 1 {
-        return vec![error];
-    }
-    let shared = Arc::new(error);
-    let source = || Box::new(SharedError(Arc::clone(&shared)));
-    let copy = || match &*shared {
-        StoreError::Busy { waiting_for, .. } => {
-            StoreError::Busy { waiting_for: waiting_for.clone(), source: Some(source()) }
-        }
-        StoreError::Setup { problem, remedy, .. } => {
-            StoreError::Setup { problem: problem.clone(), remedy: remedy.clone(), source: Some(source()) }
-        }
-        StoreError::Refused { reason } => StoreError::Refused { reason },
-        StoreError::Unavailable { .. } => StoreError::Unavailable { source: source() },
-        _ => StoreError::Backend { source: source() },
-    };
-    (0..callers).map(|_| copy()).collect()
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct SharedError(Arc<StoreError>);

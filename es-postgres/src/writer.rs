@@ -9,11 +9,13 @@
 //! its commit, while the other writer appends the next batch.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use es_core::{Append, Appended, StoreError};
+use futures_util::FutureExt;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc, mpsc::error::TrySendError},
@@ -22,7 +24,7 @@ use tokio::{
 
 use crate::{
     append::{Batch, Commit, call},
-    error::{for_each_caller, store_error},
+    error::store_error,
     inline,
     queue::{Job, MAX_GATHERING, Queue},
     store::{BEGIN, Shared},
@@ -42,7 +44,7 @@ pub(crate) struct Writers {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the task that was writing was stopped, because its runtime was shut down")]
+#[error("the task that was writing was stopped: its runtime was shut down, or an inline projection panicked")]
 struct WriterStopped;
 
 impl Writers {
@@ -120,7 +122,11 @@ impl Writer {
             let Some(jobs) = jobs else { return };
             // Without it all callers are gone.
             let Some(shared) = self.shared.upgrade() else { return };
-            self.write(&shared, jobs).await;
+            // A handler of an inline projection may panic; the appends of others are to go on. The callers of these jobs
+            // hear that their outcome is unknown, and the connection was dropped with what it was at.
+            if AssertUnwindSafe(self.write(&shared, jobs)).catch_unwind().await.is_err() {
+                tracing::error!("a writer panicked, most likely in the handler of an inline projection; it goes on");
+            }
         }
     }
 
@@ -137,7 +143,7 @@ impl Writer {
                     batches.extend([second_half, jobs]);
                     continue;
                 }
-                Err(error) => for_each_caller(error, jobs.len()).into_iter().map(Err).collect(),
+                Err(error) => error.for_each_caller(jobs.len()).into_iter().map(Err).collect(),
             };
             for (job, outcome) in jobs.into_iter().zip(outcomes) {
                 job.answer(outcome);
@@ -195,11 +201,19 @@ async fn append_durably(
         shared.signals.announce(head, batch.is_heard);
     }
     match shared.settings.pipelined {
-        true if batch.is_acknowledged() => shared.flush(connection).await?,
+        // Whatever goes wrong now, the appends have been committed, and may be durable or not.
+        true if batch.is_acknowledged() => shared.flush(connection).await.map_err(unknown_outcome)?,
         true => {}
         false => shared.durability.flushed(batch.stored.map(|(_, head)| head)),
     }
     Ok(batch)
+}
+
+fn unknown_outcome(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { .. } => error,
+        error => StoreError::Unavailable { source: error.into() },
+    }
 }
 
 /// The pool of the writers' connections: it opens them again when they are lost.

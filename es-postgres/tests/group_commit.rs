@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Schema, append_to, connection, deposit, deposited, execute, number, stream};
+use common::{Schema, append_to, connection, deposit, deposited, execute, number, somebody_waits, stream};
 use es_core::{
     Append, Appended, EventStore, EventType, ExpectedVersion, IdempotencyKey, NewEvent, PageSize, Payload, Position,
     StoreError, Version,
@@ -35,16 +35,7 @@ async fn append_together(schema: &Schema, store: &PgStore, appends: Vec<Append>)
         tokio::spawn(async move { store.append(&append).await })
     };
     let first = send(deposit("first"));
-    // It has left the queue when the server has it waiting.
-    let waiting = format!(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
-         AND objid = '{}'::regnamespace::oid",
-        schema.name
-    );
-    let mut observer = connection().await;
-    while number(&mut observer, waiting.clone()).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    somebody_waits(schema).await;
     let tasks: Vec<_> = appends.into_iter().map(send).collect();
     // On this runtime of one thread, each of them is in the queue after a turn.
     tokio::task::yield_now().await;
@@ -179,6 +170,42 @@ async fn a_second_append_to_a_stream_goes_into_the_next_call_and_others_do_not_w
         .map(|appended| (appended.first_position.get(), appended.streams[0].first_version.get()))
         .collect();
     assert_eq!(places, [(2, 1), (5, 2), (3, 1), (6, 3), (4, 1)]);
+}
+
+/// Holds the ordering lock while an append waits, for at least this long.
+async fn make_wait(schema: &Schema, store: &PgStore, at_least: Duration) {
+    let mut holder = hold(schema).await;
+    let waits = {
+        let store = store.clone();
+        tokio::spawn(async move { store.append(&deposit("waits")).await })
+    };
+    somebody_waits(schema).await;
+    let start = Instant::now();
+    while start.elapsed() < at_least {
+        number(&mut holder, "SELECT 1::bigint").await;
+    }
+    release(&mut holder).await;
+    waits.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn where_others_append_too_a_batch_gathers_before_it_waits_for_them() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let send = |id: &'static str| {
+        let store = store.clone();
+        tokio::spawn(async move { store.append(&deposit(id)).await })
+    };
+    make_wait(&schema, &store, Duration::from_millis(20)).await;
+    let first = send("first");
+    // The writer has it by now.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let second = send("second");
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(commits(&schema).await, 2);
 }
 
 #[tokio::test]

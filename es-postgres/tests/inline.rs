@@ -266,3 +266,37 @@ async fn a_handler_that_ignores_a_failed_statement_is_not_taken_for_a_success() 
     assert!(matches!(error, ProjectionError::Store(StoreError::Refused { .. })), "{error:?}");
     assert_eq!((counted(&schema).await, checkpoint(&store, "counter").await), (0, None));
 }
+
+/// A projection whose handler panics at withdrawals.
+struct Panics;
+
+impl Projection for Panics {
+    type Connection = PgConnection;
+    type Event = AccountEvent;
+
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    async fn apply(&self, _: &mut PgConnection, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
+        assert!(!matches!(event.event, AccountEvent::Withdrawn { .. }), "as the test wants it");
+        Ok(())
+    }
+
+    async fn clear(&self, _: &mut PgConnection) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_does_not_end_the_appends_of_others() {
+    let schema = Schema::new();
+    let store = schema.options().inline_projection(Panics).connect().await.unwrap();
+    store.append(&deposit("ann")).await.unwrap();
+    let withdrawn = NewEvent::of(&AccountEvent::Withdrawn { cents: 1 }).unwrap();
+    let append = Append::to(stream("ann"), ExpectedVersion::Any, vec![withdrawn]).build().unwrap();
+    let outcome = store.append(&append).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
+    let appended = store.append(&deposit("ann")).await.unwrap();
+    assert_eq!(appended.last_position, Position::new(2));
+}

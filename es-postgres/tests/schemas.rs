@@ -211,6 +211,32 @@ async fn a_role_that_lacks_a_privilege_is_told_which_to_ask_for() {
     execute(&mut admin, format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
+/// What has been committed when its flush fails is not said to be refused.
+#[tokio::test]
+async fn an_append_whose_flush_fails_has_an_unknown_outcome() {
+    let schema = Schema::new();
+    let owner = schema.store().await;
+    let mut admin = connection().await;
+    let role = schema.name.replace("t_", "f_");
+    let low = low_role(&mut admin, &role).await;
+    let grants = format!(
+        "GRANT USAGE ON SCHEMA {0} TO {role}; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {0} TO {role}",
+        schema.name
+    );
+    execute(&mut admin, grants).await;
+    let options = PgOptions::from_connect_options(low).schema(&schema.name).max_connections(2);
+    let store = options.pipelined(true).migrate(false).connect().await.unwrap();
+    store.append(&deposit("ann")).await.unwrap();
+    const EMIT: &str = "FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text)";
+    execute(&mut admin, format!("REVOKE EXECUTE ON {EMIT} FROM PUBLIC")).await;
+    let outcome = store.append(&deposit("ann")).await;
+    execute(&mut admin, format!("GRANT EXECUTE ON {EMIT} TO PUBLIC")).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
+    assert_eq!(owner.head().await.unwrap(), Position::new(2));
+    store.close().await;
+    execute(&mut admin, format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
 #[tokio::test]
 async fn a_database_with_another_default_isolation_level_can_be_used() {
     let schema = Schema::new();

@@ -4,7 +4,7 @@ mod common;
 
 use std::{future::Future, task::Poll, time::Duration};
 
-use common::{Schema, append_to, connection, deposit, deposited, execute, number, stream};
+use common::{Schema, append_to, connection, deposit, deposited, execute, number, somebody_waits, stream};
 use es_core::{
     Append, EventFilter, EventStore, ExpectedVersion, IdempotencyKey, PageSize, Position, StoreError, Version,
 };
@@ -33,17 +33,6 @@ fn insert_invoice(schema: &Schema) -> String {
 
 async fn invoices(schema: &Schema) -> i64 {
     number(&mut connection().await, format!("SELECT count(*) FROM {}.invoices", schema.name)).await
-}
-
-/// Waits until somebody waits for the lock that orders the appends: the moment in which the test goes on.
-async fn somebody_waits(schema: &Schema) {
-    let sql = format!(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = '{}'::regnamespace",
-        schema.name
-    );
-    let mut admin = connection().await;
-    let waits = async { while number(&mut admin, sql.clone()).await == 0 {} };
-    tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap();
 }
 
 #[tokio::test]

@@ -109,31 +109,6 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     DatabaseError::from(error).into()
 }
 
-/// The same error for each of several callers whose appends shared a transaction.
-pub(crate) fn for_each_caller(error: StoreError, callers: usize) -> Vec<StoreError> {
-    if callers == 1 {
-        return vec![error];
-    }
-    let shared = Arc::new(error);
-    let source = || Box::new(SharedError(Arc::clone(&shared)));
-    let copy = || match &*shared {
-        StoreError::Busy { waiting_for, .. } => {
-            StoreError::Busy { waiting_for: waiting_for.clone(), source: Some(source()) }
-        }
-        StoreError::Setup { problem, remedy, .. } => {
-            StoreError::Setup { problem: problem.clone(), remedy: remedy.clone(), source: Some(source()) }
-        }
-        StoreError::Refused { reason } => StoreError::Refused { reason },
-        StoreError::Unavailable { .. } => StoreError::Unavailable { source: source() },
-        _ => StoreError::Backend { source: source() },
-    };
-    (0..callers).map(|_| copy()).collect()
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct SharedError(Arc<StoreError>);
-
 /// What is said where stored JSON of the store's own cannot be read.
 pub(crate) fn unreadable(source: serde_json::Error) -> StoreError {
     StoreError::Backend { source: Box::new(source) }

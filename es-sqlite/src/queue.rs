@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 use crate::{
     append::{Batch, Prepared, Within, append_batch},
     append_alone::{append_alone, is_plain},
-    error::for_each_caller,
     store::{Shared, runtime},
     writer::WriterGuard,
 };
@@ -175,7 +174,7 @@ impl Shared {
                 }
                 batch.outcomes
             }
-            Err(error) => for_each_caller(error, jobs.len()).into_iter().map(Err).collect(),
+            Err(error) => error.for_each_caller(jobs.len()).into_iter().map(Err).collect(),
         };
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             answer(job.answer, outcome);

@@ -1,7 +1,7 @@
 //! What the tests of this crate share: the server, and a schema for each store.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use es_core::{Append, EventType, ExpectedVersion, NewEvent, Payload, StreamId};
 use es_postgres::{
@@ -114,4 +114,15 @@ pub(crate) fn deposit(id: &str) -> Append {
 
 pub(crate) fn append_to(id: &str, expected: ExpectedVersion) -> Append {
     Append::to(stream(id), expected, vec![deposited(1)]).build().unwrap()
+}
+
+/// Waits until somebody waits for the lock that orders the appends: the moment in which the test goes on.
+pub(crate) async fn somebody_waits(schema: &Schema) {
+    let sql = format!(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = '{}'::regnamespace",
+        schema.name
+    );
+    let mut admin = connection().await;
+    let waits = async { while number(&mut admin, sql.clone()).await == 0 {} };
+    tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap();
 }
