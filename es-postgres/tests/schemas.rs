@@ -227,10 +227,17 @@ async fn an_append_whose_flush_fails_has_an_unknown_outcome() {
     let options = PgOptions::from_connect_options(low).schema(&schema.name).max_connections(2);
     let store = options.pipelined(true).migrate(false).connect().await.unwrap();
     store.append(&deposit("ann")).await.unwrap();
-    const EMIT: &str = "FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text)";
-    execute(&mut admin, format!("REVOKE EXECUTE ON {EMIT} FROM PUBLIC")).await;
+    // PostgreSQL 17 gave the function one parameter more.
+    let emit: String = sqlx::query_scalar(
+        "SELECT oid::regprocedure::text FROM pg_proc
+         WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype",
+    )
+    .fetch_one(&mut admin)
+    .await
+    .unwrap();
+    execute(&mut admin, format!("REVOKE EXECUTE ON FUNCTION {emit} FROM PUBLIC")).await;
     let outcome = store.append(&deposit("ann")).await;
-    execute(&mut admin, format!("GRANT EXECUTE ON {EMIT} TO PUBLIC")).await;
+    execute(&mut admin, format!("GRANT EXECUTE ON FUNCTION {emit} TO PUBLIC")).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
     assert_eq!(owner.head().await.unwrap(), Position::new(2));
     store.close().await;
