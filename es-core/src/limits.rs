@@ -39,6 +39,10 @@ pub const MAX_PAGE_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most positions that one read of the whole log looks at, however few events match its filter. A read for
 /// rare events therefore comes back in bounded time, with its `scanned_to` moved on.
 pub const MAX_SCAN_POSITIONS: u64 = 100_000;
+/// Most events that a store keeps at hand of those it has just stored, while somebody follows the log.
+pub const MAX_RECENT_EVENTS: usize = 1_000;
+/// Most bytes of payload and metadata of these events.
+pub const MAX_RECENT_BYTES: usize = 1_024 * 1_024;
 /// Most selectors in one filter.
 pub const MAX_FILTER_SELECTORS: usize = 1_000;
 

@@ -15,7 +15,6 @@ pub(crate) async fn read_all(
     filter: &EventFilter,
     page: PageSize,
 ) -> Result<EventPage, StoreError> {
-    filter.check()?;
     let to = Position::new(after.get().saturating_add(limits::MAX_SCAN_POSITIONS));
     let shape = Shape::of(filter);
     let mut session = shared.session().await?;

@@ -274,7 +274,11 @@ impl EventStore for PgStore {
     }
 
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
-        read_all(&self.shared, after, filter, page).await
+        filter.check()?;
+        match self.shared.signals.recent.read(after, filter, page) {
+            Some(page) => Ok(page),
+            None => read_all(&self.shared, after, filter, page).await,
+        }
     }
 
     async fn head(&self) -> Result<Position, StoreError> {

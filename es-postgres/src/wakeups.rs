@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Position, WakeupSender, Wakeups};
+use es_core::{Position, RecentEvents, RecordedEvent, WakeupSender, Wakeups};
 use sqlx::{
     PgPool, Row, SqlStr,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -40,6 +40,8 @@ pub(crate) struct SignalOptions {
 /// The hints of one store. Its tasks end when it is dropped.
 pub(crate) struct Signals {
     sender: Arc<WakeupSender>,
+    /// What was stored last, while somebody waits for hints.
+    pub(crate) recent: RecentEvents,
     /// What the notifier is to tell; `None` if nobody is told.
     untold: Option<watch::Sender<Position>>,
     /// The listener, as long as nobody has subscribed.
@@ -69,7 +71,15 @@ impl Signals {
             channel,
             sender: Arc::clone(&sender),
         });
-        Self { sender, untold, listener: Mutex::new(listener), tasks: Mutex::new(tasks), runtime }
+        let (recent, listener, tasks) = (RecentEvents::new(), Mutex::new(listener), Mutex::new(tasks));
+        Self { sender, recent, untold, listener, tasks, runtime }
+    }
+
+    /// Keeps durable events at hand for those who follow the log here; if nobody does, they are not even made.
+    pub(crate) fn hand_on(&self, after: Position, events: impl FnOnce() -> Vec<RecordedEvent>) {
+        if self.sender.has_subscribers() {
+            self.recent.push(after, events());
+        }
     }
 
     /// Tells everybody, here at once, elsewhere soon if anybody listens there.
@@ -99,6 +109,7 @@ impl Signals {
     /// Ends the tasks.
     pub(crate) fn stop(&self) {
         self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.recent.clear();
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }

@@ -197,7 +197,10 @@ async fn append_durably(
         batch
     };
     // It can be seen, whether it is flushed or not.
-    if let Some((_, head)) = batch.stored {
+    if let Some((after, head)) = batch.stored {
+        if commit == Commit::Flushed {
+            shared.signals.hand_on(after, || batch.recorded(appends));
+        }
         shared.signals.announce(head, batch.is_heard);
     }
     match shared.settings.pipelined {

@@ -277,3 +277,29 @@ async fn the_waiting_appends_are_bounded_and_one_more_is_busy() {
     release(&mut holder).await;
     store.append(&deposit("after")).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_append_that_has_waited_too_long_is_busy_without_being_sent() {
+    let schema = Schema::new();
+    let store = schema.options().lock_timeout(Duration::from_millis(400)).connect().await.unwrap();
+    let mut holder = hold(&schema).await;
+    // One call each, since they are to one stream: the third has waited for the first two.
+    let (first, second, third) = (deposit("ann"), deposit("ann"), deposit("ann"));
+    let (_, _, outcome) = tokio::join!(store.append(&first), store.append(&second), store.append(&third));
+    let before = "the appends of this process before it";
+    assert!(
+        matches!(&outcome, Err(StoreError::Busy { waiting_for, .. }) if waiting_for.contains(before)),
+        "{outcome:?}"
+    );
+    release(&mut holder).await;
+    assert_eq!(store.append(&third).await.unwrap().last_position.get(), 1);
+}
+
+#[tokio::test]
+async fn an_append_for_which_no_connection_is_open_yet_is_stored_when_the_store_closes() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let append = deposit("ann");
+    let (outcome, ()) = tokio::join!(store.append(&append), store.close());
+    assert_eq!(outcome.unwrap().last_position.get(), 1);
+}

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Schema, connection, deposit, execute, number};
-use es_core::{ConsumerName, ConsumerStore, EventStore, Position, Wakeups};
+use es_core::{ConsumerName, ConsumerStore, EventFilter, EventStore, PageSize, Position, StoreError, Wakeups};
 use es_postgres::sqlx::{self, AssertSqlSafe, postgres::PgListener};
 
 /// Waits for a hint of at least this position.
@@ -145,4 +145,28 @@ async fn a_store_that_neither_listens_nor_notifies_polls() {
     assert_eq!(hearing.head().await.unwrap(), Position::new(3));
     hinted(&mut of_deaf, 2).await;
     assert_eq!(of_deaf.latest(), Position::new(2));
+}
+
+#[tokio::test]
+async fn whoever_follows_the_log_is_given_what_was_just_stored_without_asking_the_database() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    store.append(&deposit("ann")).await.unwrap();
+    let hints = store.wakeups();
+    let appended = store.append(&deposit("ann")).await.unwrap();
+    let mut own = connection().await;
+    execute(&mut own, "BEGIN").await;
+    execute(&mut own, format!("LOCK TABLE {}.events IN ACCESS EXCLUSIVE MODE", schema.name)).await;
+    let page = store.read_all(Position::new(1), &EventFilter::all(), PageSize::default()).await.unwrap();
+    assert_eq!((page.events.len(), page.scanned_to, page.durable_to), (1, Position::new(2), Position::new(2)));
+    assert_eq!(page.events[0].recorded_at(), appended.recorded_at);
+    execute(&mut own, "ROLLBACK").await;
+    // What is kept costs the appends something, so nothing more is kept when nobody follows.
+    drop(hints);
+    store.append(&deposit("ann")).await.unwrap();
+    let page = store.read_all(Position::new(1), &EventFilter::all(), PageSize::default()).await.unwrap();
+    assert_eq!((page.events.len(), page.scanned_to), (1, Position::new(2)));
+    store.close().await;
+    let closed = store.read_all(Position::new(1), &EventFilter::all(), PageSize::default()).await;
+    assert!(matches!(closed, Err(StoreError::Refused { .. } | StoreError::Unavailable { .. })), "{closed:?}");
 }

@@ -143,7 +143,7 @@ fn is_of_one_append(error: &StoreError) -> bool {
 }
 
 /// The new events of a batch, in the order of their positions.
-fn recorded(appends: &[&Prepared], outcomes: &[Result<Appended, StoreError>]) -> Vec<RecordedEvent> {
+pub(crate) fn recorded(appends: &[&Prepared], outcomes: &[Result<Appended, StoreError>]) -> Vec<RecordedEvent> {
     let mut events = Vec::new();
     for (prepared, outcome) in appends.iter().zip(outcomes) {
         if let Ok(appended) = outcome

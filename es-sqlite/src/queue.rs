@@ -170,7 +170,7 @@ impl Shared {
         let outcomes = match result {
             Ok(batch) => {
                 if let Some(head) = batch.head {
-                    self.wakeups.notify(head);
+                    self.announce(head, &appends, &batch.outcomes);
                 }
                 batch.outcomes
             }

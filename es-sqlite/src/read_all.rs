@@ -36,7 +36,6 @@ pub(crate) async fn read_all(
     filter: &EventFilter,
     page: PageSize,
 ) -> Result<EventPage, StoreError> {
-    filter.check()?;
     let selectors = (!filter.is_all()).then(|| Selectors::of(filter)).transpose()?;
     let start = to_bound(after.get());
     let end = start.saturating_add(limits::MAX_SCAN_POSITIONS as i64);

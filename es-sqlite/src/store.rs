@@ -9,7 +9,8 @@ use std::{
 use async_trait::async_trait;
 use es_core::{
     Append, Appended, ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize,
-    Position, ProjectionError, ProjectionStore, StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
+    Position, ProjectionError, ProjectionStore, RecentEvents, StoreError, StreamId, StreamPage, Version, WakeupSender,
+    Wakeups,
 };
 use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) inline: Vec<Inline>,
     pub(crate) wakeups: WakeupSender,
+    /// What was stored last, while somebody waits for hints.
+    pub(crate) recent: RecentEvents,
     pub(crate) watch: Watch,
     pub(crate) queue: AppendQueue,
     pub(crate) max_payload_bytes: usize,
@@ -112,6 +115,7 @@ impl SqliteStore {
             file: file.into(),
             inline: options.inline,
             wakeups: WakeupSender::new(),
+            recent: RecentEvents::new(),
             watch: Watch::default(),
             queue: AppendQueue::default(),
             max_payload_bytes: options.max_payload_bytes,
@@ -159,6 +163,7 @@ impl SqliteStore {
     pub async fn close(&self) -> Result<(), StoreError> {
         self.shared.watch.close();
         self.shared.writer.close().await?;
+        self.shared.recent.clear();
         self.shared.readers.close().await
     }
 
@@ -246,7 +251,11 @@ impl EventStore for SqliteStore {
     }
 
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
-        read_all::read_all(&self.shared.readers, after, filter, page).await
+        filter.check()?;
+        match self.shared.recent.read(after, filter, page) {
+            Some(page) => Ok(page),
+            None => read_all::read_all(&self.shared.readers, after, filter, page).await,
+        }
     }
 
     async fn head(&self) -> Result<Position, StoreError> {

@@ -5,11 +5,16 @@ use std::{
     time::Duration,
 };
 
-use es_core::{StoreError, Wakeups};
+use es_core::{Appended, Position, StoreError, Wakeups};
 use sqlx::SqliteConnection;
 use tokio::runtime::Handle;
 
-use crate::{error::store_error, read_all::read_head, store::Shared};
+use crate::{
+    append::{Prepared, recorded},
+    error::store_error,
+    read_all::read_head,
+    store::Shared,
+};
 
 /// How often a store looks whether another store or process has appended; only while somebody waits for hints.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -40,6 +45,16 @@ impl Watch {
 }
 
 impl Shared {
+    /// Tells readers of this store what was stored, and keeps it at hand for them.
+    pub(crate) fn announce(&self, head: Position, appends: &[&Prepared], outcomes: &[Result<Appended, StoreError>]) {
+        if self.wakeups.has_subscribers() {
+            let events = recorded(appends, outcomes);
+            let before = events.first().map_or(head, |first| Position::new(first.position().get() - 1));
+            self.recent.push(before, events);
+        }
+        self.wakeups.notify(head);
+    }
+
     /// Hints for one more reader; the task that looks for appends of others runs from now on.
     pub(crate) fn subscribe(self: &Arc<Self>) -> Wakeups {
         let mut state = self.watch.lock();

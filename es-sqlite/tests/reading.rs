@@ -178,3 +178,21 @@ async fn a_page_of_a_stream_that_is_read_in_parts_is_one_page() {
     assert_eq!(read("bob", 301, 700).await, (301, false));
     assert_eq!(read("bob", 602, 700).await, (98, true));
 }
+
+#[tokio::test]
+async fn whoever_follows_the_log_is_given_what_was_just_stored_without_asking_the_database() {
+    let folder = TempFolder::new();
+    let store = folder.store().await;
+    append(&store, "ann", vec![opened()]).await.unwrap();
+    let _hints = store.wakeups();
+    append(&store, "ann", vec![opened()]).await.unwrap();
+    let mut connection = connect(store.path()).await;
+    sqlx::query("ALTER TABLE es_events RENAME TO gone").execute(&mut connection).await.unwrap();
+    let page = PageSize::default();
+    let recent = store.read_all(Position::new(1), &EventFilter::all(), page).await.unwrap();
+    assert_eq!((recent.events.len(), recent.scanned_to), (1, Position::new(2)));
+    assert!(store.read_all(Position::ZERO, &EventFilter::all(), page).await.is_err());
+    sqlx::query("ALTER TABLE gone RENAME TO es_events").execute(&mut connection).await.unwrap();
+    store.close().await.unwrap();
+    assert!(store.read_all(Position::new(1), &EventFilter::all(), page).await.is_err());
+}

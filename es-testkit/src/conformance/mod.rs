@@ -116,6 +116,7 @@ macro_rules! __conformance_cases {
                 a_full_page_never_passes_an_event_that_it_left_out
                 reading_behind_the_head_gives_nothing_and_stays
                 what_was_waited_for_is_durable
+                whoever_follows_the_log_reads_what_every_other_handle_reads
             }
             ordering {
                 positions_are_gapless_under_concurrent_writers

@@ -1,6 +1,6 @@
 //! Reading the whole log, by filters.
 
-use es_core::{EventFilter, EventStore, PageSize, Position, RecordedEvent};
+use es_core::{Append, EventFilter, EventStore, ExpectedVersion, PageSize, Position, RecordedEvent};
 
 use super::support::*;
 use crate::harness::StoreHarness;
@@ -137,4 +137,50 @@ pub async fn what_was_waited_for_is_durable<H: StoreHarness>(harness: &H) {
     let page = ok(store.read_all(Position::ZERO, &EventFilter::all(), PageSize::default()).await);
     assert!(page.durable_to >= appended.last_position, "durable to {} after waiting", page.durable_to);
     assert!(page.durable_to <= ok(store.head().await));
+}
+
+/// A store may keep what it has just stored at hand for those who wait for hints: it is what the database has.
+pub async fn whoever_follows_the_log_reads_what_every_other_handle_reads<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let other = harness.reopened(&store).await;
+    append(&store, &stream("early"), deposits(2)).await;
+    let _hints = store.wakeups();
+    let filters = [
+        EventFilter::all(),
+        EventFilter::all().or_category("customer"),
+        EventFilter::all().or_stream(stream("s1")).or_type("account", "Rare"),
+    ];
+    for round in 0..3 {
+        // In one call of a store that gathers them, with some that are refused.
+        let outcomes = together(6, |number| {
+            let store = store.clone();
+            async move {
+                let (name, version) = (stream(&format!("s{}", number / 2)), exactly(round));
+                send(&store, &append_to(&name, version, vec![event("Rare", "{}")])).await
+            }
+        });
+        assert_eq!(outcomes.await.iter().filter(|outcome| outcome.is_ok()).count(), 3);
+        if round == 1 {
+            // What this handle did not store.
+            append(&other, &stream("elsewhere"), deposits(2)).await;
+        }
+        let both = Append::builder()
+            .and(stream_in("customer", "ann"), ExpectedVersion::Any, deposits(1))
+            .and(stream("bob"), ExpectedVersion::Any, deposits(2))
+            .build();
+        let both = ok(both);
+        ok(send(&store, &both).await);
+        assert!(ok(send(&store, &both).await).repeated);
+        for filter in &filters {
+            for after in (0..=head_of(&store).await).map(Position::new) {
+                for size in [1, 3, 1_000] {
+                    let here = log_after(&store, after, filter, page_of(size)).await;
+                    let there = log_after(&other, after, filter, page_of(size)).await;
+                    assert_eq!(here, there, "after {after}, pages of {size}, {filter:?}");
+                }
+            }
+        }
+        let page = ok(store.read_all(Position::new(1), &EventFilter::all(), PageSize::default()).await);
+        assert!(page.durable_to <= ok(store.head().await));
+    }
 }

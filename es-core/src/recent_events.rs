@@ -1,0 +1,165 @@
+//! The events that a store has just stored, at hand for those who follow the log.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    event::RecordedEvent,
+    event_filter::EventFilter,
+    event_store::{EventPage, PageSize},
+    limits,
+    position::Position,
+};
+
+/// The latest events of a store, as far as this process has stored them: for stores to answer
+/// [`read_all`](crate::EventStore::read_all) without asking the database.
+///
+/// They follow each other without a gap, and each is durable. Where another process has stored events in between, only
+/// those after the gap are kept. At most [`limits::MAX_RECENT_EVENTS`] events of [`limits::MAX_RECENT_BYTES`].
+#[derive(Debug, Default)]
+pub struct RecentEvents {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Every event after this position, up to the end, is kept.
+    after: Position,
+    end: Position,
+    events: VecDeque<RecordedEvent>,
+    bytes: usize,
+}
+
+impl RecentEvents {
+    /// Without any events.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what was just stored: all events after a position, in order. They must be durable, and visible to readers.
+    pub fn push(&self, after: Position, events: impl IntoIterator<Item = RecordedEvent>) {
+        let mut kept = self.lock();
+        if after != kept.end {
+            // Of what is in between nothing is known; or the database was put back to an earlier state.
+            *kept = Kept { after, end: after, ..Kept::default() };
+        }
+        for event in events {
+            kept.end = event.position();
+            kept.bytes += bytes_of(&event);
+            kept.events.push_back(event);
+        }
+        while kept.events.len() > limits::MAX_RECENT_EVENTS || kept.bytes > limits::MAX_RECENT_BYTES {
+            let Some(oldest) = kept.events.pop_front() else { return };
+            kept.after = oldest.position();
+            kept.bytes -= bytes_of(&oldest);
+        }
+    }
+
+    /// A page, as [`read_all`](crate::EventStore::read_all) gives it; `None` if the database has to be asked.
+    pub fn read(&self, after: Position, filter: &EventFilter, page: PageSize) -> Option<EventPage> {
+        let kept = self.lock();
+        if after < kept.after || after >= kept.end {
+            return None;
+        }
+        let first = kept.events.partition_point(|event| event.position() <= after);
+        let wanted = |event: &&RecordedEvent| filter.matches(event.stream(), event.event_type());
+        let mut wanted = kept.events.range(first..).filter(wanted);
+        let events: Vec<_> = wanted.by_ref().take(page.get()).cloned().collect();
+        let scanned_to = match (wanted.next(), events.last()) {
+            (Some(_), Some(last)) => last.position(),
+            _ => kept.end,
+        };
+        Some(EventPage::new(events, scanned_to, kept.end))
+    }
+
+    /// Lets go of all events.
+    pub fn clear(&self) {
+        *self.lock() = Kept::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an event takes, about.
+fn bytes_of(event: &RecordedEvent) -> usize {
+    let metadata = event.metadata().json().map_or(0, str::len);
+    event.payload().as_str().len() + metadata + event.stream().as_str().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{EventType, NewEvent, Payload, StreamId, Version, timestamp};
+
+    fn event(position: u64, payload: &str) -> RecordedEvent {
+        let category = if position.is_multiple_of(2) { "even" } else { "odd" };
+        let new_event = NewEvent::new(EventType::new("Noted").unwrap(), Payload::trusted(payload));
+        let time = timestamp::to_stored_precision(SystemTime::UNIX_EPOCH.into());
+        new_event.recorded(StreamId::new(category, "1").unwrap(), Version::new(position), Position::new(position), time)
+    }
+
+    fn push(recent: &RecentEvents, positions: std::ops::RangeInclusive<u64>) {
+        recent.push(Position::new(positions.start() - 1), positions.map(|position| event(position, "{}")));
+    }
+
+    /// The positions of a page, how far it looked, and up to where it is durable.
+    fn read(recent: &RecentEvents, after: u64, filter: &EventFilter, size: usize) -> Option<(Vec<u64>, u64, u64)> {
+        let page = recent.read(Position::new(after), filter, PageSize::new(size).unwrap())?;
+        let positions = page.events.iter().map(|event| event.position().get()).collect();
+        Some((positions, page.scanned_to.get(), page.durable_to.get()))
+    }
+
+    #[test]
+    fn a_page_is_what_the_store_would_give() {
+        let (recent, all, even) = (RecentEvents::new(), EventFilter::all(), EventFilter::all().or_category("even"));
+        push(&recent, 11..=13);
+        push(&recent, 14..=17);
+        assert_eq!(read(&recent, 9, &all, 100), None);
+        assert_eq!(read(&recent, 10, &all, 100), Some(((11..=17).collect(), 17, 17)));
+        assert_eq!(read(&recent, 12, &all, 3), Some((vec![13, 14, 15], 15, 17)));
+        assert_eq!(read(&recent, 14, &all, 3), Some((vec![15, 16, 17], 17, 17)));
+        assert_eq!(read(&recent, 10, &even, 2), Some((vec![12, 14], 14, 17)));
+        assert_eq!(read(&recent, 12, &even, 2), Some((vec![14, 16], 17, 17)));
+        assert_eq!(read(&recent, 16, &even, 2), Some((vec![], 17, 17)));
+        assert_eq!(read(&recent, 17, &all, 100), None);
+        recent.clear();
+        assert_eq!(read(&recent, 10, &all, 100), None);
+    }
+
+    #[test]
+    fn after_a_gap_or_a_step_back_only_what_follows_is_kept() {
+        let (recent, all) = (RecentEvents::new(), EventFilter::all());
+        push(&recent, 1..=3);
+        push(&recent, 6..=7);
+        assert_eq!(read(&recent, 0, &all, 100), None);
+        assert_eq!(read(&recent, 3, &all, 100), None);
+        assert_eq!(read(&recent, 5, &all, 100), Some((vec![6, 7], 7, 7)));
+        push(&recent, 5..=5);
+        assert_eq!(read(&recent, 5, &all, 100), None);
+        assert_eq!(read(&recent, 4, &all, 100), Some((vec![5], 5, 5)));
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limits_say() {
+        let (recent, all) = (RecentEvents::new(), EventFilter::all());
+        let count = limits::MAX_RECENT_EVENTS as u64;
+        push(&recent, 1..=count + 3);
+        assert_eq!(read(&recent, 2, &all, 1), None);
+        assert_eq!(read(&recent, 3, &all, 1), Some((vec![4], 4, count + 3)));
+
+        let half = format!("\"{}\"", "x".repeat(limits::MAX_RECENT_BYTES / 2));
+        recent.push(Position::new(count + 3), (count + 4..=count + 5).map(|position| event(position, &half)));
+        assert_eq!(read(&recent, count + 3, &all, 1), None);
+        assert_eq!(read(&recent, count + 4, &all, 1), Some((vec![count + 5], count + 5, count + 5)));
+
+        let large = format!("\"{}\"", "x".repeat(limits::MAX_RECENT_BYTES));
+        recent.push(Position::new(count + 5), [event(count + 6, &large)]);
+        assert_eq!(read(&recent, count + 5, &all, 1), None);
+    }
+}
