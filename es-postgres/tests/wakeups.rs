@@ -157,7 +157,9 @@ async fn whoever_follows_the_log_is_given_what_was_just_stored_without_asking_th
     let mut own = connection().await;
     execute(&mut own, "BEGIN").await;
     execute(&mut own, format!("LOCK TABLE {}.events IN ACCESS EXCLUSIVE MODE", schema.name)).await;
-    let page = store.read_all(Position::new(1), &EventFilter::all(), PageSize::default()).await.unwrap();
+    let (all, size) = (EventFilter::all(), PageSize::default());
+    let reading = tokio::time::timeout(Duration::from_secs(10), store.read_all(Position::new(1), &all, size));
+    let page = reading.await.expect("the database was asked").unwrap();
     assert_eq!((page.events.len(), page.scanned_to, page.durable_to), (1, Position::new(2), Position::new(2)));
     assert_eq!(page.events[0].recorded_at(), appended.recorded_at);
     execute(&mut own, "ROLLBACK").await;
