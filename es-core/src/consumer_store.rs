@@ -1,51 +1,19 @@
 //! What a store keeps for consumers of the log: checkpoints, and the documents of views.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::{
+    consumer_name::ConsumerName,
     error::{InvalidName, StoreError},
     event::Payload,
     limits,
-    name::{check_identifier, check_text},
+    name::check_text,
     position::Position,
     view::{View, ViewReader},
 };
-
-/// The name of a projection, view or reactor: lower-case ASCII letters, digits and `_`, a letter first. It names its
-/// checkpoint and, for a view, its table, so it must stay the same for as long as the read model lives.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConsumerName(Arc<str>);
-
-impl ConsumerName {
-    /// A checked name.
-    ///
-    /// # Errors
-    /// [`InvalidName`] for other characters, or over [`limits::MAX_CONSUMER_NAME_BYTES`].
-    pub fn new(name: &str) -> Result<Self, InvalidName> {
-        check_identifier("consumer name", name, limits::MAX_CONSUMER_NAME_BYTES)?;
-        Ok(Self(name.into()))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ConsumerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ConsumerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
 
 /// How far a consumer has come.
 #[derive(Debug, Clone, PartialEq, Eq)]

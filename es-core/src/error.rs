@@ -1,7 +1,7 @@
 //! Errors: one enum a layer. Each variant says what the caller should do.
 
 use crate::{
-    consumer_store::ConsumerName, expected_version::ExpectedVersion, position::Position, stream_id::StreamId,
+    consumer_name::ConsumerName, expected_version::ExpectedVersion, position::Position, stream_id::StreamId,
     version::Version,
 };
 
@@ -119,6 +119,12 @@ pub enum StoreError {
         expected: Position,
         /// Where it is.
         actual: Position,
+    },
+    /// Another generation of the read model has taken this one's place. Nothing was changed; go on with the live one.
+    #[error("{generation} is not live any more, another generation took its place; nothing was changed")]
+    Retired {
+        /// The consumer, in the generation that was written to.
+        generation: ConsumerName,
     },
     /// Something is larger than a named limit. Nothing was stored. Split or shrink it.
     #[error("{what}: {actual} is over the limit of {limit}; split or shrink it")]

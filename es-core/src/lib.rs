@@ -79,6 +79,7 @@
 mod aggregate;
 mod append;
 mod codec;
+mod consumer_name;
 mod consumer_store;
 mod domain_event;
 mod error;
@@ -86,6 +87,7 @@ mod event;
 mod event_filter;
 mod event_store;
 mod expected_version;
+mod generation_store;
 pub mod limits;
 mod memory;
 mod metadata;
@@ -108,9 +110,10 @@ mod wakeups;
 pub use aggregate::Aggregate;
 pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
 pub use codec::decoder::Decoder;
+pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{
-    Checkpoint, ConsumerName, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery,
-    check_document_count, check_document_key,
+    Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery, check_document_count,
+    check_document_key,
 };
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
@@ -121,6 +124,10 @@ pub use event::{Envelope, EventType, NewEvent, Payload, Recorded, RecordedEvent}
 pub use event_filter::{EventFilter, EventSelector};
 pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
 pub use expected_version::ExpectedVersion;
+pub use generation_store::{
+    BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
+    ReadModelCode, ReadModelRow, Swapped, TableNames,
+};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
 pub use position::Position;

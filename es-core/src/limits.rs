@@ -18,6 +18,8 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 pub const MAX_CONSUMER_NAME_BYTES: usize = 40;
 /// Longest single text in metadata (actor, source, correlation …), in bytes.
 pub const MAX_METADATA_TEXT_BYTES: usize = 1_024;
+/// Longest name under which readers find a table of a projection that has generations, in bytes.
+pub const MAX_TABLE_NAME_BYTES: usize = 50;
 /// Largest metadata of one event as JSON, in bytes.
 pub const MAX_METADATA_BYTES: usize = 64 * 1_024;
 

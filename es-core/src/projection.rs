@@ -1,18 +1,23 @@
 //! Projections: read models in tables of their own, written with the store's connection.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::{
     codec::decoder::Decoder,
-    consumer_store::ConsumerName,
+    consumer_name::{ConsumerName, Generation},
     domain_event::EventSet,
     error::{HandlerError, InvalidName, ProjectionError},
     event::{Recorded, RecordedEvent},
     event_filter::EventFilter,
+    generation_store::{ReadModelCode, TableNames},
 };
 
 /// A read model in tables of its own. Its writes and its checkpoint are one transaction, so each event takes effect
 /// exactly once; do nothing here that a rollback cannot take back (use a [`Reactor`](crate::Reactor) for that).
+///
+/// One that asks [`in_generation`](Self::in_generation) for the names of its tables can be rebuilt beside the live one.
 ///
 /// A handler must not execute commands on its own store: it would wait for itself, and is refused.
 pub trait Projection: Send + Sync + 'static {
@@ -23,6 +28,25 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Names its checkpoint; see [`ConsumerName`].
     fn name(&self) -> &str;
+
+    /// The version of the code: raise it when what is written changes. Code of one version does not write the tables of
+    /// another: a runner says so, and waits for a rebuild.
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// The same projection with the tables of one generation, which takes their names from `names`. `None`, the default,
+    /// is a projection that names its tables itself, and so can only be rebuilt in place.
+    ///
+    /// # Errors
+    /// [`InvalidName`] of a table.
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName>
+    where
+        Self: Sized,
+    {
+        let _ = names;
+        Ok(None)
+    }
 
     /// Creates its tables if they are missing. Runs in a transaction whenever a runner starts.
     fn prepare(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), HandlerError>> + Send {
@@ -51,6 +75,14 @@ pub trait Projection: Send + Sync + 'static {
         }
     }
 
+    /// What is better made once than kept up while a generation is loaded: indexes that no handler needs. Runs in a
+    /// transaction, once all history has been applied and before anybody reads the generation; for the first generation
+    /// with [`prepare`](Self::prepare). Use `IF NOT EXISTS`.
+    fn after_load(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), HandlerError>> + Send {
+        let _ = connection;
+        async { Ok(()) }
+    }
+
     /// Empties the read model, for a rebuild.
     fn clear(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), HandlerError>> + Send;
 }
@@ -58,11 +90,23 @@ pub trait Projection: Send + Sync + 'static {
 /// A [`Projection`] whose types are not known: what stores and runners hold.
 #[async_trait]
 pub trait PageProjection<C: Send>: Send + Sync {
-    /// Its name.
+    /// Its name, in its generation.
     fn name(&self) -> &ConsumerName;
+
+    /// See [`Projection::version`] and [`Projection::in_generation`].
+    fn code(&self) -> ReadModelCode;
+
+    /// The same projection in another generation; `None` if it names its tables itself.
+    ///
+    /// # Errors
+    /// [`InvalidName`] of a table.
+    fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn PageProjection<C>>>, InvalidName>;
 
     /// The events that it wants.
     fn filter(&self) -> &EventFilter;
+
+    /// See [`Projection::after_load`].
+    async fn after_load(&self, connection: &mut C) -> Result<(), ProjectionError>;
 
     /// See [`Projection::prepare`].
     async fn prepare(&self, connection: &mut C) -> Result<(), ProjectionError>;
@@ -78,17 +122,32 @@ pub trait PageProjection<C: Send>: Send + Sync {
 #[derive(Debug)]
 pub struct Projector<P: Projection> {
     name: ConsumerName,
+    tables: Vec<String>,
     decoder: Decoder<P::Event>,
-    projection: P,
+    /// As it was given: what other generations are made of.
+    given: Arc<P>,
+    /// The one of this generation, if it has generations.
+    of_generation: Option<P>,
 }
 
 impl<P: Projection> Projector<P> {
-    /// Wraps a projection.
+    /// Wraps a projection, in its first generation.
     ///
     /// # Errors
-    /// [`InvalidName`] if its name is no [`ConsumerName`].
+    /// [`InvalidName`] if its name is no [`ConsumerName`], or that of a table cannot be used.
     pub fn new(projection: P) -> Result<Self, InvalidName> {
-        Ok(Self { name: ConsumerName::new(projection.name())?, decoder: P::Event::decoder(), projection })
+        Self::of(Arc::new(projection), Generation::FIRST)
+    }
+
+    fn of(given: Arc<P>, generation: Generation) -> Result<Self, InvalidName> {
+        let mut names = TableNames::new(generation);
+        let of_generation = given.in_generation(&mut names)?;
+        let name = ConsumerName::new(given.name())?.in_generation(generation);
+        Ok(Self { name, tables: names.stable().to_vec(), decoder: P::Event::decoder(), given, of_generation })
+    }
+
+    fn projection(&self) -> &P {
+        self.of_generation.as_ref().unwrap_or(&self.given)
     }
 }
 
@@ -98,12 +157,30 @@ impl<P: Projection> PageProjection<P::Connection> for Projector<P> {
         &self.name
     }
 
+    fn code(&self) -> ReadModelCode {
+        ReadModelCode { version: self.projection().version(), tables: self.tables.clone() }
+    }
+
+    fn in_generation(
+        &self,
+        generation: Generation,
+    ) -> Result<Option<Box<dyn PageProjection<P::Connection>>>, InvalidName> {
+        if self.of_generation.is_none() && generation != Generation::FIRST {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Self::of(Arc::clone(&self.given), generation)?)))
+    }
+
     fn filter(&self) -> &EventFilter {
         self.decoder.filter()
     }
 
+    async fn after_load(&self, connection: &mut P::Connection) -> Result<(), ProjectionError> {
+        self.projection().after_load(connection).await.map_err(|error| ProjectionError::handler(&self.name, error))
+    }
+
     async fn prepare(&self, connection: &mut P::Connection) -> Result<(), ProjectionError> {
-        self.projection.prepare(connection).await.map_err(|error| ProjectionError::handler(&self.name, error))
+        self.projection().prepare(connection).await.map_err(|error| ProjectionError::handler(&self.name, error))
     }
 
     async fn apply_page(
@@ -112,13 +189,13 @@ impl<P: Projection> PageProjection<P::Connection> for Projector<P> {
         events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
         let events = self.decoder.decode_events(events)?;
-        self.projection
+        self.projection()
             .apply_page(connection, &events)
             .await
             .map_err(|error| ProjectionError::handler(&self.name, error))
     }
 
     async fn clear(&self, connection: &mut P::Connection) -> Result<(), ProjectionError> {
-        self.projection.clear(connection).await.map_err(|error| ProjectionError::handler(&self.name, error))
+        self.projection().clear(connection).await.map_err(|error| ProjectionError::handler(&self.name, error))
     }
 }

@@ -17,7 +17,8 @@ pub trait ProjectionStore: ConsumerStore {
     /// What projections write with: a connection inside a transaction.
     type Connection: Send;
 
-    /// Runs the projection's `prepare` in a transaction. It does not start the checkpoint.
+    /// Runs the projection's `prepare` in a transaction, and of its first generation `after_load` too. Where no generation is
+    /// live yet, readers find the tables of this one. It does not start the checkpoint.
     async fn prepare_projection(
         &self,
         projection: &dyn PageProjection<Self::Connection>,
@@ -33,6 +34,10 @@ pub trait ProjectionStore: ConsumerStore {
         from: Position,
         page: &EventPage,
     ) -> Result<(), ProjectionError>;
+
+    /// Runs the projection's `after_load` in a transaction.
+    async fn finish_projection(&self, projection: &dyn PageProjection<Self::Connection>)
+    -> Result<(), ProjectionError>;
 
     /// Runs the projection's `clear` and moves its checkpoint to [`Position::ZERO`], in one transaction.
     async fn clear_projection(&self, projection: &dyn PageProjection<Self::Connection>) -> Result<(), ProjectionError>;

@@ -9,11 +9,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     codec::{decoder::Decoder, encode::encode_value},
-    consumer_store::{ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_key},
+    consumer_name::ConsumerName,
+    consumer_store::{ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_key},
     domain_event::EventSet,
     error::{DecodeError, InvalidName, ProjectionError, StoreError},
     event::{Payload, Recorded, RecordedEvent},
     event_filter::EventFilter,
+    generation_store::ReadModelCode,
     limits,
 };
 
@@ -62,6 +64,9 @@ pub enum Fate {
 pub trait View: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Names the view, its checkpoint and its table; see [`ConsumerName`].
     const NAME: &'static str;
+    /// The version of the code: raise it when `keys` or `apply` change, or the document's form. Code of one version does not
+    /// write the documents of another: a runner says so, and waits for a rebuild.
+    const VERSION: u32 = 1;
     /// The events that it folds.
     type Event: EventSet;
 
@@ -76,6 +81,9 @@ pub trait View: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
 pub trait DocumentFold: Send + Sync {
     /// Its name.
     fn name(&self) -> &ConsumerName;
+
+    /// See [`View::VERSION`].
+    fn code(&self) -> ReadModelCode;
 
     /// The events that it folds.
     fn filter(&self) -> &EventFilter;
@@ -120,6 +128,10 @@ impl<V: View> ViewFold<V> {
 impl<V: View> DocumentFold for ViewFold<V> {
     fn name(&self) -> &ConsumerName {
         &self.name
+    }
+
+    fn code(&self) -> ReadModelCode {
+        ReadModelCode { version: V::VERSION, tables: Vec::new() }
     }
 
     fn filter(&self) -> &EventFilter {
@@ -251,7 +263,7 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
     /// # Errors
     /// Over [`limits::MAX_DOCUMENTS_PER_READ`] keys: [`StoreError::LimitExceeded`].
     pub async fn get_many<K: AsRef<str>>(&self, keys: &[K]) -> Result<Vec<Option<V>>, ViewError> {
-        let name = ConsumerName::new(V::NAME)?;
+        let name = ConsumerName::new(V::NAME)?.live();
         let keys: Vec<String> = keys.iter().map(|key| key.as_ref().to_owned()).collect();
         keys.iter().try_for_each(|key| check_document_key(key))?;
         let documents = self.store.documents(&name, &keys).await?;
@@ -272,7 +284,7 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
     }
 
     async fn query(&self, query: DocumentQuery) -> Result<Vec<(String, V)>, ViewError> {
-        let name = ConsumerName::new(V::NAME)?;
+        let name = ConsumerName::new(V::NAME)?.live();
         let documents = self.store.list_documents(&name, &query).await?;
         documents
             .into_iter()

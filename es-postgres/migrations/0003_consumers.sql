@@ -7,10 +7,33 @@ CREATE TABLE {schema}.checkpoints (
     consumer   text COLLATE "C"         NOT NULL CONSTRAINT checkpoints_pkey PRIMARY KEY,
     position   bigint                   NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    -- Whether it belongs to a generation that was live and is kept as it was then.
+    is_frozen  boolean                  NOT NULL DEFAULT false,
     CONSTRAINT checkpoints_position_check CHECK (position >= 0)
 )
 -- One row per consumer, updated once per page: room on its page keeps the updates out of the index.
 WITH (fillfactor = 10);
+
+-- The generations of each read model. A checkpoint and tables belong to one generation: the first has the consumer's
+-- name as it is, a later one `name@2`.
+CREATE TABLE {schema}.generations (
+    consumer       text COLLATE "C"         NOT NULL,
+    generation     bigint                   NOT NULL,
+    state          text                     NOT NULL,
+    code_version   bigint                   NOT NULL,
+    -- The names by which readers find its tables; none for a view.
+    tables         text[]                   NOT NULL,
+    created_at     timestamp with time zone NOT NULL,
+    builder        text,
+    building_since timestamp with time zone,
+    building_until timestamp with time zone,
+    CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation),
+    CONSTRAINT generations_generation_check CHECK (generation > 0),
+    CONSTRAINT generations_state_check CHECK (state IN ('building', 'live', 'retired'))
+);
+
+CREATE UNIQUE INDEX generations_live_idx ON {schema}.generations (consumer) WHERE state = 'live';
+CREATE UNIQUE INDEX generations_building_idx ON {schema}.generations (consumer) WHERE state = 'building';
 
 CREATE TABLE {schema}.snapshots (
     stream      text COLLATE "C"         NOT NULL CONSTRAINT snapshots_pkey PRIMARY KEY,
@@ -22,19 +45,20 @@ CREATE TABLE {schema}.snapshots (
 );
 
 -- Moves a checkpoint by compare-and-set and locks its row to the end of the transaction. Gives null if it moved, or
--- else the position at which the checkpoint is. A consumer without a checkpoint is at 0.
+-- else the position at which the checkpoint is, or -1 if it is frozen. A consumer without a checkpoint is at 0.
 CREATE FUNCTION {schema}.move_checkpoint(p_consumer text, p_from bigint, p_to bigint) RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_actual bigint;
+    v_actual    bigint;
+    v_is_frozen boolean;
 BEGIN
     LOOP
         UPDATE {schema}.checkpoints c
         SET position = p_to, updated_at = clock_timestamp()
-        WHERE c.consumer = p_consumer AND c.position = p_from;
+        WHERE c.consumer = p_consumer AND c.position = p_from AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
@@ -48,7 +72,12 @@ BEGIN
             END IF;
         END IF;
 
-        SELECT c.position INTO v_actual FROM {schema}.checkpoints c WHERE c.consumer = p_consumer;
+        SELECT c.position, c.is_frozen INTO v_actual, v_is_frozen
+        FROM {schema}.checkpoints c
+        WHERE c.consumer = p_consumer;
+        IF v_is_frozen THEN
+            RETURN -1;
+        END IF;
         IF coalesce(v_actual, 0) <> p_from THEN
             RETURN coalesce(v_actual, 0);
         END IF;

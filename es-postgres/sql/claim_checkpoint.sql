@@ -4,7 +4,7 @@
 WITH free AS (
     SELECT c.consumer
     FROM {schema}.checkpoints c
-    WHERE c.consumer = $1 AND c.position = $2
+    WHERE c.consumer = $1 AND c.position = $2 AND NOT c.is_frozen
     FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE {schema}.checkpoints c

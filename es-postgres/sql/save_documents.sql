@@ -1,6 +1,7 @@
 -- Moves a view's checkpoint by compare-and-set and changes its documents, both or neither.
 -- Binds: $1 view, $2 from, $3 to, $4 keys and $5 documents to keep, in pairs; {view} is replaced by the table's
--- qualified name. Columns: null, or where the checkpoint is instead.
+-- qualified name. Columns: null, or where the checkpoint is instead, or -1 if it is
+-- frozen.
 -- Locks: the view's checkpoint first, then the documents in the order given.
 WITH moved AS MATERIALIZED (
     SELECT {schema}.move_checkpoint($1, $2, $3) AS actual

@@ -20,6 +20,7 @@ mod append;
 mod config;
 mod durability;
 mod error;
+mod generations;
 mod handler_scope;
 mod inline;
 mod migrate;

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, PageProjection,
-    Payload, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
+    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, Generation,
+    PageProjection, Payload, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
 };
 use sqlx::{Connection, PgConnection, postgres::PgRow};
 
 use crate::{
     error::{is_missing_table, projection_error, store_error},
+    generations,
     handler_scope::in_handler,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::ViewStatement,
@@ -61,6 +62,14 @@ impl ConsumerStore for PgStore {
             lock.execute(&mut *transaction).await.map_err(store_error)?;
             let create = self.shared.query(&statement(ViewStatement::CREATE)).persistent(false);
             create.execute(&mut *transaction).await.map_err(store_error)?;
+        }
+        if view.generation() == Some(Generation::FIRST) {
+            let query = self.shared.query(&self.shared.statements.of_view(ViewStatement::HAS_VIEW, &view.live()));
+            let row = query.persistent(false).fetch_one(&mut *transaction).await.map_err(store_error)?;
+            if !get::<bool>(&row, 0)? {
+                let show = self.shared.query(&statement(ViewStatement::SHOW)).persistent(false);
+                show.execute(&mut *transaction).await.map_err(store_error)?;
+            }
         }
         transaction.commit().await.map_err(store_error)
     }
@@ -129,6 +138,16 @@ impl ProjectionStore for PgStore {
         let lock = self.shared.query(&self.shared.statements.lock_views);
         lock.execute(&mut *transaction).await.map_err(projection_error)?;
         in_handler(&self.shared, projection.prepare(&mut transaction)).await?;
+        if projection.name().generation() == Some(Generation::FIRST) {
+            in_handler(&self.shared, projection.after_load(&mut transaction)).await?;
+        }
+        generations::show_first(&self.shared, &mut transaction, projection.name(), &projection.code().tables).await?;
+        Ok(self.shared.commit(transaction).await?)
+    }
+
+    async fn finish_projection(&self, projection: &dyn PageProjection<PgConnection>) -> Result<(), ProjectionError> {
+        let mut transaction = self.shared.transaction().await?;
+        in_handler(&self.shared, projection.after_load(&mut transaction)).await?;
         Ok(self.shared.commit(transaction).await?)
     }
 
@@ -331,14 +350,17 @@ async fn reset_checkpoint(
     consumer: &ConsumerName,
 ) -> Result<(), StoreError> {
     let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.as_str());
-    query.execute(connection).await.map_err(store_error)?;
-    Ok(())
+    match query.execute(connection).await.map_err(store_error)?.rows_affected() {
+        0 => Err(StoreError::Retired { generation: consumer.clone() }),
+        _ => Ok(()),
+    }
 }
 
 /// Reads null, or the position at which the checkpoint is instead.
 fn check_moved(consumer: &ConsumerName, expected: Position, row: &PgRow) -> Result<(), StoreError> {
     match get::<Option<i64>>(row, 0)? {
         None => Ok(()),
+        Some(-1) => Err(StoreError::Retired { generation: consumer.clone() }),
         Some(actual) => {
             let actual = Position::new(from_bigint(actual));
             Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })
@@ -361,7 +383,7 @@ fn storable(position: Position) -> Result<i64, StoreError> {
 }
 
 fn checkpoint(row: &PgRow) -> Result<Checkpoint, StoreError> {
-    let consumer = ConsumerName::new(get_text(row, 0)?)?;
+    let consumer = ConsumerName::parse(get_text(row, 0)?)?;
     Ok(Checkpoint::new(consumer, get_position(row, 1)?, get(row, 2)?))
 }
 

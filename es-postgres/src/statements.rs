@@ -1,6 +1,6 @@
 //! The SQL of this crate, made for one schema.
 
-use es_core::{ConsumerName, StoreError};
+use es_core::{ConsumerName, StoreError, TableNames};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 /// The longest name of a schema, in bytes. Short enough to be part of a channel's name.
@@ -85,10 +85,11 @@ macro_rules! statements {
 }
 
 statements! {
-    append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, find_outcome,
-    flush, has_schema, head, is_pipelined, load_snapshot, lock_as_listener, lock_migrations, lock_views, move_checkpoint, notify,
-    record_migration, reset_checkpoint, save_snapshot, server_version, set_lock_timeout, set_pipelined,
-    start_checkpoint,
+    add_generation, append, applied_migrations, checkpoint, checkpoints, claim_build, claim_checkpoint, create_migrations,
+    find_append, find_outcome, flush, freeze_checkpoint, generations, has_schema, head, is_pipelined, load_snapshot,
+    lock_as_listener, lock_generations, lock_migrations, lock_views, move_checkpoint, notify, record_migration, release_build,
+    remove_generation, reset_checkpoint, save_snapshot, server_version, set_generation_state, set_lock_timeout,
+    set_pipelined, start_checkpoint,
 }
 
 /// How pages of events are read: two statements for each kind of page, made of the same texts.
@@ -172,13 +173,52 @@ impl ViewStatement {
     pub(crate) const DELETE: Self = Self(include_str!("../sql/delete_documents.sql"));
     pub(crate) const CLEAR: Self = Self(include_str!("../sql/clear_view.sql"));
     pub(crate) const TRUNCATE: Self = Self(include_str!("../sql/truncate_view.sql"));
+    pub(crate) const SHOW: Self = Self(include_str!("../sql/show_view.sql"));
+    pub(crate) const DROP: Self = Self(include_str!("../sql/drop_view.sql"));
+    pub(crate) const ALL: Self = Self(include_str!("../sql/all_documents.sql"));
+}
+
+/// A statement about a table of a projection that has generations.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TableStatement(&'static str);
+
+impl TableStatement {
+    pub(crate) const SHOW: Self = Self(include_str!("../sql/show_table.sql"));
+    pub(crate) const HAS_STABLE: Self = Self(include_str!("../sql/has_stable.sql"));
+    pub(crate) const DROP_STABLE: Self = Self(include_str!("../sql/drop_stable.sql"));
+    pub(crate) const GRANTS: Self = Self(include_str!("../sql/grants_of_stable.sql"));
+    pub(crate) const DROP: Self = Self(include_str!("../sql/drop_table.sql"));
+    pub(crate) const KEY_COLUMNS: Self = Self(include_str!("../sql/key_columns.sql"));
+    pub(crate) const ALL: Self = Self(include_str!("../sql/all_rows.sql"));
 }
 
 impl Statements {
-    /// A statement about the table of a view. A [`ConsumerName`] is a safe part of an identifier.
+    /// A statement about the table of a view, or for its live generation about what stands for it. A [`ConsumerName`] is
+    /// a safe part of an identifier.
     pub(crate) fn of_view(&self, statement: ViewStatement, view: &ConsumerName) -> SqlStr {
-        let table = format!("{}.\"view_{view}\"", self.schema.quoted());
-        AssertSqlSafe(self.schema.fill(statement.0).replace("{view}", &table)).into_sql_str()
+        let (schema, base) = (self.schema.quoted(), view.base_text());
+        let live = format!("{schema}.\"view_{base}\"");
+        let table = match view.generation() {
+            Some(generation) => format!("{schema}.\"view_{base}@{generation}\""),
+            None => live.clone(),
+        };
+        let sql = self.schema.fill(statement.0).replace("{view}", &table).replace("{live}", &live);
+        AssertSqlSafe(sql).into_sql_str()
+    }
+
+    /// A statement about the table that readers find as `stable`, in one generation. The name is one of
+    /// [`TableNames`]'s, which checks it; `key` is this crate's own.
+    pub(crate) fn of_table(
+        &self,
+        statement: TableStatement,
+        generation: &ConsumerName,
+        stable: &str,
+        key: &str,
+    ) -> SqlStr {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('.', "\".\""));
+        let table = quoted(&TableNames::of(generation, stable));
+        let sql = self.schema.fill(statement.0).replace("{table}", &table).replace("{stable}", &quoted(stable));
+        AssertSqlSafe(sql.replace("{key}", key)).into_sql_str()
     }
 }
 
@@ -206,7 +246,7 @@ mod tests {
         assert!(sql.contains("FROM \"shop\".checkpoints"), "{sql}");
         let view = ConsumerName::new("balance")?;
         let sql = statements.of_view(ViewStatement::CLEAR, &view);
-        assert_eq!(sql.as_str(), "DELETE FROM \"shop\".\"view_balance\"\n");
+        assert_eq!(sql.as_str(), "DELETE FROM \"shop\".\"view_balance@1\"\n");
         Ok(())
     }
 }

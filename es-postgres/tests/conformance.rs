@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Schemas, connection, execute, pgbouncer_url, url};
-use es_core::{HandlerError, Projection, Recorded};
+use es_core::{HandlerError, InvalidName, Projection, Recorded, TableNames};
 use es_postgres::{
     PgConnection, PgOptions, PgStore,
     sqlx::{self, AssertSqlSafe, Row},
@@ -83,6 +83,10 @@ impl Projection for Ledger {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        Ok(Some(Self { name: self.name.clone(), table: names.table(&self.table)? }))
     }
 
     async fn prepare(&self, connection: &mut PgConnection) -> Result<(), HandlerError> {

@@ -48,7 +48,25 @@ CREATE TABLE es_appends (
 CREATE TABLE es_checkpoints (
     consumer   TEXT    PRIMARY KEY,
     position   INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    -- 1 if it belongs to a generation that was live and is kept as it was then.
+    is_frozen  INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- The generations of each read model. A checkpoint and tables belong to one generation: the first has the consumer's
+-- name as it is, a later one `name@2`.
+CREATE TABLE es_generations (
+    consumer       TEXT    NOT NULL,
+    generation     INTEGER NOT NULL CHECK (generation > 0),
+    state          TEXT    NOT NULL CHECK (state IN ('building', 'live', 'retired')),
+    code_version   INTEGER NOT NULL,
+    -- JSON: the names by which readers find its tables; none for a view.
+    tables         TEXT    NOT NULL,
+    created_at     INTEGER NOT NULL,
+    builder        TEXT,
+    building_since INTEGER,
+    building_until INTEGER,
+    PRIMARY KEY (consumer, generation)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_snapshots (

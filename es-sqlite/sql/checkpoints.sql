@@ -1,4 +1,4 @@
 -- All checkpoints.
--- Binds: none. Result: rows of consumer, position, updated_at (microseconds).
+-- Binds: none. Result: rows of consumer, position, updated_at (microseconds), is_frozen.
 -- Order: by consumer. Locks: none.
-SELECT consumer, position, updated_at FROM es_checkpoints ORDER BY consumer;
+SELECT consumer, position, updated_at, is_frozen FROM es_checkpoints ORDER BY consumer;

@@ -21,15 +21,18 @@ const EXISTS: &str = include_str!("../sql/view_exists.sql");
 /// Documents that one statement reads; so even the largest come to less than what SQLite can hold in one value.
 const DOCUMENTS_PER_STATEMENT: usize = 500;
 
-/// The name of a view's table. A [`ConsumerName`] has nothing but lower-case letters, digits and `_`, so the name needs no
-/// quotes and can hold no SQL.
+/// The name of a view's table; for the live generation, of what stands for it. A [`ConsumerName`] has nothing but
+/// lower-case letters, digits, `_` and `@`, so the name can hold no SQL, and is safe between quotes.
 pub(crate) fn table(view: &ConsumerName) -> String {
-    format!("es_view_{view}")
+    match view.generation() {
+        Some(generation) => format!("es_view_{}@{generation}", view.base_text()),
+        None => format!("es_view_{}", view.base_text()),
+    }
 }
 
 /// A statement on a view's table.
-fn on(view: &ConsumerName, sql: &str) -> AssertSqlSafe<String> {
-    AssertSqlSafe(sql.replace("es_view_name", &table(view)))
+pub(crate) fn on(view: &ConsumerName, sql: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(sql.replace("es_view_name", &format!("\"{}\"", table(view))))
 }
 
 pub(crate) async fn exists(connection: &mut SqliteConnection, view: &ConsumerName) -> Result<bool, sqlx::Error> {

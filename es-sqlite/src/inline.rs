@@ -72,6 +72,11 @@ pub(crate) async fn apply(
                 run(connection, RELEASE).await?;
                 continue;
             }
+            Ok(Err(ProjectionError::Store(StoreError::Retired { generation }))) => {
+                run(connection, ROLLBACK).await?;
+                tracing::debug!(%generation, "left to the runner: another generation is live");
+                continue;
+            }
             Ok(Err(error)) => describe(error),
             Err(_) => "its handler panicked".to_owned(),
         };

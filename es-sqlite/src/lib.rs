@@ -44,6 +44,7 @@ mod append_alone;
 mod config;
 mod documents;
 mod error;
+mod generations;
 mod handler_scope;
 mod inline;
 mod migrate;

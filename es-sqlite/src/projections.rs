@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, PageProjection,
-    Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
+    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, Generation,
+    PageProjection, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
     timestamp::{from_unix_micros, unix_micros},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use crate::{
     documents,
     error::{corrupt, store_error, to_stored},
+    generations,
     handler_scope::{in_handler, refuse_in_handler},
     store::SqliteStore,
     writer::{BEGIN_WRITE, WriterGuard},
@@ -26,7 +27,7 @@ const BEGIN_AND_MOVE: &str =
 const RESET: &str = include_str!("../sql/reset_checkpoint.sql");
 const COMMIT: &str = include_str!("../sql/commit.sql");
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     unix_micros(OffsetDateTime::now_utc())
 }
 
@@ -36,7 +37,7 @@ fn to_checkpoint(row: &SqliteRow) -> Result<Checkpoint, StoreError> {
     let updated_at: i64 = row.try_get("updated_at").map_err(store_error)?;
     let updated_at =
         from_unix_micros(updated_at).ok_or_else(|| corrupt(position, "the time of a checkpoint is out of range"))?;
-    Ok(Checkpoint::new(ConsumerName::new(consumer)?, Position::new(position.unsigned_abs()), updated_at))
+    Ok(Checkpoint::new(ConsumerName::parse(consumer)?, Position::new(position.unsigned_abs()), updated_at))
 }
 
 async fn read_checkpoint(
@@ -69,7 +70,13 @@ async fn compare_and_move(
     if !moved.is_empty() {
         return Ok(());
     }
-    let actual = read_checkpoint(connection, consumer).await?.map_or(Position::ZERO, |checkpoint| checkpoint.position);
+    let query = sqlx::query(CHECKPOINT).bind(consumer.as_str());
+    let row = query.fetch_optional(connection).await.map_err(store_error)?;
+    let is_frozen = row.as_ref().map_or(Ok(false), |row| row.try_get("is_frozen")).map_err(store_error)?;
+    if is_frozen {
+        return Err(StoreError::Retired { generation: consumer.clone() });
+    }
+    let actual = row.as_ref().map_or(Ok(Position::ZERO), |row| to_checkpoint(row).map(|found| found.position))?;
     Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: from, actual })
 }
 
@@ -84,8 +91,11 @@ pub(crate) async fn move_in_transaction(
 }
 
 async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
-    sqlx::query(RESET).bind(consumer.as_str()).bind(now()).execute(connection).await.map_err(store_error)?;
-    Ok(())
+    let query = sqlx::query(RESET).bind(consumer.as_str()).bind(now());
+    match query.execute(connection).await.map_err(store_error)?.rows_affected() {
+        0 => Err(StoreError::Retired { generation: consumer.clone() }),
+        _ => Ok(()),
+    }
 }
 
 impl SqliteStore {
@@ -145,9 +155,22 @@ impl ConsumerStore for SqliteStore {
         if self.has_view(view).await? {
             return Ok(());
         }
-        let mut writer = self.lock_writer().await?;
-        let prepared = documents::prepare(writer.connection()?, view).await;
-        writer.settle(prepared.map_err(store_error))?;
+        let own = view.clone();
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = writer.for_transaction()?;
+                sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
+                documents::prepare(connection, &own).await.map_err(store_error)?;
+                if own.generation() == Some(Generation::FIRST)
+                    && !documents::exists(connection, &own.live()).await.map_err(store_error)?
+                {
+                    generations::show(connection, &documents::table(&own.live()), &documents::table(&own)).await?;
+                }
+                sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
+                Ok(())
+            })
+        })
+        .await?;
         self.shared.know_view(view);
         Ok(())
     }
@@ -219,6 +242,21 @@ impl ProjectionStore for SqliteStore {
     ) -> Result<(), ProjectionError> {
         let mut transaction = self.lock_writer().await?.begin().await?;
         in_handler(&self.shared.file, projection.prepare(transaction.connection())).await?;
+        if projection.name().generation() == Some(Generation::FIRST) {
+            in_handler(&self.shared.file, projection.after_load(transaction.connection())).await?;
+        }
+        let shown =
+            generations::show_first(transaction.connection(), projection.name(), &projection.code().tables).await;
+        transaction.settle(shown)?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn finish_projection(
+        &self,
+        projection: &dyn PageProjection<SqliteConnection>,
+    ) -> Result<(), ProjectionError> {
+        let mut transaction = self.lock_writer().await?.begin().await?;
+        in_handler(&self.shared.file, projection.after_load(transaction.connection())).await?;
         Ok(transaction.commit().await?)
     }
 

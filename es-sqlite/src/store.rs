@@ -88,6 +88,10 @@ impl Shared {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).contains(view)
     }
 
+    pub(crate) fn forget_view(&self, view: &ConsumerName) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).remove(view);
+    }
+
     pub(crate) fn know_view(&self, view: &ConsumerName) {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(view.clone());
     }

@@ -36,7 +36,7 @@ async fn a_new_database_has_the_schema_of_the_golden_file() {
 }
 
 /// What SQLite will do for a statement: one line a step.
-async fn plan(connection: &mut SqliteConnection, sql: &'static str) -> Vec<String> {
+async fn plan(connection: &mut SqliteConnection, sql: &str) -> Vec<String> {
     let query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
     let rows = query.fetch_all(connection).await.unwrap();
     rows.iter().map(|row| row.get::<String, _>("detail")).collect()
@@ -72,7 +72,8 @@ async fn no_statement_scans_a_table_that_grows() {
             ("view_put", include_str!("../sql/view_put.sql")),
             ("view_delete", include_str!("../sql/view_delete.sql")),
         ] {
-            let steps = plan(&mut connection, sql).await;
+            let sql = sql.replace("es_view_name", "\"es_view_name@1\"");
+            let steps = plan(&mut connection, &sql).await;
             // The tables that grow, by the names that the statements have for them.
             let grows = |table: &str| table.starts_with("es_") || ["e", "l", "a", "c", "d"].contains(&table);
             let is_scan =

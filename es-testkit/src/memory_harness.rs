@@ -1,6 +1,6 @@
 //! The harness of the store in memory.
 
-use es_core::{HandlerError, MemoryStore, MemoryTables, Projection, Recorded};
+use es_core::{HandlerError, InvalidName, MemoryStore, MemoryTables, Projection, Recorded, TableNames};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,7 +25,7 @@ impl StoreHarness for MemoryHarness {
     }
 
     fn ledger(&self, name: &str) -> MemoryLedger {
-        MemoryLedger { name: name.to_owned() }
+        MemoryLedger { name: name.to_owned(), table: name.to_owned() }
     }
 
     async fn ledger_rows(&self, store: &MemoryStore, name: &str) -> Vec<LedgerRow> {
@@ -37,6 +37,7 @@ impl StoreHarness for MemoryHarness {
 #[derive(Debug, Clone)]
 pub struct MemoryLedger {
     name: String,
+    table: String,
 }
 
 impl Projection for MemoryLedger {
@@ -47,11 +48,15 @@ impl Projection for MemoryLedger {
         &self.name
     }
 
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        Ok(Some(Self { name: self.name.clone(), table: names.table(&self.name)? }))
+    }
+
     async fn apply(&self, tables: &mut MemoryTables, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
         let LedgerRow { position, stream, event_type, cents } = LedgerRow::of(event);
         let row = json!([position, stream, event_type, cents]);
         // Zeros in front: the table is ordered by text.
-        let rows = tables.table(&self.name).entry(format!("{position:020}")).or_insert_with(|| json!([]));
+        let rows = tables.table(&self.table).entry(format!("{position:020}")).or_insert_with(|| json!([]));
         if let Value::Array(rows) = rows {
             rows.push(row);
         }
@@ -59,7 +64,7 @@ impl Projection for MemoryLedger {
     }
 
     async fn clear(&self, tables: &mut MemoryTables) -> Result<(), HandlerError> {
-        tables.table(&self.name).clear();
+        tables.table(&self.table).clear();
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
 
 mod event_store;
+mod generation_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -14,8 +15,10 @@ use uuid::Uuid;
 
 use crate::{
     append::{Appended, IdempotencyKey},
-    consumer_store::{Checkpoint, ConsumerName},
+    consumer_name::ConsumerName,
+    consumer_store::Checkpoint,
     event::{Payload, RecordedEvent},
+    generation_store::GenerationInfo,
     limits,
     snapshot_store::Snapshot,
     stream_id::StreamId,
@@ -52,6 +55,7 @@ struct Log {
 
 #[derive(Debug, Default)]
 struct Consumers {
+    generations: BTreeMap<ConsumerName, GenerationInfo>,
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
 }
@@ -60,12 +64,15 @@ struct Consumers {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MemoryTables {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
+    /// The tables of live generations, by the names that readers use.
+    live: BTreeMap<String, String>,
 }
 
 impl MemoryTables {
     /// A table by name; empty at first use.
     pub fn table(&mut self, name: &str) -> &mut BTreeMap<String, Value> {
-        self.tables.entry(name.to_owned()).or_default()
+        let name = self.live.get(name).map_or(name, String::as_str).to_owned();
+        self.tables.entry(name).or_default()
     }
 }
 

@@ -1,16 +1,18 @@
 //! Checkpoints, documents and projections in memory.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{Consumers, MemoryStore, MemoryTables, lock};
 use crate::{
-    consumer_store::{
-        Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_count,
-    },
+    consumer_name::{ConsumerName, Generation},
+    consumer_store::{Checkpoint, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_count},
     error::{ProjectionError, StoreError},
     event::Payload,
     event_store::EventPage,
+    generation_store::{GenerationState, TableNames},
     position::Position,
     projection::PageProjection,
     projection_store::ProjectionStore,
@@ -18,12 +20,28 @@ use crate::{
 };
 
 impl Consumers {
+    fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+        match self.generations.get(consumer).map(|known| known.state) {
+            Some(GenerationState::Retired) => Err(StoreError::Retired { generation: consumer.clone() }),
+            _ => Ok(()),
+        }
+    }
+
     fn check_at(&self, consumer: &ConsumerName, expected: Position) -> Result<(), StoreError> {
+        self.check_not_retired(consumer)?;
         let actual = self.checkpoints.get(consumer).map_or(Position::ZERO, |checkpoint| checkpoint.position);
         if actual == expected {
             Ok(())
         } else {
             Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })
+        }
+    }
+
+    /// The documents of a view; for the live generation, of the one that this is now.
+    fn documents_of(&self, view: &ConsumerName) -> Option<&BTreeMap<String, Payload>> {
+        match view.generation() {
+            Some(_) => self.documents.get(view),
+            None => self.documents.get(&self.live(view).map_or(view.base(), |live| live.name.clone())),
         }
     }
 
@@ -68,7 +86,7 @@ impl ConsumerStore for MemoryStore {
     async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
         check_document_count(keys.len())?;
         let consumers = lock(&self.shared.consumers);
-        let Some(documents) = consumers.documents.get(view) else { return Ok(Vec::new()) };
+        let Some(documents) = consumers.documents_of(view) else { return Ok(Vec::new()) };
         let found = keys.iter().filter_map(|key| documents.get_key_value(key));
         Ok(found.map(to_document).collect())
     }
@@ -76,7 +94,7 @@ impl ConsumerStore for MemoryStore {
     async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
         query.check()?;
         let consumers = lock(&self.shared.consumers);
-        let Some(documents) = consumers.documents.get(view) else { return Ok(Vec::new()) };
+        let Some(documents) = consumers.documents_of(view) else { return Ok(Vec::new()) };
         match query {
             DocumentQuery::ByKey { after, limit } => {
                 let after = after.as_deref().unwrap_or("");
@@ -114,6 +132,7 @@ impl ConsumerStore for MemoryStore {
 
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
         let mut consumers = lock(&self.shared.consumers);
+        consumers.check_not_retired(view)?;
         consumers.documents.remove(view);
         consumers.set(view, Position::ZERO);
         Ok(())
@@ -137,6 +156,13 @@ impl ProjectionStore for MemoryStore {
         let mut tables = self.shared.tables.lock().await;
         let mut changed = tables.clone();
         projection.prepare(&mut changed).await?;
+        if projection.name().generation() == Some(Generation::FIRST) {
+            projection.after_load(&mut changed).await?;
+        }
+        for table in &projection.code().tables {
+            let own = TableNames::of(projection.name(), table);
+            changed.live.entry(table.clone()).or_insert(own);
+        }
         *tables = changed;
         Ok(())
     }
@@ -159,8 +185,17 @@ impl ProjectionStore for MemoryStore {
         Ok(())
     }
 
+    async fn finish_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        let mut tables = self.shared.tables.lock().await;
+        let mut changed = tables.clone();
+        projection.after_load(&mut changed).await?;
+        *tables = changed;
+        Ok(())
+    }
+
     async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
         let mut tables = self.shared.tables.lock().await;
+        lock(&self.shared.consumers).check_not_retired(projection.name())?;
         let mut changed = tables.clone();
         projection.clear(&mut changed).await?;
         lock(&self.shared.consumers).set(projection.name(), Position::ZERO);

@@ -10,9 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventFilter,
-    EventPage, EventStore, IdempotencyKey, MemoryStore, MemoryTables, PageProjection, PageSize, Position,
-    ProjectionError, ProjectionStore, StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
+    Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
+    DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
+    GenerationStore, IdempotencyKey, MemoryStore, MemoryTables, PageProjection, PageSize, Position, ProjectionError,
+    ProjectionStore, ReadModelCode, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -177,6 +178,41 @@ impl ConsumerStore for SpyStore {
 }
 
 #[async_trait]
+impl GenerationStore for SpyStore {
+    async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+        self.inner.generations(consumer).await
+    }
+
+    async fn live_generation(
+        &self,
+        consumer: &ConsumerName,
+        code: &ReadModelCode,
+    ) -> Result<GenerationInfo, StoreError> {
+        self.inner.live_generation(consumer, code).await
+    }
+
+    async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
+        self.inner.claim_build(claim).await
+    }
+
+    async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError> {
+        self.inner.release_build(generation, by).await
+    }
+
+    async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
+        self.inner.make_live(generation, direction).await
+    }
+
+    async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError> {
+        self.inner.drop_generation(generation).await
+    }
+
+    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        self.inner.freeze(generation).await
+    }
+}
+
+#[async_trait]
 impl ProjectionStore for SpyStore {
     type Connection = MemoryTables;
 
@@ -196,6 +232,10 @@ impl ProjectionStore for SpyStore {
         self.inner.apply_page(projection, from, page).await?;
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    async fn finish_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        self.inner.finish_projection(projection).await
     }
 
     async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use es_core::{
-    Append, AppendBuilder, Appended, EventStore, EventType, ExpectedVersion, HandlerError, NewEvent, Payload,
-    Projection, Recorded, StoreError, StreamId,
+    Append, AppendBuilder, Appended, EventStore, EventType, ExpectedVersion, HandlerError, InvalidName, NewEvent,
+    Payload, Projection, Recorded, StoreError, StreamId, TableNames,
 };
 use es_sqlite::{
     SqliteConnection, SqliteStore,
@@ -83,20 +83,21 @@ pub(crate) async fn append(store: &SqliteStore, id: &str, events: Vec<NewEvent>)
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteLedger {
     pub(crate) name: String,
+    table: String,
 }
 
 impl SqliteLedger {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        Self { name: name.to_owned(), table: format!("ledger_{name}") }
     }
 
     pub(crate) async fn rows(&self, store: &SqliteStore) -> Vec<LedgerRow> {
         let mut connection = connect(store.path()).await;
-        let exists = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = ?").bind(format!("ledger_{}", self.name));
+        let exists = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = ?").bind(&self.table);
         if exists.fetch_optional(&mut connection).await.unwrap().is_none() {
             return Vec::new();
         }
-        let sql = format!("SELECT position, stream, type, cents FROM ledger_{} ORDER BY position, rowid", self.name);
+        let sql = format!("SELECT position, stream, type, cents FROM {} ORDER BY position", self.table);
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
         let to_row = |row: &sqlx::sqlite::SqliteRow| LedgerRow {
             position: row.get::<i64, _>(0) as u64,
@@ -120,10 +121,14 @@ impl Projection for SqliteLedger {
         &self.name
     }
 
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        Ok(Some(Self { name: self.name.clone(), table: names.table(&format!("ledger_{}", self.name))? }))
+    }
+
     async fn prepare(&self, connection: &mut SqliteConnection) -> Result<(), HandlerError> {
         let sql = format!(
-            "CREATE TABLE IF NOT EXISTS ledger_{} (position INTEGER, stream TEXT, type TEXT, cents INTEGER)",
-            self.name
+            "CREATE TABLE IF NOT EXISTS {} (position INTEGER, stream TEXT, type TEXT, cents INTEGER)",
+            self.table
         );
         sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
         Ok(())
@@ -135,7 +140,7 @@ impl Projection for SqliteLedger {
         event: &Recorded<AccountEvent>,
     ) -> Result<(), HandlerError> {
         let row = LedgerRow::of(event);
-        let sql = format!("INSERT INTO ledger_{} VALUES (?, ?, ?, ?)", self.name);
+        let sql = format!("INSERT INTO {} VALUES (?, ?, ?, ?)", self.table);
         sqlx::query(AssertSqlSafe(sql))
             .bind(row.position as i64)
             .bind(row.stream)
@@ -147,7 +152,7 @@ impl Projection for SqliteLedger {
     }
 
     async fn clear(&self, connection: &mut SqliteConnection) -> Result<(), HandlerError> {
-        sqlx::query(AssertSqlSafe(format!("DELETE FROM ledger_{}", self.name))).execute(connection).await?;
+        sqlx::query(AssertSqlSafe(format!("DELETE FROM {}", self.table))).execute(connection).await?;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ pub mod checkpoints;
 pub mod concurrency;
 pub mod documents;
 pub mod expected_version;
+pub mod generations;
 pub mod limits;
 pub mod loading;
 pub mod multi_stream;
@@ -145,6 +146,18 @@ macro_rules! __conformance_cases {
                 the_newest_snapshot_wins
                 a_snapshot_with_another_fingerprint_replaces_the_kept_one
                 a_snapshot_at_the_limit_is_kept_and_a_larger_one_is_refused
+            }
+            generations {
+                a_consumer_begins_with_one_generation_which_is_live
+                the_next_generation_is_built_by_one_at_a_time
+                what_is_left_half_built_goes_on_where_it_was
+                readers_of_a_view_are_given_the_live_generation
+                readers_of_a_projection_are_given_the_live_generation
+                a_retired_generation_does_not_move
+                a_generation_that_is_behind_takes_no_readers_back_unless_told_to
+                a_dropped_generation_leaves_nothing
+                a_picture_holds_the_rows_of_one_position_in_order
+                no_reader_sees_an_empty_or_a_mixed_read_model_while_generations_change
             }
             checkpoints {
                 a_consumer_starts_once

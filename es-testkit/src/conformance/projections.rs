@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use es_core::{
-    ConsumerStore, EventPage, EventStore, HandlerError, PageProjection, PageSize, Position, Projection,
-    ProjectionError, ProjectionStore, Projector, Recorded, StoreError,
+    ConsumerStore, EventPage, EventStore, HandlerError, InvalidName, PageProjection, PageSize, Position, Projection,
+    ProjectionError, ProjectionStore, Projector, Recorded, StoreError, TableNames,
 };
 
 use super::{checkpoints::position_of, support::*};
@@ -43,6 +43,11 @@ impl<P: Projection<Event = AccountEvent>> Projection for Faulty<P> {
         self.ledger.name()
     }
 
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        let ledger = self.ledger.in_generation(names)?;
+        Ok(ledger.map(|ledger| Self { ledger, fails_after: self.fails_after, seen: AtomicUsize::new(0) }))
+    }
+
     async fn prepare(&self, connection: &mut P::Connection) -> Result<(), HandlerError> {
         self.ledger.prepare(connection).await
     }
@@ -76,7 +81,7 @@ pub(super) async fn apply<S: ProjectionStore>(
 }
 
 /// Reads and applies pages until nothing is left.
-async fn catch_up<S>(store: &S, projection: &dyn PageProjection<S::Connection>, size: PageSize)
+pub(super) async fn catch_up<S>(store: &S, projection: &dyn PageProjection<S::Connection>, size: PageSize)
 where
     S: EventStore + ProjectionStore,
 {

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventFilter,
-    EventPage, EventStore, IdempotencyKey, PageProjection, PageSize, Position, ProjectionError, ProjectionStore,
-    Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Version, Wakeups,
+    Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
+    DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
+    GenerationStore, IdempotencyKey, PageProjection, PageSize, Position, ProjectionError, ProjectionStore,
+    ReadModelCode, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version, Wakeups,
 };
 
 use super::{FaultyStore, Operation};
@@ -97,6 +98,41 @@ impl<S: ConsumerStore> ConsumerStore for FaultyStore<S> {
 }
 
 #[async_trait]
+impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
+    async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+        self.call(Operation::Generation, self.store.generations(consumer)).await
+    }
+
+    async fn live_generation(
+        &self,
+        consumer: &ConsumerName,
+        code: &ReadModelCode,
+    ) -> Result<GenerationInfo, StoreError> {
+        self.call(Operation::Generation, self.store.live_generation(consumer, code)).await
+    }
+
+    async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
+        self.call(Operation::Generation, self.store.claim_build(claim)).await
+    }
+
+    async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError> {
+        self.call(Operation::Generation, self.store.release_build(generation, by)).await
+    }
+
+    async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
+        self.call(Operation::Generation, self.store.make_live(generation, direction)).await
+    }
+
+    async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError> {
+        self.call(Operation::Generation, self.store.drop_generation(generation)).await
+    }
+
+    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        self.call(Operation::Generation, self.store.freeze(generation)).await
+    }
+}
+
+#[async_trait]
 impl<S: ProjectionStore> ProjectionStore for FaultyStore<S> {
     type Connection = S::Connection;
 
@@ -111,6 +147,10 @@ impl<S: ProjectionStore> ProjectionStore for FaultyStore<S> {
         page: &EventPage,
     ) -> Result<(), ProjectionError> {
         self.call(Operation::Projection, self.store.apply_page(projection, from, page)).await
+    }
+
+    async fn finish_projection(&self, projection: &dyn PageProjection<S::Connection>) -> Result<(), ProjectionError> {
+        self.call(Operation::Projection, self.store.finish_projection(projection)).await
     }
 
     async fn clear_projection(&self, projection: &dyn PageProjection<S::Connection>) -> Result<(), ProjectionError> {

@@ -33,7 +33,9 @@ pub enum Operation {
     Snapshot,
     /// Checkpoints and documents.
     Consumer,
-    /// `prepare_projection`, `apply_page`, `clear_projection`.
+    /// Generations of read models.
+    Generation,
+    /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }
 

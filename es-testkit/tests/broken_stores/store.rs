@@ -7,9 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, IdempotencyKey,
-    MemoryStore, MemoryTables, PageProjection, Position, ProjectionError, ProjectionStore, Snapshot, SnapshotStore,
-    StoreError, StreamId, Version,
+    BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange, DocumentQuery,
+    EventPage, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, MemoryStore, MemoryTables,
+    PageProjection, Position, ProjectionError, ProjectionStore, ReadModelCode, Snapshot, SnapshotStore, StoreError,
+    StreamId, Swapped, Version,
 };
 use tokio::task::yield_now;
 
@@ -173,6 +174,41 @@ impl ConsumerStore for BrokenStore {
 }
 
 #[async_trait]
+impl GenerationStore for BrokenStore {
+    async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+        self.store.generations(consumer).await
+    }
+
+    async fn live_generation(
+        &self,
+        consumer: &ConsumerName,
+        code: &ReadModelCode,
+    ) -> Result<GenerationInfo, StoreError> {
+        self.store.live_generation(consumer, code).await
+    }
+
+    async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
+        self.store.claim_build(claim).await
+    }
+
+    async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError> {
+        self.store.release_build(generation, by).await
+    }
+
+    async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
+        self.store.make_live(generation, direction).await
+    }
+
+    async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError> {
+        self.store.drop_generation(generation).await
+    }
+
+    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        self.store.freeze(generation).await
+    }
+}
+
+#[async_trait]
 impl ProjectionStore for BrokenStore {
     type Connection = MemoryTables;
 
@@ -209,6 +245,10 @@ impl ProjectionStore for BrokenStore {
             }
             _ => self.store.apply_page(projection, from, page).await,
         }
+    }
+
+    async fn finish_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
+        self.store.finish_projection(projection).await
     }
 
     async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {

@@ -1,0 +1,184 @@
+//! The names of consumers, and of the generations of their read models.
+
+use std::{fmt, num::NonZeroU32, sync::Arc};
+
+use crate::{
+    error::{InvalidName, NameProblem},
+    limits,
+    name::check_identifier,
+};
+
+const WHAT: &str = "consumer name";
+/// Stands between the name and the generation.
+const MARK: char = '@';
+/// Stands for the generation that readers are given.
+const LIVE: &str = "live";
+
+/// The name of a projection, view or reactor: lower-case ASCII letters, digits and `_`, a letter first. It names its
+/// checkpoint and, for a view, its table, so it must stay the same for as long as the read model lives.
+///
+/// A read model that was rebuilt side by side has several generations, each with a checkpoint and tables of its own. The
+/// name alone means the first one; [`in_generation`](Self::in_generation) means a later one (`balance@2`), and
+/// [`live`](Self::live) the one that readers are given at the moment (`balance@live`).
+///
+/// ```
+/// use es_core::{ConsumerName, Generation};
+///
+/// let balance = ConsumerName::new("balance")?;
+/// let second = balance.in_generation(Generation::FIRST.next());
+/// assert_eq!(second.as_str(), "balance@2");
+/// assert_eq!(second.base(), balance);
+/// assert_eq!(second.in_generation(Generation::FIRST), balance);
+/// # Ok::<(), es_core::InvalidName>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerName {
+    text: Arc<str>,
+    base_bytes: u8,
+}
+
+impl ConsumerName {
+    /// A checked name, of the first generation.
+    ///
+    /// # Errors
+    /// [`InvalidName`] for other characters, or over [`limits::MAX_CONSUMER_NAME_BYTES`].
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        check_identifier(WHAT, name, limits::MAX_CONSUMER_NAME_BYTES)?;
+        Ok(Self::of(name.into(), name.len()))
+    }
+
+    /// Reads what [`as_str`](Self::as_str) gave, with its generation.
+    ///
+    /// # Errors
+    /// [`InvalidName`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let Some((base, generation)) = text.split_once(MARK) else { return Self::new(text) };
+        let base = Self::new(base)?;
+        let name = match (generation, generation.parse().ok().and_then(Generation::new)) {
+            (LIVE, _) => base.live(),
+            (_, Some(number)) => base.in_generation(number),
+            _ => base,
+        };
+        if name.as_str() == text {
+            return Ok(name);
+        }
+        let problem = NameProblem::ForbiddenCharacter { at: name.base_bytes.into(), allowed: "'@' and a generation" };
+        Err(InvalidName::new(WHAT, text, problem))
+    }
+
+    fn of(text: Arc<str>, base_bytes: usize) -> Self {
+        // Checked: a base is shorter than 256 bytes.
+        Self { text, base_bytes: base_bytes as u8 }
+    }
+
+    /// The same consumer's read model in another generation.
+    #[must_use]
+    pub fn in_generation(&self, generation: Generation) -> Self {
+        let base = self.base_text();
+        match generation {
+            Generation::FIRST => Self::of(base.into(), base.len()),
+            Generation(number) => Self::of(format!("{base}{MARK}{number}").into(), base.len()),
+        }
+    }
+
+    /// The generation that readers are given at the moment. Only for reading: it has no checkpoint of its own.
+    #[must_use]
+    pub fn live(&self) -> Self {
+        let base = self.base_text();
+        Self::of(format!("{base}{MARK}{LIVE}").into(), base.len())
+    }
+
+    /// The name without its generation.
+    #[must_use]
+    pub fn base(&self) -> Self {
+        self.in_generation(Generation::FIRST)
+    }
+
+    /// The generation; `None` for [`live`](Self::live).
+    pub fn generation(&self) -> Option<Generation> {
+        match self.text.get(usize::from(self.base_bytes) + 1..) {
+            None => Some(Generation::FIRST),
+            Some(number) => number.parse().ok().and_then(Generation::new),
+        }
+    }
+
+    /// The name without its generation, as text.
+    pub fn base_text(&self) -> &str {
+        &self.text[..self.base_bytes.into()]
+    }
+
+    /// The name, with the generation if that is not the first.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for ConsumerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ConsumerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+/// The number of a generation of a read model: 1, 2, 3 …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(NonZeroU32);
+
+impl Generation {
+    /// The generation of a read model that was never rebuilt side by side.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// The generation of a number; `None` for 0.
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// Its number.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The one that is built after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_back_with_its_generation_and_nothing_else_is() {
+        let balance = ConsumerName::new("balance").unwrap();
+        for (name, text, generation) in [
+            (balance.clone(), "balance", Some(1)),
+            (balance.in_generation(Generation::FIRST.next()), "balance@2", Some(2)),
+            (balance.in_generation(Generation::new(40).unwrap()), "balance@40", Some(40)),
+            (balance.live(), "balance@live", None),
+        ] {
+            assert_eq!(name.as_str(), text);
+            assert_eq!(ConsumerName::parse(text).unwrap(), name);
+            assert_eq!(name.generation().map(Generation::get), generation);
+            assert_eq!((name.base(), name.live(), name.base_text()), (balance.clone(), balance.live(), "balance"));
+        }
+        for text in
+            ["balance@", "balance@1", "balance@0", "balance@02", "balance@+2", "balance@x", "@2", "a@2@3", "A@2"]
+        {
+            assert!(ConsumerName::parse(text).is_err(), "{text}");
+        }
+        assert!(ConsumerName::new("balance@2").is_err());
+    }
+}

@@ -1,0 +1,195 @@
+//! Generations of read models in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{Consumers, MemoryStore, lock};
+use crate::{
+    consumer_name::{ConsumerName, Generation},
+    error::StoreError,
+    generation_store::{
+        BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
+        ReadModelCode, ReadModelRow, Swapped, TableNames,
+    },
+    position::Position,
+    timestamp::to_stored_precision,
+};
+
+impl Consumers {
+    /// The live generation of a consumer, if one is known.
+    pub(super) fn live(&self, consumer: &ConsumerName) -> Option<&GenerationInfo> {
+        self.of_consumer(consumer).find(|known| known.state == GenerationState::Live)
+    }
+
+    fn of_consumer(&self, consumer: &ConsumerName) -> impl Iterator<Item = &GenerationInfo> {
+        let base = consumer.base();
+        self.generations.values().filter(move |known| known.name.base() == base)
+    }
+
+    fn position_of(&self, generation: &ConsumerName) -> Option<Position> {
+        self.checkpoints.get(generation).map(|checkpoint| checkpoint.position)
+    }
+
+    fn with_position(&self, known: &GenerationInfo) -> GenerationInfo {
+        GenerationInfo { position: self.position_of(&known.name), ..known.clone() }
+    }
+
+    fn add(&mut self, name: ConsumerName, state: GenerationState, code: &ReadModelCode) -> GenerationInfo {
+        let info = GenerationInfo::new(name.clone(), state, code.clone(), self.position_of(&name), now(), None);
+        self.generations.insert(name, info.clone());
+        info
+    }
+
+    fn ensure_live(&mut self, consumer: &ConsumerName, code: &ReadModelCode) -> GenerationInfo {
+        match self.live(consumer) {
+            Some(live) => self.with_position(live),
+            None => self.add(consumer.base(), GenerationState::Live, code),
+        }
+    }
+}
+
+fn now() -> OffsetDateTime {
+    to_stored_precision(OffsetDateTime::now_utc())
+}
+
+#[async_trait]
+impl GenerationStore for MemoryStore {
+    async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+        let consumers = lock(&self.shared.consumers);
+        let mut all: Vec<_> = consumers.of_consumer(consumer).map(|known| consumers.with_position(known)).collect();
+        all.sort_by_key(GenerationInfo::generation);
+        Ok(all)
+    }
+
+    async fn live_generation(
+        &self,
+        consumer: &ConsumerName,
+        code: &ReadModelCode,
+    ) -> Result<GenerationInfo, StoreError> {
+        Ok(lock(&self.shared.consumers).ensure_live(consumer, code))
+    }
+
+    async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.ensure_live(&claim.consumer, &claim.code);
+        let building = consumers.of_consumer(&claim.consumer).find(|known| known.state == GenerationState::Building);
+        let mut info = match building {
+            Some(building) => {
+                let building = consumers.with_position(building);
+                let is_held = |builder: &Builder| builder.by != claim.by && builder.until > now();
+                if building.builder.as_ref().is_some_and(is_held) {
+                    return Ok(Claimed::Taken(building));
+                }
+                if building.code != claim.code {
+                    return Ok(Claimed::OtherCode(building));
+                }
+                building
+            }
+            None => {
+                let newest = consumers.of_consumer(&claim.consumer).map(GenerationInfo::generation).max();
+                let next = claim.consumer.in_generation(newest.map_or(Generation::FIRST, Generation::next));
+                consumers.add(next, GenerationState::Building, &claim.code)
+            }
+        };
+        let earlier = info.builder.filter(|builder| builder.by == claim.by && builder.until > now());
+        let since = earlier.map_or_else(now, |builder| builder.since);
+        info.builder = Some(Builder::new(claim.by.clone(), since, now() + claim.lease));
+        consumers.generations.insert(info.name.clone(), info.clone());
+        Ok(Claimed::Yours(info))
+    }
+
+    async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        if let Some(known) = consumers.generations.get_mut(generation)
+            && known.builder.as_ref().is_some_and(|builder| builder.by == by)
+        {
+            known.builder = None;
+        }
+        Ok(())
+    }
+
+    async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
+        let mut own_tables = self.shared.tables.lock().await;
+        let mut consumers = lock(&self.shared.consumers);
+        let Some(known) = consumers.generations.get(generation) else {
+            return Err(StoreError::Refused { reason: "there is no such generation to make live; build it first" });
+        };
+        let tables = known.code.tables.clone();
+        if let Some(live) = consumers.live(generation).map(|live| live.name.clone()) {
+            if live == *generation {
+                return Ok(Swapped::Done);
+            }
+            let (old, new) = (consumers.position_of(&live), consumers.position_of(generation));
+            if old > new && direction == Direction::Forward {
+                return Ok(Swapped::Behind(old.unwrap_or_default()));
+            }
+            if let Some(live) = consumers.generations.get_mut(&live) {
+                live.state = GenerationState::Retired;
+            }
+        }
+        if let Some(known) = consumers.generations.get_mut(generation) {
+            (known.state, known.builder) = (GenerationState::Live, None);
+        }
+        for table in tables {
+            let own = TableNames::of(generation, &table);
+            own_tables.live.insert(table, own);
+        }
+        Ok(Swapped::Done)
+    }
+
+    async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError> {
+        let mut own_tables = self.shared.tables.lock().await;
+        let mut consumers = lock(&self.shared.consumers);
+        if consumers.live(generation).is_some_and(|live| live.name == *generation) {
+            return Err(StoreError::Refused { reason: "the live generation cannot be dropped; make another one live" });
+        }
+        let Some(known) = consumers.generations.remove(generation) else { return Ok(()) };
+        consumers.checkpoints.remove(generation);
+        consumers.documents.remove(generation);
+        for table in known.code.tables {
+            own_tables.tables.remove(&TableNames::of(generation, &table));
+        }
+        Ok(())
+    }
+
+    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        let (position, rows) = {
+            let own_tables = self.shared.tables.lock().await;
+            let consumers = lock(&self.shared.consumers);
+            let tables =
+                consumers.generations.get(generation).map(|known| known.code.tables.clone()).unwrap_or_default();
+            let rows = if tables.is_empty() {
+                let documents = consumers.documents.get(generation).into_iter().flatten();
+                let row = |(key, body): (&String, &crate::Payload)| row("", key, body.as_str());
+                documents.map(row).collect()
+            } else {
+                rows_of(&own_tables.tables, generation, &tables)
+            };
+            (consumers.position_of(generation).unwrap_or_default(), rows)
+        };
+        let (frozen, sender) = FrozenReadModel::new(position);
+        // There is room for one page, and nobody else sends.
+        let _ = sender.try_send(Ok(rows));
+        Ok(frozen)
+    }
+}
+
+fn row(table: &str, key: &str, content: &str) -> ReadModelRow {
+    ReadModelRow { table: table.to_owned(), key: key.to_owned(), content: content.to_owned() }
+}
+
+fn rows_of(
+    own_tables: &BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    generation: &ConsumerName,
+    tables: &[String],
+) -> Vec<ReadModelRow> {
+    let mut rows = Vec::new();
+    for table in tables {
+        let own = own_tables.get(&TableNames::of(generation, table)).into_iter().flatten();
+        rows.extend(own.map(|(key, value)| row(table, key, &value.to_string())));
+    }
+    rows.sort();
+    rows
+}

@@ -1,0 +1,6 @@
+-- Lets readers read one generation of a table. `stable_name` stands for the name that readers use, `own_name` for the name
+-- of the generation's table.
+-- Binds: none. Result: none.
+-- Locks: takes the write lock.
+DROP VIEW IF EXISTS "stable_name";
+CREATE VIEW "stable_name" AS SELECT * FROM "own_name";

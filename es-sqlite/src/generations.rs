@@ -1,0 +1,407 @@
+//! Generations of read models: claimed, put in each other's place, dropped, and read as they are.
+
+use async_trait::async_trait;
+use es_core::{
+    BuildClaim, Builder, Claimed, ConsumerName, ConsumerStore, Direction, FrozenReadModel, Generation, GenerationInfo,
+    GenerationState, GenerationStore, Position, ReadModelCode, ReadModelRow, StoreError, Swapped, TableNames,
+    timestamp::{from_unix_micros, unix_micros},
+};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use crate::{
+    documents,
+    error::{store_error, unreadable as not_encoded},
+    projections::now,
+    store::{SqliteStore, runtime},
+    writer::{BEGIN_WRITE, WriterGuard},
+};
+
+const GENERATIONS: &str = include_str!("../sql/generations.sql");
+const ADD: &str = include_str!("../sql/generation_add.sql");
+const CLAIM: &str = include_str!("../sql/generation_claim.sql");
+const RELEASE: &str = include_str!("../sql/generation_release.sql");
+const SET_STATE: &str = include_str!("../sql/generation_state.sql");
+const REMOVE: &str = include_str!("../sql/generation_remove.sql");
+const FREEZE: &str = include_str!("../sql/freeze_checkpoint.sql");
+const SHOW: &str = include_str!("../sql/stable_show.sql");
+const DROP: &str = include_str!("../sql/own_drop.sql");
+const COLUMNS: &str = include_str!("../sql/own_columns.sql");
+const ROWS: &str = include_str!("../sql/own_rows.sql");
+const DOCUMENTS: &str = include_str!("../sql/view_all.sql");
+const TYPE_OF: &str = include_str!("../sql/stable_type.sql");
+const BEGIN_READ: &str = include_str!("../sql/begin_read.sql");
+const COMMIT: &str = include_str!("../sql/commit.sql");
+
+/// Rows that are handed on together.
+const ROWS_PER_PAGE: usize = 500;
+
+const NO_GENERATION: StoreError =
+    StoreError::Refused { reason: "there is no such generation; it was dropped, or never built" };
+
+fn number_of(generation: &ConsumerName) -> i64 {
+    generation.generation().unwrap_or(Generation::FIRST).get().into()
+}
+
+fn to_info(consumer: &ConsumerName, row: &SqliteRow) -> Result<GenerationInfo, StoreError> {
+    let unreadable = || StoreError::Backend { source: "a generation that this version does not know".into() };
+    let number = |column| row.try_get::<i64, _>(column).map_err(store_error);
+    let time = |micros| from_unix_micros(micros).ok_or_else(unreadable);
+    let generation = u32::try_from(number("generation")?).ok().and_then(Generation::new).ok_or_else(unreadable)?;
+    let state = GenerationState::parse(row.try_get("state").map_err(store_error)?).ok_or_else(unreadable)?;
+    let version = u32::try_from(number("code_version")?).map_err(|_| unreadable())?;
+    let tables = serde_json::from_str(row.try_get("tables").map_err(store_error)?).map_err(|_| unreadable())?;
+    let code = ReadModelCode { version, tables };
+    let position: Option<i64> = row.try_get("position").map_err(store_error)?;
+    let by: Option<String> = row.try_get("builder").map_err(store_error)?;
+    let builder = match by {
+        Some(by) => Some(Builder::new(by, time(number("building_since")?)?, time(number("building_until")?)?)),
+        None => None,
+    };
+    let position = position.map(|position| Position::new(position.unsigned_abs()));
+    let created_at = time(number("created_at")?)?;
+    Ok(GenerationInfo::new(consumer.in_generation(generation), state, code, position, created_at, builder))
+}
+
+async fn all(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+    let rows = sqlx::query(GENERATIONS).bind(consumer.base_text()).fetch_all(connection).await.map_err(store_error)?;
+    rows.iter().map(|row| to_info(consumer, row)).collect()
+}
+
+async fn add(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    state: GenerationState,
+    code: &ReadModelCode,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(ADD).bind(generation.base_text()).bind(number_of(generation)).bind(state.as_str());
+    let tables = serde_json::to_string(&code.tables).map_err(not_encoded)?;
+    let query = query.bind(i64::from(code.version)).bind(now()).bind(tables);
+    query.execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+fn live_of(known: &[GenerationInfo]) -> Option<&GenerationInfo> {
+    known.iter().find(|info| info.state == GenerationState::Live)
+}
+
+/// The generations, of which the first is live if none was.
+async fn all_with_live(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+    code: &ReadModelCode,
+) -> Result<Vec<GenerationInfo>, StoreError> {
+    let known = all(connection, consumer).await?;
+    if live_of(&known).is_some() {
+        return Ok(known);
+    }
+    add(connection, &consumer.base(), GenerationState::Live, code).await?;
+    all(connection, consumer).await
+}
+
+async fn set_state(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    state: GenerationState,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(SET_STATE).bind(generation.base_text()).bind(number_of(generation)).bind(state.as_str());
+    query.execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+/// Freezes a checkpoint or lets it move again; gives where it is.
+async fn freeze(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    is_frozen: bool,
+) -> Result<Position, StoreError> {
+    let query = sqlx::query_scalar(FREEZE).bind(generation.as_str()).bind(now()).bind(is_frozen);
+    let position: i64 = query.fetch_one(connection).await.map_err(store_error)?;
+    Ok(Position::new(position.unsigned_abs()))
+}
+
+/// A statement about a table that readers find as `stable`. Both names are this crate's own, or checked by [`TableNames`].
+fn on(sql: &str, stable: &str, own: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(sql.replace("stable_name", stable).replace("own_name", own))
+}
+
+/// Lets readers of a table read this generation's.
+pub(crate) async fn show(connection: &mut SqliteConnection, stable: &str, own: &str) -> Result<(), StoreError> {
+    if stable.contains('.') {
+        return Err(StoreError::Refused {
+            reason: "a SQLite file has no schemas; leave the schema out of the table's name",
+        });
+    }
+    let query = sqlx::query_scalar(TYPE_OF).bind(stable);
+    let found: Option<String> = query.fetch_optional(&mut *connection).await.map_err(store_error)?;
+    if found.is_some_and(|found| found != "view") {
+        return Err(StoreError::Setup {
+            problem: format!("{stable:?} is a table of its own, and cannot stand for the tables of generations"),
+            remedy: format!("rename it, or let the projection ask for a table of another name than {stable:?}"),
+            source: None,
+        });
+    }
+    sqlx::raw_sql(on(SHOW, stable, own)).execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+/// Lets readers find the tables of the first generation, unless they find something already.
+pub(crate) async fn show_first(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    tables: &[String],
+) -> Result<(), StoreError> {
+    if generation.generation() != Some(Generation::FIRST) {
+        return Ok(());
+    }
+    for stable in tables {
+        let query = sqlx::query_scalar(TYPE_OF).bind(stable);
+        let found: Option<String> = query.fetch_optional(&mut *connection).await.map_err(store_error)?;
+        if found.as_deref() != Some("view") {
+            show(connection, stable, &TableNames::of(generation, stable)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Begins a transaction that writes.
+async fn begin(writer: &mut WriterGuard) -> Result<&mut SqliteConnection, StoreError> {
+    let connection = writer.for_transaction()?;
+    sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
+    Ok(connection)
+}
+
+async fn commit(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+#[async_trait]
+impl GenerationStore for SqliteStore {
+    async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+        let mut reader = self.shared.readers.get().await?;
+        let known = all(reader.connection()?, consumer).await;
+        reader.settle(known)
+    }
+
+    async fn live_generation(
+        &self,
+        consumer: &ConsumerName,
+        code: &ReadModelCode,
+    ) -> Result<GenerationInfo, StoreError> {
+        if let Some(live) = live_of(&self.generations(consumer).await?) {
+            return Ok(live.clone());
+        }
+        let (consumer, code) = (consumer.base(), code.clone());
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let known = all_with_live(connection, &consumer, &code).await?;
+                commit(connection).await?;
+                live_of(&known).cloned().ok_or(NO_GENERATION)
+            })
+        })
+        .await
+    }
+
+    async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
+        let claim = claim.clone();
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let claimed = claim_in(connection, &claim).await?;
+                commit(connection).await?;
+                Ok(claimed)
+            })
+        })
+        .await
+    }
+
+    async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError> {
+        let (generation, by) = (generation.clone(), by.to_owned());
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let query = sqlx::query(RELEASE).bind(generation.base_text()).bind(number_of(&generation)).bind(by);
+                query.execute(&mut *connection).await.map_err(store_error)?;
+                commit(connection).await
+            })
+        })
+        .await
+    }
+
+    async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
+        let known = self.generations(generation).await?;
+        let wanted = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
+        if wanted.code.tables.is_empty() {
+            self.prepare_view(generation).await?;
+        }
+        let generation = generation.clone();
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let swapped = swap_in(connection, &generation, direction).await?;
+                match swapped {
+                    Swapped::Done => commit(connection).await?,
+                    // The position of the live one may have been made: that does no harm, but nothing is to change.
+                    _ => writer.rollback().await?,
+                }
+                Ok(swapped)
+            })
+        })
+        .await
+    }
+
+    async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError> {
+        let generation = generation.clone();
+        self.shared.forget_view(&generation);
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let known = all(connection, &generation).await?;
+                let found = known.iter().find(|info| info.name == generation);
+                if found.is_some_and(|found| found.state == GenerationState::Live) {
+                    return Err(StoreError::Refused {
+                        reason: "the live generation cannot be dropped; make another one live first",
+                    });
+                }
+                if let Some(found) = found {
+                    let remove = sqlx::query(REMOVE).bind(generation.base_text()).bind(number_of(&generation));
+                    remove.bind(generation.as_str()).execute(&mut *connection).await.map_err(store_error)?;
+                    let own = found.code.tables.iter().map(|table| TableNames::of(&generation, table));
+                    for own in own.chain([documents::table(&generation)]) {
+                        sqlx::query(on(DROP, "", &own)).execute(&mut *connection).await.map_err(store_error)?;
+                    }
+                }
+                commit(connection).await
+            })
+        })
+        .await
+    }
+
+    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        let mut connection = self.shared.readers.open().await?;
+        sqlx::query(BEGIN_READ).execute(&mut connection).await.map_err(store_error)?;
+        // The first statement that reads takes the picture.
+        let known = all(&mut connection, generation).await?;
+        let found = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
+        let mut tables = found.code.tables;
+        tables.sort_unstable();
+        let (frozen, rows) = FrozenReadModel::new(found.position.unwrap_or_default());
+        let generation = generation.clone();
+        runtime()?.spawn(async move {
+            if let Err(error) = send_rows(&mut connection, &generation, &tables, &rows).await {
+                let _ = rows.send(Err(store_error(error))).await;
+            }
+        });
+        Ok(frozen)
+    }
+}
+
+async fn claim_in(connection: &mut SqliteConnection, claim: &BuildClaim) -> Result<Claimed, StoreError> {
+    let known = all_with_live(connection, &claim.consumer, &claim.code).await?;
+    let now = OffsetDateTime::now_utc();
+    let generation = match known.iter().find(|info| info.state == GenerationState::Building) {
+        Some(building) => {
+            let is_held = |builder: &Builder| builder.by != claim.by && builder.until > now;
+            if building.builder.as_ref().is_some_and(is_held) {
+                return Ok(Claimed::Taken(building.clone()));
+            }
+            if building.code != claim.code {
+                return Ok(Claimed::OtherCode(building.clone()));
+            }
+            building.name.clone()
+        }
+        None => {
+            let newest = known.last().map_or(Generation::FIRST, GenerationInfo::generation);
+            let next = claim.consumer.in_generation(newest.next());
+            add(connection, &next, GenerationState::Building, &claim.code).await?;
+            next
+        }
+    };
+    let lease = i64::try_from(claim.lease.as_micros()).unwrap_or(i64::MAX);
+    let now = unix_micros(now);
+    let query = sqlx::query(CLAIM).bind(claim.consumer.as_str()).bind(number_of(&generation)).bind(&claim.by);
+    let query = query.bind(now).bind(now.saturating_add(lease));
+    query.execute(&mut *connection).await.map_err(store_error)?;
+    let known = all(connection, &claim.consumer).await?;
+    let claimed = known.into_iter().find(|info| info.name == generation);
+    claimed.map(Claimed::Yours).ok_or(NO_GENERATION)
+}
+
+async fn swap_in(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    direction: Direction,
+) -> Result<Swapped, StoreError> {
+    let known = all(connection, generation).await?;
+    let tables = match known.iter().find(|info| info.name == *generation) {
+        Some(wanted) => &wanted.code.tables,
+        None => return Err(NO_GENERATION),
+    };
+    if let Some(live) = live_of(&known) {
+        if live.name == *generation {
+            return Ok(Swapped::Done);
+        }
+        let old = freeze(connection, &live.name, true).await?;
+        let new = freeze(connection, generation, false).await?;
+        if new < old && direction == Direction::Forward {
+            return Ok(Swapped::Behind(old));
+        }
+        set_state(connection, &live.name, GenerationState::Retired).await?;
+    }
+    set_state(connection, generation, GenerationState::Live).await?;
+    if tables.is_empty() {
+        show(connection, &documents::table(&generation.live()), &documents::table(generation)).await?;
+    }
+    for table in tables {
+        show(connection, table, &TableNames::of(generation, table)).await?;
+    }
+    Ok(Swapped::Done)
+}
+
+/// Sends all rows, table by table, until nobody wants more.
+async fn send_rows(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    tables: &[String],
+    rows: &mpsc::Sender<Result<Vec<ReadModelRow>, StoreError>>,
+) -> Result<(), sqlx::Error> {
+    if tables.is_empty() {
+        if documents::exists(connection, generation).await? {
+            send_table(connection, documents::on(generation, DOCUMENTS), "", rows).await?;
+        }
+        return Ok(());
+    }
+    for stable in tables {
+        let own = TableNames::of(generation, stable);
+        let columns = sqlx::query(COLUMNS).bind(&own).fetch_one(&mut *connection).await?;
+        let content: Option<String> = columns.try_get("content")?;
+        // A table that is not there has no columns.
+        let Some(content) = content else { continue };
+        let key = columns.try_get::<Option<String>, _>("key")?.unwrap_or_else(|| content.clone());
+        let sql = ROWS.replace("own_name", &own).replace("key_of_t", &key).replace("content_of_t", &content);
+        send_table(connection, AssertSqlSafe(sql), stable, rows).await?;
+    }
+    Ok(())
+}
+
+async fn send_table(
+    connection: &mut SqliteConnection,
+    sql: AssertSqlSafe<String>,
+    table: &str,
+    rows: &mpsc::Sender<Result<Vec<ReadModelRow>, StoreError>>,
+) -> Result<(), sqlx::Error> {
+    let mut found = sqlx::query(sql).fetch(connection);
+    let mut page = Vec::with_capacity(ROWS_PER_PAGE);
+    while let Some(row) = found.try_next().await? {
+        page.push(ReadModelRow { table: table.to_owned(), key: row.try_get("key")?, content: row.try_get("content")? });
+        if page.len() == ROWS_PER_PAGE && rows.send(Ok(std::mem::take(&mut page))).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = rows.send(Ok(page)).await;
+    Ok(())
+}
