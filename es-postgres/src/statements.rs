@@ -87,7 +87,7 @@ macro_rules! statements {
 statements! {
     append, applied_migrations, checkpoint, checkpoints, claim_checkpoint, create_migrations, find_append, find_outcome,
     flush, has_schema, head, is_pipelined, load_snapshot, lock_as_listener, lock_migrations, lock_views, move_checkpoint, notify,
-    record_migration, reset_checkpoint, save_snapshot, server_version, set_lock_timeout, set_pipelined,
+    read_tails, record_migration, reset_checkpoint, save_snapshot, server_version, set_lock_timeout, set_pipelined,
     start_checkpoint,
 }
 
