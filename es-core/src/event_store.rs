@@ -119,6 +119,12 @@ pub trait EventStore: Send + Sync {
     /// A page ends early at [`limits::MAX_PAGE_BYTES`].
     async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError>;
 
+    /// The same where few events are expected, by a caller that goes on with [`read_stream`](Self::read_stream): a page of any
+    /// size, with one event at least if there is any. A store may answer several such reads by one call.
+    async fn read_tail(&self, stream: &StreamId, after: Version) -> Result<StreamPage, StoreError> {
+        self.read_stream(stream, after, PageSize::default()).await
+    }
+
     /// The events of the whole log after a position that pass a filter, oldest first.
     ///
     /// A page ends early at [`limits::MAX_PAGE_BYTES`] of payload, or after [`limits::MAX_SCAN_POSITIONS`] positions.
@@ -146,6 +152,10 @@ impl<S: EventStore + ?Sized> EventStore for Arc<S> {
 
     async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
         (**self).read_stream(stream, after, page).await
+    }
+
+    async fn read_tail(&self, stream: &StreamId, after: Version) -> Result<StreamPage, StoreError> {
+        (**self).read_tail(stream, after).await
     }
 
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {

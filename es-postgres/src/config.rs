@@ -17,6 +17,7 @@ use crate::{
     migrate::Migrator,
     statements::{SchemaName, Statements},
     store::{PgStore, Settings, Shared},
+    tails::{Tails, tail_pool},
     wakeups::{SignalOptions, Signals},
     writer::{Writers, append_pool},
 };
@@ -102,8 +103,8 @@ impl PgOptions {
     }
 
     /// Most connections for everything but appends at once, at least 1; [`DEFAULT_MAX_CONNECTIONS`] unless told
-    /// otherwise. Appends use one more, or two if they are [pipelined](Self::pipelined); a store that [listens](Self::listen)
-    /// one more.
+    /// otherwise. Appends use one more, or two if they are [pipelined](Self::pipelined); reads of the ends of streams
+    /// one more; a store that [listens](Self::listen) one more.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(1);
         self
@@ -213,6 +214,8 @@ impl PgOptions {
         let pool = self.pool(connect_options.clone());
         let append_pool = append_pool(connect_options.clone(), self.acquire_timeout);
         let (writers, queue) = Writers::new(self.lock_timeout);
+        let tail_pool = tail_pool(connect_options.clone(), self.acquire_timeout);
+        let (tails, reads) = Tails::new();
         let signals = Signals::start(SignalOptions {
             pool: pool.clone(),
             connect_options,
@@ -230,10 +233,23 @@ impl PgOptions {
             pipelined: self.pipelined,
         };
         let durability = Durability::default();
-        let shared = Shared { pool, schema, statements, settings, inline, signals, append_pool, writers, durability };
+        let shared = Shared {
+            pool,
+            schema,
+            statements,
+            settings,
+            inline,
+            signals,
+            append_pool,
+            writers,
+            tail_pool,
+            tails,
+            durability,
+        };
         let store = PgStore { shared: Arc::new(shared) };
         store.shared.note_mode().await?;
         Writers::start(&store.shared, queue);
+        Tails::start(&store.shared, reads);
         prepare_inline(&store).await?;
         Ok(store)
     }

@@ -32,6 +32,7 @@ mod rows;
 mod snapshots;
 mod statements;
 mod store;
+mod tails;
 mod unit_of_work;
 mod wakeups;
 mod writer;

@@ -111,7 +111,7 @@ impl EventRows {
     }
 
     /// Adds the event of a row, unless its payload was left out.
-    fn add_row(&mut self, row: &PgRow) -> Result<bool, StoreError> {
+    pub(crate) fn add_row(&mut self, row: &PgRow) -> Result<bool, StoreError> {
         let Some(payload) = optional_bytes(row, 8)? else { return Ok(false) };
         let position = Position::new(from_bigint(bigint(row, 0)?));
         let corrupt = |problem: String| StoreError::Corrupt { position, problem };

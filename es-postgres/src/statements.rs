@@ -87,9 +87,9 @@ macro_rules! statements {
 statements! {
     add_generation, append, applied_migrations, checkpoint, checkpoints, claim_build, claim_checkpoint, create_migrations,
     find_append, find_outcome, flush, freeze_checkpoint, generations, has_schema, head, is_pipelined, load_snapshot,
-    lock_as_listener, lock_generations, lock_migrations, lock_views, move_checkpoint, notify, record_migration, release_build,
-    remove_generation, reset_checkpoint, save_snapshot, server_version, set_generation_state, set_lock_timeout,
-    set_pipelined, start_checkpoint,
+    lock_as_listener, lock_generations, lock_migrations, lock_views, move_checkpoint, notify, read_tails, record_migration,
+    release_build, remove_generation, reset_checkpoint, save_snapshot, server_version, set_generation_state,
+    set_lock_timeout, set_pipelined, start_checkpoint,
 }
 
 /// How pages of events are read: two statements for each kind of page, made of the same texts.

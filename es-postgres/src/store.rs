@@ -28,6 +28,7 @@ use crate::{
     read_stream::read_stream,
     rows::get_position,
     statements::{SchemaName, Statements},
+    tails::Tails,
     unit_of_work::UnitOfWork,
     wakeups::Signals,
     writer::Writers,
@@ -72,6 +73,9 @@ pub(crate) struct Shared {
     /// Connections of the writers alone.
     pub(crate) append_pool: PgPool,
     pub(crate) writers: Writers,
+    /// The connection of the reader of tails alone.
+    pub(crate) tail_pool: PgPool,
+    pub(crate) tails: Tails,
     pub(crate) durability: Durability,
 }
 
@@ -157,9 +161,12 @@ impl PgStore {
     pub async fn close(&self) {
         // Closed from here on, even if nobody awaits it.
         let readers_closed = self.shared.pool.close();
+        self.shared.tails.stop();
         self.shared.writers.close().await;
         self.shared.signals.stop();
         self.shared.append_pool.close().await;
+        self.shared.tails.stopped().await;
+        self.shared.tail_pool.close().await;
         readers_closed.await;
     }
 
@@ -271,6 +278,13 @@ impl EventStore for PgStore {
 
     async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
         read_stream(&self.shared, stream, after, page).await
+    }
+
+    async fn read_tail(&self, stream: &StreamId, after: Version) -> Result<StreamPage, StoreError> {
+        match self.shared.tails.read(stream, after).await {
+            Some(page) => Ok(page),
+            None => read_stream(&self.shared, stream, after, PageSize::default()).await,
+        }
     }
 
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {

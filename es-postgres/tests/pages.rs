@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{Schema, connection, deposited, number, stream};
 use es_core::{
-    Append, EventFilter, EventStore, EventType, ExpectedVersion, NewEvent, PageSize, Payload, Position, StreamId,
-    Version, limits,
+    Append, EventFilter, EventStore, EventType, ExpectedVersion, NewEvent, PageSize, Payload, Position, StoreError,
+    StreamId, Version, limits,
 };
 use es_postgres::{PgConnection, PgStore, sqlx::Connection};
 
@@ -50,6 +50,57 @@ async fn a_large_event_among_small_ones_does_not_end_a_page() {
             assert_eq!((rest.events.len(), rest.scanned_to.get()), (2, after.get() + 22));
         }
     }
+}
+
+#[tokio::test]
+async fn tails_that_are_read_together_are_those_that_are_read_alone() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let short = stream("short");
+    append(&store, short.clone(), (0..3).map(deposited).collect()).await;
+    let long = stream("long");
+    append(&store, long.clone(), (0..200).map(deposited).collect()).await;
+    let begins_large = stream("begins large");
+    append(&store, begins_large.clone(), vec![large(100_000), deposited(1)]).await;
+    let becomes_large = stream("becomes large");
+    append(&store, becomes_large.clone(), vec![deposited(1), large(100_000), deposited(2)]).await;
+
+    let wanted =
+        [(&short, 0), (&short, 2), (&short, 3), (&long, 0), (&long, 150), (&begins_large, 0), (&becomes_large, 0)];
+    let unknown = stream("unknown");
+    let wanted = wanted.into_iter().chain([(&unknown, 0), (&unknown, 7)]);
+    // Often enough that some share a call, and more than may wait.
+    let reads = wanted.cycle().take(500).map(|(stream, after)| {
+        let store = &store;
+        async move {
+            let after = Version::new(after);
+            let tail = store.read_tail(stream, after).await.unwrap();
+            let page = store.read_stream(stream, after, PageSize::default()).await.unwrap();
+            assert_eq!(tail.events, page.events[..tail.events.len()], "{stream} after {after}");
+            assert_eq!(tail.is_last, tail.events.len() == page.events.len(), "{stream} after {after}");
+            assert!(!tail.events.is_empty() || page.events.is_empty(), "{stream} after {after}");
+        }
+    });
+    futures_util::future::join_all(reads).await;
+
+    store.close().await;
+    assert!(matches!(store.read_tail(&short, Version::ZERO).await, Err(StoreError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_tail_is_read_after_its_connection_was_lost() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let stream = stream("short");
+    append(&store, stream.clone(), vec![deposited(1)]).await;
+    let read = async || store.read_tail(&stream, Version::ZERO).await.map(|page| page.events.len());
+    assert_eq!(read().await.unwrap(), 1);
+    let cut = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%LATERAL%\"{}\"%'",
+        store.schema()
+    );
+    assert_eq!(number(&mut connection().await, &cut).await, 1);
+    assert_eq!(read().await.unwrap(), 1);
 }
 
 #[tokio::test]

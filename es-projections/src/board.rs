@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Position, ProjectionError};
+use es_core::{ConsumerName, Position, ProjectionError};
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 
@@ -47,6 +47,7 @@ pub(crate) enum Phase {
     CaughtUp,
     Retrying { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
+    OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     Stopped(RunnerError),
 }
 
@@ -196,6 +197,11 @@ impl Phase {
                 attempt: *attempt,
                 next_try_in: next_try.saturating_duration_since(now),
                 failure: failure.clone(),
+            },
+            Self::OtherCode { live, live_version, own_version } => ConsumerState::OtherCode {
+                live: live.clone(),
+                live_version: *live_version,
+                own_version: *own_version,
             },
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }

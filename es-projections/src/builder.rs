@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use es_core::{
-    ConsumerStore, EventStore, InvalidName, Projection, ProjectionStore, Projector, Reactor, View, ViewFold,
+    EventStore, GenerationStore, InvalidName, Projection, ProjectionStore, Projector, Reactor, View, ViewFold,
 };
 
 use crate::{
@@ -37,7 +37,7 @@ impl<S> std::fmt::Debug for RunnerBuilder<S> {
     }
 }
 
-impl<S: EventStore + ConsumerStore + Clone + 'static> RunnerBuilder<S> {
+impl<S: EventStore + GenerationStore + Clone + 'static> RunnerBuilder<S> {
     pub(crate) fn new(store: S) -> Self {
         Self { shared: Arc::new(store.clone()), store, consumers: Vec::new() }
     }
@@ -50,7 +50,7 @@ impl<S: EventStore + ConsumerStore + Clone + 'static> RunnerBuilder<S> {
     /// Adds a view with options.
     pub fn view_with<V: View>(self, options: ConsumerOptions) -> Self {
         let store = Arc::clone(&self.shared);
-        let consumer = ViewFold::<V>::new().map(|fold| ViewConsumer::new(store, Box::new(fold)));
+        let consumer = ViewFold::<V>::new().map(|fold| ViewConsumer::new(store, Arc::new(fold)));
         self.add(consumer, options)
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, HandlerError, Position, ProjectionError,
+    ConsumerName, EventFilter, EventPage, EventStore, Generation, GenerationStore, HandlerError, InvalidName, Position,
+    ProjectionError, ReadModelCode,
 };
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -16,14 +17,24 @@ use tokio::time::Instant;
 use crate::{error::HandlerPanic, status::ConsumerKind, stop::Stop};
 
 /// What a runner needs of every store. Projections need more, and hold the store as what it is.
-pub(crate) trait RunnerStore: EventStore + ConsumerStore {}
+pub(crate) trait RunnerStore: EventStore + GenerationStore {}
 
-impl<S: EventStore + ConsumerStore + ?Sized> RunnerStore for S {}
+impl<S: EventStore + GenerationStore + ?Sized> RunnerStore for S {}
 
 /// A view, projection or reactor whose type is not known.
 #[async_trait]
 pub(crate) trait Consumer: Send + Sync {
+    /// Its name, in its generation.
     fn name(&self) -> &ConsumerName;
+
+    /// The same consumer in another generation; `None` if it has no others.
+    ///
+    /// # Errors
+    /// [`InvalidName`] of a table.
+    fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName>;
+
+    /// What the store knows about its code; `None` without a read model.
+    fn code(&self) -> Option<ReadModelCode>;
 
     fn kind(&self) -> ConsumerKind;
 
@@ -39,6 +50,11 @@ pub(crate) trait Consumer: Send + Sync {
     /// tell, waiting for the transaction counts too.
     fn held_for(&self) -> Option<Duration> {
         None
+    }
+
+    /// What is made once all history has been applied.
+    async fn finish(&self) -> Result<(), ProjectionError> {
+        Ok(())
     }
 
     /// Empties the read model and moves its checkpoint to the beginning, both or neither.

@@ -69,10 +69,30 @@ impl ConsumerLoop {
         options: ConsumerOptions,
         tail: Arc<Tail>,
     ) -> Self {
-        let (name, kind, policy) = (consumer.name().clone(), consumer.kind(), options.on_failure);
         let board = Arc::new(Board::new());
-        let steps = Mutex::new(Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail));
-        Self { name, kind, policy, store, steps, board }
+        let name = consumer.name().base();
+        let (kind, policy) = (consumer.kind(), options.on_failure);
+        let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
+        Self { name, kind, policy, store, steps: Mutex::new(steps), board }
+    }
+
+    /// The same for one generation, live or not.
+    pub(crate) fn pinned(
+        store: Arc<dyn RunnerStore>,
+        consumer: Box<dyn Consumer>,
+        options: ConsumerOptions,
+        tail: Arc<Tail>,
+    ) -> Self {
+        let board = Arc::new(Board::new());
+        let name = consumer.name().clone();
+        let (kind, policy) = (consumer.kind(), options.on_failure);
+        let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail).pin();
+        Self { name, kind, policy, store, steps: Mutex::new(steps), board }
+    }
+
+    /// What its steps are taken by; nobody takes one meanwhile.
+    pub(crate) async fn steps(&self) -> tokio::sync::MutexGuard<'_, Steps> {
+        self.steps.lock().await
     }
 
     pub(crate) fn name(&self) -> &ConsumerName {
@@ -169,6 +189,14 @@ impl ConsumerLoop {
                 // Whoever lost steps back for a moment, or the two would race for every page.
                 attempts.moves = attempts.moves.saturating_add(1);
                 Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.moves))
+            }
+            StepFailure::OtherCode { live, live_version, own_version } if goal == Goal::Follow => {
+                tracing::warn!(%live, live_version, own_version, "the live read model is of other code; waiting for a rebuild");
+                self.board.set_phase(Phase::OtherCode { live, live_version, own_version });
+                Ok(limits::OTHER_CODE_INTERVAL)
+            }
+            StepFailure::OtherCode { live, live_version, own_version } => {
+                Err(self.stopped(RunnerError::OtherCode { live, live_version, own_version }))
             }
             StepFailure::Failed { event, error } if goal == Goal::Follow && is_transient(&error) => {
                 attempts.store_failures = attempts.store_failures.saturating_add(1);

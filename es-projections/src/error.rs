@@ -2,9 +2,10 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, InvalidName, Position, ProjectionError, StoreError};
+use es_core::{ConsumerName, GenerationState, InvalidName, Position, ProjectionError, StoreError};
+use time::OffsetDateTime;
 
-use crate::status::ConsumerState;
+use crate::{comparison::Comparison, status::ConsumerState};
 
 /// What a runner can answer instead of a result. Cloning is cheap: the status shows the same error that
 /// [`Runner::run`](crate::Runner::run) returns at its end.
@@ -77,6 +78,56 @@ pub enum RunnerError {
         name: String,
         /// The names that this runner knows.
         known: Vec<ConsumerName>,
+    },
+    /// The live read model was written by another version of the code, so this one does not write it. Rebuild it with this
+    /// version ([`Runner::rebuild_beside`](crate::Runner::rebuild_beside)), or run the version that wrote it.
+    #[error(
+        "the live read model {live} was written by version {live_version} of its code, and this is version {own_version}; \
+         rebuild it with this version, or run that one"
+    )]
+    OtherCode {
+        /// The consumer, in its live generation.
+        live: ConsumerName,
+        /// The version of the code that writes it.
+        live_version: u32,
+        /// The version of the code here.
+        own_version: u32,
+    },
+    /// A projection that names its tables itself has one generation only: rebuild it in place with
+    /// [`Runner::rebuild`](crate::Runner::rebuild), or let it take their names from
+    /// [`Projection::in_generation`](es_core::Projection::in_generation).
+    #[error(
+        "{consumer} names its tables itself and so cannot be built side by side; rebuild it in place, or let it take their \
+         names from in_generation"
+    )]
+    NoGenerations {
+        /// The projection.
+        consumer: ConsumerName,
+    },
+    /// Somebody else is rebuilding the read model. Wait for them; what they leave can be taken over when their lease has
+    /// run out.
+    #[error("{generation} is being built by {by} since {since}; wait for them, or until {until} if they are gone")]
+    RebuildRunning {
+        /// The consumer, in the generation that is built.
+        generation: ConsumerName,
+        /// Who builds it.
+        by: String,
+        /// Since when, by the store's clock.
+        since: OffsetDateTime,
+        /// Until when they have it, unless they go on.
+        until: OffsetDateTime,
+    },
+    /// The rebuilt read model is not the same as the live one, and was to be. It is kept for a look, and for
+    /// [`Runner::accept_rebuild`](crate::Runner::accept_rebuild) or [`Runner::discard_rebuild`](crate::Runner::discard_rebuild).
+    #[error("the rebuilt read model differs from the live one: {0}")]
+    ReadModelsDiffer(Box<Comparison>),
+    /// The read model has no generation of the kind that was asked for: none that is being built, or none to go back to.
+    #[error("{consumer} has no generation that is {wanted}")]
+    NoGeneration {
+        /// Whose.
+        consumer: ConsumerName,
+        /// What it should be.
+        wanted: GenerationState,
     },
     /// A reactor has no read model, so there is nothing to rebuild. To repeat its effects, move its checkpoint back.
     #[error(

@@ -23,6 +23,23 @@ pub const MAX_YIELD: Duration = Duration::from_secs(1);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often a consumer that waits for a generation of its code to become live looks for one.
+pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// For how long a builder of a generation has it to itself, unless it says that it goes on: so long at most after a crash,
+/// somebody else can take the build over.
+pub const REBUILD_LEASE: Duration = Duration::from_secs(30);
+/// How often a builder says that it goes on.
+pub const REBUILD_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+/// Most events in one page of a generation that nobody reads yet.
+pub const MOST_EVENTS_PER_REBUILD_PAGE: usize = es_core::limits::MAX_PAGE_EVENTS;
+/// How often a swap is tried while the live generation runs ahead, or readers do not let go of it.
+pub const SWAP_ATTEMPTS: u32 = 20;
+/// Most differing rows that a comparison lists.
+pub const MAX_LISTED_DIFFERENCES: usize = 20;
+/// Most characters of a row that a comparison shows.
+pub const MAX_SHOWN_ROW_CHARS: usize = 200;
+
 /// Most events that a reactor reacts to before it saves its checkpoint: so many at most are given again after a crash.
 pub const REACTIONS_PER_CHECKPOINT: usize = 100;
 /// Longest time that a reactor goes on between two events without saving its checkpoint.

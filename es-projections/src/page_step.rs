@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{EventPage, PageSize, Position, ProjectionError, StoreError};
+use es_core::{ConsumerName, EventPage, PageSize, Position, ProjectionError, StoreError};
 use tokio::time::Instant;
 
 use crate::{
@@ -24,6 +24,10 @@ pub(crate) struct Steps {
     options: ConsumerOptions,
     board: Arc<Board>,
     is_prepared: bool,
+    /// Whether it stays with its generation, live or not.
+    is_pinned: bool,
+    /// Not a step beyond this position.
+    end: Option<Position>,
     /// Taken while it is used: a step that fails or is dropped half way leaves the next one to look it up again.
     place: Option<Place>,
     /// When the stored checkpoint was last known to be the place's.
@@ -64,6 +68,8 @@ pub(crate) enum StepFailure {
     MovedByOther,
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
+    /// The live generation was written by other code. It may be another one later.
+    OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
     Failed {
         /// The event, if it was one.
@@ -77,10 +83,15 @@ pub(crate) enum StepFailure {
 impl From<ProjectionError> for StepFailure {
     fn from(error: ProjectionError) -> Self {
         match error {
-            ProjectionError::Store(StoreError::CheckpointMoved { .. }) => Self::MovedByOther,
+            ProjectionError::Store(error) if is_elsewhere(&error) => Self::MovedByOther,
             error => Self::Failed { event: event_of(&error), error },
         }
     }
+}
+
+/// Whether the checkpoint is not where it was, or another generation is live.
+fn is_elsewhere(error: &StoreError) -> bool {
+    matches!(error, StoreError::CheckpointMoved { .. } | StoreError::Retired { .. })
 }
 
 impl From<StoreError> for StepFailure {
@@ -103,6 +114,8 @@ impl Steps {
             options,
             board,
             is_prepared: false,
+            is_pinned: false,
+            end: None,
             place: None,
             confirmed_at: Instant::now(),
             pace: Pace::new(options.largest_page()),
@@ -110,6 +123,22 @@ impl Steps {
             follows: false,
             ahead: None,
         }
+    }
+
+    /// Stays with the generation that it was given, live or not.
+    pub(crate) fn pin(mut self) -> Self {
+        self.is_pinned = true;
+        self
+    }
+
+    /// Goes no further than a position, whatever there is.
+    pub(crate) fn end_at(&mut self, end: Option<Position>) {
+        self.end = end;
+        self.forget_place();
+    }
+
+    pub(crate) fn consumer(&self) -> &dyn Consumer {
+        &*self.consumer
     }
 
     /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
@@ -127,6 +156,7 @@ impl Steps {
     /// Empties the read model and starts it over.
     pub(crate) async fn clear(&mut self) -> Result<Step, StepFailure> {
         self.forget_place();
+        self.go_live().await?;
         self.prepare().await?;
         catch_panic(self.consumer.name(), self.consumer.clear()).await?;
         Ok(Step::Cleared)
@@ -138,15 +168,23 @@ impl Steps {
     /// # Cancel safety
     /// Dropped half way, the page was applied or not; the next step looks that up.
     pub(crate) async fn next(&mut self, is_eager: bool, stop: &Stop) -> Result<Step, StepFailure> {
-        self.prepare().await?;
         let place = match self.place.take() {
             Some(place) => place,
-            None => self.find_place().await?,
+            None => {
+                self.go_live().await?;
+                self.prepare().await?;
+                self.find_place().await?
+            }
         };
+        if self.end.is_some_and(|end| place.scanned >= end) {
+            self.place = Some(place);
+            return Ok(Step::CaughtUp(place.scanned));
+        }
         let page = match self.ahead.take().filter(|(after, _)| *after == place.scanned) {
             Some((_, page)) => self.cut(page),
             None => self.read(place.scanned).await?,
         };
+        let page = self.cut_at_end(page);
         if page.events.is_empty() {
             return self.pass_over(place, page.scanned_to, is_eager).await;
         }
@@ -163,6 +201,39 @@ impl Steps {
             page.scanned_to = end;
         }
         page
+    }
+
+    /// Leaves out what comes after the end.
+    fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
+        if let Some(end) = self.end.filter(|&end| page.scanned_to > end) {
+            page.events.retain(|event| event.position() <= end);
+            page.scanned_to = end;
+            self.ahead = None;
+        }
+        page
+    }
+
+    /// Goes on with the live generation, if it is another one by now.
+    async fn go_live(&mut self) -> Result<(), StepFailure> {
+        let Some(code) = self.consumer.code().filter(|_| !self.is_pinned) else { return Ok(()) };
+        let live = self.store.live_generation(&self.consumer.name().base(), &code).await?;
+        let (live_version, own_version) = (live.code.version, code.version);
+        if live_version != own_version {
+            return Err(StepFailure::OtherCode { live: live.name, live_version, own_version });
+        }
+        if live.name != *self.consumer.name() {
+            let other = self.consumer.in_generation(live.generation()).map_err(RunnerError::from);
+            let no_generations = || RunnerError::NoGenerations { consumer: self.consumer.name().base() };
+            let other = other.and_then(|other| other.ok_or_else(no_generations)).map_err(StepFailure::Fatal)?;
+            tracing::info!(generation = %other.name(), "going on with the live generation");
+            (self.consumer, self.is_prepared) = (other, false);
+        }
+        Ok(())
+    }
+
+    /// Makes what is made once all history has been applied.
+    pub(crate) async fn finish(&self) -> Result<(), ProjectionError> {
+        catch_panic(self.consumer.name(), self.consumer.finish()).await
     }
 
     /// Saves the checkpoint after events that were only looked at.
@@ -304,7 +375,7 @@ impl Steps {
     /// Finds out which event failed: if it is not known yet, the next page ends before it, or is half as long.
     fn narrow(&mut self, from: Position, positions: &[Position], failure: PageFailure) -> StepFailure {
         let PageFailure { alone, error } = failure;
-        if matches!(error, ProjectionError::Store(StoreError::CheckpointMoved { .. })) {
+        if matches!(&error, ProjectionError::Store(error) if is_elsewhere(error)) {
             return StepFailure::MovedByOther;
         }
         if let Some(event) = alone {

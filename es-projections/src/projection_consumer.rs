@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, EventFilter, EventPage, PageProjection, Position, ProjectionError, ProjectionStore, RecordedEvent,
+    ConsumerName, EventFilter, EventPage, Generation, InvalidName, PageProjection, Position, ProjectionError,
+    ProjectionStore, ReadModelCode, RecordedEvent,
 };
 
 use crate::{
@@ -36,6 +37,18 @@ impl<C: Send> PageProjection<C> for Timed<C> {
         self.projection.name()
     }
 
+    fn code(&self) -> ReadModelCode {
+        self.projection.code()
+    }
+
+    fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn PageProjection<C>>>, InvalidName> {
+        self.projection.in_generation(generation)
+    }
+
+    async fn after_load(&self, connection: &mut C) -> Result<(), ProjectionError> {
+        self.projection.after_load(connection).await
+    }
+
     fn filter(&self) -> &EventFilter {
         self.projection.filter()
     }
@@ -54,9 +67,22 @@ impl<C: Send> PageProjection<C> for Timed<C> {
 }
 
 #[async_trait]
-impl<S: ProjectionStore> Consumer for ProjectionConsumer<S> {
+impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
     fn name(&self) -> &ConsumerName {
         self.projection.name()
+    }
+
+    fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName> {
+        let other = self.projection.in_generation(generation)?;
+        Ok(other.map(|projection| Box::new(Self::new(self.store.clone(), projection)) as Box<dyn Consumer>))
+    }
+
+    fn code(&self) -> Option<ReadModelCode> {
+        Some(self.projection.code())
+    }
+
+    async fn finish(&self) -> Result<(), ProjectionError> {
+        self.store.finish_projection(&self.projection).await
     }
 
     fn kind(&self) -> ConsumerKind {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, Decoder, EventFilter, EventPage, EventSet, InvalidName, Position, ProjectionError, Reactor,
-    RecordedEvent,
+    ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position, ProjectionError,
+    ReadModelCode, Reactor, RecordedEvent,
 };
 use tokio::time::Instant;
 
@@ -60,6 +60,14 @@ impl Progress {
 impl<R: Reactor> Consumer for ReactorConsumer<R> {
     fn name(&self) -> &ConsumerName {
         &self.name
+    }
+
+    fn in_generation(&self, _: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName> {
+        Ok(None)
+    }
+
+    fn code(&self) -> Option<ReadModelCode> {
+        None
     }
 
     fn kind(&self) -> ConsumerKind {

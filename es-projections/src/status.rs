@@ -107,6 +107,16 @@ pub enum ConsumerState {
         /// Why it failed.
         failure: ConsumerFailure,
     },
+    /// The live read model was written by another version of the code, which this one leaves alone. It goes on as soon as a
+    /// generation of this version is live.
+    OtherCode {
+        /// The consumer, in its live generation.
+        live: ConsumerName,
+        /// The version of the code that writes it.
+        live_version: u32,
+        /// The version of the code here.
+        own_version: u32,
+    },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
         /// Why, and what to do.
@@ -130,6 +140,10 @@ impl fmt::Display for ConsumerState {
                 };
                 write!(f, "waiting for {what}, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
             }
+            Self::OtherCode { live, live_version, own_version } => write!(
+                f,
+                "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
+            ),
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

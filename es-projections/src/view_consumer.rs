@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use es_core::{ConsumerName, DocumentFold, EventFilter, EventPage, Position, ProjectionError};
+use es_core::{
+    ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, Position, ProjectionError, ReadModelCode,
+};
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, RunnerStore, Stopwatch},
@@ -14,20 +16,33 @@ use crate::{
 
 pub(crate) struct ViewConsumer {
     store: Arc<dyn RunnerStore>,
-    fold: Box<dyn DocumentFold>,
+    fold: Arc<dyn DocumentFold>,
+    /// The view in its generation.
+    name: ConsumerName,
     saving: Stopwatch,
 }
 
 impl ViewConsumer {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, fold: Box<dyn DocumentFold>) -> Self {
-        Self { store, fold, saving: Stopwatch::default() }
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, fold: Arc<dyn DocumentFold>) -> Self {
+        let name = fold.name().clone();
+        Self { store, fold, name, saving: Stopwatch::default() }
     }
 }
 
 #[async_trait]
 impl Consumer for ViewConsumer {
     fn name(&self) -> &ConsumerName {
-        self.fold.name()
+        &self.name
+    }
+
+    fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName> {
+        let mut other = Self::new(Arc::clone(&self.store), Arc::clone(&self.fold));
+        other.name = self.name.in_generation(generation);
+        Ok(Some(Box::new(other)))
+    }
+
+    fn code(&self) -> Option<ReadModelCode> {
+        Some(self.fold.code())
     }
 
     fn kind(&self) -> ConsumerKind {

@@ -158,6 +158,7 @@ fn both_sql_stores_have_the_same_rooms() {
         ("waiting.rs", "waiting in this process for the writer or a reader, which PostgreSQL's pool does by itself"),
         ("append_alone.rs", "an append by itself is one trip to SQLite's thread; in PostgreSQL it is always one call"),
         ("durability.rs", "SQLite shows nothing that is not flushed"),
+        ("tails.rs", "several short reads share a round trip, which SQLite does not have"),
         ("documents.rs", "SQLite passes a page of documents as one JSON text, PostgreSQL as arrays"),
         ("statements.rs", "PostgreSQL's statements name their schema, SQLite's are constants"),
     ]);

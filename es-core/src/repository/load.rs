@@ -165,7 +165,7 @@ impl<A: Aggregate> Repository<A> {
         if let Some(last_event) = loaded.last_event {
             // From the last event on, to see whether it is still there.
             let before = Version::new(loaded.version.get().saturating_sub(1));
-            let page = self.shared.store.read_stream(stream, before, PageSize::default()).await?;
+            let page = self.shared.store.read_tail(stream, before).await?;
             if page.events.first().map(|event| event.id()) == Some(last_event) {
                 first_page = Some(page);
             } else {
@@ -204,7 +204,7 @@ impl<A: Aggregate> Repository<A> {
         let store = &self.shared.store;
         let mut page = match first_page {
             Some(page) => page,
-            None => store.read_stream(stream, after, PageSize::default()).await?,
+            None => store.read_tail(stream, after).await?,
         };
         loop {
             let mut visiting = || -> Result<Next, DecodeError> {
