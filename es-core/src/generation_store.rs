@@ -227,7 +227,7 @@ impl TableNames {
 }
 
 /// One row of a read model, as text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadModelRow {
     /// The table's name for readers; empty for the documents of a view.
     pub table: String,

@@ -198,11 +198,9 @@ impl Phase {
                 next_try_in: next_try.saturating_duration_since(now),
                 failure: failure.clone(),
             },
-            Self::OtherCode { live, live_version, own_version } => ConsumerState::OtherCode {
-                live: live.clone(),
-                live_version: *live_version,
-                own_version: *own_version,
-            },
+            Self::OtherCode { live, live_version, own_version } => {
+                ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
+            }
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }
     }

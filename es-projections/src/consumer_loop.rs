@@ -48,6 +48,7 @@ impl Goal {
 pub(crate) struct ConsumerLoop {
     name: ConsumerName,
     kind: ConsumerKind,
+    options: ConsumerOptions,
     policy: FailurePolicy,
     store: Arc<dyn RunnerStore>,
     steps: Mutex<Steps>,
@@ -73,7 +74,7 @@ impl ConsumerLoop {
         let name = consumer.name().base();
         let (kind, policy) = (consumer.kind(), options.on_failure);
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, policy, store, steps: Mutex::new(steps), board }
+        Self { name, kind, options, policy, store, steps: Mutex::new(steps), board }
     }
 
     /// The same for one generation, live or not.
@@ -87,7 +88,12 @@ impl ConsumerLoop {
         let name = consumer.name().clone();
         let (kind, policy) = (consumer.kind(), options.on_failure);
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail).pin();
-        Self { name, kind, policy, store, steps: Mutex::new(steps), board }
+        Self { name, kind, options, policy, store, steps: Mutex::new(steps), board }
+    }
+
+    /// How it is run.
+    pub(crate) fn options(&self) -> &ConsumerOptions {
+        &self.options
     }
 
     /// What its steps are taken by; nobody takes one meanwhile.

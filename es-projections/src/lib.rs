@@ -117,6 +117,7 @@
 mod backoff;
 mod board;
 mod builder;
+mod comparison;
 mod consumer;
 mod consumer_loop;
 mod error;
@@ -129,6 +130,7 @@ mod projection_consumer;
 mod reactor_consumer;
 mod rebuild;
 mod runner;
+mod side_by_side;
 mod status;
 mod stop;
 mod tail;
@@ -136,9 +138,11 @@ mod view_consumer;
 
 pub use backoff::Backoff;
 pub use builder::RunnerBuilder;
+pub use comparison::{Comparison, Difference, Totals};
 pub use error::{HandlerPanic, RunnerError};
 pub use failure_policy::FailurePolicy;
 pub use options::{ConsumerOptions, StartFrom};
 pub use rebuild::RebuildProgress;
 pub use runner::Runner;
+pub use side_by_side::{RebuildOptions, Rebuilt, Verification};
 pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus};

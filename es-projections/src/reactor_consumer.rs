@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position, ProjectionError,
-    ReadModelCode, Reactor, RecordedEvent,
+    Reactor, ReadModelCode, RecordedEvent,
 };
 use tokio::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, ConsumerStore, EventStore, Position};
+use es_core::{Checkpoint, ConsumerName, EventStore, GenerationState, GenerationStore, Position};
 use futures_util::future::join_all;
 use tokio::{
     task::JoinSet,
@@ -16,6 +16,7 @@ use crate::{
     error::RunnerError,
     limits,
     rebuild::{RebuildMeter, RebuildProgress},
+    side_by_side::{Build, RebuildOptions, Rebuilt, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
 };
@@ -45,8 +46,8 @@ impl std::fmt::Debug for Runner {
 
 impl Runner {
     /// Starts to put a runner together over a store; `&store` is cloned. An `Arc<dyn ..>` of a trait that is both
-    /// [`EventStore`] and [`ConsumerStore`] is a store too, for views and reactors.
-    pub fn builder<S: EventStore + ConsumerStore + Clone + 'static>(store: &S) -> RunnerBuilder<S> {
+    /// [`EventStore`] and [`GenerationStore`] is a store too, for views and reactors.
+    pub fn builder<S: EventStore + GenerationStore + Clone + 'static>(store: &S) -> RunnerBuilder<S> {
         RunnerBuilder::new(store.clone())
     }
 
@@ -116,7 +117,8 @@ impl Runner {
         }
     }
 
-    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store.
+    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store, and one more for each
+    /// view and projection.
     ///
     /// # Errors
     /// [`RunnerError::Store`].
@@ -130,8 +132,15 @@ impl Runner {
         }
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
-        let all = self.shared.loops.iter();
-        Ok(all.map(|consumer| status_of(consumer, checkpoints.get(consumer.name()), head)).collect())
+        let mut all = Vec::with_capacity(self.shared.loops.len());
+        for consumer in &self.shared.loops {
+            let live = match consumer.kind() {
+                ConsumerKind::Reactor => consumer.name().clone(),
+                _ => self.live_name(consumer.name()).await?,
+            };
+            all.push(status_of(consumer, checkpoints.get(&live), head));
+        }
+        Ok(all)
     }
 
     /// Returns when everything up to a position has taken effect: a reader that has just written passes the
@@ -150,7 +159,7 @@ impl Runner {
     pub async fn wait_for(&self, consumer: &str, position: Position, time: Duration) -> Result<(), RunnerError> {
         let name = ConsumerName::new(consumer)?;
         let local = self.shared.loops.iter().find(|local| *local.name() == name);
-        if local.is_none() && self.shared.store.checkpoint(&name).await?.is_none() {
+        if local.is_none() && self.shared.store.checkpoint(&self.live_name(&name).await?).await?.is_none() {
             return Err(self.unknown(consumer));
         }
         let mut reached = Position::ZERO;
@@ -198,6 +207,100 @@ impl Runner {
         }
     }
 
+    /// Rebuilds the read model of a view or projection beside the live one, which goes on serving and following: builds the
+    /// next generation in tables of its own, compares it with the live one at the same position, and puts it in its place for
+    /// all readers at once. The one before is kept, to [go back](Self::roll_back) to.
+    ///
+    /// Killed or cancelled at any moment, it goes on from its checkpoint when it is called again, by the same code. Two at once
+    /// do not disturb each other: the second is refused. Reactors do not run in it. Runners, here and elsewhere, go on with
+    /// the new generation by themselves, if their code has its version.
+    ///
+    /// `on_progress` is called after each page, and should return quickly.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`]; [`RunnerError::NoReadModel`] for a reactor; [`RunnerError::NoGenerations`] for a
+    /// projection that names its tables itself; [`RunnerError::RebuildRunning`]; [`RunnerError::ReadModelsDiffer`] where they must
+    /// match; those of [`catch_up`](Self::catch_up). The live read model is as it was.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped half way, it is as if it had been killed.
+    pub async fn rebuild_beside(
+        &self,
+        consumer: &str,
+        options: RebuildOptions,
+        mut on_progress: impl FnMut(RebuildProgress) + Send,
+    ) -> Result<Rebuilt, RunnerError> {
+        let local = self.local(consumer)?;
+        let build = Build::claim(&self.shared.store, local, local.options(), options.builder()).await?;
+        build.run(options.verification(), &mut on_progress).await
+    }
+
+    /// Accepts a rebuilt read model that differs from the live one: brings it up to date and puts it in its place.
+    ///
+    /// # Errors
+    /// [`RunnerError::NoGeneration`] if none was built; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
+    ///
+    /// # Cancel safety
+    /// Safe: readers are given one or the other.
+    pub async fn accept_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
+        let local = self.local(consumer)?;
+        let wanted = GenerationState::Building;
+        if in_state(&*self.shared.store, local.name(), wanted).await?.is_empty() {
+            return Err(RunnerError::NoGeneration { consumer: local.name().clone(), wanted });
+        }
+        Build::claim(&self.shared.store, local, local.options(), by).await?.accept().await
+    }
+
+    /// Drops a read model that was built and not accepted.
+    ///
+    /// # Errors
+    /// [`RunnerError::RebuildRunning`] if somebody is still building it; [`RunnerError::NoGeneration`] if there is none.
+    ///
+    /// # Cancel safety
+    /// Safe: it is dropped or not.
+    pub async fn discard_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
+        let local = self.local(consumer)?;
+        discard(&self.shared.store, local, by).await
+    }
+
+    /// Goes back to the read model from before the last rebuild, at once: readers are given it as it was when it was retired,
+    /// and runners whose code has its version bring it up to date. Gives the generation that is live now.
+    ///
+    /// # Errors
+    /// [`RunnerError::NoGeneration`] if none is kept.
+    ///
+    /// # Cancel safety
+    /// Safe: readers are given one or the other.
+    pub async fn roll_back(&self, consumer: &str) -> Result<ConsumerName, RunnerError> {
+        roll_back(&*self.shared.store, self.local(consumer)?.name()).await
+    }
+
+    /// Drops the read models from before rebuilds, which are kept to go back to. Gives what was dropped.
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Safe: each is dropped or not.
+    pub async fn drop_retired(&self, consumer: &str) -> Result<Vec<ConsumerName>, RunnerError> {
+        let retired = in_state(&*self.shared.store, self.local(consumer)?.name(), GenerationState::Retired).await?;
+        for generation in &retired {
+            self.shared.store.drop_generation(generation).await?;
+        }
+        Ok(retired)
+    }
+
+    fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
+        let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
+        local.ok_or_else(|| self.unknown(consumer))
+    }
+
+    /// The name of a consumer's checkpoint, which is that of its live generation.
+    async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
+        let live = in_state(&*self.shared.store, consumer, GenerationState::Live).await?;
+        Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
+    }
+
     /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
     /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
     ///
@@ -216,8 +319,7 @@ impl Runner {
         consumer: &str,
         mut on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<(), RunnerError> {
-        let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
-        let local = local.ok_or_else(|| self.unknown(consumer))?;
+        let local = self.local(consumer)?;
         if local.kind() == ConsumerKind::Reactor {
             return Err(RunnerError::NoReadModel { consumer: local.name().clone() });
         }
@@ -232,7 +334,7 @@ impl Runner {
     }
 
     async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
-        let checkpoint = self.shared.store.checkpoint(consumer).await?;
+        let checkpoint = self.shared.store.checkpoint(&self.live_name(consumer).await?).await?;
         Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
     }
 

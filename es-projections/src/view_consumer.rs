@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, Position, ProjectionError, ReadModelCode,
+    ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, Position, ProjectionError,
+    ReadModelCode,
 };
 
 use crate::{

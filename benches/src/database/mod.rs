@@ -10,7 +10,7 @@ mod sqlite_totals;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use es_core::{ConsumerStore, EventStore};
+use es_core::{EventStore, GenerationStore};
 use es_projections::Runner;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
@@ -22,9 +22,9 @@ use crate::{Error, models::Model, row::Row};
 pub const PAGE: usize = 1_000;
 
 /// What workloads need of a store.
-pub trait BenchStore: EventStore + ConsumerStore {}
+pub trait BenchStore: EventStore + GenerationStore {}
 
-impl<S: EventStore + ConsumerStore> BenchStore for S {}
+impl<S: EventStore + GenerationStore> BenchStore for S {}
 
 /// Where one store is: a schema of the server, or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-use es_core::{ConsumerStore, EventStore};
+use es_core::{EventStore, GenerationStore};
 use es_projections::{ConsumerState, Runner};
 use es_testkit::bank::Balance;
 
@@ -107,8 +107,8 @@ async fn an_empty_store_is_caught_up_at_once_and_the_consumer_is_started() {
 }
 
 /// What a program that chooses its store at run time would write.
-trait AnyStore: EventStore + ConsumerStore {}
-impl<S: EventStore + ConsumerStore> AnyStore for S {}
+trait AnyStore: EventStore + GenerationStore {}
+impl<S: EventStore + GenerationStore> AnyStore for S {}
 
 #[tokio::test]
 async fn a_store_that_is_chosen_at_run_time_can_run_views_and_reactors() {

@@ -7,6 +7,7 @@ mod reacting;
 mod rebuilding;
 mod sharing;
 mod shutting_down;
+mod side_by_side;
 mod spy_store;
 mod starting;
 mod store_troubles;

@@ -11,7 +11,8 @@ use std::{
 
 use es_core::{
     Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventStore, EventType, ExpectedVersion, HandlerError,
-    MemoryStore, MemoryTables, NewEvent, PageSize, Payload, Position, Projection, Reactor, Recorded, StreamId,
+    InvalidName, MemoryStore, MemoryTables, NewEvent, PageSize, Payload, Position, Projection, Reactor, Recorded,
+    StreamId, TableNames,
 };
 use es_projections::{Backoff, ConsumerOptions, ConsumerStatus, FailurePolicy, Runner};
 use es_testkit::bank::{AccountEvent, Balance};
@@ -135,6 +136,8 @@ impl Trouble {
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     pub(crate) name: &'static str,
+    pub(crate) table: String,
+    pub(crate) version: u32,
     pub(crate) trouble: Trouble,
     pub(crate) time_per_event: Duration,
 }
@@ -145,7 +148,7 @@ impl Ledger {
     }
 
     pub(crate) fn with(trouble: Trouble) -> Self {
-        Self { name: "ledger", trouble, time_per_event: Duration::ZERO }
+        Self { name: "ledger", table: String::new(), version: 1, trouble, time_per_event: Duration::ZERO }
     }
 }
 
@@ -157,13 +160,21 @@ impl Projection for Ledger {
         self.name
     }
 
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        Ok(Some(Self { table: names.table(self.name)?, ..self.clone() }))
+    }
+
     async fn apply(&self, tables: &mut MemoryTables, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
         let position = event.position().get();
         self.trouble.meet(position).await?;
         if !self.time_per_event.is_zero() {
             tokio::time::sleep(self.time_per_event).await;
         }
-        let times = tables.table(self.name).entry(format!("{position:09}")).or_insert_with(|| 0.into());
+        let times = tables.table(&self.table).entry(format!("{position:09}")).or_insert_with(|| 0.into());
         *times = (times.as_u64().unwrap_or(0) + 1).into();
         Ok(())
     }
@@ -177,7 +188,7 @@ impl Projection for Ledger {
     }
 
     async fn clear(&self, tables: &mut MemoryTables) -> Result<(), HandlerError> {
-        tables.table(self.name).clear();
+        tables.table(&self.table).clear();
         Ok(())
     }
 }
