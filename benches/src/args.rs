@@ -41,6 +41,8 @@ pub struct Args {
     pub is_quick: bool,
     pub repetitions: usize,
     pub is_large: bool,
+    /// W5 and F4: events of the log, if not those of the scale.
+    pub log: Option<u64>,
     pub slow_flush: Option<Duration>,
     pub markdown: Option<PathBuf>,
     pub plot: Option<PathBuf>,
@@ -80,6 +82,7 @@ fn of_words(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clon
         repetitions: matches.get_one::<usize>("repetitions").copied().unwrap_or(default_repetitions).max(1),
         slow_flush: matches.get_one::<u64>("slow-flush").copied().map(Duration::from_millis),
         is_large: matches.get_flag("full"),
+        log: matches.get_one::<u64>("log").copied(),
         markdown: matches.get_one::<PathBuf>("markdown").cloned(),
         plot: matches.get_one::<PathBuf>("plot").cloned(),
         is_write_baseline: matches.get_flag("write-baseline"),
@@ -128,6 +131,13 @@ fn clap() -> Clap {
                 .action(ArgAction::SetTrue)
                 .conflicts_with("quick")
                 .help("W8 on a store of 10 million events too"),
+        )
+        .arg(
+            Arg::new("log")
+                .long("log")
+                .value_name("EVENTS")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("W5 and F4 on a log of so many events"),
         )
         .arg(
             Arg::new("markdown")

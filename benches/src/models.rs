@@ -48,7 +48,7 @@ pub struct Totals {
 }
 
 /// How a projection writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Writing {
     /// Not at all.
     Nothing,

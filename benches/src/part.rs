@@ -11,7 +11,13 @@ use tokio::{
 use crate::{
     Error,
     database::Place,
-    workload::{Bench, commands, delay, import::Import, processes, reading},
+    workload::{
+        Bench,
+        catch_up::{self, ReadModel},
+        commands, delay,
+        import::Import,
+        processes, reading,
+    },
 };
 
 /// What a process of its own does; given to it as JSON, by the hidden option `--part`.
@@ -21,6 +27,8 @@ pub enum Part {
     Workloads,
     /// Fills a store.
     Fill { place: Place, what: Import },
+    /// Lets a read model catch up, and tells how much memory that takes.
+    CatchUp { place: Place, model: ReadModel },
     /// Follows a store, and tells what it saw when its standard input ends.
     Follow { place: Place },
     /// Executes commands as soon as it is told to.
@@ -39,6 +47,9 @@ impl Part {
                 serde_json::to_string(&lines)?
             }
             Self::Fill { place, what } => serde_json::to_string(&reading::fill_here(bench, &place, what).await?)?,
+            Self::CatchUp { place, model } => {
+                serde_json::to_string(&catch_up::memory_of_catch_up(bench, &place, model).await?)?
+            }
             Self::Follow { place } => serde_json::to_string(&delay::follow_until_told(bench, &place).await?)?,
             Self::Deposits { place, deposits } => {
                 serde_json::to_string(&processes::deposit_when_told(bench, &place, deposits).await?)?

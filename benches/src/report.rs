@@ -37,6 +37,9 @@ impl Report {
         let mut machine = machine::description();
         let numbers = if args.is_quick { "small (--quick)" } else { "full" };
         machine.push(("numbers".to_owned(), numbers.to_owned()));
+        if let Some(events) = args.log {
+            machine.push(("events of the log of W5 and F4".to_owned(), events.to_string()));
+        }
         machine.push(("repetitions".to_owned(), args.repetitions.to_string()));
         if let Some(time) = args.slow_flush {
             machine.push(("added to each flush of PostgreSQL".to_owned(), format!("{} ms", time.as_millis())));
@@ -58,6 +61,9 @@ pub async fn measure(bench: &Bench, args: &Args, workloads: &[String]) -> Result
         if is_set {
             arguments.push(flag.to_owned());
         }
+    }
+    if let Some(events) = args.log {
+        arguments.extend(["--log".to_owned(), events.to_string()]);
     }
     Helper::start(bench, &Part::Workloads, &arguments)?.result().await
 }

@@ -45,10 +45,11 @@ pub fn bench(args: &Args, kind: StoreKind, url: Option<String>) -> Result<Bench,
         (_, Some(url)) => Arc::new(Postgres::new(url.clone(), kind == StoreKind::PostgresPipelined)),
         (_, None) => return Err("PostgreSQL without a URL".into()),
     };
-    let scale = match (args.is_quick, args.is_large) {
+    let mut scale = match (args.is_quick, args.is_large) {
         (true, _) => Scale::QUICK,
         (_, true) => Scale::LARGE,
         _ => Scale::FULL,
     };
+    scale.log = args.log.unwrap_or(scale.log);
     Ok(Bench { kind, url, database, scale, repetitions: args.repetitions, idle_kib: process::resident_kib() })
 }

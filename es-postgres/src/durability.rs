@@ -94,6 +94,10 @@ impl Shared {
         let flushed_to = send_flush(self, &mut session).await?;
         session.finish().await?;
         durability.flushed(Some(flushed_to));
+        if position > flushed_to {
+            // Whoever saw an event there saw it before the server crashed, and is to look again.
+            return Err(StoreError::Unavailable { source: Lost { position, flushed_to }.into() });
+        }
         Ok(())
     }
 
@@ -110,6 +114,15 @@ impl Shared {
         self.durability.flushed(Some(flushed_to));
         Ok(())
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nothing stands at position {position} any more, the log ends at {flushed_to}: it was lost before it was flushed"
+)]
+struct Lost {
+    position: Position,
+    flushed_to: Position,
 }
 
 /// Gives the head before the flush, which it covers once the statement's transaction is committed.

@@ -1,6 +1,7 @@
-//! The machine that keeps read models and reactors up to date with the log.
+//! The machine that keeps read models and reactors up to date with the log, and subscriptions for whoever follows it alone.
 //!
-//! A [`Runner`] holds consumers of three kinds:
+//! A [`Subscription`] gives the events of a store as a stream, first those that are there, then each new one; the subscriber
+//! keeps its place in the log. A [`Runner`] keeps the places of its consumers in the store. It holds consumers of three kinds:
 //!
 //! | consumer | what it is | how often an event takes effect |
 //! |---|---|---|
@@ -113,6 +114,13 @@
 //! | info | `rebuild started`, `rebuild finished` | `consumer`, `head` |
 //! | debug | `page applied` | `from`, `to`, `events` |
 //! | debug | `page narrowed` | `from`, `events`, `next` |
+//!
+//! A subscription works in the span of whoever asks it for an event:
+//!
+//! | level | event | fields |
+//! |---|---|---|
+//! | error | `subscription ended` | `error` |
+//! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
 mod backoff;
 mod board;
@@ -133,6 +141,7 @@ mod runner;
 mod side_by_side;
 mod status;
 mod stop;
+mod subscription;
 mod tail;
 mod view_consumer;
 
@@ -146,3 +155,7 @@ pub use rebuild::RebuildProgress;
 pub use runner::Runner;
 pub use side_by_side::{RebuildOptions, Rebuilt, Verification};
 pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus};
+pub use subscription::{
+    Subscription, SubscriptionBuilder, SubscriptionError, SubscriptionFailure, SubscriptionMonitor, SubscriptionState,
+    SubscriptionStatus,
+};

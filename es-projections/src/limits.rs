@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a consumer that is caught up waits before it looks for new events, if no hint comes first. Also how often
+/// How long a consumer or subscription that is caught up waits before it looks for new events, if no hint comes first. Also how often
 /// [`Runner::wait_for`](crate::Runner::wait_for) looks at the checkpoint of a consumer that runs elsewhere.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -20,6 +20,8 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(3_600);
 pub const FIRST_YIELD: Duration = Duration::from_millis(5);
 /// Upper bound of every wait after another runner moved the checkpoint.
 pub const MAX_YIELD: Duration = Duration::from_secs(1);
+/// How often an idle subscription looks whether the log still reaches up to where it stands.
+pub const HEAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 

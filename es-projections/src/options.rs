@@ -5,6 +5,7 @@ use es_core::{ConsumerName, PageSize, Position};
 use crate::{error::RunnerError, failure_policy::FailurePolicy, limits};
 
 /// Where a consumer begins that has applied nothing yet. One that has goes on from its checkpoint, whatever this says.
+/// Also where a [`Subscription`](crate::Subscription) begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartFrom {
@@ -13,7 +14,8 @@ pub enum StartFrom {
     Beginning,
     /// With the first event after a position, which must exist. A rebuild begins there too.
     After(Position),
-    /// With the first event after the consumer is first run or caught up. A rebuild begins with the first event of
+    /// With the first event after the consumer is first run or caught up; of a subscription, with the first one that is
+    /// appended after it was returned. A rebuild begins with the first event of
     /// the log, since the log does not say when that was.
     Now,
 }

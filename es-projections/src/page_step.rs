@@ -186,7 +186,7 @@ impl Steps {
         };
         let page = self.cut_at_end(page);
         if page.events.is_empty() {
-            return self.pass_over(place, page.scanned_to, is_eager).await;
+            return self.pass_over(place, &page, is_eager).await;
         }
         self.apply(place, page, stop).await
     }
@@ -314,7 +314,11 @@ impl Steps {
     }
 
     /// A page without events: the checkpoint moves, but not for every one of them.
-    async fn pass_over(&mut self, before: Place, scanned: Position, is_eager: bool) -> Result<Step, StepFailure> {
+    ///
+    /// What is not durable may vanish in a crash of the database, and other events take its place. A checkpoint in the same
+    /// database goes with it, but what is only remembered here would not.
+    async fn pass_over(&mut self, before: Place, page: &EventPage, is_eager: bool) -> Result<Step, StepFailure> {
+        let scanned = page.scanned_to.min(page.durable_to.max(before.scanned));
         let mut place = Place { scanned, ..before };
         let unsaved = scanned.distance_from(place.stored);
         let unconfirmed_for = self.confirmed_at.elapsed();

@@ -4,8 +4,8 @@
 use std::{sync::Mutex, time::Duration};
 
 use es_core::{
-    Append, EventStore, ExecuteError, ExpectedVersion, HandlerError, NewEvent, PageSize, Reactor, Recorded, Repository,
-    StoreError, StreamId, Version,
+    Append, EventStore, ExecuteError, ExpectedVersion, HandlerError, NewEvent, PageSize, Position, Reactor, Recorded,
+    Repository, StoreError, StreamId, Version,
 };
 use es_e2e::server::{crash, durable_postgres};
 use es_postgres::{PgConnection, PgOptions, PgStore};
@@ -61,6 +61,8 @@ async fn a_command_decided_on_an_event_that_a_crash_took_away_is_decided_again()
     let server = crash(server).await;
     let other = connect(&server).await;
     assert!(!ids(&other).await.contains(&lost.id()), "the event was flushed, so that nothing is shown here");
+    let gone = other.wait_durable(Position::new(2)).await;
+    assert!(matches!(gone, Err(StoreError::Unavailable { .. })), "nobody vouches for what is gone: {gone:?}");
     // The same version is filled by something else.
     let others = Repository::<Account>::new(&other);
     others.execute("ann", AccountCommand::Deposit { cents: 1 }).await.expect("a deposit");

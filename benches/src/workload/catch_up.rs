@@ -1,6 +1,7 @@
 //! W5: a read model catches up with the log.
 
 use es_core::{ConsumerName, ConsumerStore, EventStore, View};
+use serde::{Deserialize, Serialize};
 
 use super::{Bench, Names, import::Import, reading};
 use crate::{
@@ -9,7 +10,15 @@ use crate::{
     line::Line,
     meter::{Meter, Sample},
     models::{Balance, Model, Totals, Writing},
+    part::{Helper, Part},
 };
+
+/// A read model that is to catch up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadModel {
+    View,
+    Projection { name: String, writing: Writing },
+}
 
 /// W5 in its four forms.
 pub async fn all(bench: &Bench) -> Result<Vec<Line>, Error> {
@@ -33,27 +42,40 @@ pub async fn all(bench: &Bench) -> Result<Vec<Line>, Error> {
             }
         };
         let mut turn = 0;
-        let workload = async |_: &Place| {
+        let mut model = || {
             turn += 1;
-            let model = match writing {
-                None => Model::View,
+            match writing {
+                None => ReadModel::View,
                 // A name of its own, so a checkpoint of its own.
                 Some(writing) => {
                     let name = format!("{}_{turn}", variant.to_lowercase().replace([' ', '-'], "_"));
-                    Model::Totals(Totals { name, writing, observer: None })
+                    ReadModel::Projection { name, writing }
                 }
-            };
-            catch_up(bench, &place, model).await
+            }
         };
-        lines.push(bench.compare(names(variant, floor_name), floor, workload).await?);
+        let workload = async |_: &Place| catch_up(bench, &place, model()).await;
+        let mut line = bench.compare(names(variant, floor_name), floor, workload).await?;
+        // Once more, alone: this process keeps what floors and other read models have freed.
+        let part = Part::CatchUp { place: place.clone(), model: model() };
+        line.memory_kib = Some(Helper::start(bench, &part, &[])?.result().await?);
+        lines.push(line);
     }
     bench.database.discard(place).await?;
     Ok(lines)
 }
 
+/// The process of a read model's own. Gives the most memory that was resident above what was when it began, in KiB.
+pub async fn memory_of_catch_up(bench: &Bench, place: &Place, model: ReadModel) -> Result<u64, Error> {
+    Ok(catch_up(bench, place, model).await?.peak_kib.saturating_sub(bench.idle_kib))
+}
+
 /// A read model that was never caught up before, from the first event to the last.
-async fn catch_up(bench: &Bench, place: &Place, model: Model) -> Result<Sample, Error> {
-    let is_view = matches!(model, Model::View);
+async fn catch_up(bench: &Bench, place: &Place, model: ReadModel) -> Result<Sample, Error> {
+    let is_view = model == ReadModel::View;
+    let model = match model {
+        ReadModel::View => Model::View,
+        ReadModel::Projection { name, writing } => Model::Totals(Totals { name, writing, observer: None }),
+    };
     let (store, runner) = bench.database.runner(place, model).await?;
     if is_view {
         let view = ConsumerName::new(Balance::NAME)?;

@@ -47,14 +47,43 @@ pub async fn append_to_read_model(bench: &Bench) -> Result<Vec<Line>, Error> {
             commits.push(delays(&acknowledged, &seen, |seen| seen.2));
             bench.database.discard(place).await?;
         }
+        if !is_other {
+            lines.push(a_delay(Line::of(
+                "W6",
+                "floor: one statement",
+                "statements",
+                bench.idle_kib,
+                &[one_statement(bench).await?],
+            )));
+        }
         for (what, samples) in [("to the handler", starts), ("to the commit", commits)] {
-            let mut line = Line::of("W6", format!("{name}, {what}"), "appends", bench.idle_kib, &samples);
-            // A delay has no rate, and processor time is not what is asked.
-            (line.rate, line.cpu_us, line.memory_kib) = (None, None, None);
-            lines.push(line);
+            lines.push(a_delay(Line::of("W6", format!("{name}, {what}"), "appends", bench.idle_kib, &samples)));
         }
     }
     Ok(lines)
+}
+
+/// A delay has no rate, and processor time is not what is asked.
+fn a_delay(mut line: Line) -> Line {
+    (line.rate, line.cpu_us, line.memory_kib) = (None, None, None);
+    line
+}
+
+/// What a statement takes that finds nothing, on a store that is idle for as long before each: no handler within a
+/// transaction starts sooner than that.
+async fn one_statement(bench: &Bench) -> Result<Sample, Error> {
+    let place = bench.database.create().await?;
+    let floor = bench.database.floor(&place, 1).await?;
+    let mut delays = Vec::new();
+    for _ in 0..bench.scale.appends {
+        sleep(PAUSE).await;
+        let start = now_nanos();
+        floor.read_streamed(Some("nothing")).await?;
+        delays.push(now_nanos() - start);
+    }
+    drop(floor);
+    bench.database.discard(place).await?;
+    Ok(Sample { units: delays.len() as u64, latencies: Latencies::new(delays), ..Sample::default() })
 }
 
 async fn follow_here(bench: &Bench, place: &Place) -> Result<(Vec<(u64, u64)>, Vec<Seen>), Error> {

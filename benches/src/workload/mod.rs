@@ -1,6 +1,6 @@
 //! The workloads, by the names that the results give them.
 
-mod catch_up;
+pub mod catch_up;
 pub mod commands;
 pub mod delay;
 pub mod floors;

@@ -152,3 +152,20 @@ async fn the_status_says_for_how_long_a_handler_has_been_at_its_page() {
     assert!(status.rate_per_second > 0.0 && status.updated_at.is_some());
     running.stop().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_could_take_away_is_not_remembered_as_looked_at() {
+    let store = SpyStore::default();
+    let runner = Runner::builder(&store).view::<Balance>().build().unwrap();
+    let running = Running::start(&runner);
+    deposits(&store, 1).await;
+    runner.wait_for("balance", position(1), Duration::from_secs(9)).await.unwrap();
+    store.seen.durable_to.store(3, Ordering::SeqCst);
+    noise(&store, 5).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Two other events may stand at 4 and 5 after a crash.
+    assert_eq!(status_of(&runner, "balance").await.position, position(3));
+    store.seen.durable_to.store(0, Ordering::SeqCst);
+    runner.wait_for("balance", position(6), Duration::from_secs(9)).await.unwrap();
+    running.stop().await.unwrap();
+}

@@ -1,0 +1,163 @@
+//! The routes: commands in, the read model out.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{HeaderMap, HeaderName, StatusCode},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use es_core::{ConsumerStoreExt, Execute, Position, View};
+use es_projections::ConsumerState;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Service,
+    domain::{Account, AccountCommand, Balance},
+    error::Problem,
+    live,
+};
+
+/// In the answer to a command: the position of its last event. Sent with a question, the answer shows at least that:
+/// pass it on, and read your own writes.
+const EVENT_POSITION: HeaderName = HeaderName::from_static("event-position");
+/// What makes a command safe to send again: a new text for each command, the same one for each repeat.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// How long a question waits for the read model.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) fn routes(service: Service) -> Router {
+    Router::new()
+        .route("/accounts/{id}", post(open).get(balance))
+        .route("/accounts/{id}/deposits", post(deposit))
+        .route("/accounts/{id}/withdrawals", post(withdraw))
+        .route("/accounts/{id}/events", get(live::events_of_account))
+        .route("/transfers", post(transfer))
+        .route("/events", get(live::events))
+        .route("/health", get(health))
+        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .with_state(service)
+}
+
+/// A JSON body, or why it is none.
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+#[derive(Deserialize)]
+struct Opening {
+    owner: String,
+}
+
+#[derive(Deserialize)]
+struct Amount {
+    cents: i64,
+}
+
+#[derive(Deserialize)]
+struct Transfer {
+    from: String,
+    to: String,
+    cents: i64,
+}
+
+/// What came of a command.
+#[derive(Serialize)]
+struct Receipt {
+    account: String,
+    cents: i64,
+    /// The same as in the header.
+    position: Position,
+    /// Whether the command was sent again, and this is its first outcome.
+    is_repeated: bool,
+}
+
+async fn open(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<Opening>,
+) -> Result<impl IntoResponse, Problem> {
+    let Json(Opening { owner }) = body?;
+    let done = execute(service.accounts.execute(id, AccountCommand::Open { owner }), &headers).await?;
+    Ok((StatusCode::CREATED, done))
+}
+
+async fn deposit(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<Amount>,
+) -> Result<impl IntoResponse, Problem> {
+    let Json(Amount { cents }) = body?;
+    execute(service.accounts.execute(id, AccountCommand::Deposit { cents }), &headers).await
+}
+
+async fn withdraw(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<Amount>,
+) -> Result<impl IntoResponse, Problem> {
+    let Json(Amount { cents }) = body?;
+    execute(service.accounts.execute(id, AccountCommand::Withdraw { cents }), &headers).await
+}
+
+/// Both accounts change, or neither.
+async fn transfer(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    body: Body<Transfer>,
+) -> Result<impl IntoResponse, Problem> {
+    let Json(Transfer { from, to, cents }) = body?;
+    if from == to {
+        return Err(Problem::bad_request("the two accounts of a transfer must be different"));
+    }
+    let withdraw = service.accounts.execute(from, AccountCommand::Withdraw { cents });
+    execute(withdraw.and(to, AccountCommand::Deposit { cents }), &headers).await
+}
+
+/// A client that hangs up drops this half way: the command was executed or it was not, and its key tells which.
+async fn execute(command: Execute<Account>, headers: &HeaderMap) -> Result<impl IntoResponse + use<>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        return Err(Problem::bad_request("a command needs an Idempotency-Key header, so that it can be sent again"));
+    };
+    let key = key.to_str().map_err(|_| Problem::bad_request("the Idempotency-Key must be plain ASCII"))?;
+    let done = command.idempotency_key(key).source("web").await?;
+    let position = done.position().unwrap_or_default();
+    let (account, cents) = (done.stream.id().to_owned(), done.state.cents);
+    let receipt = Receipt { account, cents, position, is_repeated: done.is_repeated() };
+    Ok(([(EVENT_POSITION, position.to_string())], Json(receipt)))
+}
+
+async fn balance(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Balance>, Problem> {
+    if let Some(position) = position_in(&headers, &EVENT_POSITION)? {
+        service.runner.wait_for(Balance::NAME, position, READ_TIMEOUT).await?;
+    }
+    let balance = service.store.view::<Balance>().get(&id).await?;
+    balance.map(Json).ok_or_else(|| Problem::not_found("there is no such account"))
+}
+
+/// The position that a header names, if it is there.
+pub(crate) fn position_in(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Position>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    let number =
+        number.ok_or_else(|| Problem::bad_request(format!("the header {name} must be a position: a number")))?;
+    Ok(Some(Position::new(number)))
+}
+
+/// For load balancers and people: whether the read model advances, and if not, why.
+async fn health(State(service): State<Service>) -> Result<impl IntoResponse, Problem> {
+    let consumers = service.runner.status().await?;
+    let is_well = |state: &ConsumerState| matches!(state, ConsumerState::CatchingUp | ConsumerState::CaughtUp);
+    let status = match consumers.iter().all(|consumer| is_well(&consumer.state)) {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Ok((status, Json(consumers.iter().map(ToString::to_string).collect::<Vec<_>>())))
+}
