@@ -9,6 +9,7 @@ TABLE checkpoints WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     position bigint NOT NULL
     updated_at timestamp with time zone NOT NULL
+    is_frozen boolean NOT NULL DEFAULT false
     CONSTRAINT checkpoints_pkey PRIMARY KEY (consumer)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
 TABLE es_migrations
@@ -34,6 +35,19 @@ TABLE events WITH (autovacuum_vacuum_insert_threshold=100000, autovacuum_vacuum_
     CONSTRAINT events_position_check CHECK (("position" > 0))
     CONSTRAINT events_stream_version_key UNIQUE (stream, version)
     CONSTRAINT events_version_check CHECK ((version > 0))
+TABLE generations
+    consumer text COLLATE "C" NOT NULL
+    generation bigint NOT NULL
+    state text NOT NULL
+    code_version bigint NOT NULL
+    tables text[] NOT NULL
+    created_at timestamp with time zone NOT NULL
+    builder text
+    building_since timestamp with time zone
+    building_until timestamp with time zone
+    CONSTRAINT generations_generation_check CHECK ((generation > 0))
+    CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
+    CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
 TABLE log_floor
     is_only boolean NOT NULL DEFAULT true
     position bigint NOT NULL
@@ -56,6 +70,9 @@ CREATE INDEX events_category_position_idx ON es.events USING btree (category, "p
 CREATE UNIQUE INDEX events_event_id_key ON es.events USING btree (event_id)
 CREATE UNIQUE INDEX events_pkey ON es.events USING btree ("position")
 CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, version)
+CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
+CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
+CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
 CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean)
@@ -327,12 +344,13 @@ CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    v_actual bigint;
+    v_actual    bigint;
+    v_is_frozen boolean;
 BEGIN
     LOOP
         UPDATE es.checkpoints c
         SET position = p_to, updated_at = clock_timestamp()
-        WHERE c.consumer = p_consumer AND c.position = p_from;
+        WHERE c.consumer = p_consumer AND c.position = p_from AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
@@ -346,7 +364,12 @@ BEGIN
             END IF;
         END IF;
 
-        SELECT c.position INTO v_actual FROM es.checkpoints c WHERE c.consumer = p_consumer;
+        SELECT c.position, c.is_frozen INTO v_actual, v_is_frozen
+        FROM es.checkpoints c
+        WHERE c.consumer = p_consumer;
+        IF v_is_frozen THEN
+            RETURN -1;
+        END IF;
         IF coalesce(v_actual, 0) <> p_from THEN
             RETURN coalesce(v_actual, 0);
         END IF;

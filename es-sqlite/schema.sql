@@ -10,7 +10,9 @@ CREATE TABLE es_appends (
 CREATE TABLE es_checkpoints (
     consumer   TEXT    PRIMARY KEY,
     position   INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    -- 1 if it belongs to a generation that was live and is kept as it was then.
+    is_frozen  INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_events (
@@ -34,6 +36,20 @@ CREATE UNIQUE INDEX es_events_stream ON es_events (stream, version);
 
 CREATE INDEX es_events_type ON es_events (category, type);
 
+CREATE TABLE es_generations (
+    consumer       TEXT    NOT NULL,
+    generation     INTEGER NOT NULL CHECK (generation > 0),
+    state          TEXT    NOT NULL CHECK (state IN ('building', 'live', 'retired')),
+    code_version   INTEGER NOT NULL,
+    -- JSON: the names by which readers find its tables; none for a view.
+    tables         TEXT    NOT NULL,
+    created_at     INTEGER NOT NULL,
+    builder        TEXT,
+    building_since INTEGER,
+    building_until INTEGER,
+    PRIMARY KEY (consumer, generation)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE es_high_water (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     position    INTEGER NOT NULL,
@@ -55,7 +71,9 @@ CREATE TABLE es_snapshots (
     state       TEXT    NOT NULL
 ) STRICT;
 
-CREATE TABLE es_view_name (key TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE VIEW "es_view_name" AS SELECT * FROM "es_view_name@1";
+
+CREATE TABLE "es_view_name@1" (key TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER es_events_removed AFTER DELETE ON es_events
 BEGIN

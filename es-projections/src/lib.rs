@@ -91,6 +91,12 @@
 //! # }
 //! ```
 //!
+//! # Rebuilding
+//!
+//! [`Runner::rebuild_beside`] builds a read model again while the live one serves and follows, compares the two at the same
+//! position, and puts it in its place for all readers at once; [`Runner::roll_back`] goes back. [`Runner::rebuild`] empties
+//! the live one first.
+//!
 //! # What holds
 //!
 //! - A read model and its checkpoint move together, by compare-and-set: a crash, a dropped future, an unknown outcome
@@ -111,7 +117,13 @@
 //! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
 //! | warn | `waiting for the store`, also for what a handler needs | `attempt`, `wait`, `error` |
 //! | info | `another runner moved the checkpoint; going on from there` | `times` |
-//! | info | `rebuild started`, `rebuild finished` | `consumer`, `head` |
+//! | info | `rebuild started`, `rebuild finished` (in place) | `consumer`, `head` |
+//! | info | `the rebuilt read model is live` | `generation` |
+//! | info | `going on with the live generation` | `generation` |
+//! | info | `dropping what other code left half built` | `generation` |
+//! | warn | `the live read model is of other code; waiting for a rebuild` | `live`, `live_version`, `own_version` |
+//! | warn | `went back to the read model from before the rebuild` | `generation` |
+//! | warn | `the claim was not renewed`, `the claim is held until its lease runs out` | `generation`, `error` |
 //! | debug | `page applied` | `from`, `to`, `events` |
 //! | debug | `page narrowed` | `from`, `events`, `next` |
 //!

@@ -182,6 +182,7 @@ impl Build {
             },
             comparison => {
                 self.swap(&mut on_advance).await?;
+                on_advance(Position::new(u64::MAX));
                 Ok(Rebuilt::Live { generation, comparison })
             }
         }
@@ -226,7 +227,8 @@ impl Build {
             attempt += 1;
             // To where there is nothing newer: then the live one is ahead only by what comes in this very moment. Where more
             // comes in than can be applied, the live one is not at the end either.
-            let to_the_end = self.building.drive(Goal::Reach(Position::new(u64::MAX)), Stop::never(), on_advance);
+            let most = self.store.head().await?.advanced_by(limits::MOST_EVENTS_PER_REBUILD_PAGE as u64);
+            let to_the_end = self.building.drive(Goal::Reach(most), Stop::never(), on_advance);
             if let Ok(driven) = timeout(limits::SWAP_CATCH_UP, to_the_end).await {
                 driven?;
             }

@@ -2,5 +2,4 @@
 -- of the generation's table.
 -- Binds: none. Result: none.
 -- Locks: takes the write lock.
-DROP VIEW IF EXISTS "stable_name";
 CREATE VIEW "stable_name" AS SELECT * FROM "own_name";

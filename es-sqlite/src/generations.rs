@@ -26,6 +26,8 @@ const RELEASE: &str = include_str!("../sql/generation_release.sql");
 const SET_STATE: &str = include_str!("../sql/generation_state.sql");
 const REMOVE: &str = include_str!("../sql/generation_remove.sql");
 const FREEZE: &str = include_str!("../sql/freeze_checkpoint.sql");
+const REMOVE_CHECKPOINT: &str = include_str!("../sql/checkpoint_remove.sql");
+const DROP_STABLE: &str = include_str!("../sql/stable_drop.sql");
 const SHOW: &str = include_str!("../sql/stable_show.sql");
 const DROP: &str = include_str!("../sql/own_drop.sql");
 const COLUMNS: &str = include_str!("../sql/own_columns.sql");
@@ -143,7 +145,9 @@ pub(crate) async fn show(connection: &mut SqliteConnection, stable: &str, own: &
             source: None,
         });
     }
-    sqlx::raw_sql(on(SHOW, stable, own)).execute(connection).await.map_err(store_error)?;
+    for sql in [DROP_STABLE, SHOW] {
+        sqlx::query(on(sql, stable, own)).execute(&mut *connection).await.map_err(store_error)?;
+    }
     Ok(())
 }
 
@@ -269,7 +273,9 @@ impl GenerationStore for SqliteStore {
                 }
                 if let Some(found) = found {
                     let remove = sqlx::query(REMOVE).bind(generation.base_text()).bind(number_of(&generation));
-                    remove.bind(generation.as_str()).execute(&mut *connection).await.map_err(store_error)?;
+                    remove.execute(&mut *connection).await.map_err(store_error)?;
+                    let remove = sqlx::query(REMOVE_CHECKPOINT).bind(generation.as_str());
+                    remove.execute(&mut *connection).await.map_err(store_error)?;
                     let own = found.code.tables.iter().map(|table| TableNames::of(&generation, table));
                     for own in own.chain([documents::table(&generation)]) {
                         sqlx::query(on(DROP, "", &own)).execute(&mut *connection).await.map_err(store_error)?;

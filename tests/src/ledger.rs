@@ -1,20 +1,29 @@
 //! A projection with a table of its own, on both databases: one row for each event, by a plain insert that nothing
 //! protects from duplicates. What it holds in the end shows what was applied twice, or not at all.
 
-use es_core::{HandlerError, Projection, Recorded};
+use es_core::{HandlerError, InvalidName, Projection, Recorded, TableNames};
 use es_testkit::bank::AccountEvent;
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 
 /// The ledger on PostgreSQL, in a schema.
 #[derive(Debug, Clone)]
 pub struct PgLedger {
-    /// The schema of its table.
-    pub schema: String,
+    schema: String,
+    table: String,
+}
+
+impl PgLedger {
+    /// A ledger with its table in a schema.
+    pub fn new(schema: &str) -> Self {
+        Self { schema: schema.to_owned(), table: String::new() }
+    }
 }
 
 /// The ledger on SQLite.
-#[derive(Debug, Clone, Copy)]
-pub struct SqliteLedger;
+#[derive(Debug, Clone, Default)]
+pub struct SqliteLedger {
+    table: String,
+}
 
 /// The name of both.
 pub const LEDGER: &str = "ledger";
@@ -27,20 +36,25 @@ impl Projection for PgLedger {
         LEDGER
     }
 
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        let table = names.table(&format!("{}.{LEDGER}", self.schema))?;
+        Ok(Some(Self { schema: self.schema.clone(), table }))
+    }
+
     async fn prepare(&self, connection: &mut PgConnection) -> Result<(), HandlerError> {
-        let sql = format!("CREATE TABLE IF NOT EXISTS {}.ledger (position bigint NOT NULL)", self.schema);
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} (position bigint NOT NULL)", self.table);
         sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
         Ok(())
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
-        let sql = format!("INSERT INTO {}.ledger VALUES ($1)", self.schema);
+        let sql = format!("INSERT INTO {} VALUES ($1)", self.table);
         sqlx::query(AssertSqlSafe(sql)).bind(event.position().get() as i64).execute(connection).await?;
         Ok(())
     }
 
     async fn clear(&self, connection: &mut PgConnection) -> Result<(), HandlerError> {
-        sqlx::query(AssertSqlSafe(format!("DELETE FROM {}.ledger", self.schema))).execute(connection).await?;
+        sqlx::query(AssertSqlSafe(format!("DELETE FROM {}", self.table))).execute(connection).await?;
         Ok(())
     }
 }
@@ -53,8 +67,13 @@ impl Projection for SqliteLedger {
         LEDGER
     }
 
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        Ok(Some(Self { table: names.table(LEDGER)? }))
+    }
+
     async fn prepare(&self, connection: &mut SqliteConnection) -> Result<(), HandlerError> {
-        sqlx::query("CREATE TABLE IF NOT EXISTS ledger (position INTEGER NOT NULL)").execute(connection).await?;
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} (position INTEGER NOT NULL)", self.table);
+        sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
         Ok(())
     }
 
@@ -63,12 +82,13 @@ impl Projection for SqliteLedger {
         connection: &mut SqliteConnection,
         event: &Recorded<AccountEvent>,
     ) -> Result<(), HandlerError> {
-        sqlx::query("INSERT INTO ledger VALUES (?)").bind(event.position().get() as i64).execute(connection).await?;
+        let sql = format!("INSERT INTO {} VALUES (?)", self.table);
+        sqlx::query(AssertSqlSafe(sql)).bind(event.position().get() as i64).execute(connection).await?;
         Ok(())
     }
 
     async fn clear(&self, connection: &mut SqliteConnection) -> Result<(), HandlerError> {
-        sqlx::query("DELETE FROM ledger").execute(connection).await?;
+        sqlx::query(AssertSqlSafe(format!("DELETE FROM {}", self.table))).execute(connection).await?;
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ const APPENDS: u64 = 400;
 
 fn start_runner(arguments: &[OsString]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_ledger-runner"))
+        .arg("follow")
         .args(arguments)
         .stdin(Stdio::null())
         .spawn()

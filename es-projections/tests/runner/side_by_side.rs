@@ -206,7 +206,7 @@ async fn a_rebuild_that_is_killed_anywhere_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_rebuild_is_refused_and_told_of_the_first_and_can_take_over_what_is_left() {
+async fn a_second_rebuild_is_refused_and_told_of_the_first_until_its_lease_runs_out() {
     let store = SpyStore::default();
     deposits(&store, 20).await;
     both(&store).catch_up().await.unwrap();
@@ -233,6 +233,10 @@ async fn a_second_rebuild_is_refused_and_told_of_the_first_and_can_take_over_wha
     gate.open();
     let refused = second.rebuild_beside("ledger", must_match(), |_| {}).await;
     assert!(matches!(refused, Err(RunnerError::RebuildRunning { .. })), "{refused:?}");
+    // Whoever has its name is the same builder, and goes on at once.
+    let resumed = RebuildOptions::by("the first").verify(Verification::MustMatch);
+    let rebuilt = second.rebuild_beside("ledger", resumed, |_| {}).await.unwrap();
+    assert!(matches!(rebuilt, Rebuilt::Live { .. }), "{rebuilt:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +253,7 @@ async fn the_live_one_and_the_rebuilt_one_are_compared_at_one_position_while_eve
             while !stop.load(Ordering::SeqCst) {
                 deposits(&store, 1).await;
                 count += 1;
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(3)).await;
             }
             count
         })

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgGroup, Command as Clap, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, Command as Clap, value_parser};
 use es_core::{AsOf, Version};
 use time::{Date, OffsetDateTime, Time, macros::format_description};
 
@@ -17,7 +17,8 @@ pub enum Command {
     Balances { top: Option<usize> },
     Statement { account: String },
     AsOf { account: String, as_of: AsOf },
-    Rebuild,
+    Rebuild { in_place: bool, accept: bool },
+    RollBack,
 }
 
 /// Reads the command line; ends the program after `--help` or a wrong use.
@@ -38,7 +39,8 @@ pub fn parse() -> Args {
                 None => Command::Statement { account: account() },
             }
         }
-        "rebuild" => Command::Rebuild,
+        "rebuild" => Command::Rebuild { in_place: matches.get_flag("in-place"), accept: matches.get_flag("accept") },
+        "roll-back" => Command::RollBack,
         _ => Command::Demo,
     };
     if store == "memory:" && !matches!(command, Command::Demo) {
@@ -103,7 +105,19 @@ fn clap() -> Clap {
                 )
                 .group(ArgGroup::new("moment").args(["version", "at"]).required(true)),
         )
-        .subcommand(Clap::new("rebuild").about("Throw the read model away and build it again from the events"))
+        .subcommand(
+            Clap::new("rebuild")
+                .about("Build the read model again beside the live one, compare the two, and put it in its place")
+                .arg(flag("accept").help("Put it in place though it differs from the live one"))
+                .arg(
+                    flag("in-place").help("Throw the live one away first; readers see it incomplete until it is done"),
+                ),
+        )
+        .subcommand(Clap::new("roll-back").about("Go back to the read model from before the last rebuild"))
+}
+
+fn flag(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
 fn end_of_day(text: &str) -> Result<OffsetDateTime, String> {

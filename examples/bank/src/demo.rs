@@ -9,7 +9,7 @@ use crate::{
     Error,
     account::{Account, AccountCommand, AccountError},
     money::Money,
-    questions,
+    questions, rebuilding,
     store::Bank,
 };
 
@@ -80,8 +80,8 @@ pub async fn run(bank: &Bank, store_url: &str) -> Result<(), Error> {
         println!("just before {} UTC: balance {}", questions::seconds(time)?, then.state.balance);
     }
 
-    heading("7. A read model is disposable: throw it away, build it again");
-    questions::rebuild(bank).await?;
+    heading("7. A read model is disposable: built again beside the live one, compared, put in its place");
+    rebuilding::beside(bank, false).await?;
     for status in bank.runner.status().await? {
         println!("  {status}");
     }

@@ -12,6 +12,7 @@ mod import;
 mod money;
 mod progress;
 mod questions;
+mod rebuilding;
 mod store;
 mod transactions;
 
@@ -47,6 +48,8 @@ async fn run(args: Args) -> Result<(), Error> {
         Command::Balances { top } => questions::balances(&bank, top).await,
         Command::Statement { account } => questions::statement(&bank, &account).await,
         Command::AsOf { account, as_of } => questions::as_of(&bank, &account, as_of).await,
-        Command::Rebuild => questions::rebuild(&bank).await,
+        Command::Rebuild { in_place: true, .. } => rebuilding::in_place(&bank).await,
+        Command::Rebuild { in_place: false, accept } => rebuilding::beside(&bank, accept).await,
+        Command::RollBack => rebuilding::roll_back(&bank).await,
     }
 }

@@ -8,7 +8,6 @@ use crate::{
     Error,
     account::AccountEvent,
     balance::Balance,
-    progress,
     store::{Bank, BankStore},
 };
 
@@ -96,25 +95,6 @@ pub async fn as_of(bank: &Bank, account: &str, as_of: AsOf) -> Result<(), Error>
         return Err(no_such_account(account));
     }
     println!("account {account}, as of version {}: balance {}", loaded.version, loaded.state.balance);
-    Ok(())
-}
-
-/// Throws the read model away and builds it again.
-pub async fn rebuild(bank: &Bank) -> Result<(), Error> {
-    let bar = progress::bar("rebuilding", 0);
-    bank.runner
-        .rebuild("balance", |progress| {
-            bar.set_length(progress.total);
-            bar.set_position(progress.done);
-        })
-        .await?;
-    let (events, elapsed) = (bar.position(), bar.elapsed());
-    bar.finish_and_clear();
-    println!(
-        "the read model was rebuilt from {events} events in {:.2} s ({:.0} events per second)",
-        elapsed.as_secs_f64(),
-        events as f64 / elapsed.as_secs_f64().max(f64::EPSILON)
-    );
     Ok(())
 }
 

@@ -30,7 +30,7 @@ fn the_demonstration_tells_the_whole_story_on_every_store_and_can_be_repeated() 
 #[test]
 fn help_lists_every_command_and_needs_no_store() {
     let output = run(bank("sqlite:/nonexistent/x.db").arg("--help"));
-    for command in ["demo", "import", "balances", "statement", "as-of", "rebuild", "--store"] {
+    for command in ["demo", "import", "balances", "statement", "as-of", "rebuild", "roll-back", "--store"] {
         assert!(output.contains(command), "{output}");
     }
 }
@@ -54,7 +54,15 @@ fn the_past_is_asked_by_version_or_by_the_day_that_the_bank_gave() {
     let top = run(bank(&store).args(["balances", "--top", "1"]));
     assert!(top.contains("6.00"), "{top}");
     let rebuilt = run(bank(&store).arg("rebuild"));
-    assert!(rebuilt.contains("rebuilt from 3 events"), "{rebuilt}");
+    for part in ["rebuilt from 3 events", "both have the same 1 row(s)", "readers are given balance@2 now"] {
+        assert!(rebuilt.contains(part), "no {part:?} in {rebuilt}");
+    }
+    let back = run(bank(&store).arg("roll-back"));
+    assert!(back.contains("readers are given balance again"), "{back}");
+    let in_place = run(bank(&store).args(["rebuild", "--in-place"]));
+    assert!(in_place.contains("rebuilt from 3 events"), "{in_place}");
+    let again = run(bank(&store).args(["balances", "--top", "1"]));
+    assert!(again.contains("6.00"), "{again}");
 
     let complaints = [
         (vec!["as-of", "7", "--version", "9"], "version 9 does not exist yet"),

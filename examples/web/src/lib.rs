@@ -15,7 +15,7 @@ mod live;
 
 use std::{io, sync::Arc, time::Duration};
 
-use es_core::{ConsumerStore, EventStore, Repository};
+use es_core::{EventStore, GenerationStore, Repository};
 use es_projections::{Runner, RunnerError};
 use tokio::{
     net::TcpListener,
@@ -29,9 +29,9 @@ use domain::{Account, Balance};
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the service needs of a store: any that this framework has.
-pub trait Store: EventStore + ConsumerStore {}
+pub trait Store: EventStore + GenerationStore {}
 
-impl<S: EventStore + ConsumerStore> Store for S {}
+impl<S: EventStore + GenerationStore> Store for S {}
 
 /// Why the service ended by itself.
 #[derive(Debug, thiserror::Error)]

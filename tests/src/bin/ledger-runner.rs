@@ -1,21 +1,33 @@
-//! A process that keeps the ledger up to date until it is killed: `ledger-runner FILE` or `ledger-runner URL SCHEMA`.
+//! A process that works on the ledger until it is killed: `ledger-runner follow|rebuild FILE` or
+//! `ledger-runner follow|rebuild URL SCHEMA`. It follows the log, or rebuilds the ledger beside the live one and ends.
 
-use es_e2e::ledger::{PgLedger, SqliteLedger};
+use es_e2e::ledger::{LEDGER, PgLedger, SqliteLedger};
 use es_postgres::PgOptions;
-use es_projections::Runner;
+use es_projections::{RebuildOptions, Runner, Verification};
 use es_sqlite::SqliteStore;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runner = match &arguments[..] {
-        [file] => Runner::builder(&SqliteStore::open(file).await?).projection(SqliteLedger).build()?,
-        [url, schema] => {
-            let store = PgOptions::new(url).schema(schema).max_connections(3).connect().await?;
-            Runner::builder(&store).projection(PgLedger { schema: schema.clone() }).build()?
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (work, runner) = match words[..] {
+        [work, file] => {
+            (work, Runner::builder(&SqliteStore::open(file).await?).projection(SqliteLedger::default()).build()?)
         }
-        _ => return Err("give a file, or a URL and a schema".into()),
+        [work, url, schema] => {
+            let store = PgOptions::new(url).schema(schema).max_connections(4).connect().await?;
+            (work, Runner::builder(&store).projection(PgLedger::new(schema)).build()?)
+        }
+        _ => return Err("give the work, and a file, or a URL and a schema".into()),
     };
-    runner.run(std::future::pending()).await?;
+    match work {
+        "follow" => runner.run(std::future::pending()).await?,
+        "rebuild" => {
+            runner.drop_retired(LEDGER).await?;
+            let options = RebuildOptions::by("the rebuilder").verify(Verification::MustMatch);
+            runner.rebuild_beside(LEDGER, options, |_| {}).await?;
+        }
+        _ => return Err("the work is follow or rebuild".into()),
+    }
     Ok(())
 }
