@@ -126,6 +126,12 @@ impl GenerationStore for PgStore {
         consumer: &ConsumerName,
         code: &ReadModelCode,
     ) -> Result<GenerationInfo, StoreError> {
+        let mut session = self.shared.session().await?;
+        let known = all(&self.shared, &mut session, consumer).await?;
+        session.finish().await?;
+        if let Some(live) = find(known, |info| info.state == GenerationState::Live) {
+            return Ok(live);
+        }
         let mut transaction = self.shared.transaction().await?;
         let live = ensure_live(&self.shared, &mut transaction, consumer, code).await?;
         transaction.commit().await.map_err(store_error)?;

@@ -204,6 +204,8 @@ impl<A: Aggregate> Repository<A> {
         let store = &self.shared.store;
         let mut page = match first_page {
             Some(page) => page,
+            // Without a state to begin with, there may be much to read.
+            None if after == Version::ZERO => store.read_stream(stream, after, PageSize::default()).await?,
             None => store.read_tail(stream, after).await?,
         };
         loop {
