@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, Position, ProjectionError, Wakeups};
+use es_core::{ConsumerName, Generation, Position, ProjectionError, Wakeups};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -51,6 +51,8 @@ pub(crate) struct ConsumerLoop {
     options: ConsumerOptions,
     policy: FailurePolicy,
     store: Arc<dyn RunnerStore>,
+    /// What other generations are made of, while a step is under way too; `None` without a read model.
+    blueprint: Option<Box<dyn Consumer>>,
     steps: Mutex<Steps>,
     board: Arc<Board>,
 }
@@ -73,8 +75,9 @@ impl ConsumerLoop {
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
         let (kind, policy) = (consumer.kind(), options.on_failure);
+        let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, policy, store, steps: Mutex::new(steps), board }
+        Self { name, kind, options, policy, store, blueprint, steps: Mutex::new(steps), board }
     }
 
     /// The same for one generation, live or not.
@@ -88,12 +91,17 @@ impl ConsumerLoop {
         let name = consumer.name().clone();
         let (kind, policy) = (consumer.kind(), options.on_failure);
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail).pin();
-        Self { name, kind, options, policy, store, steps: Mutex::new(steps), board }
+        Self { name, kind, options, policy, store, blueprint: None, steps: Mutex::new(steps), board }
     }
 
     /// How it is run.
     pub(crate) fn options(&self) -> &ConsumerOptions {
         &self.options
+    }
+
+    /// What other generations of it are made of.
+    pub(crate) fn blueprint(&self) -> Option<&dyn Consumer> {
+        self.blueprint.as_deref()
     }
 
     /// What its steps are taken by; nobody takes one meanwhile.

@@ -137,10 +137,6 @@ impl Steps {
         self.forget_place();
     }
 
-    pub(crate) fn consumer(&self) -> &dyn Consumer {
-        &*self.consumer
-    }
-
     /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
     pub(crate) fn forget_place(&mut self) {
         self.place = None;

@@ -106,10 +106,10 @@ impl Build {
         by: &str,
     ) -> Result<Self, RunnerError> {
         let name = local.name();
-        let steps = local.steps().await;
-        let consumer = steps.consumer();
         let no_generations = || RunnerError::NoGenerations { consumer: name.clone() };
-        let code = consumer.code().ok_or_else(|| RunnerError::NoReadModel { consumer: name.clone() })?;
+        let no_read_model = || RunnerError::NoReadModel { consumer: name.clone() };
+        let consumer = local.blueprint().ok_or_else(no_read_model)?;
+        let code = consumer.code().ok_or_else(no_read_model)?;
         // Asked before anything is claimed: whether it has others at all.
         consumer.in_generation(Generation::FIRST.next())?.ok_or_else(no_generations)?;
         let claim = BuildClaim::new(name, by, code.clone(), limits::REBUILD_LEASE)?;
@@ -125,7 +125,6 @@ impl Build {
             }
         };
         let consumer = consumer.in_generation(info.generation())?.ok_or_else(no_generations)?;
-        drop(steps);
         let page_size = PageSize::new(limits::MOST_EVENTS_PER_REBUILD_PAGE)?;
         let tail = Arc::new(Tail::new(Arc::clone(store), [consumer.filter()].into_iter()));
         let building = ConsumerLoop::pinned(Arc::clone(store), consumer, options.page_size(page_size), tail);

@@ -27,10 +27,10 @@ async fn main() -> Result<(), Error> {
     }
     let store = SqliteStore::open(&file).await?;
     for (account, event) in [
-        ("ann", AccountEvent::Deposited { cents: 100_00 }),
-        ("bob", AccountEvent::Deposited { cents: 20_00 }),
-        ("ann", AccountEvent::Withdrawn { cents: 30_00 }),
-        ("ann", AccountEvent::Deposited { cents: 5_00 }),
+        ("ann", AccountEvent::Deposited { cents: 10_000 }),
+        ("bob", AccountEvent::Deposited { cents: 2_000 }),
+        ("ann", AccountEvent::Withdrawn { cents: 3_000 }),
+        ("ann", AccountEvent::Deposited { cents: 500 }),
     ] {
         let stream = StreamId::new("account", account)?;
         let append = Append::to(stream, ExpectedVersion::Any, vec![NewEvent::of(&event)?]).build()?;
