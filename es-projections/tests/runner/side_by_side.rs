@@ -220,9 +220,14 @@ async fn a_second_rebuild_is_refused_and_told_of_the_first_until_its_lease_runs_
     settle().await;
     assert!(gate.tries() > 0);
     let second = both(&store);
+    let held_until = async || {
+        let known = store.generations(&name("ledger")).await.unwrap();
+        known.last().unwrap().builder.as_ref().unwrap().until
+    };
     for _ in 0..4 {
-        // It says that it goes on, however long it takes.
+        let before = held_until().await;
         tokio::time::sleep(limits::REBUILD_LEASE).await;
+        assert!(held_until().await > before, "it says that it goes on, however long it takes");
         let error = second.rebuild_beside("ledger", must_match(), |_| {}).await.unwrap_err();
         assert!(matches!(&error, RunnerError::RebuildRunning { by, .. } if by == "the first"), "{error}");
         assert!(second.discard_rebuild("ledger", "me").await.is_err());

@@ -311,9 +311,20 @@ pub async fn a_picture_holds_the_rows_of_one_position_in_order<H: StoreHarness>(
     assert_eq!(frozen.position(), at(5));
     assert!(seen.iter().all(|row| row.table.is_empty() && row.content == "1"));
     assert!(seen.iter().map(|row| &row.key).eq(&keys));
+    // Its position and its rows are of the same moment, whatever is written right after it was taken.
+    put(&store, &name, (6, 7), &[("now", "7")]).await;
+    for at in 7..27 {
+        let (mut frozen, documents) = (ok(store.freeze(&name).await), (at + 1).to_string());
+        put(&store, &name, (at, at + 1), &[("now", &documents)]).await;
+        let mut now = None;
+        while let Some(row) = ok(frozen.next().await) {
+            now = now.or((row.key == "now").then_some(row.content));
+        }
+        assert_eq!((frozen.position().get(), now), (at, Some(at.to_string())));
+    }
     // Somebody who loses interest holds nothing up.
     drop(ok(store.freeze(&name).await));
-    put(&store, &name, (6, 7), &[("zzz", "3")]).await;
+    put(&store, &name, (27, 28), &[("zzz", "3")]).await;
 
     append(&store, &stream("ann"), deposits(2)).await;
     let ledger: Projector<H::Ledger> = ledger(harness, &store, "ledger").await;
