@@ -2,19 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use es_core::{
-    EventStore, GenerationStore, InvalidName, Projection, ProjectionStore, Projector, Reactor, View, ViewFold,
-};
+use es_core::{InvalidName, Projection, ProjectionStore, Projector, Reactor, RunnerStore, View, ViewFold};
 
 use crate::{
-    consumer::{Consumer, RunnerStore},
-    consumer_loop::ConsumerLoop,
-    error::RunnerError,
-    options::ConsumerOptions,
-    projection_consumer::ProjectionConsumer,
-    reactor_consumer::ReactorConsumer,
-    runner::Runner,
-    tail::Tail,
+    consumer::Consumer, consumer_loop::ConsumerLoop, error::RunnerError, options::ConsumerOptions,
+    projection_consumer::ProjectionConsumer, reactor_consumer::ReactorConsumer, runner::Runner, tail::Tail,
     view_consumer::ViewConsumer,
 };
 
@@ -37,7 +29,7 @@ impl<S> std::fmt::Debug for RunnerBuilder<S> {
     }
 }
 
-impl<S: EventStore + GenerationStore + Clone + 'static> RunnerBuilder<S> {
+impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     pub(crate) fn new(store: S) -> Self {
         Self { shared: Arc::new(store.clone()), store, consumers: Vec::new() }
     }

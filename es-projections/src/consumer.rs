@@ -8,18 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, EventFilter, EventPage, EventStore, Generation, GenerationStore, HandlerError, InvalidName, Position,
-    ProjectionError, ReadModelCode,
+    ConsumerName, EventFilter, EventPage, Generation, HandlerError, InvalidName, Position, ProjectionError,
+    ReadModelCode,
 };
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::{error::HandlerPanic, status::ConsumerKind, stop::Stop};
-
-/// What a runner needs of every store. Projections need more, and hold the store as what it is.
-pub(crate) trait RunnerStore: EventStore + GenerationStore {}
-
-impl<S: EventStore + GenerationStore + ?Sized> RunnerStore for S {}
 
 /// A view, projection or reactor whose type is not known.
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, Generation, Position, ProjectionError, Wakeups};
+use es_core::{ConsumerName, Generation, Position, ProjectionError, RunnerStore, Wakeups};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -12,7 +12,7 @@ use tracing::Instrument;
 use crate::{
     backoff::Backoff,
     board::{Board, Phase},
-    consumer::{Consumer, RunnerStore},
+    consumer::Consumer,
     error::{Chain, RunnerError},
     failure_policy::{FailurePolicy, is_transient},
     limits,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use es_core::{ConsumerName, EventPage, PageSize, Position, ProjectionError, StoreError};
+use es_core::{ConsumerName, EventPage, PageSize, Position, ProjectionError, RunnerStore, StoreError};
 use tokio::time::Instant;
 
 use crate::{
     board::{Board, Place},
-    consumer::{Applied, Consumer, PageFailure, RunnerStore, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, catch_panic},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
     limits,

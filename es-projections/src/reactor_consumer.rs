@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position, ProjectionError,
-    Reactor, ReadModelCode, RecordedEvent,
+    Reactor, ReadModelCode, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
 use crate::{
-    consumer::{Applied, Consumer, PageFailure, RunnerStore, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, catch_panic},
     limits,
     status::ConsumerKind,
     stop::Stop,

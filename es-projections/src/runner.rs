@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, EventStore, GenerationState, GenerationStore, Position};
+use es_core::{Checkpoint, ConsumerName, GenerationState, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
     task::JoinSet,
@@ -11,7 +11,6 @@ use tokio::{
 
 use crate::{
     builder::RunnerBuilder,
-    consumer::RunnerStore,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
     limits,
@@ -45,9 +44,9 @@ impl std::fmt::Debug for Runner {
 }
 
 impl Runner {
-    /// Starts to put a runner together over a store; `&store` is cloned. An `Arc<dyn ..>` of a trait that is both
-    /// [`EventStore`] and [`GenerationStore`] is a store too, for views and reactors.
-    pub fn builder<S: EventStore + GenerationStore + Clone + 'static>(store: &S) -> RunnerBuilder<S> {
+    /// Starts to put a runner together over a store; `&store` is cloned. An `Arc<dyn RunnerStore>` is a
+    /// store too, for views and reactors.
+    pub fn builder<S: RunnerStore + Clone + 'static>(store: &S) -> RunnerBuilder<S> {
         RunnerBuilder::new(store.clone())
     }
 

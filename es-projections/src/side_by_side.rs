@@ -4,14 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use es_core::{
     BuildClaim, Claimed, ConsumerName, Direction, Generation, GenerationInfo, GenerationState, PageSize, Position,
-    ReadModelCode, StoreError, Swapped,
+    ReadModelCode, RunnerStore, StoreError, Swapped,
 };
 use tokio::time::{sleep, timeout};
 
 use crate::{
     backoff::Backoff,
     comparison::{Comparison, compare},
-    consumer::RunnerStore,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
     limits,

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use es_core::{EventFilter, EventPage, PageSize, Position, StoreError, limits};
+use es_core::{EventFilter, EventPage, PageSize, Position, RunnerStore, StoreError, limits};
 use tokio::sync::Mutex;
-
-use crate::consumer::RunnerStore;
 
 /// The latest page of everything that some consumer of the runner wants. A consumer that follows the log is served from
 /// it; whoever asks for more first reads the next one for all.

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, Position, ProjectionError,
-    ReadModelCode,
+    ReadModelCode, RunnerStore,
 };
 
 use crate::{
-    consumer::{Applied, Consumer, PageFailure, RunnerStore, Stopwatch},
+    consumer::{Applied, Consumer, PageFailure, Stopwatch},
     limits,
     status::ConsumerKind,
     stop::Stop,

@@ -1,6 +1,6 @@
 //! What a store gives the conformance suite, so that the suite can run on it.
 
-use es_core::{EventStore, GenerationStore, Projection, ProjectionStore, SnapshotStore};
+use es_core::{Projection, ProjectionStore, RunnerStore, SnapshotStore};
 
 use crate::bank::AccountEvent;
 
@@ -9,7 +9,7 @@ use crate::bank::AccountEvent;
 /// A failure to make one is a panic: the test it was for has failed, with the reason.
 pub trait StoreHarness: Send + Sync + 'static {
     /// The store under test.
-    type Store: EventStore + SnapshotStore + GenerationStore + ProjectionStore + Clone + 'static;
+    type Store: RunnerStore + SnapshotStore + ProjectionStore + Clone + 'static;
     /// See [`ledger`](Self::ledger).
     type Ledger: Projection<Connection = <Self::Store as ProjectionStore>::Connection, Event = AccountEvent>;
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{EventStore, GenerationState, GenerationStore, Position, ProjectionStore};
+use es_core::{GenerationState, Position, ProjectionStore, RunnerStore};
 use es_e2e::{
     ledger::{LEDGER, PgLedger, SqliteLedger},
     server::{Folder, shared_postgres_url, unique_schema},
@@ -47,7 +47,7 @@ impl Drop for Process {
 /// Kills rebuilds at random moments, and then lets one come to its end. Gives the head of the log that the live read model has.
 async fn rebuild_and_kill<S>(store: &S, runner: &Runner, arguments: &[OsString]) -> Position
 where
-    S: EventStore + GenerationStore + ProjectionStore,
+    S: RunnerStore + ProjectionStore,
 {
     let (random, workload, is_over) = (SeededRng::from_env(), Workload::new(), AtomicBool::new(false));
     workload.write(store, || workload.acknowledged() >= APPENDS).await;

@@ -234,8 +234,9 @@ fn a_server_whose_port_was_taken_while_it_was_down_says_so() -> Result<()> {
 #[test]
 fn a_server_goes_with_its_owner_even_if_that_is_killed() -> Result<()> {
     for signal in ["KILL", "TERM", "INT"] {
-        let mut owner = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .arg("postgres")
+        // What runs this test may ignore interrupts, as what a shell starts in the background does.
+        let mut owner = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_xtask"), "postgres"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -10,7 +10,7 @@ mod sqlite_totals;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use es_core::{EventStore, GenerationStore};
+use es_core::RunnerStore;
 use es_projections::Runner;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
@@ -20,11 +20,6 @@ use crate::{Error, models::Model, row::Row};
 
 /// Rows in one commit, or in one page.
 pub const PAGE: usize = 1_000;
-
-/// What workloads need of a store.
-pub trait BenchStore: EventStore + GenerationStore {}
-
-impl<S: EventStore + GenerationStore> BenchStore for S {}
 
 /// Where one store is: a schema of the server, or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +32,10 @@ pub trait Database: Send + Sync {
     async fn create(&self) -> Result<Place, Error>;
 
     /// Opens the store in a place; the only place where a store is opened, and so where its settings are.
-    async fn open(&self, place: &Place) -> Result<Arc<dyn BenchStore>, Error>;
+    async fn open(&self, place: &Place) -> Result<Arc<dyn RunnerStore>, Error>;
 
     /// A store and a runner with one read model.
-    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn BenchStore>, Runner), Error>;
+    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn RunnerStore>, Runner), Error>;
 
     /// Hand-written statements on the tables in a place, with at most so many connections.
     async fn floor(&self, place: &Place, connections: usize) -> Result<Arc<dyn Floor>, Error>;

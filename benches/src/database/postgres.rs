@@ -6,11 +6,12 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use es_core::RunnerStore;
 use es_postgres::{PgOptions, PgStore};
 use es_projections::Runner;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
 
-use super::{BenchStore, Database, Floor, Place, postgres_floor::PostgresFloor, postgres_totals::PostgresTotals};
+use super::{Database, Floor, Place, postgres_floor::PostgresFloor, postgres_totals::PostgresTotals};
 use crate::{
     Error,
     models::{Balance, Model},
@@ -61,11 +62,11 @@ impl Database for Postgres {
         Ok(place)
     }
 
-    async fn open(&self, place: &Place) -> Result<Arc<dyn BenchStore>, Error> {
+    async fn open(&self, place: &Place) -> Result<Arc<dyn RunnerStore>, Error> {
         Ok(Arc::new(self.open_store(place).await?))
     }
 
-    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn BenchStore>, Runner), Error> {
+    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn RunnerStore>, Runner), Error> {
         let store = self.open_store(place).await?;
         let runner = match model {
             Model::View => Runner::builder(&store).view::<Balance>().build()?,

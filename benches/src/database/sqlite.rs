@@ -9,11 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use es_core::RunnerStore;
 use es_projections::Runner;
 use es_sqlite::SqliteStore;
 use sqlx::{Connection, Row as _, SqliteConnection};
 
-use super::{BenchStore, Database, Floor, Place, sqlite_floor::SqliteFloor, sqlite_totals::SqliteTotals};
+use super::{Database, Floor, Place, sqlite_floor::SqliteFloor, sqlite_totals::SqliteTotals};
 use crate::{
     Error,
     models::{Balance, Model},
@@ -51,11 +52,11 @@ impl Database for Sqlite {
         Ok(Place(file.to_string_lossy().into_owned()))
     }
 
-    async fn open(&self, place: &Place) -> Result<Arc<dyn BenchStore>, Error> {
+    async fn open(&self, place: &Place) -> Result<Arc<dyn RunnerStore>, Error> {
         Ok(Arc::new(SqliteStore::open(&place.0).await?))
     }
 
-    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn BenchStore>, Runner), Error> {
+    async fn runner(&self, place: &Place, model: Model) -> Result<(Arc<dyn RunnerStore>, Runner), Error> {
         let store = SqliteStore::open(&place.0).await?;
         let runner = match model {
             Model::View => Runner::builder(&store).view::<Balance>().build()?,

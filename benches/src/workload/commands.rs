@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{ExpectedVersion, Repository};
+use es_core::{ExpectedVersion, Repository, RunnerStore};
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, Names, floors};
@@ -10,7 +10,7 @@ use crate::{
     Error,
     account::{Account, AccountCommand},
     args::StoreKind,
-    database::{BenchStore, Place},
+    database::Place,
     line::Line,
     meter::{Sample, run_tasks},
 };
@@ -124,13 +124,13 @@ pub async fn deposits_after_warm_up(bench: &Bench, place: &Place, how: Deposits)
 }
 
 /// Some commands on accounts of their own.
-pub async fn warm_up(store: &Arc<dyn BenchStore>, seed: u64) -> Result<(), Error> {
+pub async fn warm_up(store: &Arc<dyn RunnerStore>, seed: u64) -> Result<(), Error> {
     open_accounts(&Repository::<Account>::new(store), format!("warm-up-{seed}"), WARM_UP).await?;
     Ok(())
 }
 
 /// Deposits on accounts drawn at random, from none to all of which are there already.
-pub async fn deposits(store: &Arc<dyn BenchStore>, how: Deposits) -> Result<Sample, Error> {
+pub async fn deposits(store: &Arc<dyn RunnerStore>, how: Deposits) -> Result<Sample, Error> {
     let accounts = Repository::<Account>::new(store);
     run_tasks(how.tasks, how.count, move |number| {
         let account = scrambled(how.seed + number) % how.accounts;

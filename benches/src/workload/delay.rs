@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{Append, ExpectedVersion, Position};
+use es_core::{Append, ExpectedVersion, Position, RunnerStore};
 use es_projections::Runner;
 use tokio::{
     sync::{Notify, mpsc},
@@ -14,7 +14,7 @@ use crate::{
     Error,
     account::{AccountEvent, Booking, stream},
     clock::now_nanos,
-    database::{BenchStore, Place},
+    database::Place,
     line::Line,
     meter::Sample,
     models::{Model, Observer, Started, Totals, Writing},
@@ -112,7 +112,7 @@ pub async fn follow_until_told(bench: &Bench, place: &Place) -> Result<Vec<Seen>
 
 /// A runner at work, and what its handler sees.
 struct Follower {
-    store: Arc<dyn BenchStore>,
+    store: Arc<dyn RunnerStore>,
     runner: Runner,
     running: tokio::task::JoinHandle<Result<(), es_projections::RunnerError>>,
     stop: tokio::sync::oneshot::Sender<()>,
@@ -168,7 +168,7 @@ async fn see(runner: Runner, mut starts: mpsc::UnboundedReceiver<Started>, end: 
 }
 
 /// Appends one event after another; gives position and time of each acknowledgement.
-async fn append_with_pauses(store: &dyn BenchStore, count: u64) -> Result<Vec<(u64, u64)>, Error> {
+async fn append_with_pauses(store: &dyn RunnerStore, count: u64) -> Result<Vec<(u64, u64)>, Error> {
     let mut acknowledged = Vec::new();
     for number in 0..count {
         sleep(PAUSE).await;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use es_core::{Append, ExpectedVersion, NewEvent};
+use es_core::{Append, ExpectedVersion, NewEvent, RunnerStore};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::{Bench, Names, floors};
 use crate::{
     Error,
     account::{AccountEvent, Booking, stream},
-    database::{BenchStore, Place},
+    database::Place,
     line::Line,
     meter::{Meter, Sample, nanos},
 };
@@ -48,7 +48,7 @@ impl Import {
 }
 
 /// Appends events, several thousand at a time. Making them is part of it.
-pub async fn import(store: &dyn BenchStore, import: Import) -> Result<Sample, Error> {
+pub async fn import(store: &dyn RunnerStore, import: Import) -> Result<Sample, Error> {
     let (mut done, mut latencies) = (0, Vec::new());
     let meter = Meter::start();
     while done < import.events {

@@ -1,4 +1,4 @@
-use es_core::{EventStore, GenerationStore};
+use es_core::RunnerStore;
 use es_projections::{ConsumerState, Runner};
 use es_testkit::bank::Balance;
 
@@ -106,16 +106,12 @@ async fn an_empty_store_is_caught_up_at_once_and_the_consumer_is_started() {
     assert_eq!(status_of(&runner, "balance").await.lag, 0);
 }
 
-/// What a program that chooses its store at run time would write.
-trait AnyStore: EventStore + GenerationStore {}
-impl<S: EventStore + GenerationStore> AnyStore for S {}
-
 #[tokio::test]
 async fn a_store_that_is_chosen_at_run_time_can_run_views_and_reactors() {
     let store = SpyStore::default();
     deposits(&store, 3).await;
     let mailer = Mailer::new();
-    let chosen: std::sync::Arc<dyn AnyStore> = std::sync::Arc::new(store.clone());
+    let chosen: std::sync::Arc<dyn RunnerStore> = std::sync::Arc::new(store.clone());
     let runner = Runner::builder(&chosen).view::<Balance>().reactor(mailer.clone()).build().unwrap();
     tokio::spawn(async move { runner.catch_up().await }).await.unwrap().unwrap();
     assert_eq!(balances(&store).await.len(), 3);

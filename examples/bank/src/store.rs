@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{EventStore, GenerationStore, MemoryStore, Repository, SnapshotStore};
+use es_core::{MemoryStore, Repository, RunnerStore, SnapshotStore};
 use es_postgres::PgStore;
 use es_projections::Runner;
 use es_sqlite::SqliteStore;
@@ -10,9 +10,9 @@ use es_sqlite::SqliteStore;
 use crate::{Error, account::Account, balance::Balance};
 
 /// What the bank needs of a store.
-pub trait BankStore: EventStore + SnapshotStore + GenerationStore {}
+pub trait BankStore: RunnerStore + SnapshotStore {}
 
-impl<S: EventStore + SnapshotStore + GenerationStore> BankStore for S {}
+impl<S: RunnerStore + SnapshotStore> BankStore for S {}
 
 /// The bank's wiring: a store, the accounts in it, and the runner of its read model.
 pub struct Bank {

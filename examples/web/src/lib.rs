@@ -15,7 +15,7 @@ mod live;
 
 use std::{io, sync::Arc, time::Duration};
 
-use es_core::{EventStore, GenerationStore, Repository};
+use es_core::{Repository, RunnerStore};
 use es_projections::{Runner, RunnerError};
 use tokio::{
     net::TcpListener,
@@ -27,11 +27,6 @@ use domain::{Account, Balance};
 
 /// How long a shutdown waits for requests that are under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What the service needs of a store: any that this framework has.
-pub trait Store: EventStore + GenerationStore {}
-
-impl<S: EventStore + GenerationStore> Store for S {}
 
 /// Why the service ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +42,7 @@ pub enum ServeError {
 /// What every request works with.
 #[derive(Clone)]
 pub(crate) struct Service {
-    store: Arc<dyn Store>,
+    store: Arc<dyn RunnerStore>,
     accounts: Repository<Account>,
     runner: Runner,
     is_stopping: watch::Receiver<bool>,
@@ -70,7 +65,7 @@ impl Service {
 /// If the read model stops: a service that answers from one that does not advance only looks alive.
 pub async fn serve(
     listener: TcpListener,
-    store: Arc<dyn Store>,
+    store: Arc<dyn RunnerStore>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let runner = Runner::builder(&store).view::<Balance>().build()?;

@@ -130,7 +130,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start(store: impl web::Store + 'static) -> Self {
+    pub async fn start(store: impl es_core::RunnerStore + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client { address: listener.local_addr().unwrap() };
         let (stop, stopped) = oneshot::channel();
