@@ -171,13 +171,14 @@ pub(crate) async fn show_first(
 }
 
 /// Begins a transaction that writes.
-async fn begin(writer: &mut WriterGuard) -> Result<&mut SqliteConnection, StoreError> {
+pub(crate) async fn begin(writer: &mut WriterGuard) -> Result<&mut SqliteConnection, StoreError> {
     let connection = writer.for_transaction()?;
     sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
     Ok(connection)
 }
 
-async fn commit(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+/// Commits it.
+pub(crate) async fn commit(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
     Ok(())
 }
