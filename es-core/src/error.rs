@@ -1,7 +1,7 @@
 //! Errors: one enum a layer. Each variant says what the caller should do.
 
 use crate::{
-    consumer_name::ConsumerName, expected_version::ExpectedVersion, position::Position, stream_id::StreamId,
+    consumer_name::ConsumerName, event_key::EventKey, expected_version::ExpectedVersion, position::Position, stream_id::StreamId,
     version::Version,
 };
 
@@ -125,6 +125,15 @@ pub enum StoreError {
     Retired {
         /// The consumer, in the generation that was written to.
         generation: ConsumerName,
+    },
+    /// The parked events of a key are not what the caller believed: it was freed, or an event was thrown away or took effect.
+    /// Nothing was changed; look again.
+    #[error("the parked events {key} of {consumer} have changed meanwhile; nothing was changed")]
+    ParkingChanged {
+        /// Whose events.
+        consumer: ConsumerName,
+        /// Their key.
+        key: EventKey,
     },
     /// Something is larger than a named limit. Nothing was stored. Split or shrink it.
     #[error("{what}: {actual} is over the limit of {limit}; split or shrink it")]

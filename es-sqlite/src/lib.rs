@@ -48,6 +48,7 @@ mod generations;
 mod handler_scope;
 mod inline;
 mod migrate;
+mod parking;
 mod projections;
 mod queue;
 mod read_all;

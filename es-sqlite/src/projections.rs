@@ -14,6 +14,7 @@ use crate::{
     error::{corrupt, store_error, to_stored},
     generations,
     handler_scope::{in_handler, refuse_in_handler},
+    parking,
     store::SqliteStore,
     writer::{BEGIN_WRITE, WriterGuard},
 };
@@ -92,9 +93,9 @@ pub(crate) async fn move_in_transaction(
 
 async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
     let query = sqlx::query(RESET).bind(consumer.as_str()).bind(now());
-    match query.execute(connection).await.map_err(store_error)?.rows_affected() {
+    match query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() {
         0 => Err(StoreError::Retired { generation: consumer.clone() }),
-        _ => Ok(()),
+        _ => parking::forget_after(connection, consumer, Position::ZERO).await,
     }
 }
 
