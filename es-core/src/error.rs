@@ -1,8 +1,8 @@
 //! Errors: one enum a layer. Each variant says what the caller should do.
 
 use crate::{
-    consumer_name::ConsumerName, event_key::EventKey, expected_version::ExpectedVersion, position::Position, stream_id::StreamId,
-    version::Version,
+    consumer_name::ConsumerName, event_key::EventKey, expected_version::ExpectedVersion, position::Position,
+    stream_id::StreamId, version::Version,
 };
 
 /// Any error of somebody else's code.
@@ -134,6 +134,12 @@ pub enum StoreError {
         consumer: ConsumerName,
         /// Their key.
         key: EventKey,
+    },
+    /// Somebody else has had the consumer's lease since. Nothing was changed; claim it again before going on.
+    #[error("the lease of {consumer} went to another process; nothing was changed")]
+    LeaseLost {
+        /// Whose lease.
+        consumer: ConsumerName,
     },
     /// Something is larger than a named limit. Nothing was stored. Split or shrink it.
     #[error("{what}: {actual} is over the limit of {limit}; split or shrink it")]

@@ -93,7 +93,8 @@ impl FromStr for EventKey {
         if let Some(key) = text.strip_prefix(Self::PARTITION) {
             return Self::partition(key);
         }
-        let problem = NameProblem::ForbiddenCharacter { at: 0, allowed: "stream:, document: or partition:, then the key" };
+        let problem =
+            NameProblem::ForbiddenCharacter { at: 0, allowed: "stream:, document: or partition:, then the key" };
         Err(InvalidName::new(WHAT, text, problem))
     }
 }

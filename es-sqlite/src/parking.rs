@@ -2,11 +2,15 @@
 
 use async_trait::async_trait;
 use es_core::{
-    AskedRetry, ConsumerName, EventKey, Order, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking,
-    ParkingAction, ParkingRecord, ParkingStore, Payload, Position, StoreError, check_parked_count, check_parked_edit,
-    limits, timestamp::from_unix_micros,
+    Advance, AskedRetry, ConsumerName, EventKey, Order, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue,
+    ParkedTotals, Parking, ParkingAction, ParkingRecord, ParkingStore, Payload, Position, StoreError,
+    check_parked_count, check_parked_edit, limits, timestamp::from_unix_micros,
 };
-use sqlx::{Row, Sqlite, SqliteConnection, query::Query, sqlite::{SqliteArguments, SqliteRow}};
+use sqlx::{
+    Row, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -38,11 +42,19 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(unreadable)
 }
 
+/// Does to the parked events what the move of a checkpoint asks for, in the same transaction.
+pub(crate) async fn follow(connection: &mut SqliteConnection, advance: &Advance) -> Result<(), StoreError> {
+    if advance.to < advance.from {
+        forget_after(connection, &advance.queue(), advance.to).await?;
+    }
+    change(connection, &advance.queue(), &advance.parking).await
+}
+
 /// Changes the parked events of a consumer in a transaction in which its checkpoint moves.
 ///
 /// # Errors
 /// [`StoreError::ParkingChanged`] if they are not what the caller believes; the transaction must not be committed then.
-pub(crate) async fn change(
+async fn change(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
     parking: &Parking,
@@ -127,11 +139,16 @@ fn to_queue(row: &SqliteRow) -> Result<ParkedQueue, StoreError> {
 fn to_event(row: &SqliteRow) -> Result<ParkedEvent, StoreError> {
     let position: i64 = row.try_get("position").map_err(store_error)?;
     let edited: Option<String> = row.try_get("edited").map_err(store_error)?;
-    Ok(ParkedEvent::new(Position::new(position.unsigned_abs()), time_of(row, "parked_at")?, edited.map(Payload::trusted)))
+    Ok(ParkedEvent::new(
+        Position::new(position.unsigned_abs()),
+        time_of(row, "parked_at")?,
+        edited.map(Payload::trusted),
+    ))
 }
 
 fn to_record(consumer: &ConsumerName, row: &SqliteRow) -> Result<ParkingRecord, StoreError> {
-    let unreadable = || StoreError::Backend { source: "a record of parked events that this version does not know".into() };
+    let unreadable =
+        || StoreError::Backend { source: "a record of parked events that this version does not know".into() };
     let id: i64 = row.try_get("id").map_err(store_error)?;
     let action = ParkingAction::parse(row.try_get("action").map_err(store_error)?).ok_or_else(unreadable)?;
     let (at, key) = (time_of(row, "at")?, key_of(row)?);

@@ -2,6 +2,7 @@
 
 mod event_store;
 mod generation_store;
+mod lease_store;
 mod parking_store;
 mod projection_store;
 mod snapshot_store;
@@ -60,6 +61,7 @@ struct Consumers {
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     parked: parking_store::Parked,
+    leases: lease_store::Leases,
 }
 
 /// What projections on a [`MemoryStore`] write with: named tables of JSON rows by key.

@@ -46,19 +46,16 @@ fn now() -> OffsetDateTime {
 }
 
 impl Parked {
-    pub(super) fn has_any(&self, consumer: &ConsumerName) -> bool {
-        self.queues.get(consumer).is_some_and(|queues| !queues.is_empty())
-    }
-
     /// Whether [`apply`](Self::apply) would change what it is to change.
     pub(super) fn check(&self, consumer: &ConsumerName, parking: &Parking) -> Result<(), StoreError> {
         let queues = self.queues.get(consumer);
         let queue = |key: &EventKey| queues.and_then(|queues| queues.get(&key.to_string()));
         let is_opened = |key: &EventKey| parking.park.iter().any(|park| park.key == *key && park.failure.is_some());
         let lost = parking.park.iter().map(|park| &park.key).find(|key| queue(key).is_none() && !is_opened(key));
-        let gone = parking.unpark.iter().find(|gone| {
-            !queue(&gone.key).is_some_and(|queue| queue.events.contains_key(&gone.position))
-        });
+        let gone = parking
+            .unpark
+            .iter()
+            .find(|gone| !queue(&gone.key).is_some_and(|queue| queue.events.contains_key(&gone.position)));
         match lost.or(gone.map(|gone| &gone.key)) {
             Some(key) => Err(StoreError::ParkingChanged { consumer: consumer.clone(), key: key.clone() }),
             None => Ok(()),
@@ -74,10 +71,8 @@ impl Parked {
         // Queues are opened by what failed, wherever that stands in the list.
         for park in &parking.park {
             if let Some(failure) = &park.failure {
-                let open = || Queue {
-                    about: ParkedQueue::new(park.key.clone(), 0, failure, now()),
-                    events: BTreeMap::new(),
-                };
+                let open =
+                    || Queue { about: ParkedQueue::new(park.key.clone(), 0, failure, now()), events: BTreeMap::new() };
                 queues.entry(park.key.to_string()).or_insert_with(open);
             }
         }
@@ -112,7 +107,13 @@ impl Parked {
         self.queues.get_mut(consumer)?.get_mut(&key.to_string())
     }
 
-    fn record(&mut self, consumer: &ConsumerName, key: &EventKey, action: ParkingAction, order: &Order) -> &mut ParkingRecord {
+    fn record(
+        &mut self,
+        consumer: &ConsumerName,
+        key: &EventKey,
+        action: ParkingAction,
+        order: &Order,
+    ) -> &mut ParkingRecord {
         let id = self.history.len() as u64 + 1;
         let mut record = ParkingRecord::new(id, now(), consumer.clone(), key.clone(), action);
         (record.by, record.reason) = (order.author().to_owned(), order.reason().map(str::to_owned));
@@ -188,7 +189,9 @@ impl ParkingStore for MemoryStore {
         let Some(queue) = consumers.parked.queue_mut(consumer, key) else { return Ok(false) };
         if let Some(edit) = edit {
             let Some(event) = queue.events.get_mut(&edit.position) else {
-                return Err(StoreError::Refused { reason: "the event that is to be edited is not parked under this key" });
+                return Err(StoreError::Refused {
+                    reason: "the event that is to be edited is not parked under this key",
+                });
             };
             event.edited = Some(edit.payload.clone());
         }
