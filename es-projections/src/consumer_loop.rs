@@ -18,6 +18,7 @@ use crate::{
     limits,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
+    parking::{Failing, is_of_the_event},
     status::ConsumerKind,
     stop::Stop,
     tail::Tail,
@@ -62,6 +63,8 @@ struct Attempts {
     failures: u32,
     store_failures: u32,
     moves: u32,
+    /// What to put aside with the next step.
+    to_park: Option<Failing>,
 }
 
 impl ConsumerLoop {
@@ -119,6 +122,21 @@ impl ConsumerLoop {
         &self.board
     }
 
+    /// Tries parked keys again that somebody asked for. For when no loop runs here.
+    pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
+        match self.steps.lock().await.retry_all_asked().await {
+            Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed) => Ok(()),
+            Err(StepFailure::OtherCode { live, live_version, own_version }) => {
+                Err(RunnerError::OtherCode { live, live_version, own_version })
+            }
+            Err(StepFailure::Failed { event, error }) => {
+                let (consumer, source) = (self.name.clone(), Arc::new(error));
+                Err(RunnerError::Consumer { consumer, event, attempts: 1, source })
+            }
+            Err(StepFailure::Fatal(error)) => Err(error),
+        }
+    }
+
     /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
     ///
     /// # Cancel safety
@@ -151,6 +169,8 @@ impl ConsumerLoop {
         while !stop.is_requested() {
             let result = if must_clear {
                 self.steps.lock().await.clear().await
+            } else if let Some(failing) = &attempts.to_park {
+                self.steps.lock().await.park(failing, &stop).await
             } else {
                 self.steps.lock().await.next(goal != Goal::Follow, &stop).await
             };
@@ -221,7 +241,7 @@ impl ConsumerLoop {
             }
             StepFailure::Failed { event, error } => {
                 attempts.failures = attempts.failures.saturating_add(1);
-                self.retry_or_stop(event, error, attempts.failures)
+                self.retry_or_stop(event, error, attempts)
             }
             StepFailure::Fatal(error) => Err(self.stopped(error)),
         }
@@ -231,11 +251,18 @@ impl ConsumerLoop {
         &self,
         event: Option<Position>,
         error: ProjectionError,
-        attempt: u32,
+        attempts: &mut Attempts,
     ) -> Result<Duration, RunnerError> {
+        let attempt = attempts.failures;
         let error = Arc::new(error);
         let failure = self.board.note_failure(event, Arc::clone(&error));
         if attempt > self.options.on_failure.retries() {
+            if let (Some(event), Some(limit)) = (event, self.options.on_failure.parked_keys())
+                && is_of_the_event(&error)
+            {
+                attempts.to_park = Some(Failing { event, error, attempts: attempt, limit });
+                return Ok(Duration::ZERO);
+            }
             let (consumer, attempts, source) = (self.name.clone(), attempt, error);
             return Err(self.stopped(RunnerError::Consumer { consumer, event, attempts, source }));
         }
