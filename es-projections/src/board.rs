@@ -207,6 +207,9 @@ impl Phase {
             Self::OtherCode { live, live_version, own_version } => {
                 ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
             }
+            Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
+                ConsumerState::ParkedLimit { error: error.clone() }
+            }
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }
     }

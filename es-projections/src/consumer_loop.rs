@@ -19,6 +19,7 @@ use crate::{
     membership::Membership,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
+    parking::{Failing, is_of_the_event},
     status::ConsumerKind,
     stop::Stop,
     tail::Tail,
@@ -66,6 +67,8 @@ struct Attempts {
     failures: u32,
     store_failures: u32,
     moves: u32,
+    /// What to put aside with the next step.
+    to_park: Option<Failing>,
 }
 
 impl ConsumerLoop {
@@ -124,6 +127,36 @@ impl ConsumerLoop {
         &self.board
     }
 
+    /// Tries parked keys again that somebody asked for, unless somebody else runs the consumer and does so. For when no loop
+    /// runs here.
+    pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
+        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, 0, false));
+        let tried = async {
+            let mut steps = self.steps.lock().await;
+            if let Some(turn) = &mut turn {
+                let name = steps.locate().await?;
+                let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
+                steps.work_under(lease, is_new);
+            }
+            steps.retry_all_asked().await
+        };
+        let tried = tried.await;
+        if let Some(turn) = &mut turn {
+            turn.end().await;
+        }
+        match tried {
+            Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed | StepFailure::NotOurs(_)) => Ok(()),
+            Err(StepFailure::OtherCode { live, live_version, own_version }) => {
+                Err(RunnerError::OtherCode { live, live_version, own_version })
+            }
+            Err(StepFailure::Failed { event, error }) => {
+                let (consumer, source) = (self.name.clone(), Arc::new(error));
+                Err(RunnerError::Consumer { consumer, event, attempts: 1, source })
+            }
+            Err(StepFailure::Fatal(error)) => Err(error),
+        }
+    }
+
     /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
     ///
     /// # Cancel safety
@@ -169,8 +202,10 @@ impl ConsumerLoop {
         let mut attempts = Attempts::default();
         let mut must_clear = matches!(goal, Goal::Rebuild(_));
         while !stop.is_requested() {
-            let result =
-                if must_clear { self.steps.lock().await.clear().await } else { self.step(goal, &stop, turn).await };
+            let result = match must_clear {
+                true => self.steps.lock().await.clear().await,
+                false => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
+            };
             match result {
                 Ok(step) => {
                     attempts = Attempts::default();
@@ -228,15 +263,26 @@ impl ConsumerLoop {
         Ok(())
     }
 
-    /// Goes on by one page, if it is this loop's turn.
-    async fn step(&self, goal: Goal, stop: &Stop, turn: &mut Option<Turn>) -> Result<Step, StepFailure> {
+    /// Parks what failed, or goes on by one page, if it is this loop's turn.
+    async fn step(
+        &self,
+        goal: Goal,
+        stop: &Stop,
+        turn: &mut Option<Turn>,
+        to_park: Option<&Failing>,
+    ) -> Result<Step, StepFailure> {
         let mut steps = self.steps.lock().await;
-        let is_eager = goal != Goal::Follow;
-        let (Some(turn), Some(membership)) = (turn, &self.membership) else { return steps.next(is_eager, stop).await };
-        let name = steps.locate().await?;
-        let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
-        steps.work_under(lease, is_new);
-        steps.next(is_eager, &stop.or_without_lease(membership, &name)).await
+        let mut stop = stop.clone();
+        if let (Some(turn), Some(membership)) = (turn, &self.membership) {
+            let name = steps.locate().await?;
+            let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
+            steps.work_under(lease, is_new);
+            stop = stop.or_without_lease(membership, &name);
+        }
+        match to_park {
+            Some(failing) => steps.park(failing, &stop).await,
+            None => steps.next(goal != Goal::Follow, &stop).await,
+        }
     }
 
     /// How far whoever works for it has come.
@@ -274,7 +320,7 @@ impl ConsumerLoop {
             }
             StepFailure::Failed { event, error } => {
                 attempts.failures = attempts.failures.saturating_add(1);
-                self.retry_or_stop(event, error, attempts.failures)
+                self.retry_or_stop(event, error, attempts)
             }
             StepFailure::Fatal(error) => Err(self.stopped(error)),
         }
@@ -284,11 +330,18 @@ impl ConsumerLoop {
         &self,
         event: Option<Position>,
         error: ProjectionError,
-        attempt: u32,
+        attempts: &mut Attempts,
     ) -> Result<Duration, RunnerError> {
+        let attempt = attempts.failures;
         let error = Arc::new(error);
         let failure = self.board.note_failure(event, Arc::clone(&error));
         if attempt > self.options.on_failure.retries() {
+            if let (Some(event), Some(limit)) = (event, self.options.on_failure.parked_keys())
+                && is_of_the_event(&error)
+            {
+                attempts.to_park = Some(Failing { event, error, attempts: attempt, limit });
+                return Ok(Duration::ZERO);
+            }
             let (consumer, attempts, source) = (self.name.clone(), attempt, error);
             return Err(self.stopped(RunnerError::Consumer { consumer, event, attempts, source }));
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, ParkedTotals, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
     task::JoinSet,
@@ -134,7 +134,7 @@ impl Runner {
         }
     }
 
-    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store, and one more for each
+    /// Where every consumer stands, in the order in which they were added. Costs three calls of the store, and one more for each
     /// view and projection.
     ///
     /// # Errors
@@ -147,6 +147,7 @@ impl Runner {
         for checkpoint in self.shared.store.checkpoints().await? {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
+        let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
@@ -155,7 +156,8 @@ impl Runner {
                 ConsumerKind::Reactor => consumer.name().clone(),
                 _ => self.live_name(consumer.name()).await?,
             };
-            all.push(status_of(consumer, checkpoints.get(&live), head));
+            let parked = parked.get(&live).copied().unwrap_or_default();
+            all.push(status_of(consumer, checkpoints.get(&live), parked, head));
         }
         Ok(all)
     }
@@ -304,13 +306,17 @@ impl Runner {
         Ok(retired)
     }
 
-    fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
+    pub(crate) fn store(&self) -> &dyn RunnerStore {
+        &*self.shared.store
+    }
+
+    pub(crate) fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
         let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
         local.ok_or_else(|| self.unknown(consumer))
     }
 
     /// The name of a consumer's checkpoint, which is that of its live generation.
-    async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
+    pub(crate) async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
         let live = in_state(&*self.shared.store, consumer, GenerationState::Live).await?;
         Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
     }
@@ -361,7 +367,12 @@ impl Runner {
     }
 }
 
-fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Position) -> ConsumerStatus {
+fn status_of(
+    consumer: &ConsumerLoop,
+    checkpoint: Option<&Checkpoint>,
+    parked: ParkedTotals,
+    head: Position,
+) -> ConsumerStatus {
     let said = consumer.board().snapshot();
     let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
     // A loop may have looked at more than it has saved, if it found nothing it wants there.
@@ -380,6 +391,7 @@ fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Pos
         applying_for: said.applying_for,
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
+        parked,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
     }
 }

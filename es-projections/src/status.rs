@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, LeaseHolder, Position, ProjectionError};
+use es_core::{ConsumerName, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
 use crate::error::{At, Chain, RunnerError};
@@ -55,6 +55,8 @@ pub struct ConsumerStatus {
     pub last_error: Option<ConsumerFailure>,
     /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
     pub moved_by_others: u64,
+    /// How much of it is parked.
+    pub parked: ParkedTotals,
     /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
     pub updated_at: Option<OffsetDateTime>,
 }
@@ -68,6 +70,9 @@ impl fmt::Display for ConsumerStatus {
         }
         if let Some(time) = self.applying_for {
             write!(f, "; applying a page for {time:.1?}")?;
+        }
+        if self.parked.keys > 0 {
+            write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
         }
         match self.moved_by_others {
             0 => {}
@@ -127,6 +132,11 @@ pub enum ConsumerState {
         /// The version of the code here.
         own_version: u32,
     },
+    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
+    ParkedLimit {
+        /// What is wrong, with the last failure.
+        error: RunnerError,
+    },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
         /// Why, and what to do.
@@ -162,6 +172,7 @@ impl fmt::Display for ConsumerState {
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),
+            Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

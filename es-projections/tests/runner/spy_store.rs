@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) checkpoint_reads: AtomicUsize,
     pub(crate) checkpoint_moves: AtomicUsize,
     pub(crate) document_reads: AtomicUsize,
+    pub(crate) parked_lookups: AtomicUsize,
+    pub(crate) asked_lookups: AtomicUsize,
     pub(crate) waited_durable: Mutex<Vec<u64>>,
     /// What the next reads of the log answer.
     pub(crate) read_failures: Mutex<VecDeque<StoreError>>,
@@ -61,7 +63,7 @@ impl SpyStore {
     }
 
     /// Every call of the store is a place to be overtaken or dropped.
-    async fn check_up(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check_up(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         if self.seen.is_down.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(()) }
     }
