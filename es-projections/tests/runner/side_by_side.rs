@@ -331,6 +331,9 @@ async fn what_cannot_be_built_side_by_side_says_why() {
     let rebuild = async |consumer: &str| runner.rebuild_beside(consumer, must_match(), |_| {}).await.unwrap_err();
     assert!(matches!(rebuild("mailer").await, RunnerError::NoReadModel { .. }));
     assert!(matches!(rebuild("own_tables").await, RunnerError::NoGenerations { .. }));
+    let in_place = runner.rebuild_in_place("own_tables", Verification::MustMatch, |_| {}).await.unwrap_err();
+    assert!(matches!(in_place, RunnerError::NotComparable { .. }), "{in_place}");
+    runner.rebuild("own_tables", |_| {}).await.unwrap();
     assert!(matches!(rebuild("nobody").await, RunnerError::UnknownConsumer { .. }));
     let nameless = runner.rebuild_beside("balance", RebuildOptions::by(""), |_| {}).await.unwrap_err();
     assert!(matches!(nameless, RunnerError::InvalidName(_)), "{nameless}");
