@@ -48,6 +48,13 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
+TABLE leases WITH (fillfactor=10)
+    consumer text COLLATE "C" NOT NULL
+    fence bigint NOT NULL
+    owner text
+    since timestamp with time zone
+    until timestamp with time zone
+    CONSTRAINT leases_pkey PRIMARY KEY (consumer)
 TABLE log_floor
     is_only boolean NOT NULL DEFAULT true
     position bigint NOT NULL
@@ -55,6 +62,11 @@ TABLE log_floor
     is_pipelined boolean NOT NULL DEFAULT false
     CONSTRAINT log_floor_is_only_check CHECK (is_only)
     CONSTRAINT log_floor_pkey PRIMARY KEY (is_only)
+TABLE members WITH (fillfactor=10)
+    consumer text COLLATE "C" NOT NULL
+    member text COLLATE "C" NOT NULL
+    until timestamp with time zone NOT NULL
+    CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
 TABLE snapshots
     stream text COLLATE "C" NOT NULL
     version bigint NOT NULL
@@ -73,7 +85,9 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
+CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
+CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
 CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean)
  RETURNS record
@@ -338,7 +352,7 @@ BEGIN
     END IF;
 END
 $function$
-CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint)
+CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -347,6 +361,12 @@ DECLARE
     v_actual    bigint;
     v_is_frozen boolean;
 BEGIN
+    IF p_fence IS NOT NULL AND NOT EXISTS (
+        SELECT FROM es.leases l WHERE l.consumer = p_consumer AND l.fence = p_fence
+    ) THEN
+        RETURN -2;
+    END IF;
+
     LOOP
         UPDATE es.checkpoints c
         SET position = p_to, updated_at = clock_timestamp()

@@ -2,6 +2,7 @@
 
 mod event_store;
 mod generation_store;
+mod lease_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -58,6 +59,7 @@ struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
+    leases: lease_store::Leases,
 }
 
 /// What projections on a [`MemoryStore`] write with: named tables of JSON rows by key.

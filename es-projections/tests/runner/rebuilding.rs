@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use es_core::ConsumerStore;
+use es_core::{Advance, ConsumerStore};
 use es_projections::{ConsumerOptions, RebuildProgress, Runner, RunnerError, StartFrom, Verification};
 use es_testkit::bank::Balance;
 
@@ -44,7 +44,7 @@ async fn a_rebuild_mends_what_was_wrong() {
     use es_core::{DocumentChange, Payload};
     let wrong = |key: &str| DocumentChange { key: key.to_owned(), body: Some(Payload::from_json("[]").unwrap()) };
     let (at, changes) = (position(30), [wrong("a0"), wrong("ghost")]);
-    store.save_documents(&name("balance"), at, at, &changes).await.unwrap();
+    store.save_documents(&Advance::new(&name("balance"), at, at), &changes).await.unwrap();
     runner.rebuild("balance", |_| {}).await.unwrap();
     assert_eq!(balances(&store).await, right);
 }
@@ -198,7 +198,10 @@ async fn a_rebuild_in_place_shows_what_it_mended_and_is_complete_where_it_had_to
             es_core::DocumentChange { key: key.to_owned(), body }
         };
         let at = position(checkpoint(&store, "balance").await.unwrap());
-        store.save_documents(&name("balance"), at, at, &[wrong("a0", "[1]"), wrong("ghost", "[]")]).await.unwrap();
+        store
+            .save_documents(&Advance::new(&name("balance"), at, at), &[wrong("a0", "[1]"), wrong("ghost", "[]")])
+            .await
+            .unwrap();
     };
     spoil().await;
     deposits(&store, 7).await;
