@@ -16,6 +16,7 @@ use crate::{
     error::RunnerError,
     in_place, limits,
     rebuild::RebuildProgress,
+    rebuild_status::RebuildStatus,
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
@@ -134,13 +135,29 @@ impl Runner {
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
         for consumer in &self.shared.loops {
-            let live = match consumer.kind() {
-                ConsumerKind::Reactor => consumer.name().clone(),
-                _ => self.live_name(consumer.name()).await?,
+            let generations = match consumer.kind() {
+                ConsumerKind::Reactor => Vec::new(),
+                _ => self.shared.store.generations(consumer.name()).await?,
             };
-            all.push(status_of(consumer, checkpoints.get(&live), head));
+            let live = generations.iter().find(|info| info.state == GenerationState::Live);
+            let live = live.map_or(consumer.name(), |live| &live.name);
+            let mut status = status_of(consumer, checkpoints.get(live), head);
+            status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
+            all.push(status);
         }
         Ok(all)
+    }
+
+    /// The rebuilds beside the live read models of this runner's consumers, whoever runs them, and what they left: the `rebuild` of
+    /// every [`status`](Self::status).
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn rebuilds(&self) -> Result<Vec<RebuildStatus>, RunnerError> {
+        Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
     /// Returns when everything up to a position has taken effect: a reader that has just written passes the
@@ -378,5 +395,6 @@ fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Pos
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
+        rebuild: None,
     }
 }
