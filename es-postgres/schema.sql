@@ -48,6 +48,14 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
+TABLE holds
+    consumer text COLLATE "C" NOT NULL
+    kind text COLLATE "C" NOT NULL
+    held_by text NOT NULL
+    since timestamp with time zone NOT NULL
+    reason text
+    CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
 TABLE log_floor
     is_only boolean NOT NULL DEFAULT true
     position bigint NOT NULL
@@ -55,6 +63,17 @@ TABLE log_floor
     is_pipelined boolean NOT NULL DEFAULT false
     CONSTRAINT log_floor_is_only_check CHECK (is_only)
     CONSTRAINT log_floor_pkey PRIMARY KEY (is_only)
+TABLE operations
+    id bigint NOT NULL
+    at timestamp with time zone NOT NULL
+    kind text NOT NULL
+    consumer text COLLATE "C" NOT NULL
+    generation bigint NOT NULL
+    from_position bigint
+    to_position bigint
+    ordered_by text NOT NULL
+    reason text
+    CONSTRAINT operations_pkey PRIMARY KEY (id)
 TABLE snapshots
     stream text COLLATE "C" NOT NULL
     version bigint NOT NULL
@@ -73,7 +92,10 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
+CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
+CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
+CREATE UNIQUE INDEX operations_pkey ON es.operations USING btree (id)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
 CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean)
  RETURNS record

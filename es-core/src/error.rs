@@ -126,6 +126,18 @@ pub enum StoreError {
         /// The consumer, in the generation that was written to.
         generation: ConsumerName,
     },
+    /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
+    #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
+    CannotMove {
+        /// Whose checkpoint.
+        consumer: ConsumerName,
+        /// Where it is.
+        from: Position,
+        /// Where it was to go.
+        to: Position,
+        /// Why not, and what to do instead.
+        why: &'static str,
+    },
     /// Something is larger than a named limit. Nothing was stored. Split or shrink it.
     #[error("{what}: {actual} is over the limit of {limit}; split or shrink it")]
     LimitExceeded {

@@ -81,6 +81,8 @@ mod append;
 mod codec;
 mod consumer_name;
 mod consumer_store;
+mod control_store;
+mod diagnostics;
 mod domain_event;
 mod error;
 mod event;
@@ -92,6 +94,7 @@ pub mod limits;
 mod memory;
 mod metadata;
 mod name;
+mod operation;
 mod position;
 mod projection;
 mod projection_store;
@@ -116,6 +119,8 @@ pub use consumer_store::{
     Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery, check_document_count,
     check_document_key,
 };
+pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
+pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
     BoxError, DecodeError, EncodeError, ExecuteError, HandlerError, InvalidName, LoadError, NameProblem,
@@ -131,6 +136,7 @@ pub use generation_store::{
 };
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
+pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;

@@ -1,9 +1,11 @@
 //! Everything that a runner of consumers needs of a store.
 
-use crate::{event_store::EventStore, generation_store::GenerationStore};
+use crate::{
+    control_store::ControlStore, diagnostics::Diagnostics, event_store::EventStore, generation_store::GenerationStore,
+};
 
 /// A store over which consumers can be run: every store that implements the contracts named here. Object-safe, so that an
 /// application that chooses its store when it starts can hold an `Arc<dyn RunnerStore>`.
-pub trait RunnerStore: EventStore + GenerationStore {}
+pub trait RunnerStore: EventStore + GenerationStore + ControlStore + Diagnostics {}
 
-impl<S: EventStore + GenerationStore + ?Sized> RunnerStore for S {}
+impl<S: EventStore + GenerationStore + ControlStore + Diagnostics + ?Sized> RunnerStore for S {}

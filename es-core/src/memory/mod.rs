@@ -1,5 +1,6 @@
 //! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
 
+mod control_store;
 mod event_store;
 mod generation_store;
 mod projection_store;
@@ -17,9 +18,11 @@ use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
     consumer_store::Checkpoint,
+    control_store::{Hold, HoldKind},
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
     limits,
+    operation::Operation,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
@@ -58,6 +61,8 @@ struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
+    holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
+    operations: Vec<Operation>,
 }
 
 /// What projections on a [`MemoryStore`] write with: named tables of JSON rows by key.

@@ -8,6 +8,7 @@ mod rebuilding;
 mod sharing;
 mod shutting_down;
 mod side_by_side;
+mod spy_control;
 mod spy_store;
 mod starting;
 mod store_troubles;

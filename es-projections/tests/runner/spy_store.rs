@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
+    Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction, Document,
     DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
     GenerationStore, IdempotencyKey, MemoryStore, MemoryTables, PageProjection, PageSize, Position, ProjectionError,
     ProjectionStore, ReadModelCode, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
@@ -44,6 +44,12 @@ pub(crate) struct Seen {
     pub(crate) durable_to: AtomicU64,
     /// The log seems to end here; 0 for no such bound.
     pub(crate) head: AtomicU64,
+    /// For whom in the database the store's calls wait.
+    pub(crate) waits: Mutex<Vec<DatabaseWait>>,
+    /// How often it was asked who is held back.
+    pub(crate) hold_reads: AtomicUsize,
+    /// Every read of the log panics, as often as this says.
+    pub(crate) panics: AtomicUsize,
     /// Holds whoever has read documents, as long as there is one.
     pub(crate) documents_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -58,7 +64,7 @@ impl SpyStore {
     }
 
     /// Every call of the store is a place to be overtaken or dropped.
-    async fn check_up(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check_up(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         if self.seen.is_down.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(()) }
     }
@@ -85,6 +91,8 @@ impl EventStore for SpyStore {
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
         self.seen.reads.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
+        let panics = self.seen.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "the store lost its head");
         next_failure(&self.seen.read_failures)?;
         let mut page = self.inner.read_all(after, filter, page).await?;
         self.seen.largest_page.fetch_max(page.events.len(), Ordering::SeqCst);

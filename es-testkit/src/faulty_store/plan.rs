@@ -35,6 +35,8 @@ pub enum Operation {
     Consumer,
     /// Generations of read models.
     Generation,
+    /// What operators do.
+    Control,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }
