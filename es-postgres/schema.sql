@@ -56,6 +56,13 @@ TABLE holds
     reason text
     CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
     CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
+TABLE leases WITH (fillfactor=10)
+    consumer text COLLATE "C" NOT NULL
+    fence bigint NOT NULL
+    owner text
+    since timestamp with time zone
+    until timestamp with time zone
+    CONSTRAINT leases_pkey PRIMARY KEY (consumer)
 TABLE log_floor
     is_only boolean NOT NULL DEFAULT true
     position bigint NOT NULL
@@ -63,6 +70,11 @@ TABLE log_floor
     is_pipelined boolean NOT NULL DEFAULT false
     CONSTRAINT log_floor_is_only_check CHECK (is_only)
     CONSTRAINT log_floor_pkey PRIMARY KEY (is_only)
+TABLE members WITH (fillfactor=10)
+    consumer text COLLATE "C" NOT NULL
+    member text COLLATE "C" NOT NULL
+    until timestamp with time zone NOT NULL
+    CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
 TABLE operations
     id bigint NOT NULL
     at timestamp with time zone NOT NULL
@@ -93,7 +105,9 @@ CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (cons
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
 CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
+CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
+CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
 CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
 CREATE UNIQUE INDEX operations_pkey ON es.operations USING btree (id)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
@@ -360,7 +374,7 @@ BEGIN
     END IF;
 END
 $function$
-CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint)
+CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -369,6 +383,12 @@ DECLARE
     v_actual    bigint;
     v_is_frozen boolean;
 BEGIN
+    IF p_fence IS NOT NULL AND NOT EXISTS (
+        SELECT FROM es.leases l WHERE l.consumer = p_consumer AND l.fence = p_fence
+    ) THEN
+        RETURN -2;
+    END IF;
+
     LOOP
         UPDATE es.checkpoints c
         SET position = p_to, updated_at = clock_timestamp()

@@ -65,6 +65,23 @@ CREATE TABLE es_holds (
     PRIMARY KEY (consumer, kind)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE es_leases (
+    consumer TEXT    PRIMARY KEY,
+    -- Grows whenever the lease goes to somebody else or is given back.
+    fence    INTEGER NOT NULL,
+    -- NULL: nobody has it.
+    owner    TEXT,
+    since    INTEGER,
+    until    INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_members (
+    consumer TEXT    NOT NULL,
+    member   TEXT    NOT NULL,
+    until    INTEGER NOT NULL,
+    PRIMARY KEY (consumer, member)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE es_migrations (
     version    INTEGER PRIMARY KEY,
     name       TEXT    NOT NULL,

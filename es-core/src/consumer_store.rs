@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::{
+    advance::Advance,
     consumer_name::ConsumerName,
     error::{InvalidName, StoreError},
     event::Payload,
@@ -134,9 +135,9 @@ pub trait ConsumerStore: Send + Sync {
     /// Moves a checkpoint, forwards or back.
     ///
     /// # Errors
-    /// [`StoreError::CheckpointMoved`] if it is not at `from`; nothing was changed. A consumer that never started is
-    /// at [`Position::ZERO`].
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError>;
+    /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
+    /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more; nothing was changed.
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError>;
 
     /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
@@ -154,14 +155,8 @@ pub trait ConsumerStore: Send + Sync {
     /// Changes documents of a view and moves its checkpoint, both or neither.
     ///
     /// # Errors
-    /// [`StoreError::CheckpointMoved`] as in [`move_checkpoint`](Self::move_checkpoint); nothing was changed.
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError>;
+    /// Those of [`move_checkpoint`](Self::move_checkpoint); nothing was changed.
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError>;
 
     /// Deletes all documents of a view and moves its checkpoint to [`Position::ZERO`], both or neither.
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
@@ -191,8 +186,8 @@ impl<S: ConsumerStore + ?Sized> ConsumerStore for Arc<S> {
         (**self).start_checkpoint(consumer, at).await
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
-        (**self).move_checkpoint(consumer, from, to).await
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        (**self).move_checkpoint(advance).await
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -207,14 +202,8 @@ impl<S: ConsumerStore + ?Sized> ConsumerStore for Arc<S> {
         (**self).list_documents(view, query).await
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
-        (**self).save_documents(view, from, to, changes).await
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        (**self).save_documents(advance, changes).await
     }
 
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {

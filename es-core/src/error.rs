@@ -138,6 +138,12 @@ pub enum StoreError {
         /// Why not, and what to do instead.
         why: &'static str,
     },
+    /// Somebody else has had the consumer's lease since. Nothing was changed; claim it again before going on.
+    #[error("the lease of {consumer} went to another process; nothing was changed")]
+    LeaseLost {
+        /// Whose lease.
+        consumer: ConsumerName,
+    },
     /// Something is larger than a named limit. Nothing was stored. Split or shrink it.
     #[error("{what}: {actual} is over the limit of {limit}; split or shrink it")]
     LimitExceeded {

@@ -76,6 +76,7 @@
 //! # }
 //! ```
 
+mod advance;
 mod aggregate;
 mod append;
 mod codec;
@@ -90,6 +91,7 @@ mod event_filter;
 mod event_store;
 mod expected_version;
 mod generation_store;
+mod lease_store;
 pub mod limits;
 mod memory;
 mod metadata;
@@ -111,6 +113,7 @@ mod version;
 mod view;
 mod wakeups;
 
+pub use advance::Advance;
 pub use aggregate::Aggregate;
 pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
 pub use codec::decoder::Decoder;
@@ -134,6 +137,7 @@ pub use generation_store::{
     BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
     ReadModelCode, ReadModelRow, Swapped, TableNames,
 };
+pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{
-    consumer_store::ConsumerStore, error::ProjectionError, event_store::EventPage, position::Position,
+    advance::Advance, consumer_store::ConsumerStore, error::ProjectionError, event::RecordedEvent,
     projection::PageProjection,
 };
 
@@ -24,21 +24,24 @@ pub trait ProjectionStore: ConsumerStore {
         projection: &dyn PageProjection<Self::Connection>,
     ) -> Result<(), ProjectionError>;
 
-    /// Applies a page and moves the checkpoint from `from` to the page's `scanned_to`, in one transaction.
+    /// Applies the events of a page and moves the checkpoint, in one transaction. Without events it only moves it.
     ///
-    /// The checkpoint is moved first, and so locked: of two runners with the same page one applies it, the other gets
-    /// [`StoreError::CheckpointMoved`](crate::StoreError::CheckpointMoved).
+    /// The checkpoint is moved first, and so locked: of two runners with the same page one applies it.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Store`] with those of [`move_checkpoint`](ConsumerStore::move_checkpoint); the handler's; nothing was
+    /// changed.
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<Self::Connection>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError>;
 
     /// Runs the projection's `after_load` in a transaction.
     async fn finish_projection(&self, projection: &dyn PageProjection<Self::Connection>)
     -> Result<(), ProjectionError>;
 
-    /// Runs the projection's `clear` and moves its checkpoint to [`Position::ZERO`], in one transaction.
+    /// Runs the projection's `clear` and moves its checkpoint to [`Position::ZERO`](crate::Position::ZERO), in one transaction.
     async fn clear_projection(&self, projection: &dyn PageProjection<Self::Connection>) -> Result<(), ProjectionError>;
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     control_store::ControlStore, diagnostics::Diagnostics, event_store::EventStore, generation_store::GenerationStore,
+    lease_store::LeaseStore,
 };
 
 /// A store over which consumers can be run: every store that implements the contracts named here. Object-safe, so that an
 /// application that chooses its store when it starts can hold an `Arc<dyn RunnerStore>`.
-pub trait RunnerStore: EventStore + GenerationStore + ControlStore + Diagnostics {}
+pub trait RunnerStore: EventStore + GenerationStore + LeaseStore + ControlStore + Diagnostics {}
 
-impl<S: EventStore + GenerationStore + ControlStore + Diagnostics + ?Sized> RunnerStore for S {}
+impl<S: EventStore + GenerationStore + LeaseStore + ControlStore + Diagnostics + ?Sized> RunnerStore for S {}

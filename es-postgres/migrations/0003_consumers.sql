@@ -14,6 +14,28 @@ CREATE TABLE {schema}.checkpoints (
 -- One row per consumer, updated once per page: room on its page keeps the updates out of the index.
 WITH (fillfactor = 10);
 
+-- Who works for which consumer, so that several processes share the work. Apart from the checkpoints, so that a sign of life
+-- never waits for a page that is being applied.
+CREATE TABLE {schema}.leases (
+    consumer text COLLATE "C"         NOT NULL CONSTRAINT leases_pkey PRIMARY KEY,
+    -- Grows whenever the lease goes to somebody else or is given back.
+    fence    bigint                   NOT NULL,
+    -- Null: nobody has it.
+    owner    text,
+    since    timestamp with time zone,
+    until    timestamp with time zone
+)
+WITH (fillfactor = 10);
+
+-- Who would work for which consumer.
+CREATE TABLE {schema}.members (
+    consumer text COLLATE "C"         NOT NULL,
+    member   text COLLATE "C"         NOT NULL,
+    until    timestamp with time zone NOT NULL,
+    CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
+)
+WITH (fillfactor = 10);
+
 -- The generations of each read model. A checkpoint and tables belong to one generation: the first has the consumer's
 -- name as it is, a later one `name@2`.
 CREATE TABLE {schema}.generations (
@@ -45,8 +67,12 @@ CREATE TABLE {schema}.snapshots (
 );
 
 -- Moves a checkpoint by compare-and-set and locks its row to the end of the transaction. Gives null if it moved, or
--- else the position at which the checkpoint is, or -1 if it is frozen. A consumer without a checkpoint is at 0.
-CREATE FUNCTION {schema}.move_checkpoint(p_consumer text, p_from bigint, p_to bigint) RETURNS bigint
+-- else the position at which the checkpoint is, -1 if it is frozen, or -2 if the consumer's lease has another fence than
+-- `p_fence` by now (null: it moves without a lease). A consumer without a checkpoint is at 0.
+--
+-- The lease is looked at without a lock. If it goes to somebody else after that, they find this checkpoint locked, and then
+-- moved: a page takes effect once.
+CREATE FUNCTION {schema}.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint) RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -55,6 +81,12 @@ DECLARE
     v_actual    bigint;
     v_is_frozen boolean;
 BEGIN
+    IF p_fence IS NOT NULL AND NOT EXISTS (
+        SELECT FROM {schema}.leases l WHERE l.consumer = p_consumer AND l.fence = p_fence
+    ) THEN
+        RETURN -2;
+    END IF;
+
     LOOP
         UPDATE {schema}.checkpoints c
         SET position = p_to, updated_at = clock_timestamp()

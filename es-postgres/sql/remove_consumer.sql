@@ -1,4 +1,5 @@
--- Removes the checkpoints, the generations and the holds of a consumer; its tables are dropped beside it.
+-- Removes the checkpoints, the generations and the holds of a consumer, and takes its leases from whoever has them (their fences
+-- stay, so that nobody writes under an older one); its tables are dropped beside it.
 -- Binds: $1 consumer, without a generation. Columns: how many rows there were, and where the checkpoint of the live
 -- generation was (null if it had none). Locks: all these rows.
 WITH live AS (
@@ -17,6 +18,10 @@ WITH live AS (
     DELETE FROM {schema}.holds h
     WHERE h.consumer = $1
     RETURNING h.consumer
+), leases AS (
+    UPDATE {schema}.leases l
+    SET fence = l.fence + 1, owner = NULL, since = NULL, until = NULL
+    WHERE split_part(l.consumer, '@', 1) = $1
 )
 SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM generations) + (SELECT count(*) FROM holds),
        (SELECT c.position

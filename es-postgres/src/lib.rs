@@ -25,6 +25,7 @@ mod error;
 mod generations;
 mod handler_scope;
 mod inline;
+mod leases;
 mod migrate;
 mod projections;
 mod queue;

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, Generation,
-    PageProjection, Payload, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
+    Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
+    PageProjection, Payload, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError,
+    check_document_count,
 };
 use sqlx::{Connection, PgConnection, postgres::PgRow};
 
@@ -45,9 +46,9 @@ impl ConsumerStore for PgStore {
         checkpoint(&row)
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
         let mut session = self.shared.session().await?;
-        move_checkpoint(&self.shared, &mut session, consumer, from, to).await?;
+        move_checkpoint(&self.shared, &mut session, advance).await?;
         session.finish().await
     }
 
@@ -98,21 +99,15 @@ impl ConsumerStore for PgStore {
         Ok(documents)
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
         if changes.is_empty() {
-            return self.move_checkpoint(view, from, to).await;
+            return self.move_checkpoint(advance).await;
         }
-        match self.try_save_documents(view, from, to, changes).await {
+        match self.try_save_documents(advance, changes).await {
             // Nobody prepared the view.
             Err(SaveError::MissingTable) => {
-                self.prepare_view(view).await?;
-                self.try_save_documents(view, from, to, changes).await.map_err(SaveError::into_store_error)
+                self.prepare_view(&advance.consumer).await?;
+                self.try_save_documents(advance, changes).await.map_err(SaveError::into_store_error)
             }
             result => result.map_err(SaveError::into_store_error),
         }
@@ -154,15 +149,15 @@ impl ProjectionStore for PgStore {
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<PgConnection>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
-        if page.events.is_empty() {
-            return Ok(self.move_checkpoint(projection.name(), from, page.scanned_to).await?);
+        if events.is_empty() {
+            return Ok(self.move_checkpoint(advance).await?);
         }
         let mut transaction = self.shared.transaction().await?;
-        move_checkpoint(&self.shared, &mut transaction, projection.name(), from, page.scanned_to).await?;
-        in_handler(&self.shared, projection.apply_page(&mut transaction, &page.events)).await?;
+        begin_page(&self.shared, &mut transaction, advance).await?;
+        in_handler(&self.shared, projection.apply_page(&mut transaction, events)).await?;
         Ok(self.shared.commit(transaction).await?)
     }
 
@@ -202,22 +197,16 @@ impl From<StoreError> for SaveError {
 }
 
 impl PgStore {
-    async fn try_save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), SaveError> {
+    async fn try_save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), SaveError> {
         let changes = Changes::of(changes);
         if changes.deleted.is_empty() {
             let mut session = self.shared.session().await?;
-            save(&self.shared, &mut session, view, (from, to), &changes).await?;
+            save(&self.shared, &mut session, advance, &changes).await?;
             return Ok(session.finish().await?);
         }
         let mut transaction = self.shared.transaction().await?;
-        save(&self.shared, &mut transaction, view, (from, to), &changes).await?;
-        delete(&self.shared, &mut transaction, view, &changes.deleted).await?;
+        save(&self.shared, &mut transaction, advance, &changes).await?;
+        delete(&self.shared, &mut transaction, &advance.consumer, &changes.deleted).await?;
         Ok(transaction.commit().await?)
     }
 }
@@ -249,20 +238,20 @@ impl<'a> Changes<'a> {
 async fn save(
     shared: &Shared,
     connection: &mut PgConnection,
-    view: &ConsumerName,
-    (from, to): (Position, Position),
+    advance: &Advance,
     changes: &Changes<'_>,
 ) -> Result<(), SaveError> {
-    let sql = shared.statements.of_view(ViewStatement::SAVE, view);
+    let sql = shared.statements.of_view(ViewStatement::SAVE, &advance.consumer);
     let query = shared
         .query(&sql)
-        .bind(view.as_str())
-        .bind(comparable(from))
-        .bind(storable(to)?)
+        .bind(advance.consumer.as_str())
+        .bind(comparable(advance.from))
+        .bind(storable(advance.to)?)
+        .bind(fence_of(advance))
         .bind(&changes.keys)
         .bind(&changes.documents);
     let row = query.fetch_one(connection).await?;
-    Ok(check_moved(view, from, &row)?)
+    Ok(check_moved(advance, &row)?)
 }
 
 async fn delete(
@@ -332,16 +321,24 @@ pub(crate) async fn change_documents(
 }
 
 /// Moves a checkpoint by compare-and-set, and so locks it to the end of the transaction.
-async fn move_checkpoint(
-    shared: &Shared,
-    connection: &mut PgConnection,
-    consumer: &ConsumerName,
-    from: Position,
-    to: Position,
-) -> Result<(), StoreError> {
-    let query = shared.query(&shared.statements.move_checkpoint);
-    let query = query.bind(consumer.as_str()).bind(comparable(from)).bind(storable(to)?);
-    check_moved(consumer, from, &query.fetch_one(connection).await.map_err(store_error)?)
+async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
+    let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
+    let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
+    check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
+}
+
+/// The same at the beginning of a transaction in which a handler writes. Should the process stop half way, the server ends the
+/// transaction before the lease runs out, and so nobody waits for it.
+async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
+    let Some(lease) = advance.lease else { return move_checkpoint(shared, connection, advance).await };
+    let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
+    let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
+    let query = query.bind((lease.time / 2).as_millis().max(1).to_string());
+    check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
+}
+
+fn fence_of(advance: &Advance) -> Option<i64> {
+    advance.lease.map(|lease| to_bigint(lease.fence.get()))
 }
 
 async fn reset_checkpoint(
@@ -357,10 +354,12 @@ async fn reset_checkpoint(
 }
 
 /// Reads null, or the position at which the checkpoint is instead.
-fn check_moved(consumer: &ConsumerName, expected: Position, row: &PgRow) -> Result<(), StoreError> {
+fn check_moved(advance: &Advance, row: &PgRow) -> Result<(), StoreError> {
+    let (consumer, expected) = (&advance.consumer, advance.from);
     match get::<Option<i64>>(row, 0)? {
         None => Ok(()),
         Some(-1) => Err(StoreError::Retired { generation: consumer.clone() }),
+        Some(-2) => Err(StoreError::LeaseLost { consumer: consumer.clone() }),
         Some(actual) => {
             let actual = Position::new(from_bigint(actual));
             Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })

@@ -85,11 +85,12 @@ macro_rules! statements {
 }
 
 statements! {
-    add_generation, append, applied_migrations, checkpoint, checkpoints, claim_build, claim_checkpoint,
-    create_migrations, find_append, find_outcome, flush, freeze_checkpoint, generations, has_schema, head, hold,
-    holds, is_pipelined, load_snapshot, lock_as_listener, lock_checkpoint, lock_generations, lock_migrations,
-    lock_views, move_checkpoint, note_operation, notify, operations, put_checkpoint, read_tails, record_migration,
-    release_build, release_hold, remove_consumer, remove_generation, reset_checkpoint, save_snapshot, server_version,
+    add_generation, append, applied_migrations, beat, begin_page, checkpoint, checkpoints, claim_build,
+    claim_checkpoint, claim_lease, create_migrations, find_append, find_outcome, flush, freeze_checkpoint,
+    generations, has_schema, head, hold, holds, is_pipelined, lease_holder, leases, leave, load_snapshot,
+    lock_as_listener, lock_checkpoint, lock_generations, lock_migrations, lock_views, members, move_checkpoint,
+    note_operation, notify, operations, put_checkpoint, read_tails, record_migration, release_build, release_hold,
+    release_lease, remove_consumer, remove_generation, reset_checkpoint, save_snapshot, server_version,
     set_generation_state, set_lock_timeout, set_pipelined, start_checkpoint, waiting_on,
 }
 

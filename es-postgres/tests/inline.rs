@@ -12,9 +12,9 @@ use std::{
 
 use common::{Schema, append_to, connection, deposit, deposited, execute, number, stream};
 use es_core::{
-    Append, ConsumerName, ConsumerStore, ConsumerStoreExt, DocumentFold, EventFilter, EventStore, EventType,
-    ExpectedVersion, HandlerError, NewEvent, PageSize, Payload, Position, Projection, ProjectionError, ProjectionStore,
-    Projector, Recorded, StoreError, ViewFold,
+    Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, DocumentFold, EventFilter, EventStore, EventType,
+    ExpectedVersion, HandlerError, NewEvent, PageProjection as _, PageSize, Payload, Position, Projection,
+    ProjectionError, ProjectionStore, Projector, Recorded, StoreError, ViewFold,
 };
 use es_postgres::{
     PgConnection, PgStore,
@@ -50,7 +50,7 @@ async fn catch_up(store: &PgStore) {
     let page_fold = fold.open_page(page.events).unwrap();
     let documents = store.documents(fold.name(), &page_fold.keys()).await.unwrap();
     let changes = page_fold.fold(documents).unwrap();
-    store.save_documents(fold.name(), from, page.scanned_to, &changes).await.unwrap();
+    store.save_documents(&Advance::new(fold.name(), from, page.scanned_to), &changes).await.unwrap();
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn an_append_does_not_wait_for_whoever_holds_the_checkpoint() {
     store.append(&opened("ann")).await.unwrap();
     let mut runner = connection().await;
     execute(&mut runner, "BEGIN").await;
-    execute(&mut runner, format!("SELECT {}.move_checkpoint('balance', 2, 2)", schema.name)).await;
+    execute(&mut runner, format!("SELECT {}.move_checkpoint(&Advance::new('balance', 2, 2))", schema.name)).await;
     let append = deposit("ann");
     tokio::time::timeout(Duration::from_secs(20), store.append(&append)).await.unwrap().unwrap();
     execute(&mut runner, "COMMIT").await;
@@ -220,7 +220,10 @@ async fn a_handler_that_appends_to_its_own_store_is_refused() {
     let projector = Projector::new(counter).unwrap();
     store.prepare_projection(&projector).await.unwrap();
     let page = store.read_all(Position::ZERO, &EventFilter::all(), PageSize::default()).await.unwrap();
-    match store.apply_page(&projector, Position::ZERO, &page).await {
+    match store
+        .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+        .await
+    {
         Err(ProjectionError::Handler { source, .. }) => assert!(is_refusal_of_handler(source.as_ref()), "{source}"),
         other => panic!("expected a refusal, got {other:?}"),
     }
@@ -262,7 +265,10 @@ async fn a_handler_that_ignores_a_failed_statement_is_not_taken_for_a_success() 
     store.prepare_projection(&projector).await.unwrap();
     // One event, so that the ignored failure is the last thing that happens.
     let page = store.read_all(Position::ZERO, &EventFilter::all(), PageSize::new(1).unwrap()).await.unwrap();
-    let error = store.apply_page(&projector, Position::ZERO, &page).await.unwrap_err();
+    let error = store
+        .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+        .await
+        .unwrap_err();
     assert!(matches!(error, ProjectionError::Store(StoreError::Refused { .. })), "{error:?}");
     assert_eq!((counted(&schema).await, checkpoint(&store, "counter").await), (0, None));
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{Schema, connection, deposit, deposited, number, stream};
 use es_core::{
-    Append, ConsumerName, ConsumerStore, DocumentChange, DocumentQuery, EventFilter, EventStore, ExpectedVersion,
-    IdempotencyKey, PageSize, Payload, Position, Snapshot, SnapshotStore, Version,
+    Advance, Append, ConsumerName, ConsumerStore, DocumentChange, DocumentQuery, EventFilter, EventStore,
+    ExpectedVersion, IdempotencyKey, PageSize, Payload, Position, Snapshot, SnapshotStore, Version,
 };
 use es_postgres::{PgConnection, PgStore, sqlx::Connection};
 use uuid::Uuid;
@@ -59,7 +59,7 @@ async fn work(store: &PgStore, round: u64) {
     let mut changes: Vec<_> = keys.iter().map(|key| DocumentChange { key: key.clone(), body: body.clone() }).collect();
     changes.push(DocumentChange { key: "gone".to_owned(), body: None });
     store.documents(&view, &keys).await.unwrap();
-    store.save_documents(&view, Position::new(round), Position::new(round + 1), &changes).await.unwrap();
+    store.save_documents(&Advance::new(&view, Position::new(round), Position::new(round + 1)), &changes).await.unwrap();
     let query = DocumentQuery::ByKey { after: Some(keys[0].clone()), limit: 10 };
     store.list_documents(&view, &query).await.unwrap();
     store.checkpoint(&view).await.unwrap();

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, EventFilter, EventPage, Generation, HandlerError, InvalidName, Position, ProjectionError,
+    Advance, ConsumerName, EventFilter, EventPage, Generation, HandlerError, InvalidName, Position, ProjectionError,
     ReadModelCode,
 };
 use futures_util::FutureExt;
@@ -38,8 +38,8 @@ pub(crate) trait Consumer: Send + Sync {
     /// Makes room for the read model.
     async fn prepare(&self) -> Result<(), ProjectionError>;
 
-    /// Applies a page that holds at least one event, and moves the checkpoint from `from`.
-    async fn apply(&self, from: Position, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure>;
+    /// Applies a page that holds at least one event, and moves the checkpoint.
+    async fn apply(&self, advance: Advance, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure>;
 
     /// For how long the last page that was applied held the store's transaction, if it did. Where the consumer cannot
     /// tell, waiting for the transaction counts too.

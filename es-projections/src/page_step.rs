@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{ConsumerName, EventPage, PageSize, Position, ProjectionError, RunnerStore, StoreError};
+use es_core::{Advance, ConsumerName, EventPage, PageSize, Position, ProjectionError, RunnerStore, StoreError};
 use tokio::time::Instant;
 
 use crate::{
@@ -91,7 +91,7 @@ impl From<ProjectionError> for StepFailure {
 
 /// Whether the checkpoint is not where it was, or another generation is live.
 fn is_elsewhere(error: &StoreError) -> bool {
-    matches!(error, StoreError::CheckpointMoved { .. } | StoreError::Retired { .. })
+    matches!(error, StoreError::CheckpointMoved { .. } | StoreError::Retired { .. } | StoreError::LeaseLost { .. })
 }
 
 impl From<StoreError> for StepFailure {
@@ -237,7 +237,7 @@ impl Steps {
         if let Some(Place { stored, scanned }) = self.place.take()
             && scanned > stored
         {
-            self.store.move_checkpoint(self.consumer.name(), stored, scanned).await?;
+            self.store.move_checkpoint(&self.advance(stored, scanned)).await?;
         }
         Ok(())
     }
@@ -260,7 +260,7 @@ impl Steps {
             // It was cleared: what it never applied it does not apply now.
             StartFrom::After(start) if checkpoint == Position::ZERO && start > Position::ZERO => {
                 let start = self.start().await?;
-                self.store.move_checkpoint(consumer, checkpoint, start).await?;
+                self.store.move_checkpoint(&self.advance(checkpoint, start)).await?;
                 start
             }
             _ => checkpoint,
@@ -322,7 +322,7 @@ impl Steps {
             || unsaved >= limits::SCAN_CHECKPOINT_POSITIONS
             || unconfirmed_for >= limits::SCAN_CHECKPOINT_INTERVAL;
         if unsaved > 0 && is_save_due {
-            self.store.move_checkpoint(self.consumer.name(), place.stored, scanned).await?;
+            self.store.move_checkpoint(&self.advance(place.stored, scanned)).await?;
             place.stored = scanned;
             self.confirmed_at = Instant::now();
         }
@@ -343,7 +343,7 @@ impl Steps {
         let (from, next) = (place.stored, page.scanned_to);
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
-        let applying = catch_panic(self.consumer.name(), self.consumer.apply(from, page, stop));
+        let applying = catch_panic(self.consumer.name(), self.consumer.apply(self.advance(from, next), page, stop));
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
@@ -398,6 +398,10 @@ impl Steps {
                 StepFailure::Narrowed
             }
         }
+    }
+
+    fn advance(&self, from: Position, to: Position) -> Advance {
+        Advance::new(self.consumer.name(), from, to)
     }
 
     fn advance_to(&mut self, place: Place) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, EventFilter, EventPage, Generation, InvalidName, PageProjection, Position, ProjectionError,
+    Advance, ConsumerName, EventFilter, EventPage, Generation, InvalidName, PageProjection, ProjectionError,
     ProjectionStore, ReadModelCode, RecordedEvent,
 };
 
@@ -97,9 +97,9 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
         self.store.prepare_projection(&self.projection).await
     }
 
-    async fn apply(&self, from: Position, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
-        self.store.apply_page(&self.projection, from, &page).await?;
-        Ok(Applied::UpTo(page.scanned_to))
+    async fn apply(&self, advance: Advance, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
+        self.store.apply_page(&self.projection, &advance, &page.events).await?;
+        Ok(Applied::UpTo(advance.to))
     }
 
     fn held_for(&self) -> Option<Duration> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position, ProjectionError,
-    Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    Advance, ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position,
+    ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
@@ -43,7 +43,8 @@ impl<R: Reactor> ReactorConsumer<R> {
 
 /// How far a reactor has come within a page, and how much of that its checkpoint says.
 struct Progress {
-    saved: Position,
+    /// From where the checkpoint is to where it was last moved.
+    advance: Advance,
     done: Position,
     unsaved: usize,
     saved_at: Instant,
@@ -82,12 +83,13 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(())
     }
 
-    async fn apply(&self, from: Position, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(&self, advance: Advance, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure> {
         // An effect elsewhere cannot be taken back if a crash of the database takes the event back.
         if let Some(last) = page.events.last().map(|event| event.position()).filter(|&last| last > page.durable_to) {
             self.store.wait_durable(last).await?;
         }
-        let mut progress = Progress { saved: from, done: from, unsaved: 0, saved_at: Instant::now() };
+        let (end, from) = (advance.to, advance.from);
+        let mut progress = Progress { advance, done: from, unsaved: 0, saved_at: Instant::now() };
         for event in page.events {
             if stop.is_requested() {
                 self.save(&mut progress).await?;
@@ -105,7 +107,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
                 self.save(&mut progress).await?;
             }
         }
-        progress.done = page.scanned_to;
+        progress.done = end;
         self.save(&mut progress).await?;
         Ok(Applied::UpTo(progress.done))
     }
@@ -117,9 +119,10 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
 
 impl<R: Reactor> ReactorConsumer<R> {
     async fn save(&self, progress: &mut Progress) -> Result<(), ProjectionError> {
-        if progress.done > progress.saved {
-            self.store.move_checkpoint(&self.name, progress.saved, progress.done).await?;
-            progress.saved = progress.done;
+        if progress.done > progress.advance.from {
+            progress.advance.to = progress.done;
+            self.store.move_checkpoint(&progress.advance).await?;
+            progress.advance.from = progress.done;
         }
         progress.unsaved = 0;
         progress.saved_at = Instant::now();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, Position, ProjectionError,
+    Advance, ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, ProjectionError,
     ReadModelCode, RunnerStore,
 };
 
@@ -60,8 +60,8 @@ impl Consumer for ViewConsumer {
 
     /// The documents are read outside the transaction that saves them. That is safe: they change with the checkpoint
     /// alone, and if that is no longer at `from`, nothing is saved.
-    async fn apply(&self, from: Position, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
-        let (to, can_shrink) = (page.scanned_to, page.events.len() > 1);
+    async fn apply(&self, advance: Advance, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
+        let can_shrink = page.events.len() > 1;
         let page = self.fold.open_page(page.events)?;
         let keys = page.keys();
         if can_shrink && keys.len() > limits::MAX_DOCUMENTS_PER_PAGE {
@@ -77,8 +77,8 @@ impl Consumer for ViewConsumer {
             documents.extend(found);
         }
         let changes = page.fold(documents)?;
-        self.saving.time(self.store.save_documents(self.name(), from, to, &changes)).await?;
-        Ok(Applied::UpTo(to))
+        self.saving.time(self.store.save_documents(&advance, &changes)).await?;
+        Ok(Applied::UpTo(advance.to))
     }
 
     fn held_for(&self) -> Option<Duration> {

@@ -53,6 +53,25 @@ CREATE TABLE es_checkpoints (
     is_frozen  INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- Who works for which consumer, so that several processes share the work.
+CREATE TABLE es_leases (
+    consumer TEXT    PRIMARY KEY,
+    -- Grows whenever the lease goes to somebody else or is given back.
+    fence    INTEGER NOT NULL,
+    -- NULL: nobody has it.
+    owner    TEXT,
+    since    INTEGER,
+    until    INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Who would work for which consumer.
+CREATE TABLE es_members (
+    consumer TEXT    NOT NULL,
+    member   TEXT    NOT NULL,
+    until    INTEGER NOT NULL,
+    PRIMARY KEY (consumer, member)
+) STRICT, WITHOUT ROWID;
+
 -- The generations of each read model. A checkpoint and tables belong to one generation: the first has the consumer's
 -- name as it is, a later one `name@2`.
 CREATE TABLE es_generations (

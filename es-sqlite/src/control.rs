@@ -11,9 +11,10 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use crate::{
     documents,
     error::{store_error, to_stored},
-    generations::{DROP, DROP_STABLE, all, begin, commit, number_of, on},
+    generations::{DROP, DROP_STABLE, all, number_of, on},
     projections::{CHECKPOINT, now},
     store::SqliteStore,
+    writer::{begin, commit},
 };
 
 const HOLDS: &str = include_str!("../sql/holds.sql");
@@ -22,6 +23,7 @@ const RELEASE: &str = include_str!("../sql/hold_remove.sql");
 const NOTE: &str = include_str!("../sql/operation_note.sql");
 const OPERATIONS: &str = include_str!("../sql/operations.sql");
 const PUT_CHECKPOINT: &str = include_str!("../sql/put_checkpoint.sql");
+const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 /// What removes the rows of a consumer.
 const REMOVALS: [&str; 3] = [
@@ -224,6 +226,7 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     if removed == 0 {
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
     }
+    sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];
     drops.push(on(DROP, "", &documents::table(&consumer)));
     for info in &generations {

@@ -16,7 +16,7 @@ use crate::{
     error::{store_error, unreadable as not_encoded},
     projections::now,
     store::{SqliteStore, runtime},
-    writer::{BEGIN_WRITE, WriterGuard},
+    writer::{begin, commit},
 };
 
 const GENERATIONS: &str = include_str!("../sql/generations.sql");
@@ -35,7 +35,6 @@ const ROWS: &str = include_str!("../sql/own_rows.sql");
 const DOCUMENTS: &str = include_str!("../sql/view_all.sql");
 const TYPE_OF: &str = include_str!("../sql/stable_type.sql");
 const BEGIN_READ: &str = include_str!("../sql/begin_read.sql");
-const COMMIT: &str = include_str!("../sql/commit.sql");
 
 /// Rows that are handed on together.
 const ROWS_PER_PAGE: usize = 500;
@@ -170,18 +169,6 @@ pub(crate) async fn show_first(
             show(connection, stable, &TableNames::of(generation, stable)).await?;
         }
     }
-    Ok(())
-}
-
-/// Begins a transaction that writes.
-pub(crate) async fn begin(writer: &mut WriterGuard) -> Result<&mut SqliteConnection, StoreError> {
-    let connection = writer.for_transaction()?;
-    sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
-    Ok(connection)
-}
-
-pub(crate) async fn commit(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use es_core::{
-    ConsumerName, DocumentFold, EventFilter, PageProjection, Position, ProjectionError, RecordedEvent, StoreError,
+    Advance, ConsumerName, DocumentFold, EventFilter, PageProjection, Position, ProjectionError, RecordedEvent,
+    StoreError,
 };
 use futures_util::FutureExt;
 use sqlx::SqliteConnection;
@@ -96,7 +97,7 @@ async fn apply_one(
     to: Position,
     events: &[RecordedEvent],
 ) -> Result<(), ProjectionError> {
-    move_in_transaction(connection, inline.name(), from, to).await?;
+    move_in_transaction(connection, &Advance::new(inline.name(), from, to)).await?;
     let filter = inline.filter();
     let wanted: Vec<_> =
         events.iter().filter(|event| filter.matches(event.stream(), event.event_type())).cloned().collect();

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, EventPage, Generation,
-    PageProjection, Position, ProjectionError, ProjectionStore, StoreError, check_document_count,
+    Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
+    PageProjection, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError, check_document_count,
     timestamp::{from_unix_micros, unix_micros},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -14,6 +14,7 @@ use crate::{
     error::{corrupt, store_error, to_stored},
     generations,
     handler_scope::{in_handler, refuse_in_handler},
+    leases,
     store::SqliteStore,
     writer::{BEGIN_WRITE, WriterGuard},
 };
@@ -52,10 +53,9 @@ async fn read_checkpoint(
 async fn compare_and_move(
     connection: &mut SqliteConnection,
     sql: &'static str,
-    consumer: &ConsumerName,
-    from: Position,
-    to: Position,
+    advance: &Advance,
 ) -> Result<(), StoreError> {
+    let Advance { consumer, from, to, lease, .. } = advance;
     // A checkpoint beyond the database's range cannot exist, so it is not where the caller believes it to be.
     let from_stored = i64::try_from(from.get()).unwrap_or(-1);
     let moved = sqlx::query(sql)
@@ -63,12 +63,18 @@ async fn compare_and_move(
         .bind(from_stored)
         .bind(to_stored("a position", to.get())?)
         .bind(now())
+        .bind(lease.map(|lease| to_stored("a fence", lease.fence.get())).transpose()?)
         // To its end: only then has a statement outside a transaction committed.
         .fetch_all(&mut *connection)
         .await
         .map_err(store_error)?;
     if !moved.is_empty() {
         return Ok(());
+    }
+    if let Some(lease) = *lease
+        && !leases::is_newest(connection, consumer, lease).await?
+    {
+        return Err(StoreError::LeaseLost { consumer: consumer.clone() });
     }
     let query = sqlx::query(CHECKPOINT).bind(consumer.as_str());
     let row = query.fetch_optional(connection).await.map_err(store_error)?;
@@ -77,17 +83,15 @@ async fn compare_and_move(
         return Err(StoreError::Retired { generation: consumer.clone() });
     }
     let actual = row.as_ref().map_or(Ok(Position::ZERO), |row| to_checkpoint(row).map(|found| found.position))?;
-    Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: from, actual })
+    Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *from, actual })
 }
 
 /// Moves a checkpoint in a transaction that the caller ends.
 pub(crate) async fn move_in_transaction(
     connection: &mut SqliteConnection,
-    consumer: &ConsumerName,
-    from: Position,
-    to: Position,
+    advance: &Advance,
 ) -> Result<(), StoreError> {
-    compare_and_move(connection, MOVE, consumer, from, to).await
+    compare_and_move(connection, MOVE, advance).await
 }
 
 async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
@@ -145,9 +149,9 @@ impl ConsumerStore for SqliteStore {
         }
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
         let mut writer = self.lock_writer().await?;
-        let moved = compare_and_move(writer.connection()?, MOVE, consumer, from, to).await;
+        let moved = compare_and_move(writer.connection()?, MOVE, advance).await;
         writer.settle(moved)
     }
 
@@ -195,20 +199,14 @@ impl ConsumerStore for SqliteStore {
         reader.settle(documents)
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
-        self.prepare_view(view).await?;
-        let changes = documents::Changes::new(view, changes)?;
-        let view = view.clone();
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.prepare_view(&advance.consumer).await?;
+        let changes = documents::Changes::new(&advance.consumer, changes)?;
+        let advance = advance.clone();
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = writer.for_transaction()?;
-                compare_and_move(connection, BEGIN_AND_MOVE, &view, from, to).await?;
+                compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
                 changes.write_and_commit(connection).await.map_err(store_error)
             })
         })
@@ -263,13 +261,16 @@ impl ProjectionStore for SqliteStore {
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<SqliteConnection>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
+        if events.is_empty() {
+            return Ok(self.move_checkpoint(advance).await?);
+        }
         let mut transaction = self.lock_writer().await?.begin().await?;
-        let moved = move_in_transaction(transaction.connection(), projection.name(), from, page.scanned_to).await;
+        let moved = move_in_transaction(transaction.connection(), advance).await;
         transaction.settle(moved)?;
-        in_handler(&self.shared.file, projection.apply_page(transaction.connection(), &page.events)).await?;
+        in_handler(&self.shared.file, projection.apply_page(transaction.connection(), events)).await?;
         Ok(transaction.commit().await?)
     }
 

@@ -22,6 +22,7 @@ use crate::{
 };
 
 pub(crate) const BEGIN_WRITE: &str = include_str!("../sql/begin_write.sql");
+const COMMIT: &str = include_str!("../sql/commit.sql");
 const ROLLBACK: &str = include_str!("../sql/rollback.sql");
 
 /// The one connection that writes. Whoever waits for it gets it in the order of asking.
@@ -230,4 +231,16 @@ impl Drop for Transaction {
             }
         }
     }
+}
+/// Begins a transaction that writes.
+pub(crate) async fn begin(writer: &mut WriterGuard) -> Result<&mut SqliteConnection, StoreError> {
+    let connection = writer.for_transaction()?;
+    sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
+    Ok(connection)
+}
+
+/// Ends it.
+pub(crate) async fn commit(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
+    Ok(())
 }

@@ -9,9 +9,9 @@ use std::sync::{
 
 use common::{SqliteLedger, TempFolder, append, deposited, event_of, opened, to};
 use es_core::{
-    Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventStore, ExpectedVersion, HandlerError,
-    PageSize, Position, Projection, ProjectionError, ProjectionStore, Projector, Recorded, Snapshot, SnapshotStore,
-    StoreError, StreamId, Version,
+    Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventStore, ExpectedVersion,
+    HandlerError, PageProjection as _, PageSize, Position, Projection, ProjectionError, ProjectionStore, Projector,
+    Recorded, Snapshot, SnapshotStore, StoreError, StreamId, Version,
 };
 use es_sqlite::{
     SqliteConnection, SqliteOptions, SqliteStore,
@@ -44,7 +44,7 @@ async fn catch_up<P: Projection<Connection = SqliteConnection>>(store: &SqliteSt
     let from = store.checkpoint(&name).await.unwrap().map_or(Position::ZERO, |checkpoint| checkpoint.position);
     let filter = es_core::PageProjection::filter(&projector);
     let page = store.read_all(from, filter, PageSize::default()).await.unwrap();
-    store.apply_page(&projector, from, &page).await.unwrap();
+    store.apply_page(&projector, &Advance::new(projector.name(), from, page.scanned_to), &page.events).await.unwrap();
 }
 
 #[tokio::test]
@@ -241,14 +241,27 @@ async fn a_page_whose_handler_misuses_the_transaction_is_not_applied_and_does_no
         store.prepare_projection(&projector).await.unwrap();
         let page = store.read_all(Position::ZERO, &EventFilter::all(), PageSize::default()).await.unwrap();
         for _ in 0..3 {
-            assert!(store.apply_page(&projector, Position::ZERO, &page).await.is_err(), "{misdeed:?}");
+            assert!(
+                store
+                    .apply_page(
+                        &projector,
+                        &Advance::new(projector.name(), Position::ZERO, page.scanned_to),
+                        &page.events
+                    )
+                    .await
+                    .is_err(),
+                "{misdeed:?}"
+            );
             assert_eq!(
                 (positions(&store, "misbehaving").await, checkpoint(&store, "misbehaving").await),
                 (vec![], None)
             );
         }
         is_on.store(false, Ordering::Relaxed);
-        store.apply_page(&projector, Position::ZERO, &page).await.unwrap();
+        store
+            .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+            .await
+            .unwrap();
         append(&store, "ann", vec![deposited(1)]).await.unwrap();
         assert_eq!(positions(&store, "misbehaving").await, [1], "{misdeed:?}");
     }
@@ -279,7 +292,7 @@ impl Projection for Selfish {
         for result in [
             append(&store, "bob", vec![opened()]).await.map(drop),
             store.begin().await.map(drop),
-            store.move_checkpoint(&name, Position::ZERO, Position::new(1)).await,
+            store.move_checkpoint(&Advance::new(&name, Position::ZERO, Position::new(1))).await,
             store.prepare_view(&name).await,
             store.save_snapshot(&snapshot).await,
         ] {
@@ -308,7 +321,9 @@ async fn a_handler_that_writes_to_its_own_store_is_refused_and_told_why() {
 
     let projector = Projector::new(selfish.clone()).unwrap();
     let page = store.read_all(Position::ZERO, &EventFilter::all(), PageSize::default()).await.unwrap();
-    let refused = store.apply_page(&projector, Position::ZERO, &page).await;
+    let refused = store
+        .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+        .await;
     let Err(ProjectionError::Handler { source, position, .. }) = &refused else { panic!("{refused:?}") };
     assert!(source.to_string().contains("cannot write to its own store"), "{source}");
     assert_eq!(*position, Some(Position::new(1)));
@@ -323,7 +338,10 @@ async fn a_handler_that_writes_to_its_own_store_is_refused_and_told_why() {
     *selfish.store.lock().unwrap() = None;
     let other = elsewhere.store().await;
     append(&other, "ann", vec![opened()]).await.unwrap();
-    store.apply_page(&projector, Position::ZERO, &page).await.unwrap();
+    store
+        .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

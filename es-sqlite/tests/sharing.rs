@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use common::{TempFolder, account, append, connect, deposited, opened, to};
 use es_core::{
-    ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, HandlerError, PageProjection, PageSize, Position,
-    Projection, ProjectionStore, Projector, Recorded, StoreError, Version,
+    Advance, ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, HandlerError, PageProjection, PageSize,
+    Position, Projection, ProjectionStore, Projector, Recorded, StoreError, Version,
 };
 use es_sqlite::{SqliteConnection, SqliteOptions, SqliteStore, sqlx};
 use es_testkit::{SeededRng, bank::AccountEvent};
@@ -68,9 +68,9 @@ async fn a_lock_held_for_longer_than_the_busy_timeout_is_busy_and_nothing_is_sto
     for result in [
         store.append(&first).await.map(drop),
         store.begin().await.map(drop),
-        store.move_checkpoint(&name, Position::ZERO, Position::new(1)).await,
+        store.move_checkpoint(&Advance::new(&name, Position::ZERO, Position::new(1))).await,
         store.prepare_view(&name).await,
-        store.save_documents(&name, Position::ZERO, Position::new(1), &[]).await,
+        store.save_documents(&Advance::new(&name, Position::ZERO, Position::new(1)), &[]).await,
     ] {
         let error = result.unwrap_err();
         assert!(
@@ -226,9 +226,10 @@ async fn a_page_dropped_inside_its_handler_frees_the_lock_for_other_processes_at
     let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let projector = Projector::new(Stopping { entered: Arc::clone(&entered), go_on: Arc::clone(&go_on) }).unwrap();
     store.prepare_projection(&projector).await.unwrap();
+    let advance = Advance::new(projector.name(), Position::ZERO, page.scanned_to);
     tokio::select! {
         biased;
-        result = store.apply_page(&projector, Position::ZERO, &page) => panic!("{result:?}"),
+        result = store.apply_page(&projector, &advance, &page.events) => panic!("{result:?}"),
         () = entered.notified() => {}
     }
     // Another connection, so that it is not this store's next use of the writer that cleans up.
@@ -239,7 +240,10 @@ async fn a_page_dropped_inside_its_handler_frees_the_lock_for_other_processes_at
     assert_eq!(rows, [-1]);
 
     go_on.notify_one();
-    store.apply_page(&projector, Position::ZERO, &page).await.unwrap();
+    store
+        .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+        .await
+        .unwrap();
     assert_eq!(store.checkpoint(projector.name()).await.unwrap().unwrap().position, Position::new(1));
 }
 
@@ -262,7 +266,11 @@ async fn calls_dropped_at_any_moment_leave_the_store_whole() {
         let from = store.checkpoint(&view).await.unwrap().map_or(Position::ZERO, |checkpoint| checkpoint.position);
         let change =
             es_core::DocumentChange { key: "k".to_owned(), body: Some(es_core::Payload::trusted(round.to_string())) };
-        poll_a_few_times(store.save_documents(&view, from, from.advanced_by(1), &[change]), rng.below(6)).await;
+        poll_a_few_times(
+            store.save_documents(&Advance::new(&view, from, from.advanced_by(1)), &[change]),
+            rng.below(6),
+        )
+        .await;
         poll_a_few_times(store.begin(), rng.below(4)).await;
         if let Ok(mut work) = store.begin().await {
             work.append(to("bob", vec![deposited(1)]).build().unwrap()).unwrap();
@@ -334,15 +342,20 @@ async fn positions_and_versions_beyond_the_databases_range_are_answered() {
         assert_eq!((all.events.len(), all.scanned_to), (0, Position::new(far)));
     }
     let name = ConsumerName::new("one").unwrap();
-    let over = store.move_checkpoint(&name, Position::ZERO, Position::new(far)).await;
+    let over = store.move_checkpoint(&Advance::new(&name, Position::ZERO, Position::new(far))).await;
     assert!(matches!(over, Err(StoreError::LimitExceeded { actual: u64::MAX, .. })), "{over:?}");
-    let moved = store.move_checkpoint(&name, Position::new(far), Position::new(1)).await;
+    let moved = store.move_checkpoint(&Advance::new(&name, Position::new(far), Position::new(1))).await;
     assert!(matches!(moved, Err(StoreError::CheckpointMoved { actual: Position::ZERO, .. })), "{moved:?}");
     let over = store.start_checkpoint(&name, Position::new(far)).await;
     assert!(matches!(over, Err(StoreError::LimitExceeded { .. })), "{over:?}");
     let page = EventPage::new(Vec::new(), Position::new(far), Position::ZERO);
     let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let projector = Projector::new(Stopping { entered, go_on }).unwrap();
-    assert!(store.apply_page(&projector, Position::ZERO, &page).await.is_err());
+    assert!(
+        store
+            .apply_page(&projector, &Advance::new(projector.name(), Position::ZERO, page.scanned_to), &page.events)
+            .await
+            .is_err()
+    );
     assert_eq!(store.checkpoints().await.unwrap(), []);
 }

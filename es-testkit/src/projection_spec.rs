@@ -10,9 +10,9 @@ use std::{
 };
 
 use es_core::{
-    Aggregate, ConsumerStore, ConsumerStoreExt, DocumentFold, DomainEvent, EventStore, MemoryStore, PageProjection,
-    PageSize, Position, Projection, ProjectionError, ProjectionStore, Projector, Repository, StoreError, View,
-    ViewFold, limits,
+    Advance, Aggregate, ConsumerStore, ConsumerStoreExt, DocumentFold, DomainEvent, EventStore, MemoryStore,
+    PageProjection, PageSize, Position, Projection, ProjectionError, ProjectionStore, Projector, Repository,
+    StoreError, View, ViewFold, limits,
 };
 use time::OffsetDateTime;
 
@@ -252,7 +252,7 @@ async fn view<V: View>(events: &MemoryStore, documents: &MemoryStore, fold: &Vie
         let open = must(fold.open_page(page.events));
         let before = must(documents.documents(fold.name(), &open.keys()).await);
         let changes = must(open.fold(before));
-        must(documents.save_documents(fold.name(), from, page.scanned_to, &changes).await);
+        must(documents.save_documents(&Advance::new(fold.name(), from, page.scanned_to), &changes).await);
         from = page.scanned_to;
     }
 }
@@ -268,7 +268,7 @@ async fn apply_pages<S: EventStore + ProjectionStore>(
         if page.scanned_to == from {
             return;
         }
-        must(store.apply_page(projection, from, &page).await);
+        must(store.apply_page(projection, &Advance::new(projection.name(), from, page.scanned_to), &page.events).await);
         from = page.scanned_to;
     }
 }
@@ -284,7 +284,8 @@ async fn apply_again<S: EventStore + ProjectionStore>(
         if page.scanned_to == from {
             return;
         }
-        match store.apply_page(projection, from, &page).await {
+        match store.apply_page(projection, &Advance::new(projection.name(), from, page.scanned_to), &page.events).await
+        {
             Err(ProjectionError::Store(StoreError::CheckpointMoved { .. })) => {}
             other => panic!("the page after {from} came again and was not refused: {other:?}"),
         }

@@ -1,8 +1,8 @@
 //! The faulty store fails as it is told to, and what it wraps stays whole.
 
 use es_core::{
-    Append, ConsumerName, ConsumerStore, EventFilter, EventStore, EventType, ExpectedVersion, MemoryStore, NewEvent,
-    PageSize, Payload, Position, ProjectionStore, Projector, StoreError, StreamId,
+    Advance, Append, ConsumerName, ConsumerStore, EventFilter, EventStore, EventType, ExpectedVersion, MemoryStore,
+    NewEvent, PageProjection as _, PageSize, Payload, Position, ProjectionStore, Projector, StoreError, StreamId,
 };
 use es_testkit::{Fault, FaultPlan, FaultyStore, HistoryChecker, MemoryHarness, Operation, StoreHarness};
 
@@ -65,11 +65,13 @@ async fn faults_can_be_kept_to_some_operations_and_stopped() {
     let page = store.read_all(Position::ZERO, &EventFilter::all(), PageSize::default()).await.unwrap();
     let ledger = Projector::new(MemoryHarness.ledger("ledger")).unwrap();
     let (name, zero) = (ConsumerName::new("ledger").unwrap(), Position::ZERO);
-    assert!(store.apply_page(&ledger, zero, &page).await.is_err());
-    assert!(store.move_checkpoint(&name, zero, Position::new(1)).await.is_err());
+    assert!(
+        store.apply_page(&ledger, &Advance::new(ledger.name(), zero, page.scanned_to), &page.events).await.is_err()
+    );
+    assert!(store.move_checkpoint(&Advance::new(&name, zero, Position::new(1))).await.is_err());
     store.plan().stop();
     assert_eq!(store.checkpoint(&name).await.unwrap(), None);
-    store.move_checkpoint(&name, zero, Position::new(1)).await.unwrap();
+    store.move_checkpoint(&Advance::new(&name, zero, Position::new(1))).await.unwrap();
     assert_eq!(store.plan().faults(), 2);
 }
 

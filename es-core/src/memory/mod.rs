@@ -3,6 +3,7 @@
 mod control_store;
 mod event_store;
 mod generation_store;
+mod lease_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -63,6 +64,7 @@ struct Consumers {
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
     operations: Vec<Operation>,
+    leases: lease_store::Leases,
 }
 
 /// What projections on a [`MemoryStore`] write with: named tables of JSON rows by key.

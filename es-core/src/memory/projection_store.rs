@@ -7,11 +7,11 @@ use time::OffsetDateTime;
 
 use super::{Consumers, MemoryStore, MemoryTables, lock};
 use crate::{
+    advance::Advance,
     consumer_name::{ConsumerName, Generation},
     consumer_store::{Checkpoint, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_count},
     error::{ProjectionError, StoreError},
-    event::Payload,
-    event_store::EventPage,
+    event::{Payload, RecordedEvent},
     generation_store::{GenerationState, TableNames},
     position::Position,
     projection::PageProjection,
@@ -27,14 +27,22 @@ impl Consumers {
         }
     }
 
-    fn check_at(&self, consumer: &ConsumerName, expected: Position) -> Result<(), StoreError> {
+    fn check(&self, advance: &Advance) -> Result<(), StoreError> {
+        let Advance { consumer, from: expected, .. } = advance;
         self.check_not_retired(consumer)?;
+        self.leases.check(advance)?;
         let actual = self.checkpoints.get(consumer).map_or(Position::ZERO, |checkpoint| checkpoint.position);
-        if actual == expected {
+        if actual == *expected {
             Ok(())
         } else {
-            Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })
+            Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual })
         }
+    }
+
+    fn advance(&mut self, advance: &Advance) -> Result<(), StoreError> {
+        self.check(advance)?;
+        self.set(&advance.consumer, advance.to);
+        Ok(())
     }
 
     /// The documents of a view; for the live generation, of the one that this is now.
@@ -71,11 +79,8 @@ impl ConsumerStore for MemoryStore {
         }
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
-        let mut consumers = lock(&self.shared.consumers);
-        consumers.check_at(consumer, from)?;
-        consumers.set(consumer, to);
-        Ok(())
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        lock(&self.shared.consumers).advance(advance)
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -110,17 +115,10 @@ impl ConsumerStore for MemoryStore {
         }
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
         let mut consumers = lock(&self.shared.consumers);
-        consumers.check_at(view, from)?;
-        consumers.set(view, to);
-        let documents = consumers.documents.entry(view.clone()).or_default();
+        consumers.advance(advance)?;
+        let documents = consumers.documents.entry(advance.consumer.clone()).or_default();
         for DocumentChange { key, body } in changes {
             match body {
                 Some(body) => documents.insert(key.clone(), body.clone()),
@@ -170,17 +168,17 @@ impl ProjectionStore for MemoryStore {
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<MemoryTables>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
         let mut tables = self.shared.tables.lock().await;
-        lock(&self.shared.consumers).check_at(projection.name(), from)?;
+        lock(&self.shared.consumers).check(advance)?;
         let mut changed = tables.clone();
-        projection.apply_page(&mut changed, &page.events).await?;
+        if !events.is_empty() {
+            projection.apply_page(&mut changed, events).await?;
+        }
         // Nothing is awaited from here on, so both happen or neither.
-        let mut consumers = lock(&self.shared.consumers);
-        consumers.check_at(projection.name(), from)?;
-        consumers.set(projection.name(), page.scanned_to);
+        lock(&self.shared.consumers).advance(advance)?;
         *tables = changed;
         Ok(())
     }

@@ -40,10 +40,10 @@ async fn a_rebuild_mends_what_was_wrong() {
     runner.catch_up().await.unwrap();
     let right = balances(&store).await;
     // Documents of an older form, and some that should not be there.
-    use es_core::{ConsumerStore, DocumentChange, Payload};
+    use es_core::{Advance, ConsumerStore, DocumentChange, Payload};
     let wrong = |key: &str| DocumentChange { key: key.to_owned(), body: Some(Payload::from_json("[]").unwrap()) };
     let (at, changes) = (position(30), [wrong("a0"), wrong("ghost")]);
-    store.save_documents(&name("balance"), at, at, &changes).await.unwrap();
+    store.save_documents(&Advance::new(&name("balance"), at, at), &changes).await.unwrap();
     runner.rebuild("balance", |_| {}).await.unwrap();
     assert_eq!(balances(&store).await, right);
 }

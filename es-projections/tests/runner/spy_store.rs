@@ -8,12 +8,15 @@ use std::{
     },
 };
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction, Document,
-    DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
-    GenerationStore, IdempotencyKey, MemoryStore, MemoryTables, PageProjection, PageSize, Position, ProjectionError,
-    ProjectionStore, ReadModelCode, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
+    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction,
+    Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
+    PageSize, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent, Roster, StoreError, StreamId,
+    StreamPage, Swapped, Version, WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -140,10 +143,10 @@ impl ConsumerStore for SpyStore {
         self.inner.start_checkpoint(consumer, at).await
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
         self.seen.checkpoint_moves.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
-        self.inner.move_checkpoint(consumer, from, to).await
+        self.inner.move_checkpoint(advance).await
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -165,17 +168,11 @@ impl ConsumerStore for SpyStore {
         self.inner.list_documents(view, query).await
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
         self.seen.pages_applied.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
         next_failure(&self.seen.save_failures)?;
-        self.inner.save_documents(view, from, to, changes).await?;
+        self.inner.save_documents(advance, changes).await?;
         tokio::task::yield_now().await;
         Ok(())
     }
@@ -221,6 +218,29 @@ impl GenerationStore for SpyStore {
 }
 
 #[async_trait]
+impl LeaseStore for SpyStore {
+    async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
+        self.inner.claim_lease(consumer, owner, time).await
+    }
+
+    async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
+        self.inner.release_lease(consumer, lease).await
+    }
+
+    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        self.inner.beat(member, consumers, time).await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        self.inner.leave(member).await
+    }
+
+    async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
+        self.inner.leases().await
+    }
+}
+
+#[async_trait]
 impl ProjectionStore for SpyStore {
     type Connection = MemoryTables;
 
@@ -231,13 +251,13 @@ impl ProjectionStore for SpyStore {
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<MemoryTables>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
         self.seen.pages_applied.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
         next_failure(&self.seen.save_failures)?;
-        self.inner.apply_page(projection, from, page).await?;
+        self.inner.apply_page(projection, advance, events).await?;
         tokio::task::yield_now().await;
         Ok(())
     }

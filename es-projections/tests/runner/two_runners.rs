@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use es_core::Advance;
 use es_projections::{Runner, RunnerError, limits};
 use es_testkit::bank::Balance;
 use tokio::sync::Semaphore;
@@ -61,13 +62,13 @@ async fn a_checkpoint_that_was_moved_by_hand_is_followed_back_and_forth() {
     deposits(&store, 10).await;
     let runner = Runner::builder(&store).reactor(mailer.clone()).build().unwrap();
     runner.catch_up().await.unwrap();
-    store.move_checkpoint(&name("mailer"), position(10), position(7)).await.unwrap();
+    store.move_checkpoint(&Advance::new(&name("mailer"), position(10), position(7))).await.unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!(mailer.sent(), (1..=10).chain(8..=10).collect::<Vec<_>>());
 
     let running = Running::start(&runner);
     settle().await;
-    store.move_checkpoint(&name("mailer"), position(10), position(9)).await.unwrap();
+    store.move_checkpoint(&Advance::new(&name("mailer"), position(10), position(9))).await.unwrap();
     let last = deposit(&store, "ann", 1).await;
     runner.wait_for("mailer", last, Duration::from_secs(60)).await.unwrap();
     settle().await;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use es_core::{ConsumerName, ConsumerStore, Position, StoreError, limits};
+use es_core::{Advance, ConsumerName, ConsumerStore, Position, StoreError, limits};
 
 use super::support::*;
 use crate::harness::StoreHarness;
@@ -45,7 +45,7 @@ pub async fn a_consumer_starts_once<H: StoreHarness>(harness: &H) {
 pub async fn a_checkpoint_moves_only_from_where_it_is<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let go = async |from, to| patiently!(store.move_checkpoint(&name, at(from), at(to)));
+    let go = async |from, to| patiently!(store.move_checkpoint(&Advance::new(&name, at(from), at(to))));
     assert_moved(go(5, 6).await, 5, 0);
     assert_eq!(position_of(&store, &name).await.unwrap_or(0), 0, "a refused move started the consumer");
     ok(go(0, 10).await);
@@ -83,7 +83,7 @@ pub async fn of_concurrent_moves_one_wins<H: StoreHarness>(harness: &H) {
         let results = together(8, |number| {
             let (store, name) = (stores[number % 2].clone(), name.clone());
             let to = from + 1 + number as u64;
-            async move { (to, patiently!(store.move_checkpoint(&name, at(from), at(to)))) }
+            async move { (to, patiently!(store.move_checkpoint(&Advance::new(&name, at(from), at(to))))) }
         })
         .await;
         let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(|(_, result)| result.is_ok());

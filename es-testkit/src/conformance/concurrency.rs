@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use es_core::{
-    Append, ConsumerStore, DocumentChange, EventFilter, EventStore, PageProjection, Payload, Position, ProjectionError,
-    ProjectionStore, StoreError,
+    Advance, Append, ConsumerStore, DocumentChange, EventFilter, EventStore, PageProjection, Payload, Position,
+    ProjectionError, ProjectionStore, StoreError,
 };
 use tokio::task::yield_now;
 
@@ -84,7 +84,11 @@ pub async fn a_dropped_page_was_applied_or_not<H: StoreHarness>(harness: &H) {
     for _ in 0..20 {
         append(&store, &stream("ann"), vec![opened("Ann"), deposited(1), deposited(2)]).await;
         let page = ok(store.read_all(from, projector.filter(), page_of(100)).await);
-        dropped_at_random(&rng, store.apply_page(&projector, from, &page)).await;
+        dropped_at_random(
+            &rng,
+            store.apply_page(&projector, &Advance::new(projector.name(), from, page.scanned_to), &page.events),
+        )
+        .await;
         let name = PageProjection::name(&projector);
         let before = position_of(&store, name).await.unwrap_or(0);
         let rows = harness.ledger_rows(&store, "ledger").await;
@@ -115,7 +119,7 @@ pub async fn a_dropped_save_of_documents_happened_or_not<H: StoreHarness>(harnes
         let json = format!("{round}");
         let changes = keys.clone().map(|key| DocumentChange { key, body: Some(ok(Payload::from_json(json.as_str()))) });
         let (from, to) = (at(round), at(round + 1));
-        dropped_at_random(&rng, store.save_documents(&view, from, to, &changes)).await;
+        dropped_at_random(&rng, store.save_documents(&Advance::new(&view, from, to), &changes)).await;
         let before = position_of(&store, &view).await.unwrap_or(0);
         let found = ok(store.documents(&view, &keys).await);
         // The dropped call may end only now; if the checkpoint stands still, the documents in between belong to it.
@@ -125,7 +129,7 @@ pub async fn a_dropped_save_of_documents_happened_or_not<H: StoreHarness>(harnes
             let is_old = |found: &es_core::Document| Some(found.body.as_str()) == saved.as_deref();
             assert!(found.iter().all(is_old), "the checkpoint is at {before}, the documents are {found:?}");
         }
-        match patiently!(store.save_documents(&view, from, to, &changes)) {
+        match patiently!(store.save_documents(&Advance::new(&view, from, to), &changes)) {
             Ok(()) | Err(StoreError::CheckpointMoved { .. }) => {}
             Err(error) => panic!("{error:?}"),
         }

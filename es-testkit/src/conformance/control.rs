@@ -1,8 +1,10 @@
 //! What operators do: hold consumers back, move checkpoints by hand, retire consumers; and the log of it.
 
+use std::time::Duration;
+
 use es_core::{
-    BuildClaim, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction, DocumentChange, DocumentQuery,
-    EventPage, EventStore, GenerationStore, HandMove, HoldKind, NewOperation, Operation, OperationKind, Order,
+    Advance, BuildClaim, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction, DocumentChange, DocumentQuery,
+    EventStore, GenerationStore, HandMove, HoldKind, LeaseStore, Leased, NewOperation, Operation, OperationKind, Order,
     PageProjection, PageSize, Payload, Position, ProjectionStore, ReadModelCode, StoreError, limits,
 };
 
@@ -13,6 +15,9 @@ use super::{
     support::*,
 };
 use crate::{harness::StoreHarness, rng::SeededRng};
+
+/// Long enough that it does not run out within a case.
+const LEASE: Duration = Duration::from_secs(600);
 
 fn order(by: &str) -> Order {
     ok(Order::by(by))
@@ -83,7 +88,7 @@ pub async fn a_checkpoint_is_moved_by_hand_where_that_makes_sense<H: StoreHarnes
     let refused = go(&mailer, HandMove::Skip(at(3))).await;
     assert!(matches!(refused, Err(StoreError::CannotMove { .. })), "it never began: {refused:?}");
     for name in [&mailer, &balances] {
-        ok(patiently!(store.move_checkpoint(name, at(0), at(5))));
+        ok(patiently!(store.move_checkpoint(&Advance::new(name, at(0), at(5)))));
     }
     ok(patiently!(store.live_generation(&balances, &ReadModelCode::default())));
     let unreasoned = patiently!(store.move_by_hand(&mailer, HandMove::Skip(at(6)), &order("ann")));
@@ -116,7 +121,7 @@ pub async fn a_checkpoint_is_moved_by_hand_where_that_makes_sense<H: StoreHarnes
         assert_eq!((newest.what.kind, newest.what.order), (hand_move.kind(), reasoned("ann")));
     }
     // A generation that was live is kept as it was.
-    let claim = ok(BuildClaim::new(&balances, "ann", ReadModelCode::default(), std::time::Duration::from_secs(600)));
+    let claim = ok(BuildClaim::new(&balances, "ann", ReadModelCode::default(), LEASE));
     let Claimed::Yours(next) = ok(patiently!(store.claim_build(&claim))) else { panic!("somebody else builds it") };
     ok(patiently!(store.make_live(&next.name, Direction::Back)));
     let refused = go(&balances, HandMove::Skip(at(9))).await;
@@ -130,19 +135,19 @@ pub async fn a_move_by_hand_defeats_the_page_that_was_under_way<H: StoreHarness>
     let view = consumer("balances");
     let change = [DocumentChange { key: "ann".to_owned(), body: Some(ok(Payload::from_json("1"))) }];
     ok(patiently!(store.prepare_view(&view)));
-    ok(patiently!(store.save_documents(&view, at(0), at(2), &change)));
+    ok(patiently!(store.save_documents(&Advance::new(&view, at(0), at(2)), &change)));
     ok(patiently!(store.move_by_hand(&view, HandMove::Skip(at(7)), &reasoned("ann"))));
-    assert_moved(patiently!(store.save_documents(&view, at(2), at(4), &change)), 2, 7);
-    assert_moved(patiently!(store.move_checkpoint(&view, at(2), at(4))), 2, 7);
+    assert_moved(patiently!(store.save_documents(&Advance::new(&view, at(2), at(4)), &change)), 2, 7);
+    assert_moved(patiently!(store.move_checkpoint(&Advance::new(&view, at(2), at(4)))), 2, 7);
+    let audit = consumer("audit");
     let projection = ledger(harness, &store, "audit").await;
     let page = ok(store.read_all(Position::ZERO, projection.filter(), page_of(3)).await);
-    ok(patiently!(store.apply_page(&projection, at(0), &page)));
+    ok(patiently!(store.apply_page(&projection, &Advance::new(&audit, at(0), page.scanned_to), &page.events)));
     let page = ok(store.read_all(at(3), projection.filter(), page_of(3)).await);
-    ok(patiently!(store.move_by_hand(&consumer("audit"), HandMove::Skip(at(8)), &reasoned("ann"))));
-    let lost = patiently!(store.apply_page(&projection, at(3), &page));
+    ok(patiently!(store.move_by_hand(&audit, HandMove::Skip(at(8)), &reasoned("ann"))));
+    let lost = patiently!(store.apply_page(&projection, &Advance::new(&audit, at(3), page.scanned_to), &page.events));
     assert!(matches!(&lost, Err(es_core::ProjectionError::Store(StoreError::CheckpointMoved { .. }))), "{lost:?}");
-    let rest = EventPage::new(Vec::new(), at(9), at(9));
-    ok(patiently!(store.apply_page(&projection, at(8), &rest)));
+    ok(patiently!(store.apply_page(&projection, &Advance::new(&audit, at(8), at(9)), &[])));
     assert_eq!(harness.ledger_rows(&store, "audit").await.len(), 3);
 }
 
@@ -212,18 +217,21 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     for name in [&view, &near] {
         ok(patiently!(store.live_generation(name, &ReadModelCode::default())));
         ok(patiently!(store.prepare_view(name)));
-        ok(patiently!(store.save_documents(name, at(0), at(3), &change)));
+        ok(patiently!(store.save_documents(&Advance::new(name, at(0), at(3)), &change)));
         ok(patiently!(store.hold(name, HoldKind::Paused, &order("ann"))));
     }
-    let claim = ok(BuildClaim::new(&view, "ann", ReadModelCode::default(), std::time::Duration::from_secs(600)));
+    let claim = ok(BuildClaim::new(&view, "ann", ReadModelCode::default(), LEASE));
     let Claimed::Yours(next) = ok(patiently!(store.claim_build(&claim))) else { panic!("somebody else builds it") };
     ok(patiently!(store.prepare_view(&next.name)));
-    ok(patiently!(store.save_documents(&next.name, at(0), at(4), &change)));
+    ok(patiently!(store.save_documents(&Advance::new(&next.name, at(0), at(4)), &change)));
     ok(patiently!(store.make_live(&next.name, Direction::Forward)));
     let projection = ledger(harness, &store, "audit").await;
     ok(patiently!(store.live_generation(&audit, &projection.code())));
     catch_up(&store, &projection, PageSize::default()).await;
 
+    let Leased::Yours(lease) = ok(patiently!(store.claim_lease(&view, "somebody", LEASE))) else {
+        panic!("somebody else has the lease")
+    };
     let refused = patiently!(store.retire_consumer(&view, &order("ann")));
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
     let refused = patiently!(store.retire_consumer(&consumer("balance"), &reasoned("ann")));
@@ -241,11 +249,15 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     assert_eq!(holds, std::slice::from_ref(&near));
     let query = DocumentQuery::ByKey { after: None, limit: 10 };
     assert_eq!(ok(store.list_documents(&near.live(), &query).await).len(), 1);
+    // Whoever worked for it has lost its lease.
+    let late = patiently!(store.move_checkpoint(&Advance::new(&view, at(0), at(1)).under(Some(lease))));
+    assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
+    assert_eq!(ok(store.leases().await), []);
     // Begun anew, they begin with nothing.
     ok(patiently!(store.live_generation(&view, &ReadModelCode::default())));
     ok(patiently!(store.prepare_view(&view)));
     assert_eq!(ok(store.list_documents(&view.live(), &query).await), []);
-    ok(patiently!(store.save_documents(&view, at(0), at(1), &change)));
+    ok(patiently!(store.save_documents(&Advance::new(&view, at(0), at(1)), &change)));
     assert_eq!(ok(store.list_documents(&view.live(), &query).await).len(), 1);
     let projection = ledger(harness, &store, "audit").await;
     assert_eq!(harness.ledger_rows(&store, "audit").await, []);

@@ -1,8 +1,8 @@
 //! The documents of views.
 
 use es_core::{
-    ConsumerName, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentFold, DocumentQuery, EventStore,
-    Payload, StoreError, ViewFold, limits,
+    Advance, ConsumerName, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentFold, DocumentQuery,
+    EventStore, Payload, StoreError, ViewFold, limits,
 };
 
 use super::{
@@ -35,7 +35,7 @@ async fn save<S: ConsumerStore>(
     (from, to): (u64, u64),
     changes: &[DocumentChange],
 ) -> Result<(), StoreError> {
-    patiently!(store.save_documents(view, at(from), at(to), changes))
+    patiently!(store.save_documents(&Advance::new(view, at(from), at(to)), changes))
 }
 
 async fn list<S: ConsumerStore>(store: &S, view: &ConsumerName, after: Option<&str>, limit: usize) -> Vec<Document> {

@@ -10,9 +10,9 @@ use std::{
 };
 
 use es_core::{
-    BuildClaim, Claimed, ConsumerName, ConsumerStore, Direction, DocumentChange, DocumentQuery, EventStore, Generation,
-    GenerationInfo, GenerationState, GenerationStore, PageProjection, Payload, Position, ProjectionStore, Projector,
-    ReadModelCode, ReadModelRow, StoreError, Swapped,
+    Advance, BuildClaim, Claimed, ConsumerName, ConsumerStore, Direction, DocumentChange, DocumentQuery, EventStore,
+    Generation, GenerationInfo, GenerationState, GenerationStore, PageProjection, Payload, Position, ProjectionStore,
+    Projector, ReadModelCode, ReadModelRow, StoreError, Swapped,
 };
 
 use super::{
@@ -60,7 +60,7 @@ async fn put<S: ConsumerStore>(store: &S, view: &ConsumerName, (from, to): (u64,
     let change =
         |&(key, json): &(&str, &str)| DocumentChange { key: key.to_owned(), body: Some(ok(Payload::from_json(json))) };
     let changes: Vec<_> = documents.iter().map(change).collect();
-    ok(patiently!(store.save_documents(view, at(from), at(to), &changes)));
+    ok(patiently!(store.save_documents(&Advance::new(view, at(from), at(to)), &changes)));
 }
 
 /// The documents that readers are given.
@@ -203,7 +203,11 @@ pub async fn readers_of_a_projection_are_given_the_live_generation<H: StoreHarne
     assert_eq!(harness.ledger_rows(&store, "ledger").await.len(), 3);
     append(&store, &stream("ann"), deposits(2)).await;
     let page = ok(store.read_all(Position::ZERO, second.filter(), page_of(4)).await);
-    ok(patiently!(store.apply_page(&*second, Position::ZERO, &page)));
+    ok(patiently!(store.apply_page(
+        &*second,
+        &Advance::new(second.name(), Position::ZERO, page.scanned_to),
+        &page.events
+    )));
     ok(patiently!(store.finish_projection(&*second)));
     assert_eq!(harness.ledger_rows(&store, "ledger").await.len(), 3);
     assert_eq!(swap(&store, &next, Direction::Forward).await, Swapped::Done);
@@ -235,10 +239,10 @@ pub async fn a_retired_generation_does_not_move<H: StoreHarness>(harness: &H) {
         Err(StoreError::Retired { generation }) => assert_eq!(generation, *name),
         other => panic!("expected Retired, got {other:?}"),
     };
-    is_retired(patiently!(store.move_checkpoint(&view, at(0), at(3))), &view);
-    is_retired(patiently!(store.move_checkpoint(&view, at(1), at(3))), &view);
+    is_retired(patiently!(store.move_checkpoint(&Advance::new(&view, at(0), at(3)))), &view);
+    is_retired(patiently!(store.move_checkpoint(&Advance::new(&view, at(1), at(3)))), &view);
     let change = [DocumentChange { key: "ann".to_owned(), body: Some(ok(Payload::from_json("1"))) }];
-    is_retired(patiently!(store.save_documents(&view, at(0), at(3), &change)), &view);
+    is_retired(patiently!(store.save_documents(&Advance::new(&view, at(0), at(3)), &change)), &view);
     is_retired(patiently!(store.clear_view(&view)), &view);
     let page = ok(store.read_all(Position::ZERO, first.filter(), page_of(4)).await);
     match apply(&store, &first, Position::ZERO, &page).await {

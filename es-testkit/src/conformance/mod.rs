@@ -18,6 +18,7 @@ pub mod control;
 pub mod documents;
 pub mod expected_version;
 pub mod generations;
+pub mod leases;
 pub mod limits;
 pub mod loading;
 pub mod multi_stream;
@@ -159,6 +160,13 @@ macro_rules! __conformance_cases {
                 a_dropped_generation_leaves_nothing
                 a_picture_holds_the_rows_of_one_position_in_order
                 no_reader_sees_an_empty_or_a_mixed_read_model_while_generations_change
+            }
+            leases {
+                a_lease_is_one_owners_until_it_runs_out
+                of_many_claims_at_once_one_wins
+                an_owner_that_slept_through_its_lease_writes_nothing
+                a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
+                a_sign_of_life_extends_leases_and_is_seen_by_all
             }
             checkpoints {
                 a_consumer_starts_once

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use es_core::{
-    ConsumerStore, EventPage, EventStore, HandlerError, InvalidName, PageProjection, PageSize, Position, Projection,
-    ProjectionError, ProjectionStore, Projector, Recorded, StoreError, TableNames,
+    Advance, ConsumerStore, EventPage, EventStore, HandlerError, InvalidName, PageProjection, PageSize, Position,
+    Projection, ProjectionError, ProjectionStore, Projector, Recorded, StoreError, TableNames,
 };
 
 use super::{checkpoints::position_of, support::*};
@@ -77,7 +77,7 @@ pub(super) async fn apply<S: ProjectionStore>(
     from: Position,
     page: &EventPage,
 ) -> Result<(), ProjectionError> {
-    patiently!(store.apply_page(projection, from, page))
+    patiently!(store.apply_page(projection, &Advance::new(projection.name(), from, page.scanned_to), &page.events))
 }
 
 /// Reads and applies pages until nothing is left.

@@ -1,11 +1,14 @@
 //! Every call of a store, through [`FaultyStore::call`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
+    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
     DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
-    GenerationStore, IdempotencyKey, PageProjection, PageSize, Position, ProjectionError, ProjectionStore,
-    ReadModelCode, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version, Wakeups,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize, Position,
+    ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError,
+    StreamId, StreamPage, Swapped, Version, Wakeups,
 };
 
 use super::{FaultyStore, Operation};
@@ -66,8 +69,8 @@ impl<S: ConsumerStore> ConsumerStore for FaultyStore<S> {
         self.call(Operation::Consumer, self.store.start_checkpoint(consumer, at)).await
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
-        self.call(Operation::Consumer, self.store.move_checkpoint(consumer, from, to)).await
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        self.call(Operation::Consumer, self.store.move_checkpoint(advance)).await
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -82,14 +85,8 @@ impl<S: ConsumerStore> ConsumerStore for FaultyStore<S> {
         self.call(Operation::Consumer, self.store.list_documents(view, query)).await
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
-        self.call(Operation::Consumer, self.store.save_documents(view, from, to, changes)).await
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        self.call(Operation::Consumer, self.store.save_documents(advance, changes)).await
     }
 
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -133,6 +130,29 @@ impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
 }
 
 #[async_trait]
+impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
+    async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
+        self.call(Operation::Lease, self.store.claim_lease(consumer, owner, time)).await
+    }
+
+    async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
+        self.call(Operation::Lease, self.store.release_lease(consumer, lease)).await
+    }
+
+    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        self.call(Operation::Lease, self.store.beat(member, consumers, time)).await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        self.call(Operation::Lease, self.store.leave(member)).await
+    }
+
+    async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
+        self.call(Operation::Lease, self.store.leases()).await
+    }
+}
+
+#[async_trait]
 impl<S: ProjectionStore> ProjectionStore for FaultyStore<S> {
     type Connection = S::Connection;
 
@@ -143,10 +163,10 @@ impl<S: ProjectionStore> ProjectionStore for FaultyStore<S> {
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<S::Connection>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
-        self.call(Operation::Projection, self.store.apply_page(projection, from, page)).await
+        self.call(Operation::Projection, self.store.apply_page(projection, advance, events)).await
     }
 
     async fn finish_projection(&self, projection: &dyn PageProjection<S::Connection>) -> Result<(), ProjectionError> {

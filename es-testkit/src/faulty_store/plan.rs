@@ -37,6 +37,8 @@ pub enum Operation {
     Generation,
     /// What operators do.
     Control,
+    /// Leases of consumers.
+    Lease,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }

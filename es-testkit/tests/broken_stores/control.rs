@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, ConsumerStore, ControlStore, Diagnostics, EventStore, GenerationStore, HandMove, Hold, HoldKind,
-    NewOperation, Operation, Order, Position, StoreError,
+    Advance, ConsumerName, ConsumerStore, ControlStore, Diagnostics, EventStore, GenerationStore, HandMove, Hold,
+    HoldKind, NewOperation, Operation, Order, Position, StoreError,
 };
 
 use tokio::task::yield_now;
@@ -43,7 +43,7 @@ impl ControlStore for BrokenStore {
         if self.defect == Defect::NotesAMomentLater {
             hand_move.check(consumer, Some(from), self.store.head().await?, false)?;
         }
-        self.store.move_checkpoint(consumer, from, hand_move.to()).await?;
+        self.store.move_checkpoint(&Advance::new(consumer, from, hand_move.to())).await?;
         if self.defect == Defect::NotesAMomentLater {
             for _ in 0..Self::MOMENT_YIELDS {
                 yield_now().await;

@@ -80,6 +80,10 @@ defects! {
     StartsAgain,
     /// A checkpoint moves from wherever it is.
     MovesWithoutComparing,
+    /// A checkpoint moves under a lease that somebody else has had since.
+    ForgetsTheFence,
+    /// A lease is given to whoever asks.
+    GivesEveryoneTheLease,
     /// Documents are saved from wherever the checkpoint is.
     SavesWithoutComparing,
     /// A save that is refused for its checkpoint changes documents.

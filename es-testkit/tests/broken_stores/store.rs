@@ -5,12 +5,14 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicUsize},
 };
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use es_core::{
-    BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange, DocumentQuery,
-    EventPage, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, MemoryStore, MemoryTables,
-    PageProjection, Position, ProjectionError, ProjectionStore, ReadModelCode, Snapshot, SnapshotStore, StoreError,
-    StreamId, Swapped, Version,
+    Advance, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
+    DocumentQuery, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore,
+    Leased, MemoryStore, MemoryTables, PageProjection, Position, ProjectionError, ProjectionStore, ReadModelCode,
+    RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, Swapped, Version,
 };
 use tokio::task::yield_now;
 
@@ -94,18 +96,20 @@ impl ConsumerStore for BrokenStore {
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
         let checkpoint = self.store.start_checkpoint(consumer, at).await?;
         if self.defect == Defect::StartsAgain {
-            self.store.move_checkpoint(consumer, checkpoint.position, at).await?;
+            self.store.move_checkpoint(&Advance::new(consumer, checkpoint.position, at)).await?;
             return Ok(Checkpoint::new(consumer.clone(), at, checkpoint.updated_at));
         }
         Ok(checkpoint)
     }
 
-    async fn move_checkpoint(&self, consumer: &ConsumerName, from: Position, to: Position) -> Result<(), StoreError> {
-        let from = match self.defect {
-            Defect::MovesWithoutComparing => self.position_of(consumer).await?,
-            _ => from,
-        };
-        self.store.move_checkpoint(consumer, from, to).await
+    async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        let mut advance = advance.clone();
+        match self.defect {
+            Defect::MovesWithoutComparing => advance.from = self.position_of(&advance.consumer).await?,
+            Defect::ForgetsTheFence => advance.lease = None,
+            _ => {}
+        }
+        self.store.move_checkpoint(&advance).await
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -143,28 +147,24 @@ impl ConsumerStore for BrokenStore {
         }
     }
 
-    async fn save_documents(
-        &self,
-        view: &ConsumerName,
-        from: Position,
-        to: Position,
-        changes: &[DocumentChange],
-    ) -> Result<(), StoreError> {
+    async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        let Advance { consumer: view, from, to, .. } = advance;
+        let (from, to) = (*from, *to);
         let actual = self.position_of(view).await?;
         match self.defect {
-            Defect::SavesWithoutComparing => self.store.save_documents(view, actual, to, changes).await,
+            Defect::SavesWithoutComparing => self.store.save_documents(&Advance::new(view, actual, to), changes).await,
             Defect::MovesTheCheckpointAfterTheDocuments if actual == from => {
-                self.store.save_documents(view, from, from, changes).await?;
+                self.store.save_documents(&Advance::new(view, from, from), changes).await?;
                 for _ in 0..Self::MOMENT_YIELDS {
                     yield_now().await;
                 }
-                self.store.move_checkpoint(view, from, to).await
+                self.store.move_checkpoint(&Advance::new(view, from, to)).await
             }
             Defect::SavesThoughRefused if actual != from => {
-                self.store.save_documents(view, actual, actual, changes).await?;
-                self.store.move_checkpoint(view, from, to).await
+                self.store.save_documents(&Advance::new(view, actual, actual), changes).await?;
+                self.store.move_checkpoint(&Advance::new(view, from, to)).await
             }
-            _ => self.store.save_documents(view, from, to, changes).await,
+            _ => self.store.save_documents(advance, changes).await,
         }
     }
 
@@ -209,6 +209,34 @@ impl GenerationStore for BrokenStore {
 }
 
 #[async_trait]
+impl LeaseStore for BrokenStore {
+    async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
+        match self.store.claim_lease(consumer, owner, time).await? {
+            Leased::Taken(holder) if self.defect == Defect::GivesEveryoneTheLease => {
+                self.store.claim_lease(consumer, &holder.owner, time).await
+            }
+            leased => Ok(leased),
+        }
+    }
+
+    async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
+        self.store.release_lease(consumer, lease).await
+    }
+
+    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        self.store.beat(member, consumers, time).await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        self.store.leave(member).await
+    }
+
+    async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
+        self.store.leases().await
+    }
+}
+
+#[async_trait]
 impl ProjectionStore for BrokenStore {
     type Connection = MemoryTables;
 
@@ -219,31 +247,30 @@ impl ProjectionStore for BrokenStore {
     async fn apply_page(
         &self,
         projection: &dyn PageProjection<MemoryTables>,
-        from: Position,
-        page: &EventPage,
+        advance: &Advance,
+        events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
-        let actual = self.position_of(projection.name()).await?;
+        let (from, to, name) = (advance.from, advance.to, projection.name());
+        let actual = self.position_of(name).await?;
         match self.defect {
-            Defect::AppliesTwice => self.store.apply_page(projection, actual, page).await,
+            Defect::AppliesTwice => self.store.apply_page(projection, &Advance::new(name, actual, to), events).await,
             Defect::AppliesEventByEvent if actual == from => {
                 let mut from = from;
-                for event in &page.events {
-                    let one = EventPage::new(vec![event.clone()], event.position(), page.durable_to);
-                    self.store.apply_page(projection, from, &one).await?;
+                for event in events {
+                    let one = Advance::new(name, from, event.position());
+                    self.store.apply_page(projection, &one, std::slice::from_ref(event)).await?;
                     from = event.position();
                 }
-                let rest = EventPage::new(Vec::new(), page.scanned_to, page.durable_to);
-                self.store.apply_page(projection, from, &rest).await
+                self.store.apply_page(projection, &Advance::new(name, from, to), &[]).await
             }
             Defect::MovesTheCheckpointAfterThePage if actual == from => {
-                let in_place = EventPage::new(page.events.clone(), actual, page.durable_to);
-                self.store.apply_page(projection, actual, &in_place).await?;
+                self.store.apply_page(projection, &Advance::new(name, actual, actual), events).await?;
                 for _ in 0..Self::MOMENT_YIELDS {
                     yield_now().await;
                 }
-                Ok(self.store.move_checkpoint(projection.name(), from, page.scanned_to).await?)
+                Ok(self.store.move_checkpoint(advance).await?)
             }
-            _ => self.store.apply_page(projection, from, page).await,
+            _ => self.store.apply_page(projection, advance, events).await,
         }
     }
 
@@ -255,7 +282,7 @@ impl ProjectionStore for BrokenStore {
         let before = self.position_of(projection.name()).await?;
         self.store.clear_projection(projection).await?;
         if self.defect == Defect::ClearsRowsAlone {
-            self.store.move_checkpoint(projection.name(), Position::ZERO, before).await?;
+            self.store.move_checkpoint(&Advance::new(projection.name(), Position::ZERO, before)).await?;
         }
         Ok(())
     }

@@ -1,0 +1,40 @@
+//! The move of a checkpoint.
+
+use crate::{consumer_name::ConsumerName, lease_store::Lease, position::Position};
+
+/// The move of a consumer's checkpoint, by compare-and-set: of two runners with the same move one makes it.
+///
+/// ```
+/// use es_core::{Advance, ConsumerName, Position};
+/// let balance = ConsumerName::new("balance")?;
+/// let advance = Advance::new(&balance, Position::new(100), Position::new(150));
+/// assert_eq!(advance.lease, None);
+/// # Ok::<(), es_core::InvalidName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Advance {
+    /// Whose checkpoint.
+    pub consumer: ConsumerName,
+    /// Where it must be. A consumer that never started is at [`Position::ZERO`].
+    pub from: Position,
+    /// Where it goes: forwards, back, or nowhere.
+    pub to: Position,
+    /// The lease under which it moves. A store refuses the move once somebody else has had the lease; without one, it only
+    /// compares positions.
+    pub lease: Option<Lease>,
+}
+
+impl Advance {
+    /// A move without a lease.
+    pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
+        Self { consumer: consumer.clone(), from, to, lease: None }
+    }
+
+    /// The same move under a lease, if there is one.
+    #[must_use]
+    pub fn under(mut self, lease: Option<Lease>) -> Self {
+        self.lease = lease;
+        self
+    }
+}

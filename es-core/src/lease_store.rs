@@ -1,0 +1,166 @@
+//! Leases: which process works for a consumer, and who else could.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::{
+    consumer_name::ConsumerName,
+    consumer_store::ConsumerStore,
+    error::{InvalidName, StoreError},
+    limits,
+    name::check_text,
+};
+
+/// The number of a lease. Whoever is given a consumer's lease after somebody else gets a higher one, so that a store can tell
+/// the writes of a process that slept through the end of its lease, and refuse them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(u64);
+
+impl Fence {
+    /// A fence, as stores keep it.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// A lease that somebody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lease {
+    /// Its number.
+    pub fence: Fence,
+    /// For how long it holds after each claim and each sign of life. A store that keeps a transaction open for a page ends it
+    /// well before that, if it hears nothing from its owner.
+    pub time: Duration,
+}
+
+impl Lease {
+    /// A lease, as stores give it.
+    pub fn new(fence: Fence, time: Duration) -> Self {
+        Self { fence, time }
+    }
+}
+
+/// Who has a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseHolder {
+    /// Whose lease it is, as they call themselves.
+    pub owner: String,
+    /// Since when, by the store's clock.
+    pub since: OffsetDateTime,
+    /// Until when, by the store's clock, unless there is another sign of life.
+    pub until: OffsetDateTime,
+}
+
+impl LeaseHolder {
+    /// A holder, as stores report it.
+    pub fn new(owner: String, since: OffsetDateTime, until: OffsetDateTime) -> Self {
+        Self { owner, since, until }
+    }
+}
+
+/// What came of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    /// The claimer has the lease: it was free, or had run out, or was the claimer's before.
+    Yours(Lease),
+    /// Somebody else has it.
+    Taken(LeaseHolder),
+}
+
+/// One process that would run a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member {
+    /// The consumer.
+    pub consumer: ConsumerName,
+    /// Who, as they call themselves.
+    pub member: String,
+}
+
+/// What a sign of life is answered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Roster {
+    /// Who would run what at the moment, by consumer, then by member: the same for everybody who asks.
+    pub members: Vec<Member>,
+    /// The consumers whose leases the asker has, by name; they hold for their full time from now on.
+    pub held: Vec<ConsumerName>,
+}
+
+impl Roster {
+    /// A roster, as stores give it.
+    pub fn new(members: Vec<Member>, held: Vec<ConsumerName>) -> Self {
+        Self { members, held }
+    }
+}
+
+/// Checks the name by which a process calls itself.
+///
+/// # Errors
+/// [`InvalidName`] if it is empty, over [`limits::MAX_METADATA_TEXT_BYTES`] or holds a control character.
+pub fn check_member(member: &str) -> Result<(), InvalidName> {
+    check_text("member", member, limits::MAX_METADATA_TEXT_BYTES)
+}
+
+/// What a store does so that several processes share the work. Object-safe, as [`ConsumerStore`].
+///
+/// All times are by the store's clock; processes need not agree on one.
+///
+/// # Cancel safety
+/// Dropping the future of any method leaves the store as if the call had either happened or not.
+#[async_trait]
+pub trait LeaseStore: ConsumerStore {
+    /// Claims the lease of a consumer for some time. The same owner's claim again extends it, with the same fence.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
+    async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError>;
+
+    /// Gives a lease back: others need not wait for it to run out, and nothing more is written under it. Of no effect if
+    /// somebody else has had it since.
+    async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError>;
+
+    /// Gives a sign of life, good for some time: says which consumers one would run, and extends all leases that one has. One
+    /// that had run out is extended too if nobody has taken it.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`] for a member that [`check_member`] refuses.
+    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError>;
+
+    /// Says good-bye: gives all leases back, and is not in the roster any more.
+    async fn leave(&self, member: &str) -> Result<(), StoreError>;
+
+    /// Who has which lease at the moment, by consumer.
+    async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError>;
+}
+
+#[async_trait]
+impl<S: LeaseStore + ?Sized> LeaseStore for Arc<S> {
+    async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
+        (**self).claim_lease(consumer, owner, time).await
+    }
+
+    async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
+        (**self).release_lease(consumer, lease).await
+    }
+
+    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        (**self).beat(member, consumers, time).await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        (**self).leave(member).await
+    }
+
+    async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
+        (**self).leases().await
+    }
+}

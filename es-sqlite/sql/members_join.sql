@@ -1,0 +1,5 @@
+-- Says which consumers a member would run.
+-- Binds: ?1 member; ?2 JSON: the consumers; ?3 until (microseconds). Result: none.
+-- Locks: takes the write lock.
+INSERT INTO es_members (consumer, member, until) SELECT c.value, ?1, ?3 FROM json_each(?2) AS c WHERE true
+ON CONFLICT (consumer, member) DO UPDATE SET until = excluded.until;

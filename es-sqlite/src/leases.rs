@@ -1,0 +1,163 @@
+//! Leases: which process works for a consumer.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use es_core::{
+    ConsumerName, Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, StoreError, check_member,
+    timestamp::from_unix_micros,
+};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{
+    error::{store_error, to_stored, unreadable},
+    projections::now,
+    store::SqliteStore,
+    writer::{begin, commit},
+};
+
+const CLAIM: &str = include_str!("../sql/lease_claim.sql");
+const HOLDER: &str = include_str!("../sql/lease_holder.sql");
+const RELEASE: &str = include_str!("../sql/lease_release.sql");
+const LEASES: &str = include_str!("../sql/leases.sql");
+const EXTEND: &str = include_str!("../sql/lease_extend.sql");
+const RELEASE_ALL: &str = include_str!("../sql/lease_release_all.sql");
+const FENCE: &str = include_str!("../sql/lease_fence.sql");
+const FORGET: &str = include_str!("../sql/members_forget.sql");
+const JOIN: &str = include_str!("../sql/members_join.sql");
+const MEMBERS: &str = include_str!("../sql/members.sql");
+
+/// Now, and when something that begins now ends.
+fn span(time: Duration) -> (i64, i64) {
+    let now = now();
+    (now, now.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
+}
+
+fn consumer(row: &SqliteRow) -> Result<ConsumerName, StoreError> {
+    Ok(ConsumerName::parse(row.try_get("consumer").map_err(store_error)?)?)
+}
+
+fn holder(row: &SqliteRow) -> Result<LeaseHolder, StoreError> {
+    let time = |column| {
+        let micros = row.try_get(column).map_err(store_error)?;
+        from_unix_micros(micros)
+            .ok_or_else(|| StoreError::Backend { source: "the time of a lease is out of range".into() })
+    };
+    Ok(LeaseHolder::new(row.try_get("owner").map_err(store_error)?, time("since")?, time("until")?))
+}
+
+/// Whether a lease is still the newest of its consumer.
+pub(crate) async fn is_newest(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+    lease: Lease,
+) -> Result<bool, StoreError> {
+    let query = sqlx::query(FENCE).bind(consumer.as_str()).bind(to_stored("a fence", lease.fence.get())?);
+    Ok(query.fetch_optional(connection).await.map_err(store_error)?.is_some())
+}
+
+async fn claim(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+    owner: &str,
+    time: Duration,
+) -> Result<Leased, StoreError> {
+    let (now, until) = span(time);
+    let query = sqlx::query(CLAIM).bind(consumer.as_str()).bind(owner).bind(now).bind(until);
+    if let Some(row) = query.fetch_optional(&mut *connection).await.map_err(store_error)? {
+        let fence: i64 = row.try_get("fence").map_err(store_error)?;
+        return Ok(Leased::Yours(Lease::new(Fence::new(fence.unsigned_abs()), time)));
+    }
+    let query = sqlx::query(HOLDER).bind(consumer.as_str());
+    Ok(Leased::Taken(holder(&query.fetch_one(connection).await.map_err(store_error)?)?))
+}
+
+async fn join(
+    connection: &mut SqliteConnection,
+    member: &str,
+    consumers: &str,
+    time: Duration,
+) -> Result<Roster, StoreError> {
+    let (now, until) = span(time);
+    sqlx::query(FORGET).bind(member).bind(now).execute(&mut *connection).await.map_err(store_error)?;
+    let query = sqlx::query(JOIN).bind(member).bind(consumers).bind(until);
+    query.execute(&mut *connection).await.map_err(store_error)?;
+    let query = sqlx::query(EXTEND).bind(member).bind(until);
+    let held = query.fetch_all(&mut *connection).await.map_err(store_error)?;
+    let members = sqlx::query(MEMBERS).bind(now).fetch_all(connection).await.map_err(store_error)?;
+    let to_member = |row: &SqliteRow| {
+        let member = row.try_get("member").map_err(store_error)?;
+        Ok(Member { consumer: consumer(row)?, member })
+    };
+    let members: Result<_, StoreError> = members.iter().map(to_member).collect();
+    let mut held: Vec<_> = held.iter().map(consumer).collect::<Result<_, _>>()?;
+    held.sort_unstable();
+    Ok(Roster::new(members?, held))
+}
+
+#[async_trait]
+impl LeaseStore for SqliteStore {
+    async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
+        check_member(owner)?;
+        let (consumer, owner) = (consumer.clone(), owner.to_owned());
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let leased = claim(connection, &consumer, &owner, time).await?;
+                commit(connection).await?;
+                Ok(leased)
+            })
+        })
+        .await
+    }
+
+    async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
+        let (consumer, fence) = (consumer.clone(), to_stored("a fence", lease.fence.get())?);
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let query = sqlx::query(RELEASE).bind(consumer.as_str()).bind(fence);
+                query.execute(&mut *connection).await.map_err(store_error)?;
+                commit(connection).await
+            })
+        })
+        .await
+    }
+
+    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        check_member(member)?;
+        let consumers: Vec<&str> = consumers.iter().map(ConsumerName::as_str).collect();
+        let (member, consumers) = (member.to_owned(), serde_json::to_string(&consumers).map_err(unreadable)?);
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let roster = join(connection, &member, &consumers, time).await?;
+                commit(connection).await?;
+                Ok(roster)
+            })
+        })
+        .await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        let member = member.to_owned();
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let forget = sqlx::query(FORGET).bind(&member).bind(now());
+                forget.execute(&mut *connection).await.map_err(store_error)?;
+                let release = sqlx::query(RELEASE_ALL).bind(&member);
+                release.execute(&mut *connection).await.map_err(store_error)?;
+                commit(connection).await
+            })
+        })
+        .await
+    }
+
+    async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
+        let mut reader = self.shared.readers.get().await?;
+        let rows = sqlx::query(LEASES).bind(now()).fetch_all(reader.connection()?).await;
+        let rows = reader.settle(rows.map_err(store_error))?;
+        rows.iter().map(|row| Ok((consumer(row)?, holder(row)?))).collect()
+    }
+}
