@@ -53,24 +53,21 @@ impl ConsumerStore for PgStore {
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
-        let statement = |statement| self.shared.statements.of_view(statement, view);
         let mut transaction = self.shared.transaction().await?;
         // Looked up first: a role that may not create tables can use those that are there.
-        let query = self.shared.query(&statement(ViewStatement::HAS_VIEW)).persistent(false);
-        let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
-        if !get::<bool>(&row, 0)? {
-            let lock = self.shared.query(&self.shared.statements.lock_views);
-            lock.execute(&mut *transaction).await.map_err(store_error)?;
-            let create = self.shared.query(&statement(ViewStatement::CREATE)).persistent(false);
-            create.execute(&mut *transaction).await.map_err(store_error)?;
+        if has_all(&self.shared, &mut transaction, view).await? {
+            return transaction.commit().await.map_err(store_error);
         }
-        if view.generation() == Some(Generation::FIRST) {
-            let query = self.shared.query(&self.shared.statements.of_view(ViewStatement::HAS_VIEW, &view.live()));
-            let row = query.persistent(false).fetch_one(&mut *transaction).await.map_err(store_error)?;
-            if !get::<bool>(&row, 0)? {
-                let show = self.shared.query(&statement(ViewStatement::SHOW)).persistent(false);
-                show.execute(&mut *transaction).await.map_err(store_error)?;
-            }
+        let lock = self.shared.query(&self.shared.statements.lock_views);
+        lock.execute(&mut *transaction).await.map_err(store_error)?;
+        let create = self.shared.statements.of_view(ViewStatement::CREATE, view);
+        let create = self.shared.query(&create).persistent(false);
+        create.execute(&mut *transaction).await.map_err(store_error)?;
+        // What readers use may be another generation's by now.
+        if !has_all(&self.shared, &mut transaction, view).await? {
+            let show = self.shared.statements.of_view(ViewStatement::SHOW, view);
+            let show = self.shared.query(&show).persistent(false);
+            show.execute(&mut *transaction).await.map_err(store_error)?;
         }
         transaction.commit().await.map_err(store_error)
     }
@@ -167,6 +164,20 @@ impl ProjectionStore for PgStore {
         in_handler(&self.shared, projection.clear(&mut transaction)).await?;
         Ok(self.shared.commit(transaction).await?)
     }
+}
+
+/// Whether a view's table is there and, of the first generation, what readers use.
+async fn has_all(shared: &Shared, connection: &mut PgConnection, view: &ConsumerName) -> Result<bool, StoreError> {
+    let live = view.live();
+    let names = [Some(view), (view.generation() == Some(Generation::FIRST)).then_some(&live)];
+    for name in names.into_iter().flatten() {
+        let sql = shared.statements.of_view(ViewStatement::HAS_VIEW, name);
+        let row = shared.query(&sql).persistent(false).fetch_one(&mut *connection).await.map_err(store_error)?;
+        if !get::<bool>(&row, 0)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Why documents could not be saved.

@@ -14,7 +14,7 @@ use crate::{
     board::{Board, Phase},
     consumer::Consumer,
     error::{Chain, RunnerError},
-    failure_policy::{FailurePolicy, is_transient},
+    failure_policy::is_transient,
     limits,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
@@ -49,7 +49,6 @@ pub(crate) struct ConsumerLoop {
     name: ConsumerName,
     kind: ConsumerKind,
     options: ConsumerOptions,
-    policy: FailurePolicy,
     store: Arc<dyn RunnerStore>,
     /// What other generations are made of, while a step is under way too; `None` without a read model.
     blueprint: Option<Box<dyn Consumer>>,
@@ -74,10 +73,10 @@ impl ConsumerLoop {
     ) -> Self {
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
-        let (kind, policy) = (consumer.kind(), options.on_failure);
+        let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, policy, store, blueprint, steps: Mutex::new(steps), board }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board }
     }
 
     /// The same for one generation, live or not.
@@ -87,11 +86,10 @@ impl ConsumerLoop {
         options: ConsumerOptions,
         tail: Arc<Tail>,
     ) -> Self {
-        let board = Arc::new(Board::new());
         let name = consumer.name().clone();
-        let (kind, policy) = (consumer.kind(), options.on_failure);
-        let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail).pin();
-        Self { name, kind, options, policy, store, blueprint: None, steps: Mutex::new(steps), board }
+        let mut pinned = Self::new(store, consumer, options, tail);
+        pinned.steps.get_mut().pin();
+        Self { name, blueprint: None, ..pinned }
     }
 
     /// How it is run.
@@ -214,7 +212,8 @@ impl ConsumerLoop {
             }
             StepFailure::Failed { event, error } if goal == Goal::Follow && is_transient(&error) => {
                 attempts.store_failures = attempts.store_failures.saturating_add(1);
-                let (attempt, wait) = (attempts.store_failures, self.policy.backoff().wait(attempts.store_failures));
+                let (attempt, wait) =
+                    (attempts.store_failures, self.options.on_failure.backoff().wait(attempts.store_failures));
                 tracing::warn!(attempt, ?wait, error = %Chain(&error), "waiting for the store");
                 let failure = self.board.note_failure(event, Arc::new(error));
                 self.board.set_phase(Phase::WaitingForStore { attempt, next_try: Instant::now() + wait, failure });
@@ -236,11 +235,11 @@ impl ConsumerLoop {
     ) -> Result<Duration, RunnerError> {
         let error = Arc::new(error);
         let failure = self.board.note_failure(event, Arc::clone(&error));
-        if attempt > self.policy.retries() {
+        if attempt > self.options.on_failure.retries() {
             let (consumer, attempts, source) = (self.name.clone(), attempt, error);
             return Err(self.stopped(RunnerError::Consumer { consumer, event, attempts, source }));
         }
-        let wait = self.policy.backoff().wait(attempt);
+        let wait = self.options.on_failure.backoff().wait(attempt);
         let position = event.map(Position::get);
         tracing::warn!(attempt, position, ?wait, error = %Chain(&*error), "consumer failed and will try again");
         self.board.set_phase(Phase::Retrying { attempt, next_try: Instant::now() + wait, failure });

@@ -121,13 +121,28 @@ pub enum RunnerError {
     /// [`Runner::accept_rebuild`](crate::Runner::accept_rebuild) or [`Runner::discard_rebuild`](crate::Runner::discard_rebuild).
     #[error("the rebuilt read model differs from the live one: {0}")]
     ReadModelsDiffer(Box<Comparison>),
-    /// The read model has no generation of the kind that was asked for: none that is being built, or none to go back to.
-    #[error("{consumer} has no generation that is {wanted}")]
+    /// The read model has no generation of the kind that was asked for: none that was built and waits to be accepted, or none to
+    /// go back to.
+    #[error("{consumer} has no generation that is {wanted}: {}", remedy(*wanted))]
     NoGeneration {
         /// Whose.
         consumer: ConsumerName,
         /// What it should be.
         wanted: GenerationState,
+    },
+    /// What was built and not accepted was built by another version of the code than the one that is to keep it up to date.
+    /// Accept it with the version that built it, or rebuild it with this one, or discard it.
+    #[error(
+        "{generation} was built by version {built_version} of its code, and this is version {own_version}; accept it with that \
+         version, or rebuild it with this one"
+    )]
+    BuiltByOtherCode {
+        /// The consumer, in the generation that was built.
+        generation: ConsumerName,
+        /// The version of the code that built it.
+        built_version: u32,
+        /// The version of the code here.
+        own_version: u32,
     },
     /// A reactor has no read model, so there is nothing to rebuild. To repeat its effects, move its checkpoint back.
     #[error(
@@ -155,6 +170,17 @@ pub enum RunnerError {
     /// The store refused or failed; see [`StoreError`].
     #[error("the store did not answer")]
     Store(#[source] Arc<StoreError>),
+}
+
+/// What to do if there is no generation of a kind.
+fn remedy(wanted: GenerationState) -> &'static str {
+    match wanted {
+        GenerationState::Building => "nothing waits to be accepted or discarded; rebuild it beside the live one first",
+        GenerationState::Retired => {
+            "no earlier one is kept to go back to; rebuild it instead, with the code that it should have"
+        }
+        _ => "run its consumer first",
+    }
 }
 
 impl From<StoreError> for RunnerError {

@@ -126,9 +126,8 @@ impl Steps {
     }
 
     /// Stays with the generation that it was given, live or not.
-    pub(crate) fn pin(mut self) -> Self {
+    pub(crate) fn pin(&mut self) {
         self.is_pinned = true;
-        self
     }
 
     /// Goes no further than a position, whatever there is.

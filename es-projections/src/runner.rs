@@ -230,27 +230,24 @@ impl Runner {
         mut on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<Rebuilt, RunnerError> {
         let local = self.local(consumer)?;
-        let build = Build::claim(&self.shared.store, local, local.options(), options.builder()).await?;
+        let build = Build::claim(&self.shared.store, local, options.builder()).await?;
         build.run(options.verification(), &mut on_progress).await
     }
 
-    /// Accepts a rebuilt read model that differs from the live one: brings it up to date and puts it in its place.
+    /// Accepts a rebuilt read model that differs from the live one: brings it up to date and puts it in its place. One whose
+    /// rebuild was killed before it was compared goes live without that.
     ///
     /// # Errors
-    /// [`RunnerError::NoGeneration`] if none was built; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
+    /// [`RunnerError::NoGeneration`] if none was built; [`RunnerError::BuiltByOtherCode`] if other code built it; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
     ///
     /// # Cancel safety
     /// Safe: readers are given one or the other.
     pub async fn accept_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
         let local = self.local(consumer)?;
-        let wanted = GenerationState::Building;
-        if in_state(&*self.shared.store, local.name(), wanted).await?.is_empty() {
-            return Err(RunnerError::NoGeneration { consumer: local.name().clone(), wanted });
-        }
-        Build::claim(&self.shared.store, local, local.options(), by).await?.accept().await
+        Build::claim_built(&self.shared.store, local, by).await?.accept().await
     }
 
-    /// Drops a read model that was built and not accepted.
+    /// Drops a read model that was built and not accepted, by this code or other.
     ///
     /// # Errors
     /// [`RunnerError::RebuildRunning`] if somebody is still building it; [`RunnerError::NoGeneration`] if there is none.

@@ -1,6 +1,6 @@
 //! Rebuilding beside the live read model: build, compare, swap.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use es_core::{
     BuildClaim, Claimed, ConsumerName, Direction, Generation, GenerationInfo, GenerationState, PageSize, Position,
@@ -11,10 +11,10 @@ use tokio::time::{sleep, timeout};
 use crate::{
     backoff::Backoff,
     comparison::{Comparison, compare},
+    consumer::Consumer,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
     limits,
-    options::ConsumerOptions,
     rebuild::{RebuildMeter, RebuildProgress},
     stop::Stop,
     tail::Tail,
@@ -90,45 +90,69 @@ pub(crate) struct Build {
     by: String,
     code: ReadModelCode,
     generation: ConsumerName,
-    building: Arc<ConsumerLoop>,
+    building: ConsumerLoop,
 }
 
 impl Build {
-    /// Claims the next generation of a consumer.
+    /// Claims the next generation of a consumer. What other code left half built is dropped.
     ///
     /// # Errors
     /// [`RunnerError::RebuildRunning`], [`RunnerError::NoGenerations`].
     pub(crate) async fn claim(
         store: &Arc<dyn RunnerStore>,
         local: &ConsumerLoop,
-        options: &ConsumerOptions,
         by: &str,
     ) -> Result<Self, RunnerError> {
-        let name = local.name();
-        let no_generations = || RunnerError::NoGenerations { consumer: name.clone() };
-        let no_read_model = || RunnerError::NoReadModel { consumer: name.clone() };
-        let consumer = local.blueprint().ok_or_else(no_read_model)?;
-        let code = consumer.code().ok_or_else(no_read_model)?;
-        // Asked before anything is claimed: whether it has others at all.
-        consumer.in_generation(Generation::FIRST.next())?.ok_or_else(no_generations)?;
-        let claim = BuildClaim::new(name, by, code.clone(), limits::REBUILD_LEASE)?;
-        let info = loop {
-            match store.claim_build(&claim).await? {
-                Claimed::Yours(info) => break info,
+        loop {
+            match claim(store, local, by).await? {
                 Claimed::OtherCode(left) => {
                     tracing::info!(generation = %left.name, "dropping what other code left half built");
                     store.drop_generation(&left.name).await?;
                 }
-                Claimed::Taken(info) => return Err(taken(info)),
-                _ => return Err(no_generations()),
+                Claimed::Yours(info) => return Self::of(store, local, by, info),
+                other => return Err(not_claimed(local, other)),
             }
-        };
-        let consumer = consumer.in_generation(info.generation())?.ok_or_else(no_generations)?;
+        }
+    }
+
+    /// Claims what was built and not accepted.
+    ///
+    /// # Errors
+    /// [`RunnerError::NoGeneration`], [`RunnerError::BuiltByOtherCode`], and those of [`claim`](Self::claim).
+    pub(crate) async fn claim_built(
+        store: &Arc<dyn RunnerStore>,
+        local: &ConsumerLoop,
+        by: &str,
+    ) -> Result<Self, RunnerError> {
+        let built = the_built(&**store, local.name()).await?;
+        match claim(store, local, by).await? {
+            Claimed::Yours(info) if info.name == built => Self::of(store, local, by, info),
+            Claimed::Yours(new) => {
+                // Somebody dropped it in this very moment, and so another one was begun.
+                store.drop_generation(&new.name).await?;
+                Err(none_built(local.name()))
+            }
+            Claimed::OtherCode(info) => Err(RunnerError::BuiltByOtherCode {
+                generation: info.name,
+                built_version: info.code.version,
+                own_version: code_of(local)?.version,
+            }),
+            other => Err(not_claimed(local, other)),
+        }
+    }
+
+    fn of(
+        store: &Arc<dyn RunnerStore>,
+        local: &ConsumerLoop,
+        by: &str,
+        info: GenerationInfo,
+    ) -> Result<Self, RunnerError> {
+        let consumer = in_generation(local, info.generation())?;
+        let code = code_of(local)?;
         let page_size = PageSize::new(limits::MOST_EVENTS_PER_REBUILD_PAGE)?;
         let tail = Arc::new(Tail::new(Arc::clone(store), [consumer.filter()].into_iter()));
-        let building = ConsumerLoop::pinned(Arc::clone(store), consumer, options.page_size(page_size), tail);
-        let (store, by, building) = (Arc::clone(store), by.to_owned(), Arc::new(building));
-        Ok(Self { store, by, code, generation: info.name, building })
+        let building = ConsumerLoop::pinned(Arc::clone(store), consumer, local.options().page_size(page_size), tail);
+        Ok(Self { store: Arc::clone(store), by: by.to_owned(), code, generation: info.name, building })
     }
 
     /// Builds it and puts it in the live one's place, as far as the verification allows.
@@ -153,21 +177,13 @@ impl Build {
     ) -> Result<Rebuilt, RunnerError> {
         let mut meter = RebuildMeter::start(self.generation.clone(), self.store.head().await?);
         // Not beyond the live one, or the two could not be compared at one position.
-        let bounds = || async {
-            let live = self.live().await?.position.unwrap_or_default();
-            Ok::<_, RunnerError>(match verification {
-                Verification::Skip => self.store.head().await?,
-                _ => live,
-            })
+        let end = match verification {
+            Verification::Skip => self.store.head().await?,
+            _ => self.live().await?.position.unwrap_or_default(),
         };
         let mut on_advance = |position| on_progress(meter.at(position));
-        self.drive_to(bounds().await?, &mut on_advance).await?;
-        self.building.steps().await.finish().await.map_err(|error| RunnerError::Consumer {
-            consumer: self.generation.clone(),
-            event: None,
-            attempts: 1,
-            source: Arc::new(error),
-        })?;
+        self.drive_to(end, &mut on_advance).await?;
+        self.finish().await?;
         let comparison = match verification {
             Verification::Skip => None,
             _ => Some(self.compare(&mut on_advance).await?),
@@ -188,9 +204,24 @@ impl Build {
 
     /// Accepts what was built: brings it up to date and puts it in the live one's place.
     pub(crate) async fn accept(&self) -> Result<(), RunnerError> {
-        let result = self.while_claimed(self.swap(&mut |_| {})).await;
+        let accepting = async {
+            // Where the rebuild was killed before it came to this.
+            self.finish().await?;
+            self.swap(&mut |_| {}).await
+        };
+        let result = self.while_claimed(accepting).await;
         let _ = self.store.release_build(&self.generation, &self.by).await;
         result
+    }
+
+    /// Makes what is better made once than kept up to date while all history is applied.
+    async fn finish(&self) -> Result<(), RunnerError> {
+        self.building.steps().await.finish().await.map_err(|error| RunnerError::Consumer {
+            consumer: self.generation.clone(),
+            event: None,
+            attempts: 1,
+            source: Arc::new(error),
+        })
     }
 
     async fn live(&self) -> Result<GenerationInfo, RunnerError> {
@@ -220,9 +251,8 @@ impl Build {
 
     /// Brings it up to date and puts it in the live one's place.
     async fn swap(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<(), RunnerError> {
-        let mut attempt = 0;
+        let mut attempts = SwapAttempts::default();
         loop {
-            attempt += 1;
             // To where there is nothing newer: then the live one is ahead only by what comes in this very moment. Where more
             // comes in than can be applied, the live one is not at the end either.
             let most = self.store.head().await?.advanced_by(limits::MOST_EVENTS_PER_REBUILD_PAGE as u64);
@@ -230,21 +260,9 @@ impl Build {
             if let Ok(driven) = timeout(limits::SWAP_CATCH_UP, to_the_end).await {
                 driven?;
             }
-            match self.store.make_live(&self.generation, Direction::Forward).await {
-                Ok(Swapped::Done) => {
-                    tracing::info!(generation = %self.generation, "the rebuilt read model is live");
-                    return Ok(());
-                }
-                Ok(_) if attempt < limits::SWAP_ATTEMPTS => {}
-                Ok(_) => {
-                    let waiting_for = "a moment in which the rebuilt read model is not behind the live one".to_owned();
-                    return Err(StoreError::Busy { waiting_for, source: None }.into());
-                }
-                Err(StoreError::Busy { .. }) if attempt < limits::SWAP_ATTEMPTS => {
-                    let backoff = Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD);
-                    sleep(backoff.wait(attempt)).await;
-                }
-                Err(error) => return Err(error.into()),
+            if attempts.make_live(&*self.store, &self.generation, Direction::Forward).await? {
+                tracing::info!(generation = %self.generation, "the rebuilt read model is live");
+                return Ok(());
             }
         }
     }
@@ -280,6 +298,62 @@ impl Build {
     }
 }
 
+/// The attempts of one swap.
+#[derive(Default)]
+struct SwapAttempts(u32);
+
+impl SwapAttempts {
+    /// Tries to put a generation in the live one's place. If it did not come to that, and may be tried again, waits for a
+    /// moment and gives `false`.
+    async fn make_live(
+        &mut self,
+        store: &dyn RunnerStore,
+        generation: &ConsumerName,
+        direction: Direction,
+    ) -> Result<bool, RunnerError> {
+        let busy = match store.make_live(generation, direction).await {
+            Ok(Swapped::Done) => return Ok(true),
+            Ok(_) => {
+                let waiting_for = "a moment in which the rebuilt read model is not behind the live one".to_owned();
+                StoreError::Busy { waiting_for, source: None }
+            }
+            Err(error @ StoreError::Busy { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        self.0 += 1;
+        if self.0 >= limits::SWAP_ATTEMPTS {
+            return Err(busy.into());
+        }
+        sleep(Backoff::new(limits::FIRST_SWAP_WAIT, limits::MAX_SWAP_WAIT).wait(self.0)).await;
+        Ok(false)
+    }
+}
+
+fn code_of(local: &ConsumerLoop) -> Result<ReadModelCode, RunnerError> {
+    let code = local.blueprint().and_then(|consumer| consumer.code());
+    code.ok_or_else(|| RunnerError::NoReadModel { consumer: local.name().clone() })
+}
+
+fn in_generation(local: &ConsumerLoop, generation: Generation) -> Result<Box<dyn Consumer>, RunnerError> {
+    let no_read_model = || RunnerError::NoReadModel { consumer: local.name().clone() };
+    let other = local.blueprint().ok_or_else(no_read_model)?.in_generation(generation)?;
+    other.ok_or_else(|| RunnerError::NoGenerations { consumer: local.name().clone() })
+}
+
+async fn claim(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<Claimed, RunnerError> {
+    // Asked before anything is claimed: whether it has others at all.
+    in_generation(local, Generation::FIRST.next())?;
+    let claim = BuildClaim::new(local.name(), by, code_of(local)?, limits::REBUILD_LEASE)?;
+    Ok(store.claim_build(&claim).await?)
+}
+
+fn not_claimed(local: &ConsumerLoop, claimed: Claimed) -> RunnerError {
+    match claimed {
+        Claimed::Taken(info) => taken(info),
+        _ => RunnerError::NoGenerations { consumer: local.name().clone() },
+    }
+}
+
 fn taken(info: GenerationInfo) -> RunnerError {
     let (by, since, until) = match info.builder {
         Some(builder) => (builder.by, builder.since, builder.until),
@@ -300,14 +374,23 @@ pub(crate) async fn in_state(
     Ok(names)
 }
 
-/// Drops what was built and not accepted, unless somebody builds it now.
+fn none_built(consumer: &ConsumerName) -> RunnerError {
+    RunnerError::NoGeneration { consumer: consumer.clone(), wanted: GenerationState::Building }
+}
+
+/// What was built and not accepted, or is being built.
+async fn the_built(store: &dyn RunnerStore, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
+    let built = in_state(store, consumer, GenerationState::Building).await?;
+    built.into_iter().next().ok_or_else(|| none_built(consumer))
+}
+
+/// Drops what was built and not accepted, by whatever code, unless somebody builds it now.
 pub(crate) async fn discard(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<(), RunnerError> {
-    let wanted = GenerationState::Building;
-    if in_state(&**store, local.name(), wanted).await?.is_empty() {
-        return Err(RunnerError::NoGeneration { consumer: local.name().clone(), wanted });
+    the_built(&**store, local.name()).await?;
+    match claim(store, local, by).await? {
+        Claimed::Yours(info) | Claimed::OtherCode(info) => Ok(store.drop_generation(&info.name).await?),
+        other => Err(not_claimed(local, other)),
     }
-    let build = Build::claim(store, local, local.options(), by).await?;
-    Ok(store.drop_generation(&build.generation).await?)
 }
 
 /// Puts the newest retired generation back in the live one's place, as it was then.
@@ -315,16 +398,8 @@ pub(crate) async fn roll_back(store: &dyn RunnerStore, consumer: &ConsumerName) 
     let wanted = GenerationState::Retired;
     let newest = in_state(store, consumer, wanted).await?.into_iter().next();
     let newest = newest.ok_or_else(|| RunnerError::NoGeneration { consumer: consumer.clone(), wanted })?;
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        match store.make_live(&newest, Direction::Back).await {
-            Ok(_) => {
-                tracing::warn!(generation = %newest, "went back to the read model from before the rebuild");
-                return Ok(newest);
-            }
-            Err(StoreError::Busy { .. }) if attempt < limits::SWAP_ATTEMPTS => sleep(Duration::from_millis(50)).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let mut attempts = SwapAttempts::default();
+    while !attempts.make_live(store, &newest, Direction::Back).await? {}
+    tracing::warn!(generation = %newest, "went back to the read model from before the rebuild");
+    Ok(newest)
 }

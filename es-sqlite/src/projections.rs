@@ -16,7 +16,7 @@ use crate::{
     handler_scope::{in_handler, refuse_in_handler},
     leases,
     store::SqliteStore,
-    writer::{BEGIN_WRITE, WriterGuard},
+    writer::{WriterGuard, begin, commit},
 };
 
 pub(crate) const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
@@ -26,7 +26,6 @@ const MOVE: &str = include_str!("../sql/move_checkpoint.sql");
 const BEGIN_AND_MOVE: &str =
     concat!(include_str!("../sql/begin_write.sql"), include_str!("../sql/move_checkpoint.sql"));
 const RESET: &str = include_str!("../sql/reset_checkpoint.sql");
-const COMMIT: &str = include_str!("../sql/commit.sql");
 
 pub(crate) fn now() -> i64 {
     unix_micros(OffsetDateTime::now_utc())
@@ -41,12 +40,11 @@ fn to_checkpoint(row: &SqliteRow) -> Result<Checkpoint, StoreError> {
     Ok(Checkpoint::new(ConsumerName::parse(consumer)?, Position::new(position.unsigned_abs()), updated_at))
 }
 
-async fn read_checkpoint(
+async fn checkpoint_row(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
-) -> Result<Option<Checkpoint>, StoreError> {
-    let row = sqlx::query(CHECKPOINT).bind(consumer.as_str()).fetch_optional(connection).await.map_err(store_error)?;
-    row.as_ref().map(to_checkpoint).transpose()
+) -> Result<Option<SqliteRow>, StoreError> {
+    sqlx::query(CHECKPOINT).bind(consumer.as_str()).fetch_optional(connection).await.map_err(store_error)
 }
 
 /// Moves a checkpoint by one of the statements that do so.
@@ -76,8 +74,7 @@ async fn compare_and_move(
     {
         return Err(StoreError::LeaseLost { consumer: consumer.clone() });
     }
-    let query = sqlx::query(CHECKPOINT).bind(consumer.as_str());
-    let row = query.fetch_optional(connection).await.map_err(store_error)?;
+    let row = checkpoint_row(connection, consumer).await?;
     let is_frozen = row.as_ref().map_or(Ok(false), |row| row.try_get("is_frozen")).map_err(store_error)?;
     if is_frozen {
         return Err(StoreError::Retired { generation: consumer.clone() });
@@ -127,8 +124,8 @@ impl SqliteStore {
 impl ConsumerStore for SqliteStore {
     async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
         let mut reader = self.shared.readers.get().await?;
-        let checkpoint = read_checkpoint(reader.connection()?, consumer).await;
-        reader.settle(checkpoint)
+        let row = checkpoint_row(reader.connection()?, consumer).await;
+        reader.settle(row)?.as_ref().map(to_checkpoint).transpose()
     }
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
@@ -162,16 +159,14 @@ impl ConsumerStore for SqliteStore {
         let own = view.clone();
         self.write_in_task(move |writer| {
             Box::pin(async move {
-                let connection = writer.for_transaction()?;
-                sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
+                let connection = begin(writer).await?;
                 documents::prepare(connection, &own).await.map_err(store_error)?;
                 if own.generation() == Some(Generation::FIRST)
                     && !documents::exists(connection, &own.live()).await.map_err(store_error)?
                 {
                     generations::show(connection, &documents::table(&own.live()), &documents::table(&own)).await?;
                 }
-                sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
-                Ok(())
+                commit(connection).await
             })
         })
         .await?;
@@ -218,12 +213,10 @@ impl ConsumerStore for SqliteStore {
         let view = view.clone();
         self.write_in_task(move |writer| {
             Box::pin(async move {
-                let connection = writer.for_transaction()?;
-                sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
+                let connection = begin(writer).await?;
                 documents::clear(connection, &view).await.map_err(store_error)?;
                 reset(connection, &view).await?;
-                sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
-                Ok(())
+                commit(connection).await
             })
         })
         .await

@@ -1,9 +1,11 @@
 //! A projection with a table of its own, on both databases: one row for each event, by a plain insert that nothing
 //! protects from duplicates. What it holds in the end shows what was applied twice, or not at all.
 
-use es_core::{HandlerError, InvalidName, Projection, Recorded, TableNames};
+use std::path::Path;
+
+use es_core::{HandlerError, InvalidName, Position, Projection, Recorded, TableNames};
 use es_testkit::bank::AccountEvent;
-use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// The ledger on PostgreSQL, in a schema.
 #[derive(Debug, Clone)]
@@ -91,4 +93,30 @@ impl Projection for SqliteLedger {
         sqlx::query(AssertSqlSafe(format!("DELETE FROM {}", self.table))).execute(connection).await?;
         Ok(())
     }
+}
+
+/// What the ledger in a schema of a server holds, in order.
+///
+/// # Panics
+/// If it cannot be read.
+pub async fn postgres_rows(url: &str, schema: &str) -> Vec<i64> {
+    let mut connection = PgConnection::connect(url).await.expect("the server accepts connections");
+    let sql = format!("SELECT position FROM {schema}.{LEDGER} ORDER BY position");
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger")
+}
+
+/// What the ledger in a file holds, in order.
+///
+/// # Panics
+/// If it cannot be read.
+pub async fn sqlite_rows(file: &Path) -> Vec<i64> {
+    let url = format!("sqlite:{}", file.display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("the file opens");
+    let sql = format!("SELECT position FROM {LEDGER} ORDER BY position");
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger")
+}
+
+/// What a ledger holds that has each event once, up to a position.
+pub fn every_position_to(head: Position) -> Vec<i64> {
+    (1..=head.get() as i64).collect()
 }

@@ -10,7 +10,7 @@ use std::{
 
 use es_core::{GenerationState, Position, ProjectionStore, RunnerStore};
 use es_e2e::{
-    ledger::{LEDGER, PgLedger, SqliteLedger},
+    ledger::{LEDGER, PgLedger, SqliteLedger, every_position_to, postgres_rows, sqlite_rows},
     server::{Folder, shared_postgres_url, unique_schema},
     workload::Workload,
 };
@@ -18,7 +18,6 @@ use es_postgres::PgOptions;
 use es_projections::{RebuildOptions, Rebuilt, Runner, Verification};
 use es_sqlite::SqliteStore;
 use es_testkit::SeededRng;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// On each database.
 const KILLS: u64 = 25;
@@ -83,20 +82,13 @@ where
     head
 }
 
-fn every_position_to(head: Position) -> Vec<i64> {
-    (1..=head.get() as i64).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_on_postgresql_survives_every_kill() {
     let (url, schema) = (shared_postgres_url(), unique_schema());
     let store = PgOptions::new(&url).schema(&schema).max_connections(4).connect().await.expect("the store opens");
     let runner = Runner::builder(&store).projection(PgLedger::new(&schema)).build().expect("a valid runner");
     let head = rebuild_and_kill(&store, &runner, &[(&url).into(), (&schema).into()]).await;
-    let mut connection = PgConnection::connect(&url).await.expect("the server accepts connections");
-    let sql = format!("SELECT position FROM {schema}.ledger ORDER BY position");
-    let rows: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger");
-    assert_eq!(rows, every_position_to(head));
+    assert_eq!(postgres_rows(&url, &schema).await, every_position_to(head));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,11 +98,5 @@ async fn a_rebuild_on_sqlite_survives_every_kill() {
     let store = SqliteStore::open(&file).await.expect("the store opens");
     let runner = Runner::builder(&store).projection(SqliteLedger::default()).build().expect("a valid runner");
     let head = rebuild_and_kill(&store, &runner, &[file.clone().into()]).await;
-    let url = format!("sqlite:{}", file.display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("the file opens");
-    let rows: Vec<i64> = sqlx::query_scalar("SELECT position FROM ledger ORDER BY position")
-        .fetch_all(&mut connection)
-        .await
-        .expect("the ledger");
-    assert_eq!(rows, every_position_to(head));
+    assert_eq!(sqlite_rows(&file).await, every_position_to(head));
 }

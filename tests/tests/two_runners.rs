@@ -9,13 +9,12 @@ use std::{
 
 use es_core::{ConsumerName, ConsumerStore, EventStore, Position};
 use es_e2e::{
-    ledger::LEDGER,
+    ledger::{LEDGER, every_position_to, postgres_rows, sqlite_rows},
     server::{Folder, shared_postgres_url, unique_schema},
     workload::Workload,
 };
 use es_postgres::PgOptions;
 use es_sqlite::SqliteStore;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 const KILLS: u64 = 6;
 const APPENDS: u64 = 400;
@@ -62,19 +61,12 @@ async fn work_and_kill(store: &(impl EventStore + ConsumerStore), arguments: Vec
     head
 }
 
-fn every_position_to(head: Position) -> Vec<i64> {
-    (1..=head.get() as i64).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_runners_on_postgresql_apply_each_event_once_though_they_are_killed() {
     let (url, schema) = (shared_postgres_url(), unique_schema());
     let store = PgOptions::new(&url).schema(&schema).max_connections(3).connect().await.expect("the store opens");
     let head = work_and_kill(&store, vec![(&url).into(), (&schema).into()]).await;
-    let mut connection = PgConnection::connect(&url).await.expect("the server accepts connections");
-    let sql = format!("SELECT position FROM {schema}.ledger ORDER BY position");
-    let rows: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger");
-    assert_eq!(rows, every_position_to(head));
+    assert_eq!(postgres_rows(&url, &schema).await, every_position_to(head));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,11 +75,5 @@ async fn two_runners_on_sqlite_apply_each_event_once_though_they_are_killed() {
     let file = folder.path("store.db");
     let store = SqliteStore::open(&file).await.expect("the store opens");
     let head = work_and_kill(&store, vec![file.clone().into()]).await;
-    let url = format!("sqlite:{}", file.display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("the file opens");
-    let rows: Vec<i64> = sqlx::query_scalar("SELECT position FROM ledger ORDER BY position")
-        .fetch_all(&mut connection)
-        .await
-        .expect("the ledger");
-    assert_eq!(rows, every_position_to(head));
+    assert_eq!(sqlite_rows(&file).await, every_position_to(head));
 }

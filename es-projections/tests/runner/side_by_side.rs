@@ -165,14 +165,40 @@ async fn a_rebuild_that_must_match_and_does_not_leaves_the_live_one_and_can_be_d
     assert_eq!(states(&store, "balance").await.len(), 2);
     new.discard_rebuild("balance", "somebody else").await.unwrap();
     assert_eq!(states(&store, "balance").await, [(1, GenerationState::Live)]);
-    let wanted = |error: RunnerError| matches!(error, RunnerError::NoGeneration { .. });
-    assert!(wanted(new.discard_rebuild("balance", "builder").await.unwrap_err()));
-    assert!(wanted(new.accept_rebuild("balance", "builder").await.unwrap_err()));
-    assert!(wanted(new.roll_back("balance").await.unwrap_err()));
+    let says = |error: RunnerError, what: &str| {
+        assert!(matches!(error, RunnerError::NoGeneration { .. }) && error.to_string().contains(what), "{error}");
+    };
+    says(new.discard_rebuild("balance", "builder").await.unwrap_err(), "rebuild it beside the live one first");
+    says(new.accept_rebuild("balance", "builder").await.unwrap_err(), "rebuild it beside the live one first");
+    says(new.roll_back("balance").await.unwrap_err(), "no earlier one is kept to go back to; rebuild it instead");
+    assert_eq!(new.drop_retired("balance").await.unwrap(), []);
     // Without a comparison nothing stands in its way.
     let skip = RebuildOptions::by("builder").verify(Verification::Skip);
     let rebuilt = new.rebuild_beside("balance", skip, |_| {}).await.unwrap();
     assert!(matches!(rebuilt, Rebuilt::Live { comparison: None, .. }), "{rebuilt:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_other_code_built_is_not_accepted_but_kept_until_it_is_discarded_or_built_again() {
+    let store = SpyStore::default();
+    let (old, new) = (both(&store), next_version(&store));
+    deposits(&store, 30).await;
+    old.catch_up().await.unwrap();
+    assert!(new.rebuild_beside("balance", must_match(), |_| {}).await.is_err());
+    let two = [(1, GenerationState::Live), (2, GenerationState::Building)];
+    let error = old.accept_rebuild("balance", "builder").await.unwrap_err();
+    let RunnerError::BuiltByOtherCode { generation, built_version: 2, own_version: 1 } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(generation.as_str(), "balance@2");
+    assert!(error.to_string().contains("accept it with that version, or rebuild it with this one"), "{error}");
+    assert_eq!(states(&store, "balance").await, two);
+    old.discard_rebuild("balance", "builder").await.unwrap();
+    assert_eq!(states(&store, "balance").await, two[..1]);
+    // And whoever builds goes on without it.
+    assert!(new.rebuild_beside("balance", must_match(), |_| {}).await.is_err());
+    let rebuilt = old.rebuild_beside("balance", must_match(), |_| {}).await.unwrap();
+    assert!(matches!(rebuilt, Rebuilt::Live { .. }), "{rebuilt:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -131,6 +131,10 @@ broken! {
         "checkpoints::a_consumer_starts_once",
         "checkpoints::concurrent_starts_agree",
     ];
+    a_store_that_moves_checkpoints_without_comparing_is_found: MovesWithoutComparing => [
+        "checkpoints::a_checkpoint_moves_only_from_where_it_is",
+        "checkpoints::of_concurrent_moves_one_wins",
+    ];
     a_store_that_forgets_the_fence_is_found: ForgetsTheFence => [
         "leases::an_owner_that_slept_through_its_lease_writes_nothing",
         "leases::a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it",
@@ -138,10 +142,6 @@ broken! {
     a_store_that_gives_everyone_the_lease_is_found: GivesEveryoneTheLease => [
         "leases::a_lease_is_one_owners_until_it_runs_out",
         "leases::of_many_claims_at_once_one_wins",
-    ];
-    a_store_that_moves_checkpoints_without_comparing_is_found: MovesWithoutComparing => [
-        "checkpoints::a_checkpoint_moves_only_from_where_it_is",
-        "checkpoints::of_concurrent_moves_one_wins",
     ];
     a_store_that_saves_documents_without_comparing_is_found: SavesWithoutComparing => [
         "documents::documents_and_checkpoint_move_together",
