@@ -5,8 +5,16 @@ use std::{collections::HashSet, sync::Arc};
 use es_core::{InvalidName, Projection, ProjectionStore, Projector, Reactor, RunnerStore, View, ViewFold};
 
 use crate::{
-    consumer::Consumer, consumer_loop::ConsumerLoop, error::RunnerError, options::ConsumerOptions,
-    projection_consumer::ProjectionConsumer, reactor_consumer::ReactorConsumer, runner::Runner, tail::Tail,
+    consumer::Consumer,
+    consumer_loop::ConsumerLoop,
+    error::RunnerError,
+    gate::{Gate, Holds},
+    options::ConsumerOptions,
+    projection_consumer::ProjectionConsumer,
+    reactor_consumer::ReactorConsumer,
+    runner::Runner,
+    start_order::set_start_order,
+    tail::Tail,
     view_consumer::ViewConsumer,
 };
 
@@ -73,7 +81,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
 
     /// Adds a reactor with options.
     pub fn reactor_with<R: Reactor>(self, reactor: R, options: ConsumerOptions) -> Self {
-        let consumer = ReactorConsumer::new(Arc::clone(&self.shared), reactor);
+        let consumer = ReactorConsumer::new(Arc::clone(&self.shared), reactor, options.time_limit());
         self.add(consumer, options)
     }
 
@@ -85,21 +93,26 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     /// Checks the names and options and gives the runner. The store is not asked for anything yet.
     ///
     /// # Errors
-    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`] or [`RunnerError::TooManyRetries`].
+    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`] or
+    /// [`RunnerError::StartOrder`].
     pub fn build(self) -> Result<Runner, RunnerError> {
         let mut names = HashSet::with_capacity(self.consumers.len());
         let consumers = self.consumers.into_iter().map(|(consumer, options)| Ok((consumer?, options)));
         let consumers: Vec<_> = consumers.collect::<Result<_, InvalidName>>()?;
         let filters = consumers.iter().map(|(consumer, _)| consumer.filter());
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
+        let holds = Arc::new(Holds::new(Arc::clone(&self.shared)));
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;
             if !names.insert(consumer.name().clone()) {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
-            loops.push(Arc::new(ConsumerLoop::new(Arc::clone(&self.shared), consumer, options, Arc::clone(&tail))));
+            let (store, tail) = (Arc::clone(&self.shared), Arc::clone(&tail));
+            let gate = Gate::new(consumer.name().base(), Arc::clone(&holds));
+            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, gate)));
         }
-        Ok(Runner::new(self.shared, loops))
+        set_start_order(&loops)?;
+        Ok(Runner::new(self.shared, loops, holds))
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     consumer::Consumer,
     error::{Chain, RunnerError},
     failure_policy::is_transient,
+    gate::Gate,
     limits,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
@@ -54,6 +55,7 @@ pub(crate) struct ConsumerLoop {
     blueprint: Option<Box<dyn Consumer>>,
     steps: Mutex<Steps>,
     board: Arc<Board>,
+    gate: Gate,
 }
 
 /// How often something failed in a row.
@@ -70,13 +72,14 @@ impl ConsumerLoop {
         consumer: Box<dyn Consumer>,
         options: ConsumerOptions,
         tail: Arc<Tail>,
+        gate: Gate,
     ) -> Self {
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, gate }
     }
 
     /// The same for one generation, live or not.
@@ -87,7 +90,7 @@ impl ConsumerLoop {
         tail: Arc<Tail>,
     ) -> Self {
         let name = consumer.name().clone();
-        let mut pinned = Self::new(store, consumer, options, tail);
+        let mut pinned = Self::new(store, consumer, options, tail, Gate::open(name.clone()));
         pinned.steps.get_mut().pin();
         Self { name, blueprint: None, ..pinned }
     }
@@ -115,8 +118,20 @@ impl ConsumerLoop {
         self.kind
     }
 
-    pub(crate) fn board(&self) -> &Board {
+    pub(crate) fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// What it asks before each step.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Looks its checkpoint up with the next step, if none is under way; the step that is finds out by itself.
+    pub(crate) fn look_up_again(&self) {
+        if let Ok(mut steps) = self.steps.try_lock() {
+            steps.forget_place();
+        }
     }
 
     /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
@@ -149,7 +164,13 @@ impl ConsumerLoop {
         let mut attempts = Attempts::default();
         let mut must_clear = matches!(goal, Goal::Rebuild(_));
         while !stop.is_requested() {
-            let result = if must_clear {
+            let passed = self.gate.pass(goal == Goal::Follow, &self.board, &stop).await;
+            if stop.is_requested() {
+                break;
+            }
+            let result = if let Err(failure) = passed {
+                Err(failure)
+            } else if must_clear {
                 self.steps.lock().await.clear().await
             } else {
                 self.steps.lock().await.next(goal != Goal::Follow, &stop).await
@@ -160,8 +181,14 @@ impl ConsumerLoop {
                     must_clear = false;
                     on_advance(step.reached());
                     match (goal.end(), step) {
-                        (Some(end), Step::Advanced(reached)) if reached >= end => return Ok(()),
-                        (Some(_), Step::CaughtUp(_)) => return Ok(()),
+                        (Some(end), Step::Advanced(reached)) if reached >= end => {
+                            self.board.note_caught_up();
+                            return Ok(());
+                        }
+                        (Some(_), Step::CaughtUp(_)) => {
+                            self.board.note_caught_up();
+                            return Ok(());
+                        }
                         // A hint says that this is the head: no need to look whether there is more.
                         (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
                             self.steps.lock().await.follow();
@@ -195,6 +222,7 @@ impl ConsumerLoop {
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
             StepFailure::Narrowed => Ok(Duration::ZERO),
+            StepFailure::Held(hold) => Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }),
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; going on from there");

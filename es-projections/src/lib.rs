@@ -134,14 +134,18 @@
 //! | error | `subscription ended` | `error` |
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
+mod attendant;
 mod backoff;
 mod board;
 mod builder;
 mod comparison;
 mod consumer;
 mod consumer_loop;
+mod control;
 mod error;
 mod failure_policy;
+mod gate;
+mod health;
 pub mod limits;
 mod options;
 mod pace;
@@ -151,22 +155,28 @@ mod reactor_consumer;
 mod rebuild;
 mod runner;
 mod side_by_side;
+mod start_order;
 mod status;
+mod status_table;
 mod stop;
 mod subscription;
+mod supervisor;
 mod tail;
 mod view_consumer;
 
 pub use backoff::Backoff;
 pub use builder::RunnerBuilder;
 pub use comparison::{Comparison, Difference, Totals};
-pub use error::{HandlerPanic, RunnerError};
+pub use control::Orphan;
+pub use error::{HandlerPanic, HandlerTimeout, RunnerError};
 pub use failure_policy::FailurePolicy;
+pub use health::{Health, HealthReason, Verdict};
 pub use options::{ConsumerOptions, StartFrom};
 pub use rebuild::RebuildProgress;
 pub use runner::Runner;
 pub use side_by_side::{RebuildOptions, Rebuilt, Verification};
 pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus};
+pub use status_table::StatusTable;
 pub use subscription::{
     Subscription, SubscriptionBuilder, SubscriptionError, SubscriptionFailure, SubscriptionMonitor, SubscriptionState,
     SubscriptionStatus,

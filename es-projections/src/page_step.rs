@@ -1,18 +1,19 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use es_core::{Advance, ConsumerName, EventPage, PageSize, Position, ProjectionError, RunnerStore, StoreError};
+use es_core::{Advance, ConsumerName, EventPage, Hold, PageSize, Position, ProjectionError, RunnerStore, StoreError};
 use tokio::time::Instant;
 
 use crate::{
     board::{Board, Place},
-    consumer::{Applied, Consumer, PageFailure, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, catch_panic, is_timeout, within},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
     limits,
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
+    status::ConsumerKind,
     stop::Stop,
     tail::Tail,
 };
@@ -68,6 +69,8 @@ pub(crate) enum StepFailure {
     MovedByOther,
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
+    /// Somebody holds the consumer back.
+    Held(Hold),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
@@ -342,7 +345,13 @@ impl Steps {
         let (from, next) = (place.stored, page.scanned_to);
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
-        let applying = catch_panic(self.consumer.name(), self.consumer.apply(self.advance(from, next), page, stop));
+        let applying = self.consumer.apply(self.advance(from, next), page, stop);
+        // Of a reactor each event has its time.
+        let limit = match self.consumer.kind() {
+            ConsumerKind::Reactor => Duration::MAX,
+            _ => self.options.time_limit(),
+        };
+        let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
@@ -358,6 +367,7 @@ impl Steps {
             Ok(Applied::UpTo(reached)) => {
                 self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
+                self.board.note_applied(positions.iter().filter(|&&position| position <= reached).count());
                 self.advance_to(Place { stored: reached, scanned: reached });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
                 Ok(Step::Advanced(reached))
@@ -390,7 +400,8 @@ impl Steps {
                 StepFailure::Failed { event: Some(event), error }
             }
             _ => {
-                self.pace.narrow_to(named.unwrap_or(positions.len() / 2));
+                let share = if is_timeout(&error) { limits::NARROWING_AFTER_TIMEOUT } else { 2 };
+                self.pace.narrow_to(named.unwrap_or(positions.len() / share));
                 let event = named.map(|index| positions[index]);
                 tracing::debug!(from = from.get(), events = positions.len(), next = self.pace.size(), "page narrowed");
                 self.board.note_failure(event, Arc::new(error));

@@ -2,22 +2,26 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::{
+    attendant::{Attendant, Attended},
     builder::RunnerBuilder,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
+    gate::{Holds, hold_of},
     limits,
     rebuild::{RebuildMeter, RebuildProgress},
     side_by_side::{Build, RebuildOptions, Rebuilt, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
+    supervisor,
 };
 
 /// Keeps views, projections and reactors up to date with the log.
@@ -35,6 +39,8 @@ pub struct Runner {
 struct Shared {
     store: Arc<dyn RunnerStore>,
     loops: Vec<Arc<ConsumerLoop>>,
+    holds: Arc<Holds>,
+    attendant: Attendant,
 }
 
 impl std::fmt::Debug for Runner {
@@ -50,8 +56,30 @@ impl Runner {
         RunnerBuilder::new(store.clone())
     }
 
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>) -> Self {
-        Self { shared: Arc::new(Shared { store, loops }) }
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>, holds: Arc<Holds>) -> Self {
+        let attended = |it: &Arc<ConsumerLoop>| Attended { name: it.name().clone(), board: Arc::clone(it.board()) };
+        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.iter().map(attended).collect());
+        Self { shared: Arc::new(Shared { store, loops, holds, attendant }) }
+    }
+
+    pub(crate) fn store(&self) -> &dyn RunnerStore {
+        &*self.shared.store
+    }
+
+    pub(crate) fn gate_holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// Whether a consumer is one of this runner's.
+    pub(crate) fn has(&self, consumer: &ConsumerName) -> bool {
+        self.shared.loops.iter().any(|local| local.name() == consumer)
+    }
+
+    /// Lets a consumer of this runner look its checkpoint up with its next step.
+    pub(crate) fn look_up_again(&self, consumer: &ConsumerName) {
+        for local in self.shared.loops.iter().filter(|local| local.name() == consumer) {
+            local.look_up_again();
+        }
     }
 
     /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
@@ -62,15 +90,27 @@ impl Runner {
     /// # Errors
     /// Of the first consumer, in the order in which they were added, that its failure policy stopped:
     /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`].
-    /// [`RunnerError::Store`] if the head could not be read.
+    /// [`RunnerError::Held`] for one that is paused or disabled. [`RunnerError::Store`] if the head could not be read.
     ///
     /// # Cancel safety
     /// Dropped half way, each page was applied or not; the next call goes on from there. A reactor may be given the
     /// events of its last page again.
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
-        let all = self.shared.loops.iter().map(async |consumer| consumer.drive(goal, Stop::never(), &mut |_| {}).await);
-        join_all(all).await.into_iter().collect()
+        self.shared.holds.refresh().await?;
+        let outcomes: HashMap<_, _> =
+            self.shared.loops.iter().map(|it| (it.name().clone(), watch::Sender::new(None))).collect();
+        let all = self.shared.loops.iter().map(async |consumer| {
+            let result = match arrival(consumer, &outcomes).await {
+                Ok(()) => consumer.drive(goal, Stop::never(), &mut |_| {}).await,
+                Err(error) => Err(error),
+            };
+            if let Some(outcome) = outcomes.get(consumer.name()) {
+                outcome.send_replace(Some(result.is_ok()));
+            }
+            result
+        });
+        self.shared.attendant.while_doing(join_all(all)).await.into_iter().collect()
     }
 
     /// Keeps every consumer up to date until `shutdown` is ready; then each finishes its page (a reactor, its event) and
@@ -86,11 +126,19 @@ impl Runner {
     /// # Cancel safety
     /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
+        if self.shared.holds.refresh().await.is_err() {
+            // Each consumer asks by itself then, and says what it waits for.
+            self.shared.holds.forget();
+        }
+        self.shared.attendant.while_doing(self.run_all(shutdown)).await
+    }
+
+    async fn run_all(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
         let (stopper, stop) = Stopper::new();
         let mut tasks = JoinSet::new();
         for consumer in &self.shared.loops {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
-            tasks.spawn(async move { consumer.drive(Goal::Follow, stop, &mut |_| {}).await });
+            tasks.spawn(async move { supervisor::follow(&consumer, stop).await });
         }
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
@@ -102,12 +150,8 @@ impl Runner {
                     stopper.stop();
                 }
                 Some(ended) = tasks.join_next() => {
-                    // A handler's panic was caught long before this.
-                    let ended = ended.unwrap_or_else(|error| match error.try_into_panic() {
-                        Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_) => Ok(()),
-                    });
-                    result = result.and(ended);
+                    // Its panics were caught before this: the runtime ends.
+                    result = result.and(ended.unwrap_or(Ok(())));
                 }
             }
             if tasks.is_empty() && (is_shutting_down || !self.shared.loops.is_empty()) {
@@ -116,7 +160,7 @@ impl Runner {
         }
     }
 
-    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store, and one more for each
+    /// Where every consumer stands, in the order in which they were added. Costs three calls of the store, and one more for each
     /// view and projection.
     ///
     /// # Errors
@@ -129,6 +173,7 @@ impl Runner {
         for checkpoint in self.shared.store.checkpoints().await? {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
+        let holds = self.shared.store.holds().await?;
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
@@ -137,7 +182,7 @@ impl Runner {
                 ConsumerKind::Reactor => consumer.name().clone(),
                 _ => self.live_name(consumer.name()).await?,
             };
-            all.push(status_of(consumer, checkpoints.get(&live), head));
+            all.push(status_of(consumer, checkpoints.get(&live), head, hold_of(&holds, consumer.name())));
         }
         Ok(all)
     }
@@ -323,7 +368,9 @@ impl Runner {
         let mut meter = RebuildMeter::start(local.name().clone(), head);
         tracing::info!(consumer, head = head.get(), "rebuild started");
         let mut on_advance = |position| on_progress(meter.at(position));
-        local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance).await?;
+        self.shared.holds.refresh().await?;
+        let rebuilding = local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance);
+        self.shared.attendant.while_doing(rebuilding).await?;
         tracing::info!(consumer, head = head.get(), "rebuild finished");
         on_progress(meter.at(head));
         Ok(())
@@ -338,12 +385,31 @@ impl Runner {
         self.shared.loops.iter().map(|consumer| consumer.name().clone()).collect()
     }
 
-    fn unknown(&self, name: &str) -> RunnerError {
+    pub(crate) fn unknown(&self, name: &str) -> RunnerError {
         RunnerError::UnknownConsumer { name: name.to_owned(), known: self.names() }
     }
 }
 
-fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Position) -> ConsumerStatus {
+/// Waits until the consumer that this one starts after has caught up, in the same catch-up.
+async fn arrival(
+    consumer: &ConsumerLoop,
+    outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,
+) -> Result<(), RunnerError> {
+    let Some((after, outcome)) = consumer.gate().after().and_then(|after| outcomes.get_key_value(after)) else {
+        return Ok(());
+    };
+    match outcome.subscribe().wait_for(Option::is_some).await.map(|outcome| *outcome) {
+        Ok(Some(true)) => Ok(()),
+        _ => Err(RunnerError::NotStarted { consumer: consumer.name().clone(), after: after.clone() }),
+    }
+}
+
+fn status_of(
+    consumer: &ConsumerLoop,
+    checkpoint: Option<&Checkpoint>,
+    head: Position,
+    hold: Option<Hold>,
+) -> ConsumerStatus {
     let said = consumer.board().snapshot();
     let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
     // A loop may have looked at more than it has saved, if it found nothing it wants there.
@@ -358,8 +424,13 @@ fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Pos
         head,
         lag: head.distance_from(position),
         rate_per_second: said.rate_per_second,
-        state: said.state,
+        state: match hold {
+            // It may wait for its next try, or finish its page.
+            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. }) => hold.into(),
+            _ => said.state,
+        },
         applying_for: said.applying_for,
+        silent_for: said.silent_for,
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),

@@ -1,6 +1,7 @@
 //! The runner, against the store in memory.
 
 mod catching_up;
+mod controlling;
 mod failing;
 mod following;
 mod reacting;
