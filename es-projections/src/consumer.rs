@@ -135,15 +135,3 @@ where
         }
     }
 }
-
-/// Whether a handler took too long.
-pub(crate) fn is_timeout(error: &ProjectionError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<HandlerTimeout>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}

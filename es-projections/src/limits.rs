@@ -46,8 +46,6 @@ pub const FIRST_RESTART_WAIT: Duration = Duration::from_millis(500);
 pub const MAX_RESTART_WAIT: Duration = Duration::from_secs(10);
 /// A consumer that ran for so long begins with all its restarts again.
 pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// The page after one that took too long is smaller by this factor: a few such pages find the event.
-pub(crate) const NARROWING_AFTER_TIMEOUT: usize = 16;
 
 /// How often a consumer that waits for a generation of its code to become live looks for one.
 pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     board::{Board, Place},
-    consumer::{Applied, Consumer, PageFailure, catch_panic, is_timeout, within},
+    consumer::{Applied, Consumer, PageFailure, catch_panic, within},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
     limits,
@@ -400,8 +400,7 @@ impl Steps {
                 StepFailure::Failed { event: Some(event), error }
             }
             _ => {
-                let share = if is_timeout(&error) { limits::NARROWING_AFTER_TIMEOUT } else { 2 };
-                self.pace.narrow_to(named.unwrap_or(positions.len() / share));
+                self.pace.narrow_to(named.unwrap_or(positions.len() / 2));
                 let event = named.map(|index| positions[index]);
                 tracing::debug!(from = from.get(), events = positions.len(), next = self.pace.size(), "page narrowed");
                 self.board.note_failure(event, Arc::new(error));

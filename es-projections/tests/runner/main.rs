@@ -9,6 +9,7 @@ mod rebuilding;
 mod sharing;
 mod shutting_down;
 mod side_by_side;
+mod silence;
 mod spy_control;
 mod spy_store;
 mod starting;
