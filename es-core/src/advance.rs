@@ -23,18 +23,28 @@ pub struct Advance {
     /// The lease under which it moves. A store refuses the move once somebody else has had the lease; without one, it only
     /// compares positions.
     pub lease: Option<Lease>,
+    /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
+    /// store refuses the move in any other.
+    pub layout: u64,
 }
 
 impl Advance {
-    /// A move without a lease.
+    /// A move without a lease, of a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
-        Self { consumer: consumer.clone(), from, to, lease: None }
+        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0 }
     }
 
     /// The same move under a lease, if there is one.
     #[must_use]
     pub fn under(mut self, lease: Option<Lease>) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// The same move in a layout of partitions.
+    #[must_use]
+    pub fn in_layout(mut self, layout: u64) -> Self {
+        self.layout = layout;
         self
     }
 }

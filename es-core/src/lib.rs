@@ -94,6 +94,8 @@ pub mod limits;
 mod memory;
 mod metadata;
 mod name;
+mod partition;
+mod partition_store;
 mod position;
 mod projection;
 mod projection_store;
@@ -135,6 +137,8 @@ pub use generation_store::{
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
+pub use partition::{Ahead, Partition, PartitionCheckpoint, Slot, position_of_all, redistributed, slot_of};
+pub use partition_store::PartitionStore;
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;

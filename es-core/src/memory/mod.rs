@@ -3,6 +3,7 @@
 mod event_store;
 mod generation_store;
 mod lease_store;
+mod partition_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -17,7 +18,6 @@ use uuid::Uuid;
 use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
-    consumer_store::Checkpoint,
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
     limits,
@@ -57,7 +57,7 @@ struct Log {
 #[derive(Debug, Default)]
 struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
-    checkpoints: BTreeMap<ConsumerName, Checkpoint>,
+    checkpoints: BTreeMap<ConsumerName, partition_store::Kept>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     leases: lease_store::Leases,
 }
