@@ -134,6 +134,7 @@
 //! | error | `subscription ended` | `error` |
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
+mod assignment;
 mod backoff;
 mod board;
 mod builder;
@@ -143,6 +144,7 @@ mod consumer_loop;
 mod error;
 mod failure_policy;
 pub mod limits;
+mod membership;
 mod options;
 mod pace;
 mod page_step;
@@ -155,6 +157,7 @@ mod status;
 mod stop;
 mod subscription;
 mod tail;
+mod turn;
 mod view_consumer;
 
 pub use backoff::Backoff;
