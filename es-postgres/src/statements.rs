@@ -85,11 +85,11 @@ macro_rules! statements {
 }
 
 statements! {
-    add_generation, append, applied_migrations, beat, begin_page, checkpoint, checkpoints, claim_build,
+    add_generation, add_partitions, append, applied_migrations, beat, begin_page, checkpoint, checkpoints, claim_build,
     claim_checkpoint, claim_lease, create_migrations, find_append, find_outcome, flush, freeze_checkpoint,
     generations, has_schema, head, is_pipelined, lease_holder, leases, leave, load_snapshot, lock_as_listener,
-    lock_generations, lock_migrations, lock_views, members, move_checkpoint, notify, read_tails, record_migration,
-    release_build, release_lease, remove_generation, reset_checkpoint, save_snapshot, server_version,
+    lock_generations, lock_layout, lock_migrations, lock_partitions, lock_views, members, move_checkpoint, notify, partitions, read_tails, record_migration,
+    release_build, release_lease, remove_generation, remove_partitions, reset_checkpoint, save_snapshot, server_version,
     set_generation_state, set_lock_timeout, set_pipelined, start_checkpoint,
 }
 
