@@ -49,6 +49,7 @@ mod handler_scope;
 mod inline;
 mod leases;
 mod migrate;
+mod partitions;
 mod projections;
 mod queue;
 mod read_all;
