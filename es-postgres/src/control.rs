@@ -10,6 +10,7 @@ use sqlx::{PgConnection, SqlStr, postgres::PgRow};
 use crate::{
     error::store_error,
     generations::{SWAP_LOCK_TIMEOUT, all_locked, execute, number_of},
+    parking,
     projections::storable,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
@@ -109,6 +110,9 @@ impl ControlStore for PgStore {
         let from = hand_move.check(consumer, from, head, is_read_model)?;
         let query = shared.query(&shared.statements.put_checkpoint).bind(consumer.as_str().to_owned());
         query.bind(storable(hand_move.to())?).execute(&mut *transaction).await.map_err(store_error)?;
+        if hand_move.to() < from {
+            parking::forget_after(shared, &mut transaction, &consumer.whole(), hand_move.to()).await?;
+        }
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         note(shared, &mut transaction, &operation.moved(Some(from), Some(hand_move.to()))).await?;
         transaction.commit().await.map_err(store_error)?;

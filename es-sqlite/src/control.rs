@@ -12,6 +12,7 @@ use crate::{
     documents,
     error::{store_error, to_stored},
     generations::{DROP, DROP_STABLE, all, number_of, on},
+    parking,
     projections::{CHECKPOINT, now},
     store::SqliteStore,
     writer::{begin, commit},
@@ -26,10 +27,12 @@ const PUT_CHECKPOINT: &str = include_str!("../sql/put_checkpoint.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 /// What removes the rows of a consumer.
-const REMOVALS: [&str; 3] = [
+const REMOVALS: [&str; 5] = [
     include_str!("../sql/consumer_remove.sql"),
     include_str!("../sql/generations_remove.sql"),
     include_str!("../sql/holds_remove.sql"),
+    include_str!("../sql/parked_events_remove.sql"),
+    include_str!("../sql/parked_keys_remove.sql"),
 ];
 
 /// SQLite does not say who holds its lock.
@@ -207,6 +210,9 @@ async fn move_in(
     let query = sqlx::query(PUT_CHECKPOINT).bind(consumer.as_str());
     let query = query.bind(to_stored("a position", hand_move.to().get())?).bind(now());
     query.execute(&mut *connection).await.map_err(store_error)?;
+    if hand_move.to() < from {
+        parking::forget_after(connection, &consumer.whole(), hand_move.to()).await?;
+    }
     let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order);
     note(connection, &operation.moved(Some(from), Some(hand_move.to())), now()).await?;
     Ok(from)
