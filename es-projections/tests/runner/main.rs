@@ -3,6 +3,7 @@
 mod catching_up;
 mod failing;
 mod following;
+mod parking;
 mod reacting;
 mod rebuilding;
 mod sharing;
