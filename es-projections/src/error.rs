@@ -5,7 +5,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use es_core::{ConsumerName, EventKey, GenerationState, InvalidName, Position, ProjectionError, StoreError};
 use time::OffsetDateTime;
 
-use crate::{comparison::Comparison, status::ConsumerState};
+use crate::{comparison::Comparison, limits, status::ConsumerState};
 
 /// What a runner can answer instead of a result. Cloning is cheap: the status shows the same error that
 /// [`Runner::run`](crate::Runner::run) returns at its end.
@@ -70,6 +70,13 @@ pub enum RunnerError {
         retries: u32,
         /// The limit.
         limit: u32,
+    },
+    /// A lease is to hold for less than [`limits::MIN_LEASE_TIME`](crate::limits::MIN_LEASE_TIME) or longer than
+    /// [`limits::MAX_LEASE_TIME`](crate::limits::MAX_LEASE_TIME).
+    #[error("a lease of {time:?} is asked for; ask for {:?} to {:?}", limits::MIN_LEASE_TIME, limits::MAX_LEASE_TIME)]
+    LeaseTime {
+        /// What was asked for.
+        time: Duration,
     },
     /// A failure policy allows more parked keys than [`limits::MAX_PARKED_KEYS`](crate::limits::MAX_PARKED_KEYS). Allow fewer.
     #[error("{consumer} allows {asked} parked keys, the limit is {limit}; allow fewer")]

@@ -139,6 +139,7 @@
 //! | error | `subscription ended` | `error` |
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
+mod assignment;
 mod backoff;
 mod board;
 mod builder;
@@ -148,6 +149,7 @@ mod consumer_loop;
 mod error;
 mod failure_policy;
 pub mod limits;
+mod membership;
 mod options;
 mod pace;
 mod page_step;
@@ -162,6 +164,7 @@ mod status;
 mod stop;
 mod subscription;
 mod tail;
+mod turn;
 mod view_consumer;
 
 pub use backoff::Backoff;

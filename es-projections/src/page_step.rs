@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use es_core::{
-    Advance, ConsumerName, EventPage, PageSize, Parking, Position, ProjectionError, RunnerStore, StoreError,
+    Advance, ConsumerName, EventPage, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore, StoreError,
 };
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::{
     parking::Desk,
     stop::Stop,
     tail::Tail,
+    turn::NotOurs,
 };
 
 /// A consumer, and what this runner knows about it between two pages.
@@ -27,6 +28,8 @@ pub(crate) struct Steps {
     options: ConsumerOptions,
     board: Arc<Board>,
     is_prepared: bool,
+    /// Under which it works, if it shares the work with others.
+    lease: Option<Lease>,
     /// Whether it stays with its generation, live or not.
     is_pinned: bool,
     /// Not a step beyond this position.
@@ -73,6 +76,8 @@ pub(crate) enum StepFailure {
     MovedByOther,
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
+    /// Somebody else works for it.
+    NotOurs(NotOurs),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
@@ -125,6 +130,7 @@ impl Steps {
             options,
             board,
             is_prepared: false,
+            lease: None,
             is_pinned: false,
             end: None,
             place: None,
@@ -140,6 +146,28 @@ impl Steps {
     /// Stays with the generation that it was given, live or not.
     pub(crate) fn pin(&mut self) {
         self.is_pinned = true;
+    }
+
+    /// Finds the place of the next step, and gives the name of its checkpoint: that of the live generation.
+    pub(crate) async fn locate(&mut self) -> Result<ConsumerName, StepFailure> {
+        if self.place.is_none() {
+            self.go_live().await?;
+        }
+        Ok(self.consumer.name().clone())
+    }
+
+    /// Works under a lease from now on. Whoever had it before may have moved the checkpoint.
+    pub(crate) fn work_under(&mut self, lease: Lease, is_new: bool) {
+        self.lease = Some(lease);
+        if is_new {
+            self.forget_place();
+        }
+    }
+
+    /// The stored checkpoint.
+    pub(crate) async fn stored(&self) -> Result<Position, StoreError> {
+        let checkpoint = self.store.checkpoint(self.consumer.name()).await?;
+        Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
     }
 
     /// Goes no further than a position, whatever there is.
@@ -431,7 +459,7 @@ impl Steps {
     }
 
     pub(crate) fn advance(&self, from: Position, to: Position) -> Advance {
-        Advance::new(self.consumer.name(), from, to)
+        Advance::new(self.consumer.name(), from, to).under(self.lease)
     }
 
     fn advance_to(&mut self, place: Place) {

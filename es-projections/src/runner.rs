@@ -14,6 +14,7 @@ use crate::{
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
     limits,
+    membership::{Alive, Membership},
     rebuild::{RebuildMeter, RebuildProgress},
     side_by_side::{Build, RebuildOptions, Rebuilt, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
@@ -35,6 +36,7 @@ pub struct Runner {
 struct Shared {
     store: Arc<dyn RunnerStore>,
     loops: Vec<Arc<ConsumerLoop>>,
+    membership: Arc<Membership>,
 }
 
 impl std::fmt::Debug for Runner {
@@ -50,8 +52,8 @@ impl Runner {
         RunnerBuilder::new(store.clone())
     }
 
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>) -> Self {
-        Self { shared: Arc::new(Shared { store, loops }) }
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>, membership: Arc<Membership>) -> Self {
+        Self { shared: Arc::new(Shared { store, loops, membership }) }
     }
 
     /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
@@ -70,7 +72,7 @@ impl Runner {
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
         let all = self.shared.loops.iter().map(async |consumer| consumer.drive(goal, Stop::never(), &mut |_| {}).await);
-        join_all(all).await.into_iter().collect()
+        self.while_alive(join_all(all)).await.into_iter().collect()
     }
 
     /// Keeps every consumer up to date until `shutdown` is ready; then each finishes its page (a reactor, its event) and
@@ -92,6 +94,9 @@ impl Runner {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
             tasks.spawn(async move { consumer.drive(Goal::Follow, stop, &mut |_| {}).await });
         }
+        // What stopped here may run elsewhere.
+        let mut withdrawn = Vec::new();
+        let alive = Alive::start(&self.shared.membership);
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
         let mut is_shutting_down = false;
@@ -107,12 +112,25 @@ impl Runner {
                         Ok(panic) => std::panic::resume_unwind(panic),
                         Err(_) => Ok(()),
                     });
+                    if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
+                        withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
+                    }
                     result = result.and(ended);
                 }
             }
             if tasks.is_empty() && (is_shutting_down || !self.shared.loops.is_empty()) {
-                return result;
+                break;
             }
+        }
+        alive.end().await;
+        result
+    }
+
+    /// Does something, and tells the store meanwhile that this runner is alive.
+    async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            result = work => result,
+            () = self.shared.membership.keep_alive(false) => std::future::pending().await,
         }
     }
 
@@ -329,7 +347,7 @@ impl Runner {
         let mut meter = RebuildMeter::start(local.name().clone(), head);
         tracing::info!(consumer, head = head.get(), "rebuild started");
         let mut on_advance = |position| on_progress(meter.at(position));
-        local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance).await?;
+        self.while_alive(local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance)).await?;
         tracing::info!(consumer, head = head.get(), "rebuild finished");
         on_progress(meter.at(head));
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, ParkedTotals, Position, ProjectionError};
+use es_core::{ConsumerName, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
 use crate::error::{At, Chain, RunnerError};
@@ -112,6 +112,16 @@ pub enum ConsumerState {
         /// Why it failed.
         failure: ConsumerFailure,
     },
+    /// Another process runs it, as the work is spread among those that are there.
+    RunsElsewhere {
+        /// Which, as it calls itself.
+        by: String,
+    },
+    /// It is this runner's turn, but another process has the lease: until it gives it back, or the lease runs out.
+    WaitingForLease {
+        /// Who has it, since when, until when.
+        holder: LeaseHolder,
+    },
     /// The live read model was written by another version of the code, which this one leaves alone. It goes on as soon as a
     /// generation of this version is live.
     OtherCode {
@@ -149,6 +159,14 @@ impl fmt::Display for ConsumerState {
                     _ => "the store",
                 };
                 write!(f, "waiting for {what}, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
+            }
+            Self::RunsElsewhere { by } => write!(f, "runs elsewhere: {by}"),
+            Self::WaitingForLease { holder } => {
+                let LeaseHolder { owner, since, until, .. } = holder;
+                write!(
+                    f,
+                    "waiting for the lease that {owner} has had since {since}, until {until} or the next sign of life"
+                )
             }
             Self::OtherCode { live, live_version, own_version } => write!(
                 f,

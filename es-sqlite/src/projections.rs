@@ -155,7 +155,7 @@ impl ConsumerStore for SqliteStore {
                     let connection = writer.for_transaction()?;
                     compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
                     parking::follow(connection, &advance).await?;
-                    sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
+                    commit(connection).await?;
                     Ok(())
                 })
             });
