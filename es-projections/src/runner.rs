@@ -112,7 +112,7 @@ impl Runner {
                         Ok(panic) => std::panic::resume_unwind(panic),
                         Err(_) => Ok(()),
                     });
-                    if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
+                    if let Err(RunnerError::Consumer { consumer, .. } | RunnerError::ParkedLimit { consumer, .. }) = &ended {
                         withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
                     }
                     result = result.and(ended);
@@ -162,7 +162,7 @@ impl Runner {
         Ok(all)
     }
 
-    /// Returns when everything up to a position has taken effect: a reader that has just written passes the
+    /// Returns when everything up to a position has taken effect, or is parked: a reader that has just written passes the
     /// `last_position` of its append and then sees its own writes.
     ///
     /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs

@@ -3,105 +3,37 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::Path,
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use es_core::{
-    Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventKey, EventStoreExt, ExpectedVersion, Fate,
-    HandlerError, InvalidName, Order, Position, Projection, ProjectionStore, Recorded, RecordedEvent, RunnerStore,
-    TableNames, View,
+    Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventKey, EventStoreExt, ExpectedVersion,
+    Order, Position, Projection, ProjectionStore, RecordedEvent, RunnerStore,
 };
 use es_e2e::{
     ledger::{LEDGER, PgLedger, SqliteLedger},
+    poison::{ACCOUNTS, BAD, Picky, Seen, parks},
     server::{Folder, shared_postgres_url, unique_schema},
     workload::{account, deposit},
 };
 use es_postgres::PgOptions;
-use es_projections::{ConsumerOptions, FailurePolicy, Retried, Runner};
+use es_projections::{Retried, Runner};
 use es_sqlite::SqliteStore;
 use es_testkit::{SeededRng, bank::AccountEvent};
 use futures_util::TryStreamExt;
-use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tokio::{sync::oneshot, time::timeout};
 
-const ACCOUNTS: u64 = 300;
-/// Of these accounts nothing can be applied from some deposit on: 1 %.
-const BAD: [u64; 3] = [7, 123, 299];
 /// Deposits before the code is mended, and while it is mended.
 const DEPOSITS: [u64; 2] = [4_000, 1_000];
 const LONG: Duration = Duration::from_secs(120);
-
-/// Whether an event is one of those that broken code cannot apply. Mended code can apply all.
-fn is_bad(event: &Recorded<AccountEvent>) -> bool {
-    let is_of = |number: &u64| *event.stream() == account(*number);
-    event.version().get() % 3 == 0 && BAD.iter().any(|number| is_of(number))
-}
-
-/// A ledger that fails, after it has written, while its code is broken.
-struct Picky<P> {
-    ledger: P,
-    is_broken: Arc<AtomicBool>,
-}
-
-impl<P: Projection<Event = AccountEvent>> Projection for Picky<P> {
-    type Connection = P::Connection;
-    type Event = AccountEvent;
-
-    fn name(&self) -> &str {
-        self.ledger.name()
-    }
-
-    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
-        let ledger = self.ledger.in_generation(names)?;
-        Ok(ledger.map(|ledger| Self { ledger, is_broken: Arc::clone(&self.is_broken) }))
-    }
-
-    async fn prepare(&self, connection: &mut P::Connection) -> Result<(), HandlerError> {
-        self.ledger.prepare(connection).await
-    }
-
-    async fn apply(&self, connection: &mut P::Connection, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
-        self.ledger.apply(connection, event).await?;
-        match self.is_broken.load(Ordering::SeqCst) && is_bad(event) {
-            true => Err(std::io::Error::other("cannot be applied").into()),
-            false => Ok(()),
-        }
-    }
-
-    async fn clear(&self, connection: &mut P::Connection) -> Result<(), HandlerError> {
-        self.ledger.clear(connection).await
-    }
-}
-
-/// The positions of each account's events in the order in which they took effect.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Seen<const MENDED: bool> {
-    positions: Vec<u64>,
-}
-
-impl<const MENDED: bool> View for Seen<MENDED> {
-    const NAME: &'static str = "seen";
-    type Event = AccountEvent;
-
-    fn keys(event: &Recorded<AccountEvent>) -> Vec<String> {
-        vec![event.stream().id().to_owned()]
-    }
-
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
-        assert!(MENDED || !is_bad(event), "cannot be applied");
-        self.positions.push(event.position().get());
-        Fate::Keep
-    }
-}
-
-fn parks() -> ConsumerOptions {
-    ConsumerOptions::default().on_failure(FailurePolicy::park_after(1))
-}
 
 async fn deposit_at_random(store: &impl RunnerStore, random: &SeededRng, count: u64) -> Position {
     let mut left = count;
@@ -241,16 +173,106 @@ fn assert_applied_once_and_in_order(inserted: &[i64], log: &BTreeMap<String, Vec
     assert_eq!(ledger, *log);
 }
 
+/// A process that runs the consumers until it is killed.
+struct Process(Child);
+
+impl Process {
+    fn start(code: &str, arguments: &[OsString]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_poison-runner"));
+        // Its handlers panic on purpose.
+        command.arg(code).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("the process starts"))
+    }
+
+    /// Ends it as a power cut would: SIGKILL.
+    fn kill(mut self) {
+        self.0.kill().expect("the process can be killed");
+        self.0.wait().expect("the process has ended");
+    }
+}
+
+/// Waits until every consumer is at the head.
+async fn wait_until_at_head(store: &impl RunnerStore) {
+    let (start, head) = (Instant::now(), store.head().await.expect("the head can be read"));
+    for consumer in [LEDGER, "seen"] {
+        let name = ConsumerName::new(consumer).expect("a valid name");
+        loop {
+            let checkpoint = store.checkpoint(&name).await.expect("the checkpoint can be read");
+            if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position == head) {
+                break;
+            }
+            assert!(start.elapsed() < LONG, "{consumer} stopped at {checkpoint:?}, the head is {head}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The same with processes that are killed while they park, and while they try again. Gives the log by account.
+async fn poison_kill_and_mend(store: &impl RunnerStore, arguments: Vec<OsString>) -> BTreeMap<String, Vec<u64>> {
+    let random = SeededRng::from_env();
+    let mut process = Process::start("broken", &arguments);
+    for _ in 0..4 {
+        deposit_at_random(store, &random, DEPOSITS[0] / 4).await;
+        tokio::time::sleep(Duration::from_millis(random.below(700))).await;
+        std::mem::replace(&mut process, Process::start("broken", &arguments)).kill();
+    }
+    wait_until_at_head(store).await;
+    let totals = store.parked_totals().await.expect("the totals can be read");
+    let keys: Vec<_> = totals.iter().map(|(consumer, totals)| (consumer.as_str(), totals.keys)).collect();
+    assert_eq!(keys, [(LEDGER, BAD.len() as u64), ("seen", BAD.len() as u64)]);
+    process.kill();
+
+    let order = Order::by("e2e").and_then(|order| order.because("mended")).expect("a valid order");
+    let mut process = Process::start("mended", &arguments);
+    let start = Instant::now();
+    let mut kills = 0;
+    loop {
+        let parked = store.parked_totals().await.expect("the totals can be read");
+        for (consumer, _) in &parked {
+            for queue in store.parked_queues(consumer, None, 100).await.expect("the queues can be read") {
+                store.ask_retry(consumer, &queue.key, None, &order).await.expect("it can be asked for");
+            }
+        }
+        if parked.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < LONG, "still parked: {parked:?}");
+        tokio::time::sleep(Duration::from_millis(random.below(200))).await;
+        // Somewhere between its start, taking over the lease, and trying the keys again.
+        if kills < 5 && random.percent(20) {
+            kills += 1;
+            std::mem::replace(&mut process, Process::start("mended", &arguments)).kill();
+        }
+        deposit_at_random(store, &random, 20).await;
+    }
+    println!("killed {kills} times while events were tried again");
+    wait_until_at_head(store).await;
+    process.kill();
+    let log = positions_of_the_log(store).await;
+    assert_eq!(seen(store).await, log);
+    log
+}
+
+async fn postgres_ledger(url: &str, schema: &str) -> Vec<i64> {
+    let mut connection = PgConnection::connect(url).await.expect("the server accepts connections");
+    // In the order of the transactions that inserted them; each is a page, or a parked event.
+    let sql = format!("SELECT position FROM {schema}.\"{LEDGER}_g1\" ORDER BY xmin::text::bigint, position");
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger")
+}
+
+async fn sqlite_ledger(file: &Path) -> Vec<i64> {
+    let url = format!("sqlite:{}", file.display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("the file opens");
+    let sql = format!("SELECT position FROM \"{LEDGER}_g1\" ORDER BY rowid");
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poisoned_keys_are_parked_and_come_after_in_order_on_postgresql() {
     let (url, schema) = (shared_postgres_url(), unique_schema());
     let store = PgOptions::new(&url).schema(&schema).max_connections(6).connect().await.expect("the store opens");
     let log = poison_and_mend(&store, || PgLedger::new(&schema)).await;
-    let mut connection = PgConnection::connect(&url).await.expect("the server accepts connections");
-    // In the order of the transactions that inserted them; each is a page, or a parked event.
-    let sql = format!("SELECT position FROM {schema}.\"{LEDGER}_g1\" ORDER BY xmin::text::bigint, position");
-    let rows: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger");
-    assert_applied_once_and_in_order(&rows, &log);
+    assert_applied_once_and_in_order(&postgres_ledger(&url, &schema).await, &log);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,9 +281,22 @@ async fn poisoned_keys_are_parked_and_come_after_in_order_on_sqlite() {
     let file = folder.path("store.db");
     let store = SqliteStore::open(&file).await.expect("the store opens");
     let log = poison_and_mend(&store, SqliteLedger::default).await;
-    let url = format!("sqlite:{}", file.display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("the file opens");
-    let sql = format!("SELECT position FROM \"{LEDGER}_g1\" ORDER BY rowid");
-    let rows: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the ledger");
-    assert_applied_once_and_in_order(&rows, &log);
+    assert_applied_once_and_in_order(&sqlite_ledger(&file).await, &log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_killed_while_it_parks_or_tries_again_applies_each_event_once_on_postgresql() {
+    let (url, schema) = (shared_postgres_url(), unique_schema());
+    let store = PgOptions::new(&url).schema(&schema).max_connections(3).connect().await.expect("the store opens");
+    let log = poison_kill_and_mend(&store, vec![(&url).into(), (&schema).into()]).await;
+    assert_applied_once_and_in_order(&postgres_ledger(&url, &schema).await, &log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_killed_while_it_parks_or_tries_again_applies_each_event_once_on_sqlite() {
+    let folder = Folder::new();
+    let file = folder.path("store.db");
+    let store = SqliteStore::open(&file).await.expect("the store opens");
+    let log = poison_kill_and_mend(&store, vec![file.clone().into()]).await;
+    assert_applied_once_and_in_order(&sqlite_ledger(&file).await, &log);
 }
