@@ -163,8 +163,33 @@ pub enum RunnerError {
         /// Until when they have it, unless they go on.
         until: OffsetDateTime,
     },
-    /// The rebuilt read model is not the same as the live one, and was to be. It is kept for a look, and for
+    /// A projection that names its tables itself cannot be compared, since nobody knows what to read. Skip the verification, or
+    /// let it take their names from [`Projection::in_generation`](es_core::Projection::in_generation).
+    #[error(
+        "{consumer} names its tables itself, so that nobody knows what to compare; skip the verification, or let it take their \
+         names from in_generation"
+    )]
+    NotComparable {
+        /// The projection.
+        consumer: ConsumerName,
+    },
+    /// A read model was rebuilt in place and is complete, but was not at the position of the one before when they were to be
+    /// compared: a runner elsewhere works on it, or the log is shorter than it was. Stop the others to compare.
+    #[error(
+        "{consumer} was rebuilt, but is at {after} and was at {before}, so the two could not be compared; if other runners \
+         work on it, stop them and rebuild it again"
+    )]
+    NotCompared {
+        /// The consumer, in its live generation.
+        consumer: ConsumerName,
+        /// Where it was before.
+        before: Position,
+        /// Where it was when they were to be compared.
+        after: Position,
+    },
+    /// The rebuilt read model is not the same as the live one, and was to be. Rebuilt beside it, it is kept for a look, and for
     /// [`Runner::accept_rebuild`](crate::Runner::accept_rebuild) or [`Runner::discard_rebuild`](crate::Runner::discard_rebuild).
+    /// Rebuilt in place, it is what readers are given.
     #[error("the rebuilt read model differs from the live one: {0}")]
     ReadModelsDiffer(Box<Comparison>),
     /// The read model has no generation of the kind that was asked for: none that was built and waits to be accepted, or none to

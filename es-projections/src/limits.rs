@@ -69,6 +69,10 @@ pub const SWAP_CATCH_UP: Duration = Duration::from_secs(5);
 pub const MAX_LISTED_DIFFERENCES: usize = 20;
 /// Most characters of a row that a comparison shows.
 pub const MAX_SHOWN_ROW_CHARS: usize = 200;
+/// Most bytes of rows that are remembered of a read model while it is rebuilt in place. Of a larger one ranges of rows are.
+pub const MAX_DUMP_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most ranges of rows that are remembered of a read model while it is rebuilt in place; they have the more rows.
+pub const MAX_DUMP_RANGES: usize = 16_384;
 
 /// Most events that a reactor reacts to before it saves its checkpoint: so many at most are given again after a crash.
 pub const REACTIONS_PER_CHECKPOINT: usize = 100;

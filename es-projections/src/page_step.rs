@@ -1,6 +1,12 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use es_core::{
     Advance, ConsumerName, EventPage, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore, StoreError,
@@ -32,8 +38,8 @@ pub(crate) struct Steps {
     lease: Option<Lease>,
     /// Whether it stays with its generation, live or not.
     is_pinned: bool,
-    /// Not a step beyond this position.
-    end: Option<Position>,
+    /// Not a step beyond this position; [`NO_END`] if there is none.
+    end: Arc<AtomicU64>,
     /// Taken while it is used: a step that fails or is dropped half way leaves the next one to look it up again.
     pub(crate) place: Option<Place>,
     /// When the stored checkpoint was last known to be the place's.
@@ -48,6 +54,18 @@ pub(crate) struct Steps {
     ahead: Option<(Position, EventPage)>,
     /// What it knows about parked events.
     pub(crate) desk: Desk,
+}
+
+const NO_END: u64 = u64::MAX;
+
+/// Until it is dropped, no step goes beyond a position.
+#[must_use]
+pub(crate) struct EndGuard(Arc<AtomicU64>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.store(NO_END, Ordering::SeqCst);
+    }
 }
 
 /// What came of a step.
@@ -132,7 +150,7 @@ impl Steps {
             is_prepared: false,
             lease: None,
             is_pinned: false,
-            end: None,
+            end: Arc::new(NO_END.into()),
             place: None,
             confirmed_at: Instant::now(),
             pace: Pace::new(options.largest_page()),
@@ -170,10 +188,15 @@ impl Steps {
         Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
     }
 
-    /// Goes no further than a position, whatever there is.
-    pub(crate) fn end_at(&mut self, end: Option<Position>) {
-        self.end = end;
+    /// Goes no further than a position, whatever there is, until the guard is dropped.
+    pub(crate) fn end_at(&mut self, end: Position) -> EndGuard {
+        self.end.store(end.get(), Ordering::SeqCst);
         self.forget_place();
+        EndGuard(Arc::clone(&self.end))
+    }
+
+    fn end(&self) -> Position {
+        Position::new(self.end.load(Ordering::SeqCst))
     }
 
     /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
@@ -211,7 +234,7 @@ impl Steps {
                 self.find_place().await?
             }
         };
-        if self.end.is_some_and(|end| place.scanned >= end) {
+        if place.scanned >= self.end() {
             self.place = Some(place);
             return Ok(Step::CaughtUp(place.scanned));
         }
@@ -243,7 +266,8 @@ impl Steps {
 
     /// Leaves out what comes after the end.
     pub(crate) fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
-        if let Some(end) = self.end.filter(|&end| page.scanned_to > end) {
+        let end = self.end();
+        if page.scanned_to > end {
             page.events.retain(|event| event.position() <= end);
             page.scanned_to = end;
             self.ahead = None;

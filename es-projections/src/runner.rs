@@ -11,12 +11,14 @@ use tokio::{
 
 use crate::{
     builder::RunnerBuilder,
+    comparison::Comparison,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
-    limits,
+    in_place, limits,
     membership::{Alive, Membership},
-    rebuild::{RebuildMeter, RebuildProgress},
-    side_by_side::{Build, RebuildOptions, Rebuilt, discard, in_state, roll_back},
+    rebuild::RebuildProgress,
+    rebuild_status::RebuildStatus,
+    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
 };
@@ -152,14 +154,30 @@ impl Runner {
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
         for consumer in &self.shared.loops {
-            let live = match consumer.kind() {
-                ConsumerKind::Reactor => consumer.name().clone(),
-                _ => self.live_name(consumer.name()).await?,
+            let generations = match consumer.kind() {
+                ConsumerKind::Reactor => Vec::new(),
+                _ => self.shared.store.generations(consumer.name()).await?,
             };
-            let parked = parked.get(&live).copied().unwrap_or_default();
-            all.push(status_of(consumer, checkpoints.get(&live), parked, head));
+            let live = generations.iter().find(|info| info.state == GenerationState::Live);
+            let live = live.map_or(consumer.name(), |live| &live.name);
+            let parked = parked.get(live).copied().unwrap_or_default();
+            let mut status = status_of(consumer, checkpoints.get(live), parked, head);
+            status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
+            all.push(status);
         }
         Ok(all)
+    }
+
+    /// The rebuilds beside the live read models of this runner's consumers, whoever runs them, and what they left: the `rebuild` of
+    /// every [`status`](Self::status).
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn rebuilds(&self) -> Result<Vec<RebuildStatus>, RunnerError> {
+        Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
     /// Returns when everything up to a position has taken effect, or is parked: a reader that has just written passes the
@@ -321,36 +339,52 @@ impl Runner {
         Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
     }
 
-    /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
-    /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
-    ///
-    /// `on_progress` is called at the beginning, after each page and at the end, and should return quickly. Safe beside
-    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is.
+    /// Rebuilds the read model of a view or projection in place, without a comparison: [`rebuild_in_place`](Self::rebuild_in_place)
+    /// with [`Verification::Skip`].
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, and those of
-    /// [`catch_up`](Self::catch_up). What was applied until then remains.
+    /// As there.
     ///
     /// # Cancel safety
-    /// Dropped half way (or killed), the read model is right up to its checkpoint, and the next run, catch-up or
-    /// rebuild completes it.
+    /// As there.
     pub async fn rebuild(
         &self,
         consumer: &str,
-        mut on_progress: impl FnMut(RebuildProgress) + Send,
+        on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<(), RunnerError> {
+        self.rebuild_in_place(consumer, Verification::Skip, on_progress).await.map(drop)
+    }
+
+    /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
+    /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
+    ///
+    /// Unless the verification is skipped, the rebuilt one is compared with what was there before, at the position of that; the
+    /// one before is gone by then, so a difference is for a look alone. Up to [`limits::MAX_DUMP_BYTES`] of rows are
+    /// remembered for that and compared row by row. Of a larger read model the counts and hashes of ranges of rows are, so that
+    /// the comparison names [ranges of keys](Comparison::by_range); memory is bounded.
+    ///
+    /// `on_progress` is called at the beginning, after each page and at the end, and should return quickly. Safe beside
+    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is. To compare, those elsewhere have
+    /// to be stopped, since they do not wait at the position of the comparison.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, [`RunnerError::NotComparable`] for a
+    /// projection that names its tables itself, and those of [`catch_up`](Self::catch_up). What was applied until then remains.
+    /// After the rebuild has come to its end, [`RunnerError::ReadModelsDiffer`] where they must match, or
+    /// [`RunnerError::NotCompared`].
+    ///
+    /// # Cancel safety
+    /// Dropped half way (or killed), the read model is right up to its checkpoint, and the next run, catch-up or
+    /// rebuild completes it. The comparison is lost.
+    pub async fn rebuild_in_place(
+        &self,
+        consumer: &str,
+        verification: Verification,
+        mut on_progress: impl FnMut(RebuildProgress) + Send,
+    ) -> Result<Option<Comparison>, RunnerError> {
         let local = self.local(consumer)?;
-        if local.kind() == ConsumerKind::Reactor {
-            return Err(RunnerError::NoReadModel { consumer: local.name().clone() });
-        }
-        let head = self.shared.store.head().await?;
-        let mut meter = RebuildMeter::start(local.name().clone(), head);
-        tracing::info!(consumer, head = head.get(), "rebuild started");
-        let mut on_advance = |position| on_progress(meter.at(position));
-        self.while_alive(local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance)).await?;
-        tracing::info!(consumer, head = head.get(), "rebuild finished");
-        on_progress(meter.at(head));
-        Ok(())
+        let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
+        self.while_alive(rebuild).await
     }
 
     async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
@@ -393,5 +427,6 @@ fn status_of(
         moved_by_others: said.moved_by_others,
         parked,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
+        rebuild: None,
     }
 }

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use es_core::{ConsumerName, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
-use crate::error::{At, Chain, RunnerError};
+use crate::{
+    error::{At, Chain, RunnerError},
+    rebuild_status::RebuildStatus,
+};
 
 /// What kind of consumer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +62,8 @@ pub struct ConsumerStatus {
     pub parked: ParkedTotals,
     /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
     pub updated_at: Option<OffsetDateTime>,
+    /// The rebuild beside the live read model, here or elsewhere, or what it left.
+    pub rebuild: Option<RebuildStatus>,
 }
 
 impl fmt::Display for ConsumerStatus {
@@ -78,6 +83,9 @@ impl fmt::Display for ConsumerStatus {
             0 => {}
             1 => f.write_str("; another runner moved the checkpoint once")?,
             times => write!(f, "; another runner moved the checkpoint {times} times")?,
+        }
+        if let Some(rebuild) = &self.rebuild {
+            write!(f, "; {rebuild}")?;
         }
         Ok(())
     }

@@ -90,8 +90,7 @@ async fn no_statement_scans_a_table_that_grows() {
             let sql = sql.replace("es_view_name", "\"es_view_name@1\"");
             let steps = plan(&mut connection, &sql).await;
             // The tables that grow, by the names that the statements have for them.
-            let grows =
-                |table: &str| table.starts_with("es_") || ["e", "l", "a", "c", "d", "k", "p"].contains(&table);
+            let grows = |table: &str| table.starts_with("es_") || ["e", "l", "a", "c", "d", "k", "p"].contains(&table);
             let is_scan =
                 |step: &&String| step.strip_prefix("SCAN ").is_some_and(|s| s.split(' ').next().is_some_and(grows));
             let scans: Vec<_> = steps.iter().filter(is_scan).collect();

@@ -14,5 +14,6 @@ mod spy_store;
 mod starting;
 mod store_troubles;
 mod support;
+mod taking_turns;
 mod two_runners;
 mod waiting;

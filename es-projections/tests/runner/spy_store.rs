@@ -43,6 +43,8 @@ pub(crate) struct Seen {
     pub(crate) save_failures: Mutex<VecDeque<StoreError>>,
     /// The store cannot be reached.
     pub(crate) is_down: AtomicBool,
+    /// Signs of life do not get through.
+    pub(crate) is_mute: AtomicBool,
     /// The store sends no hints.
     pub(crate) is_silent: AtomicBool,
     /// Pages say that nothing after this is durable; 0 for no such bound.
@@ -222,6 +224,9 @@ impl LeaseStore for SpyStore {
     }
 
     async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        if self.seen.is_mute.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.inner.beat(member, consumers, time).await
     }
 
