@@ -48,6 +48,14 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
+TABLE holds
+    consumer text COLLATE "C" NOT NULL
+    kind text COLLATE "C" NOT NULL
+    held_by text NOT NULL
+    since timestamp with time zone NOT NULL
+    reason text
+    CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
 TABLE leases WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     fence bigint NOT NULL
@@ -67,6 +75,17 @@ TABLE members WITH (fillfactor=10)
     member text COLLATE "C" NOT NULL
     until timestamp with time zone NOT NULL
     CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
+TABLE operations
+    id bigint NOT NULL
+    at timestamp with time zone NOT NULL
+    kind text NOT NULL
+    consumer text COLLATE "C" NOT NULL
+    generation bigint NOT NULL
+    from_position bigint
+    to_position bigint
+    ordered_by text NOT NULL
+    reason text
+    CONSTRAINT operations_pkey PRIMARY KEY (id)
 TABLE parked_events
     consumer text COLLATE "C" NOT NULL
     key text COLLATE "C" NOT NULL
@@ -116,9 +135,12 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
+CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
 CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
+CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
+CREATE UNIQUE INDEX operations_pkey ON es.operations USING btree (id)
 CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
 CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)

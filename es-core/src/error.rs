@@ -135,6 +135,18 @@ pub enum StoreError {
         /// Their key.
         key: EventKey,
     },
+    /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
+    #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
+    CannotMove {
+        /// Whose checkpoint.
+        consumer: ConsumerName,
+        /// Where it is.
+        from: Position,
+        /// Where it was to go.
+        to: Position,
+        /// Why not, and what to do instead.
+        why: &'static str,
+    },
     /// Somebody else has had the consumer's lease since. Nothing was changed; claim it again before going on.
     #[error("the lease of {consumer} went to another process; nothing was changed")]
     LeaseLost {

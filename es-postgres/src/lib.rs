@@ -18,6 +18,8 @@
 
 mod append;
 mod config;
+mod control;
+mod diagnostics;
 mod durability;
 mod error;
 mod generations;

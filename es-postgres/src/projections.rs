@@ -393,7 +393,7 @@ fn comparable(position: Position) -> i64 {
 }
 
 /// A position to store.
-fn storable(position: Position) -> Result<i64, StoreError> {
+pub(crate) fn storable(position: Position) -> Result<i64, StoreError> {
     i64::try_from(position.get()).map_err(|_| StoreError::LimitExceeded {
         what: "a checkpoint's position",
         limit: i64::MAX.unsigned_abs(),

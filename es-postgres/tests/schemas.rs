@@ -57,8 +57,9 @@ async fn processes_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.unwrap().unwrap().append(&deposit("ann")).await.unwrap();
     }
-    let sql = format!("SELECT max(version) - count(*) FROM {}.es_migrations", schema.name);
-    assert_eq!(number(&mut connection().await, sql).await, 0);
+    let migrations =
+        number(&mut connection().await, format!("SELECT count(*) FROM {}.es_migrations", schema.name)).await;
+    assert_eq!(migrations, 5);
 }
 
 #[tokio::test]
@@ -77,11 +78,11 @@ async fn a_schema_of_a_newer_version_or_with_changed_migrations_is_refused() {
     let mut admin = connection().await;
     let table = format!("{}.es_migrations", schema.name);
 
-    execute(&mut admin, format!("INSERT INTO {table} (version, name, checksum) VALUES (99, 'later', 'x')")).await;
+    execute(&mut admin, format!("INSERT INTO {table} (version, name, checksum) VALUES (1000, 'later', 'x')")).await;
     let (problem, remedy) = setup_error(schema.options()).await;
-    assert!(problem.contains("version 99") && remedy.contains("newer"), "{problem}; {remedy}");
+    assert!(problem.contains("version 1000") && remedy.contains("newer"), "{problem}; {remedy}");
 
-    execute(&mut admin, format!("DELETE FROM {table} WHERE version = 99")).await;
+    execute(&mut admin, format!("DELETE FROM {table} WHERE version = 1000")).await;
     execute(&mut admin, format!("UPDATE {table} SET checksum = 'x' WHERE version = 2")).await;
     let (problem, _) = setup_error(schema.options()).await;
     assert!(problem.contains("migration 2 (append)"), "{problem}");

@@ -6,22 +6,25 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use es_core::{
-    Advance, ConsumerName, EventPage, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore, StoreError,
+    Advance, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore,
+    StoreError,
 };
 use tokio::time::Instant;
 
 use crate::{
     board::{Board, Place},
-    consumer::{Applied, Consumer, PageFailure, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, catch_panic, within},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
     limits,
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
     parking::Desk,
+    status::ConsumerKind,
     stop::Stop,
     tail::Tail,
     turn::NotOurs,
@@ -96,6 +99,8 @@ pub(crate) enum StepFailure {
     Narrowed,
     /// Somebody else works for it.
     NotOurs(NotOurs),
+    /// Somebody holds the consumer back.
+    Held(Hold),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
@@ -420,7 +425,13 @@ impl Steps {
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
         let advance = self.advance(from, next).with_parking(parking);
-        let applying = catch_panic(self.consumer.name(), self.consumer.apply(advance, page, stop));
+        let applying = self.consumer.apply(advance, page, stop);
+        // Of a reactor each event has its time.
+        let limit = match self.consumer.kind() {
+            ConsumerKind::Reactor => Duration::MAX,
+            _ => self.options.time_limit(),
+        };
+        let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
@@ -436,6 +447,7 @@ impl Steps {
             Ok(Applied::UpTo(reached)) => {
                 self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
+                self.board.note_applied(positions.iter().filter(|&&position| position <= reached).count());
                 self.advance_to(Place { stored: reached, scanned: reached });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
                 Ok(Step::Advanced(reached))

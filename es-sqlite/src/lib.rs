@@ -42,6 +42,7 @@
 mod append;
 mod append_alone;
 mod config;
+mod control;
 mod documents;
 mod error;
 mod generations;

@@ -19,7 +19,7 @@ use crate::{
     writer::{WriterGuard, begin, commit},
 };
 
-const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
+pub(crate) const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
 const CHECKPOINTS: &str = include_str!("../sql/checkpoints.sql");
 const START: &str = include_str!("../sql/start_checkpoint.sql");
 const MOVE: &str = include_str!("../sql/move_checkpoint.sql");

@@ -1,5 +1,6 @@
 //! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
 
+mod control_store;
 mod event_store;
 mod generation_store;
 mod lease_store;
@@ -19,9 +20,11 @@ use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
     consumer_store::Checkpoint,
+    control_store::{Hold, HoldKind},
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
     limits,
+    operation::Operation,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
@@ -61,6 +64,8 @@ struct Consumers {
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     parked: parking_store::Parked,
+    holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
+    operations: Vec<Operation>,
     leases: lease_store::Leases,
 }
 

@@ -99,6 +99,11 @@ impl Parked {
         queues.retain(|_, queue| !queue.events.is_empty());
     }
 
+    /// Forgets the queues of all generations of a consumer.
+    pub(super) fn forget_all(&mut self, base: &ConsumerName) {
+        self.queues.retain(|consumer, _| consumer.base() != *base);
+    }
+
     fn queue(&self, consumer: &ConsumerName, key: &EventKey) -> Option<&Queue> {
         self.queues.get(consumer)?.get(&key.to_string())
     }

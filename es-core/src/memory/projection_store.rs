@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Consumers {
-    fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+    pub(super) fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         match self.generations.get(consumer).map(|known| known.state) {
             Some(GenerationState::Retired) => Err(StoreError::Retired { generation: consumer.clone() }),
             _ => Ok(()),
@@ -57,7 +57,7 @@ impl Consumers {
         }
     }
 
-    fn set(&mut self, consumer: &ConsumerName, position: Position) -> Checkpoint {
+    pub(super) fn set(&mut self, consumer: &ConsumerName, position: Position) -> Checkpoint {
         let updated_at = to_stored_precision(OffsetDateTime::now_utc());
         let checkpoint = Checkpoint { consumer: consumer.clone(), position, updated_at };
         self.checkpoints.insert(consumer.clone(), checkpoint.clone());
