@@ -88,6 +88,7 @@ mod domain_event;
 mod error;
 mod event;
 mod event_filter;
+mod event_key;
 mod event_store;
 mod expected_version;
 mod generation_store;
@@ -97,6 +98,8 @@ mod memory;
 mod metadata;
 mod name;
 mod operation;
+mod parking;
+mod parking_store;
 mod position;
 mod projection;
 mod projection_store;
@@ -131,6 +134,7 @@ pub use error::{
 };
 pub use event::{Envelope, EventType, NewEvent, Payload, Recorded, RecordedEvent};
 pub use event_filter::{EventFilter, EventSelector};
+pub use event_key::EventKey;
 pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
 pub use expected_version::ExpectedVersion;
 pub use generation_store::{
@@ -141,6 +145,11 @@ pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Ros
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
+pub use parking::{
+    AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
+    ParkingRecord, Unpark,
+};
+pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;

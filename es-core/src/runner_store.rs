@@ -2,11 +2,14 @@
 
 use crate::{
     control_store::ControlStore, diagnostics::Diagnostics, event_store::EventStore, generation_store::GenerationStore,
-    lease_store::LeaseStore,
+    lease_store::LeaseStore, parking_store::ParkingStore,
 };
 
 /// A store over which consumers can be run: every store that implements the contracts named here. Object-safe, so that an
 /// application that chooses its store when it starts can hold an `Arc<dyn RunnerStore>`.
-pub trait RunnerStore: EventStore + GenerationStore + LeaseStore + ControlStore + Diagnostics {}
+pub trait RunnerStore: EventStore + GenerationStore + LeaseStore + ParkingStore + ControlStore + Diagnostics {}
 
-impl<S: EventStore + GenerationStore + LeaseStore + ControlStore + Diagnostics + ?Sized> RunnerStore for S {}
+impl<S> RunnerStore for S where
+    S: EventStore + GenerationStore + LeaseStore + ParkingStore + ControlStore + Diagnostics + ?Sized
+{
+}

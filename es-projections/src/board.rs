@@ -14,6 +14,7 @@ use crate::{
     error::RunnerError,
     limits,
     status::{ConsumerFailure, ConsumerState},
+    turn::NotOurs,
 };
 
 /// What a consumer loop says about itself.
@@ -77,6 +78,7 @@ pub(crate) enum Phase {
     CaughtUp,
     Retrying { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
+    NotOurs(NotOurs),
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     Held(Hold),
     WaitingForOther(ConsumerName),
@@ -146,6 +148,11 @@ impl Board {
     /// Whether a loop of this runner has been at the end of the log, and news of it.
     pub(crate) fn has_caught_up(&self) -> watch::Receiver<bool> {
         self.has_caught_up.subscribe()
+    }
+
+    /// Whether somebody waits for a loop to be at the end of the log.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !*self.has_caught_up.borrow() && self.has_caught_up.receiver_count() > 0
     }
 
     /// Notes that so many events took effect.
@@ -240,8 +247,10 @@ impl Board {
         self.reached.subscribe()
     }
 
+    /// Whether a loop of this runner moves the checkpoint, so that [`reached`](Self::reached) tells where it is.
     pub(crate) fn is_running(&self) -> bool {
-        self.notes().loops > 0
+        let notes = self.notes();
+        notes.loops > 0 && !matches!(notes.phase, Phase::NotOurs(_))
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -257,7 +266,7 @@ impl Board {
             applying_for: notes.page_since.map(|since| now - since),
             silent_for: notes.silent_for(now),
             rate_per_second: notes.rate.per_second(now),
-            place: Some(notes.place).filter(|_| notes.loops > 0),
+            place: Some(notes.place).filter(|_| notes.loops > 0 && !matches!(notes.phase, Phase::NotOurs(_))),
         }
     }
 
@@ -308,6 +317,8 @@ impl Phase {
                 next_try_in: next_try.saturating_duration_since(now),
                 failure: failure.clone(),
             },
+            Self::NotOurs(NotOurs::Assigned(by)) => ConsumerState::RunsElsewhere { by: by.clone() },
+            Self::NotOurs(NotOurs::Leased(holder)) => ConsumerState::WaitingForLease { holder: holder.clone() },
             Self::OtherCode { live, live_version, own_version } => {
                 ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
             }
@@ -318,6 +329,9 @@ impl Phase {
                 next_try_in: next_try.saturating_duration_since(now),
                 problem: problem.clone(),
             },
+            Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
+                ConsumerState::ParkedLimit { error: error.clone() }
+            }
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }
     }

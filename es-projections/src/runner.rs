@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, ParkedTotals, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
     sync::watch,
@@ -13,12 +13,15 @@ use tokio::{
 use crate::{
     attendant::{Attendant, Attended},
     builder::RunnerBuilder,
+    comparison::Comparison,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
     gate::{Holds, hold_of},
-    limits,
-    rebuild::{RebuildMeter, RebuildProgress},
-    side_by_side::{Build, RebuildOptions, Rebuilt, discard, in_state, roll_back},
+    in_place, limits,
+    membership::{Alive, Membership},
+    rebuild::RebuildProgress,
+    rebuild_status::RebuildStatus,
+    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
     supervisor,
@@ -39,6 +42,7 @@ pub struct Runner {
 struct Shared {
     store: Arc<dyn RunnerStore>,
     loops: Vec<Arc<ConsumerLoop>>,
+    membership: Arc<Membership>,
     holds: Arc<Holds>,
     attendant: Attendant,
 }
@@ -56,14 +60,15 @@ impl Runner {
         RunnerBuilder::new(store.clone())
     }
 
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>, holds: Arc<Holds>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        loops: Vec<Arc<ConsumerLoop>>,
+        membership: Arc<Membership>,
+        holds: Arc<Holds>,
+    ) -> Self {
         let attended = |it: &Arc<ConsumerLoop>| Attended { name: it.name().clone(), board: Arc::clone(it.board()) };
         let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.iter().map(attended).collect());
-        Self { shared: Arc::new(Shared { store, loops, holds, attendant }) }
-    }
-
-    pub(crate) fn store(&self) -> &dyn RunnerStore {
-        &*self.shared.store
+        Self { shared: Arc::new(Shared { store, loops, membership, holds, attendant }) }
     }
 
     pub(crate) fn gate_holds(&self) -> &Holds {
@@ -110,7 +115,7 @@ impl Runner {
             }
             result
         });
-        self.shared.attendant.while_doing(join_all(all)).await.into_iter().collect()
+        self.while_alive(join_all(all)).await.into_iter().collect()
     }
 
     /// Keeps every consumer up to date until `shutdown` is ready; then each finishes its page (a reactor, its event) and
@@ -140,6 +145,9 @@ impl Runner {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
             tasks.spawn(async move { supervisor::follow(&consumer, stop).await });
         }
+        // What stopped here may run elsewhere.
+        let mut withdrawn = Vec::new();
+        let alive = Alive::start(&self.shared.membership);
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
         let mut is_shutting_down = false;
@@ -151,12 +159,26 @@ impl Runner {
                 }
                 Some(ended) = tasks.join_next() => {
                     // Its panics were caught before this: the runtime ends.
-                    result = result.and(ended.unwrap_or(Ok(())));
+                    let ended = ended.unwrap_or(Ok(()));
+                    if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
+                        withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
+                    }
+                    result = result.and(ended);
                 }
             }
             if tasks.is_empty() && (is_shutting_down || !self.shared.loops.is_empty()) {
-                return result;
+                break;
             }
+        }
+        alive.end().await;
+        result
+    }
+
+    /// Does something, and tells the store meanwhile that this runner is alive.
+    async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            result = self.shared.attendant.while_doing(work) => result,
+            () = self.shared.membership.keep_alive(false) => std::future::pending().await,
         }
     }
 
@@ -173,18 +195,36 @@ impl Runner {
         for checkpoint in self.shared.store.checkpoints().await? {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
+        let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
         let holds = self.shared.store.holds().await?;
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
         for consumer in &self.shared.loops {
-            let live = match consumer.kind() {
-                ConsumerKind::Reactor => consumer.name().clone(),
-                _ => self.live_name(consumer.name()).await?,
+            let generations = match consumer.kind() {
+                ConsumerKind::Reactor => Vec::new(),
+                _ => self.shared.store.generations(consumer.name()).await?,
             };
-            all.push(status_of(consumer, checkpoints.get(&live), head, hold_of(&holds, consumer.name())));
+            let live = generations.iter().find(|info| info.state == GenerationState::Live);
+            let live = live.map_or(consumer.name(), |live| &live.name);
+            let parked = parked.get(live).copied().unwrap_or_default();
+            let mut status = status_of(consumer, checkpoints.get(live), parked, head, hold_of(&holds, consumer.name()));
+            status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
+            all.push(status);
         }
         Ok(all)
+    }
+
+    /// The rebuilds beside the live read models of this runner's consumers, whoever runs them, and what they left: the `rebuild` of
+    /// every [`status`](Self::status).
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn rebuilds(&self) -> Result<Vec<RebuildStatus>, RunnerError> {
+        Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
     /// Returns when everything up to a position has taken effect: a reader that has just written passes the
@@ -331,49 +371,68 @@ impl Runner {
         Ok(retired)
     }
 
-    fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
+    pub(crate) fn store(&self) -> &dyn RunnerStore {
+        &*self.shared.store
+    }
+
+    pub(crate) fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
         let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
         local.ok_or_else(|| self.unknown(consumer))
     }
 
     /// The name of a consumer's checkpoint, which is that of its live generation.
-    async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
+    pub(crate) async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
         let live = in_state(&*self.shared.store, consumer, GenerationState::Live).await?;
         Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
+    }
+
+    /// Rebuilds the read model of a view or projection in place, without a comparison: [`rebuild_in_place`](Self::rebuild_in_place)
+    /// with [`Verification::Skip`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn rebuild(
+        &self,
+        consumer: &str,
+        on_progress: impl FnMut(RebuildProgress) + Send,
+    ) -> Result<(), RunnerError> {
+        self.rebuild_in_place(consumer, Verification::Skip, on_progress).await.map(drop)
     }
 
     /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
     /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
     ///
+    /// Unless the verification is skipped, the rebuilt one is compared with what was there before, at the position of that; the
+    /// one before is gone by then, so a difference is for a look alone. Up to [`limits::MAX_DUMP_BYTES`] of rows are
+    /// remembered for that and compared row by row. Of a larger read model the counts and hashes of ranges of rows are, so that
+    /// the comparison names [ranges of keys](Comparison::by_range); memory is bounded.
+    ///
     /// `on_progress` is called at the beginning, after each page and at the end, and should return quickly. Safe beside
-    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is.
+    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is. To compare, those elsewhere have
+    /// to be stopped, since they do not wait at the position of the comparison.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, and those of
-    /// [`catch_up`](Self::catch_up). What was applied until then remains.
+    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, [`RunnerError::NotComparable`] for a
+    /// projection that names its tables itself, and those of [`catch_up`](Self::catch_up). What was applied until then remains.
+    /// After the rebuild has come to its end, [`RunnerError::ReadModelsDiffer`] where they must match, or
+    /// [`RunnerError::NotCompared`].
     ///
     /// # Cancel safety
     /// Dropped half way (or killed), the read model is right up to its checkpoint, and the next run, catch-up or
-    /// rebuild completes it.
-    pub async fn rebuild(
+    /// rebuild completes it. The comparison is lost.
+    pub async fn rebuild_in_place(
         &self,
         consumer: &str,
+        verification: Verification,
         mut on_progress: impl FnMut(RebuildProgress) + Send,
-    ) -> Result<(), RunnerError> {
+    ) -> Result<Option<Comparison>, RunnerError> {
         let local = self.local(consumer)?;
-        if local.kind() == ConsumerKind::Reactor {
-            return Err(RunnerError::NoReadModel { consumer: local.name().clone() });
-        }
-        let head = self.shared.store.head().await?;
-        let mut meter = RebuildMeter::start(local.name().clone(), head);
-        tracing::info!(consumer, head = head.get(), "rebuild started");
-        let mut on_advance = |position| on_progress(meter.at(position));
         self.shared.holds.refresh().await?;
-        let rebuilding = local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance);
-        self.shared.attendant.while_doing(rebuilding).await?;
-        tracing::info!(consumer, head = head.get(), "rebuild finished");
-        on_progress(meter.at(head));
-        Ok(())
+        let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
+        self.while_alive(rebuild).await
     }
 
     async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
@@ -407,6 +466,7 @@ async fn arrival(
 fn status_of(
     consumer: &ConsumerLoop,
     checkpoint: Option<&Checkpoint>,
+    parked: ParkedTotals,
     head: Position,
     hold: Option<Hold>,
 ) -> ConsumerStatus {
@@ -426,13 +486,17 @@ fn status_of(
         rate_per_second: said.rate_per_second,
         state: match hold {
             // It may wait for its next try, or finish its page.
-            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. }) => hold.into(),
+            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
+                hold.into()
+            }
             _ => said.state,
         },
         applying_for: said.applying_for,
         silent_for: said.silent_for,
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
+        parked,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
+        rebuild: None,
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, DatabaseWait, Hold, HoldKind, Position, ProjectionError};
+use es_core::{ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
-use crate::error::{At, Chain, RunnerError};
+use crate::{
+    error::{At, Chain, RunnerError},
+    rebuild_status::RebuildStatus,
+};
 
 /// What kind of consumer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,8 +61,12 @@ pub struct ConsumerStatus {
     pub last_error: Option<ConsumerFailure>,
     /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
     pub moved_by_others: u64,
+    /// How much of it is parked.
+    pub parked: ParkedTotals,
     /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
     pub updated_at: Option<OffsetDateTime>,
+    /// The rebuild beside the live read model, here or elsewhere, or what it left.
+    pub rebuild: Option<RebuildStatus>,
 }
 
 impl fmt::Display for ConsumerStatus {
@@ -74,10 +81,16 @@ impl fmt::Display for ConsumerStatus {
         } else if let Some(time) = self.silent_for.filter(|&time| time >= crate::limits::SLOW_PAGE) {
             write!(f, "; no sign of life for {time:.1?}")?;
         }
+        if self.parked.keys > 0 {
+            write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
+        }
         match self.moved_by_others {
             0 => {}
             1 => f.write_str("; another runner moved the checkpoint once")?,
             times => write!(f, "; another runner moved the checkpoint {times} times")?,
+        }
+        if let Some(rebuild) = &self.rebuild {
+            write!(f, "; {rebuild}")?;
         }
         Ok(())
     }
@@ -111,6 +124,16 @@ pub enum ConsumerState {
         next_try_in: Duration,
         /// Why it failed.
         failure: ConsumerFailure,
+    },
+    /// Another process runs it, as the work is spread among those that are there.
+    RunsElsewhere {
+        /// Which, as it calls itself.
+        by: String,
+    },
+    /// It is this runner's turn, but another process has the lease: until it gives it back, or the lease runs out.
+    WaitingForLease {
+        /// Who has it, since when, until when.
+        holder: LeaseHolder,
     },
     /// The live read model was written by another version of the code, which this one leaves alone. It goes on as soon as a
     /// generation of this version is live.
@@ -159,6 +182,11 @@ pub enum ConsumerState {
         /// What it said in the end.
         problem: String,
     },
+    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
+    ParkedLimit {
+        /// What is wrong, with the last failure.
+        error: RunnerError,
+    },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
         /// Why, and what to do.
@@ -190,6 +218,9 @@ impl ConsumerState {
             Self::WaitingForOther { .. } => "waiting for other",
             Self::WaitingOnDatabase { .. } => "waiting on database",
             Self::Restarting { .. } => "restarting",
+            Self::RunsElsewhere { .. } => "runs elsewhere",
+            Self::WaitingForLease { .. } => "waiting for lease",
+            Self::ParkedLimit { .. } => "parked limit",
             Self::Stopped { .. } => "stopped",
         }
     }
@@ -211,6 +242,14 @@ impl fmt::Display for ConsumerState {
                 };
                 write!(f, "waiting for {what}, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
             }
+            Self::RunsElsewhere { by } => write!(f, "runs elsewhere: {by}"),
+            Self::WaitingForLease { holder } => {
+                let LeaseHolder { owner, since, until, .. } = holder;
+                write!(
+                    f,
+                    "waiting for the lease that {owner} has had since {since}, until {until} or the next sign of life"
+                )
+            }
             Self::OtherCode { live, live_version, own_version } => write!(
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
@@ -227,6 +266,7 @@ impl fmt::Display for ConsumerState {
             Self::Restarting { attempt, next_try_in, problem } => {
                 write!(f, "its task ended {attempt} time(s), starting again in {next_try_in:.1?}: {problem}")
             }
+            Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

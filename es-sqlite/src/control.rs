@@ -12,6 +12,7 @@ use crate::{
     documents,
     error::{store_error, to_stored},
     generations::{DROP, DROP_STABLE, all, number_of, on},
+    parking::forget_after,
     projections::{CHECKPOINT, now},
     store::SqliteStore,
     writer::{begin, commit},
@@ -207,6 +208,10 @@ async fn move_in(
     let query = sqlx::query(PUT_CHECKPOINT).bind(consumer.as_str());
     let query = query.bind(to_stored("a position", hand_move.to().get())?).bind(now());
     query.execute(&mut *connection).await.map_err(store_error)?;
+    if hand_move.to() < from {
+        // They come again.
+        forget_after(connection, consumer, hand_move.to()).await?;
+    }
     let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order);
     note(connection, &operation.moved(Some(from), Some(hand_move.to())), now()).await?;
     Ok(from)
@@ -227,6 +232,9 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
     }
     sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
+    for name in generations.iter().map(|info| &info.name).chain([&consumer]) {
+        forget_after(connection, name, Position::ZERO).await?;
+    }
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];
     drops.push(on(DROP, "", &documents::table(&consumer)));
     for info in &generations {

@@ -69,6 +69,10 @@ impl ControlStore for MemoryStore {
         consumers.check_not_retired(consumer)?;
         let from = consumers.checkpoints.get(consumer).map(|checkpoint| checkpoint.position);
         let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
+        if hand_move.to() < from {
+            // They come again.
+            consumers.parked.forget_after(consumer, hand_move.to());
+        }
         consumers.set(consumer, hand_move.to());
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         consumers.note(operation.moved(Some(from), Some(hand_move.to())));
@@ -94,6 +98,10 @@ impl ControlStore for MemoryStore {
                 own_tables.tables.remove(&TableNames::of(generation, table));
                 own_tables.live.remove(table);
             }
+        }
+        let names: Vec<_> = consumers.generations.keys().filter(|name| is_of_it(name)).cloned().collect();
+        for name in names.iter().chain([&base]) {
+            consumers.parked.forget_after(name, Position::ZERO);
         }
         consumers.checkpoints.retain(|name, _| !is_of_it(name));
         consumers.generations.retain(|name, _| !is_of_it(name));

@@ -4,6 +4,7 @@ mod control_store;
 mod event_store;
 mod generation_store;
 mod lease_store;
+mod parking_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -64,6 +65,7 @@ struct Consumers {
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
     operations: Vec<Operation>,
+    parked: parking_store::Parked,
     leases: lease_store::Leases,
 }
 

@@ -2,6 +2,7 @@
 
 mod control;
 mod delegation;
+mod parking;
 mod plan;
 
 use std::sync::Arc;

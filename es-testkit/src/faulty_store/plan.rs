@@ -39,6 +39,8 @@ pub enum Operation {
     Control,
     /// Leases of consumers.
     Lease,
+    /// Parked events.
+    Parking,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }

@@ -14,6 +14,7 @@ mod money;
 mod progress;
 mod questions;
 mod rebuilding;
+mod status;
 mod store;
 mod transactions;
 
@@ -52,7 +53,7 @@ async fn run(args: Args) -> Result<(), Error> {
         Command::Rebuild { in_place: true, .. } => rebuilding::in_place(&bank).await,
         Command::Rebuild { in_place: false, accept } => rebuilding::beside(&bank, accept).await,
         Command::RollBack => rebuilding::roll_back(&bank).await,
-        Command::Status => control::status(&bank).await,
+        Command::Status => status::show(&bank).await,
         Command::Pause { why } => control::pause(&bank, why.as_deref()).await,
         Command::Resume => control::resume(&bank).await,
     }
