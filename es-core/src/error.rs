@@ -126,6 +126,15 @@ pub enum StoreError {
         /// The consumer, in the generation that was written to.
         generation: ConsumerName,
     },
+    /// The parked events of a key are not what the caller believed: it was freed, or an event was thrown away or took effect.
+    /// Nothing was changed; look again.
+    #[error("the parked events {key} of {consumer} have changed meanwhile; nothing was changed")]
+    ParkingChanged {
+        /// Whose events.
+        consumer: ConsumerName,
+        /// Their key.
+        key: EventKey,
+    },
     /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
     #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
     CannotMove {
@@ -137,15 +146,6 @@ pub enum StoreError {
         to: Position,
         /// Why not, and what to do instead.
         why: &'static str,
-    },
-    /// The parked events of a key are not what the caller believed: it was freed, or an event was thrown away or took effect.
-    /// Nothing was changed; look again.
-    #[error("the parked events {key} of {consumer} have changed meanwhile; nothing was changed")]
-    ParkingChanged {
-        /// Whose events.
-        consumer: ConsumerName,
-        /// Their key.
-        key: EventKey,
     },
     /// Somebody else has had the consumer's lease since. Nothing was changed; claim it again before going on.
     #[error("the lease of {consumer} went to another process; nothing was changed")]

@@ -145,14 +145,14 @@ impl Board {
         self.has_caught_up.send_if_modified(|has| !std::mem::replace(has, true));
     }
 
+    /// Whether somebody waits for it to have been at the end of the log.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.has_caught_up.receiver_count() > 0 && !*self.has_caught_up.borrow()
+    }
+
     /// Whether a loop of this runner has been at the end of the log, and news of it.
     pub(crate) fn has_caught_up(&self) -> watch::Receiver<bool> {
         self.has_caught_up.subscribe()
-    }
-
-    /// Whether somebody waits for a loop to be at the end of the log.
-    pub(crate) fn is_awaited(&self) -> bool {
-        !*self.has_caught_up.borrow() && self.has_caught_up.receiver_count() > 0
     }
 
     /// Notes that so many events took effect.
@@ -322,6 +322,9 @@ impl Phase {
             Self::OtherCode { live, live_version, own_version } => {
                 ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
             }
+            Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
+                ConsumerState::ParkedLimit { error: error.clone() }
+            }
             Self::Held(hold) => hold.clone().into(),
             Self::WaitingForOther(consumer) => ConsumerState::WaitingForOther { consumer: consumer.clone() },
             Self::Restarting { attempt, next_try, problem } => ConsumerState::Restarting {
@@ -329,9 +332,6 @@ impl Phase {
                 next_try_in: next_try.saturating_duration_since(now),
                 problem: problem.clone(),
             },
-            Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
-                ConsumerState::ParkedLimit { error: error.clone() }
-            }
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }
     }

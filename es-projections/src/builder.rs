@@ -103,8 +103,8 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     /// Checks the names and options and gives the runner. The store is not asked for anything yet.
     ///
     /// # Errors
-    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`], [`RunnerError::LeaseTime`]
-    /// or [`RunnerError::StartOrder`].
+    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`]
+    /// [`RunnerError::StartOrder`], and [`RunnerError::LeaseTime`].
     pub fn build(self) -> Result<Runner, RunnerError> {
         if !(limits::MIN_LEASE_TIME..=limits::MAX_LEASE_TIME).contains(&self.lease_time) {
             return Err(RunnerError::LeaseTime { time: self.lease_time });
@@ -114,9 +114,9 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         let consumers: Vec<_> = consumers.collect::<Result<_, InvalidName>>()?;
         let filters = consumers.iter().map(|(consumer, _)| consumer.filter());
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
-        let holds = Arc::new(Holds::new(Arc::clone(&self.shared)));
         let bases = consumers.iter().map(|(consumer, _)| consumer.name().base()).collect();
         let membership = Membership::new(Arc::clone(&self.shared), self.lease_time, bases);
+        let holds = Arc::new(Holds::new(Arc::clone(&self.shared)));
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, Generation, Hold, Position, ProjectionError, RunnerStore, Wakeups};
+use es_core::{ConsumerName, Generation, Position, ProjectionError, RunnerStore, Wakeups};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -58,9 +58,9 @@ pub(crate) struct ConsumerLoop {
     blueprint: Option<Box<dyn Consumer>>,
     steps: Mutex<Steps>,
     board: Arc<Board>,
-    gate: Gate,
     /// `None` where nobody else could do the work: a generation that is being built.
     membership: Option<Arc<Membership>>,
+    gate: Gate,
 }
 
 /// How often something failed in a row.
@@ -87,7 +87,7 @@ impl ConsumerLoop {
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, gate, membership }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership, gate }
     }
 
     /// The same for one generation, live or not.
@@ -130,18 +130,6 @@ impl ConsumerLoop {
         &self.board
     }
 
-    /// What it asks before each step.
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
-    /// Looks its checkpoint up with the next step, if none is under way; the step that is finds out by itself.
-    pub(crate) fn look_up_again(&self) {
-        if let Ok(mut steps) = self.steps.try_lock() {
-            steps.forget_place();
-        }
-    }
-
     /// Tries parked keys again that somebody asked for, unless somebody else runs the consumer and does so. For when no loop
     /// runs here.
     pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
@@ -164,12 +152,26 @@ impl ConsumerLoop {
             Err(StepFailure::OtherCode { live, live_version, own_version }) => {
                 Err(RunnerError::OtherCode { live, live_version, own_version })
             }
+            Err(StepFailure::Held(hold)) => {
+                Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) })
+            }
             Err(StepFailure::Failed { event, error }) => {
                 let (consumer, source) = (self.name.clone(), Arc::new(error));
                 Err(RunnerError::Consumer { consumer, event, attempts: 1, source })
             }
-            Err(StepFailure::Held(hold)) => Err(self.held(hold)),
             Err(StepFailure::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// What it asks before each step.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Looks its checkpoint up with the next step, if none is under way; the step that is finds out by itself.
+    pub(crate) fn look_up_again(&self) {
+        if let Ok(mut steps) = self.steps.try_lock() {
+            steps.forget_place();
         }
     }
 
@@ -222,10 +224,10 @@ impl ConsumerLoop {
             if stop.is_requested() {
                 break;
             }
-            let result = match (passed, must_clear) {
-                (Err(failure), _) => Err(failure),
-                (Ok(()), true) => self.steps.lock().await.clear().await,
-                (Ok(()), false) => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
+            let result = match passed {
+                Err(failure) => Err(failure),
+                Ok(()) if must_clear => self.steps.lock().await.clear().await,
+                Ok(()) => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
             };
             match result {
                 Ok(step) => {
@@ -263,8 +265,7 @@ impl ConsumerLoop {
                         if reached >= end {
                             return Ok(());
                         }
-                    }
-                    if self.board.is_awaited() {
+                    } else if self.board.is_awaited() {
                         self.note_if_others_caught_up().await;
                     }
                     tokio::select! {
@@ -324,10 +325,6 @@ impl ConsumerLoop {
         }
     }
 
-    fn held(&self, hold: Hold) -> RunnerError {
-        RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }
-    }
-
     /// How far whoever works for it has come.
     async fn stored(&self) -> Result<Position, RunnerError> {
         Ok(self.steps.lock().await.stored().await?)
@@ -337,7 +334,7 @@ impl ConsumerLoop {
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
             StepFailure::Narrowed | StepFailure::NotOurs(_) => Ok(Duration::ZERO),
-            StepFailure::Held(hold) => Err(self.held(hold)),
+            StepFailure::Held(hold) => Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }),
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; going on from there");

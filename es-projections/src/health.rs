@@ -14,9 +14,9 @@ use crate::{
 /// Whether all is well, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// Every consumer has caught up, or is catching up and advances, here or in another process.
+    /// Every consumer has caught up, or is catching up and advances.
     Ready,
-    /// Something is held back, parked, tried again or waited for.
+    /// Something is held back, tried again or waited for.
     Degraded,
     /// A consumer has stopped, or has not advanced for longer than [`limits::STALLED_AFTER`].
     Stalled,
@@ -69,17 +69,17 @@ fn reason(status: &ConsumerStatus) -> Option<HealthReason> {
         ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. } => Verdict::Stalled,
         _ if silent_for.is_some() || status.position > status.head => Verdict::Stalled,
         ConsumerState::CatchingUp | ConsumerState::CaughtUp | ConsumerState::RunsElsewhere { .. } => {
-            if status.parked.keys == 0 {
-                return None;
-            }
-            Verdict::Degraded
+            return (status.parked.keys > 0).then(|| HealthReason {
+                consumer: status.name.clone(),
+                verdict: Verdict::Degraded,
+                why: format!("{}, but {} of its keys are parked", status.state, status.parked.keys),
+            });
         }
         _ => Verdict::Degraded,
     };
     let why = match silent_for {
         Some(time) => format!("{}; no sign of life for {time:.0?}", status.state),
         None if status.position > status.head => "its checkpoint is beyond the end of the log".to_owned(),
-        None if status.parked.keys > 0 => format!("{}, with {} parked key(s)", status.state, status.parked.keys),
         None => status.state.to_string(),
     };
     Some(HealthReason { consumer: status.name.clone(), verdict, why })

@@ -156,6 +156,8 @@ mod health;
 mod in_place;
 pub mod limits;
 mod membership;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod options;
 mod pace;
 mod page_step;

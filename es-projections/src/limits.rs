@@ -35,6 +35,18 @@ pub const HEAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// For how long a runner has the lease of a consumer without giving a sign of life, unless
+/// [`RunnerBuilder::lease_time`](crate::RunnerBuilder::lease_time) says otherwise. After a crash others wait so long.
+pub const LEASE_TIME: Duration = Duration::from_secs(10);
+/// Shortest time of a lease that can be asked for.
+pub const MIN_LEASE_TIME: Duration = Duration::from_millis(300);
+/// Longest time of a lease that can be asked for.
+pub const MAX_LEASE_TIME: Duration = Duration::from_secs(600);
+/// Signs of life that a runner gives in the time of one lease.
+pub const BEATS_PER_LEASE: u32 = 4;
+/// How often a consumer that somebody else works for looks whether it is its turn.
+pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How often a runner looks who is held back, for all its consumers together: so long at most a pause takes to be noticed,
 /// besides the page that is under way.
 pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,17 +68,6 @@ pub const FIRST_RESTART_WAIT: Duration = Duration::from_millis(500);
 pub const MAX_RESTART_WAIT: Duration = Duration::from_secs(10);
 /// A consumer that ran for so long begins with all its restarts again.
 pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// For how long a runner has the lease of a consumer without giving a sign of life, unless
-/// [`RunnerBuilder::lease_time`](crate::RunnerBuilder::lease_time) says otherwise. After a crash others wait so long.
-pub const LEASE_TIME: Duration = Duration::from_secs(10);
-/// Shortest time of a lease that can be asked for.
-pub const MIN_LEASE_TIME: Duration = Duration::from_millis(300);
-/// Longest time of a lease that can be asked for.
-pub const MAX_LEASE_TIME: Duration = Duration::from_secs(600);
-/// Signs of life that a runner gives in the time of one lease.
-pub const BEATS_PER_LEASE: u32 = 4;
-/// How often a consumer that somebody else works for looks whether it is its turn.
-pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a consumer that waits for a generation of its code to become live looks for one.
 pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);

@@ -97,10 +97,10 @@ pub(crate) enum StepFailure {
     MovedByOther,
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
-    /// Somebody holds the consumer back.
-    Held(Hold),
     /// Somebody else works for it.
     NotOurs(NotOurs),
+    /// Somebody holds the consumer back.
+    Held(Hold),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.

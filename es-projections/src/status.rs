@@ -145,6 +145,11 @@ pub enum ConsumerState {
         /// The version of the code here.
         own_version: u32,
     },
+    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
+    ParkedLimit {
+        /// What is wrong, with the last failure.
+        error: RunnerError,
+    },
     /// Somebody paused it. It goes on when it is [resumed](crate::Runner::resume).
     Paused {
         /// Who did it.
@@ -182,11 +187,6 @@ pub enum ConsumerState {
         /// What it said in the end.
         problem: String,
     },
-    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
-    ParkedLimit {
-        /// What is wrong, with the last failure.
-        error: RunnerError,
-    },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
         /// Why, and what to do.
@@ -212,14 +212,14 @@ impl ConsumerState {
             Self::CaughtUp => "caught up",
             Self::Retrying { .. } => "retrying",
             Self::WaitingForStore { .. } => "waiting for store",
+            Self::RunsElsewhere { .. } => "runs elsewhere",
+            Self::WaitingForLease { .. } => "waiting for lease",
             Self::OtherCode { .. } => "other code",
             Self::Paused { .. } => "paused",
             Self::Disabled { .. } => "disabled",
             Self::WaitingForOther { .. } => "waiting for other",
             Self::WaitingOnDatabase { .. } => "waiting on database",
             Self::Restarting { .. } => "restarting",
-            Self::RunsElsewhere { .. } => "runs elsewhere",
-            Self::WaitingForLease { .. } => "waiting for lease",
             Self::ParkedLimit { .. } => "parked limit",
             Self::Stopped { .. } => "stopped",
         }
@@ -254,6 +254,7 @@ impl fmt::Display for ConsumerState {
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),
+            Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
             Self::Paused { by, since, why } | Self::Disabled { by, since, why } => {
                 write!(f, "{} by {by} since {since}", self.label())?;
                 why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
@@ -266,7 +267,6 @@ impl fmt::Display for ConsumerState {
             Self::Restarting { attempt, next_try_in, problem } => {
                 write!(f, "its task ended {attempt} time(s), starting again in {next_try_in:.1?}: {problem}")
             }
-            Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

@@ -63,9 +63,9 @@ struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
+    parked: parking_store::Parked,
     holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
     operations: Vec<Operation>,
-    parked: parking_store::Parked,
     leases: lease_store::Leases,
 }
 
