@@ -1,6 +1,9 @@
 //! What operators do to consumers, here and in other processes.
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation, OperationKind, Order, Position};
+use es_core::{
+    Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation, OperationKind, Order,
+    Position,
+};
 use time::OffsetDateTime;
 
 use crate::{error::RunnerError, runner::Runner, side_by_side::in_state};

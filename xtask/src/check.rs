@@ -61,7 +61,8 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     cargo(report, FORMAT, &["fmt", "--all", "--check"], &[])?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(report, CLIPPY, &clippy, &[])?;
-    let with_metrics = ["clippy", "-p", "es-projections", "--all-targets", "--features", "metrics", "--", "-D", "warnings"];
+    let with_metrics =
+        ["clippy", "-p", "es-projections", "--all-targets", "--features", "metrics", "--", "-D", "warnings"];
     cargo(report, CLIPPY, &with_metrics, &[])?;
     let servers = start_servers(report)?;
 

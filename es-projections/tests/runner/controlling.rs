@@ -286,10 +286,8 @@ async fn rebuilds_and_going_back_are_in_the_log_of_operations() {
     runner.rebuild_beside("balance", es_projections::RebuildOptions::by("ann"), |_| {}).await.unwrap();
     runner.roll_back("balance", "bob").await.unwrap();
     let told = runner.operations(Some("balance"), None, 10).await.unwrap();
-    let told: Vec<_> = told
-        .iter()
-        .map(|it| (it.what.kind.as_str(), it.what.consumer.as_str(), it.what.order.author()))
-        .collect();
+    let told: Vec<_> =
+        told.iter().map(|it| (it.what.kind.as_str(), it.what.consumer.as_str(), it.what.order.author())).collect();
     assert_eq!(
         told,
         [

@@ -173,7 +173,10 @@ async fn a_rebuild_that_must_match_and_does_not_leaves_the_live_one_and_can_be_d
     };
     says(new.discard_rebuild("balance", "builder").await.unwrap_err(), "rebuild it beside the live one first");
     says(new.accept_rebuild("balance", "builder").await.unwrap_err(), "rebuild it beside the live one first");
-    says(new.roll_back("balance", "ann").await.unwrap_err(), "no earlier one is kept to go back to; rebuild it instead");
+    says(
+        new.roll_back("balance", "ann").await.unwrap_err(),
+        "no earlier one is kept to go back to; rebuild it instead",
+    );
     assert_eq!(new.drop_retired("balance").await.unwrap(), []);
     // Without a comparison nothing stands in its way.
     let skip = RebuildOptions::by("builder").verify(Verification::Skip);
