@@ -94,6 +94,11 @@ pub(crate) struct Build {
 }
 
 impl Build {
+    /// What is built.
+    pub(crate) fn generation(&self) -> &ConsumerName {
+        &self.generation
+    }
+
     /// Claims the next generation of a consumer. What other code left half built is dropped.
     ///
     /// # Errors
