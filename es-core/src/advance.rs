@@ -1,6 +1,6 @@
 //! The move of a checkpoint.
 
-use crate::{consumer_name::ConsumerName, lease_store::Lease, position::Position};
+use crate::{consumer_name::ConsumerName, lease_store::Lease, parking::Parking, position::Position};
 
 /// The move of a consumer's checkpoint, by compare-and-set: of two runners with the same move one makes it.
 ///
@@ -23,12 +23,15 @@ pub struct Advance {
     /// The lease under which it moves. A store refuses the move once somebody else has had the lease; without one, it only
     /// compares positions.
     pub lease: Option<Lease>,
+    /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
+    /// since they come again.
+    pub parking: Parking,
 }
 
 impl Advance {
     /// A move without a lease.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
-        Self { consumer: consumer.clone(), from, to, lease: None }
+        Self { consumer: consumer.clone(), from, to, lease: None, parking: Parking::default() }
     }
 
     /// The same move under a lease, if there is one.
@@ -36,5 +39,22 @@ impl Advance {
     pub fn under(mut self, lease: Option<Lease>) -> Self {
         self.lease = lease;
         self
+    }
+
+    /// The same move with changes to parked events.
+    #[must_use]
+    pub fn with_parking(mut self, parking: Parking) -> Self {
+        self.parking = parking;
+        self
+    }
+
+    /// Whether it changes what is parked, or may do so.
+    pub fn changes_parking(&self) -> bool {
+        self.to < self.from || !self.parking.is_empty()
+    }
+
+    /// Whose queue of parked events it is.
+    pub fn queue(&self) -> ConsumerName {
+        self.consumer.clone()
     }
 }

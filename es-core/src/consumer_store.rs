@@ -136,7 +136,8 @@ pub trait ConsumerStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
-    /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more; nothing was changed.
+    /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more, [`StoreError::ParkingChanged`] if its parked events are
+    /// not what the move believes; nothing was changed.
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError>;
 
     /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.

@@ -86,6 +86,7 @@ mod domain_event;
 mod error;
 mod event;
 mod event_filter;
+mod event_key;
 mod event_store;
 mod expected_version;
 mod generation_store;
@@ -94,6 +95,9 @@ pub mod limits;
 mod memory;
 mod metadata;
 mod name;
+mod operation;
+mod parking;
+mod parking_store;
 mod position;
 mod projection;
 mod projection_store;
@@ -126,6 +130,7 @@ pub use error::{
 };
 pub use event::{Envelope, EventType, NewEvent, Payload, Recorded, RecordedEvent};
 pub use event_filter::{EventFilter, EventSelector};
+pub use event_key::EventKey;
 pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
 pub use expected_version::ExpectedVersion;
 pub use generation_store::{
@@ -135,6 +140,12 @@ pub use generation_store::{
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
+pub use operation::Order;
+pub use parking::{
+    AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
+    ParkingRecord, Unpark,
+};
+pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;

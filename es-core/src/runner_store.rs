@@ -1,9 +1,11 @@
 //! Everything that a runner of consumers needs of a store.
 
-use crate::{event_store::EventStore, generation_store::GenerationStore, lease_store::LeaseStore};
+use crate::{
+    event_store::EventStore, generation_store::GenerationStore, lease_store::LeaseStore, parking_store::ParkingStore,
+};
 
 /// A store over which consumers can be run: every store that implements the contracts named here. Object-safe, so that an
 /// application that chooses its store when it starts can hold an `Arc<dyn RunnerStore>`.
-pub trait RunnerStore: EventStore + GenerationStore + LeaseStore {}
+pub trait RunnerStore: EventStore + GenerationStore + LeaseStore + ParkingStore {}
 
-impl<S: EventStore + GenerationStore + LeaseStore + ?Sized> RunnerStore for S {}
+impl<S: EventStore + GenerationStore + LeaseStore + ParkingStore + ?Sized> RunnerStore for S {}

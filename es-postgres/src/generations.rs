@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     error::{is_missing_table, store_error},
+    parking,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
     store::{PgStore, Shared},
@@ -239,6 +240,7 @@ impl GenerationStore for PgStore {
         let remove = shared.query(&shared.statements.remove_generation).bind(generation.base_text().to_owned());
         let remove = remove.bind(number_of(generation)).bind(generation.as_str().to_owned());
         remove.execute(&mut *transaction).await.map_err(store_error)?;
+        parking::forget_after(shared, &mut transaction, generation, Position::ZERO).await?;
         execute(&mut transaction, shared.statements.of_view(ViewStatement::DROP, generation))
             .await
             .map_err(store_error)?;

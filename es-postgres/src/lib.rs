@@ -25,6 +25,7 @@ mod handler_scope;
 mod inline;
 mod leases;
 mod migrate;
+mod parking;
 mod projections;
 mod queue;
 mod read_all;

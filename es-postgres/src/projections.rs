@@ -12,6 +12,7 @@ use crate::{
     error::{is_missing_table, projection_error, store_error},
     generations,
     handler_scope::in_handler,
+    parking,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::ViewStatement,
     store::{PgStore, Shared},
@@ -47,6 +48,12 @@ impl ConsumerStore for PgStore {
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        if advance.changes_parking() {
+            let mut transaction = self.shared.transaction().await?;
+            move_checkpoint(&self.shared, &mut transaction, advance).await?;
+            parking::follow(&self.shared, &mut transaction, advance).await?;
+            return transaction.commit().await.map_err(store_error);
+        }
         let mut session = self.shared.session().await?;
         move_checkpoint(&self.shared, &mut session, advance).await?;
         session.finish().await
@@ -154,6 +161,7 @@ impl ProjectionStore for PgStore {
         }
         let mut transaction = self.shared.transaction().await?;
         begin_page(&self.shared, &mut transaction, advance).await?;
+        parking::follow(&self.shared, &mut transaction, advance).await?;
         in_handler(&self.shared, projection.apply_page(&mut transaction, events)).await?;
         Ok(self.shared.commit(transaction).await?)
     }
@@ -210,7 +218,7 @@ impl From<StoreError> for SaveError {
 impl PgStore {
     async fn try_save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), SaveError> {
         let changes = Changes::of(changes);
-        if changes.deleted.is_empty() {
+        if changes.deleted.is_empty() && !advance.changes_parking() {
             let mut session = self.shared.session().await?;
             save(&self.shared, &mut session, advance, &changes).await?;
             return Ok(session.finish().await?);
@@ -218,6 +226,7 @@ impl PgStore {
         let mut transaction = self.shared.transaction().await?;
         save(&self.shared, &mut transaction, advance, &changes).await?;
         delete(&self.shared, &mut transaction, &advance.consumer, &changes.deleted).await?;
+        parking::follow(&self.shared, &mut transaction, advance).await?;
         Ok(transaction.commit().await?)
     }
 }
@@ -358,9 +367,9 @@ async fn reset_checkpoint(
     consumer: &ConsumerName,
 ) -> Result<(), StoreError> {
     let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.as_str());
-    match query.execute(connection).await.map_err(store_error)?.rows_affected() {
+    match query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() {
         0 => Err(StoreError::Retired { generation: consumer.clone() }),
-        _ => Ok(()),
+        _ => parking::forget_after(shared, connection, consumer, Position::ZERO).await,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     error::RunnerError,
     limits,
     status::{ConsumerFailure, ConsumerState},
+    turn::NotOurs,
 };
 
 /// What a consumer loop says about itself.
@@ -47,6 +48,7 @@ pub(crate) enum Phase {
     CaughtUp,
     Retrying { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
+    NotOurs(NotOurs),
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     Stopped(RunnerError),
 }
@@ -137,8 +139,10 @@ impl Board {
         self.reached.subscribe()
     }
 
+    /// Whether a loop of this runner moves the checkpoint, so that [`reached`](Self::reached) tells where it is.
     pub(crate) fn is_running(&self) -> bool {
-        self.notes().loops > 0
+        let notes = self.notes();
+        notes.loops > 0 && !matches!(notes.phase, Phase::NotOurs(_))
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -150,7 +154,7 @@ impl Board {
             moved_by_others: notes.moved_by_others,
             applying_for: notes.page_since.map(|since| now - since),
             rate_per_second: notes.rate.per_second(now),
-            place: Some(notes.place).filter(|_| notes.loops > 0),
+            place: Some(notes.place).filter(|_| notes.loops > 0 && !matches!(notes.phase, Phase::NotOurs(_))),
         }
     }
 
@@ -198,8 +202,13 @@ impl Phase {
                 next_try_in: next_try.saturating_duration_since(now),
                 failure: failure.clone(),
             },
+            Self::NotOurs(NotOurs::Assigned(by)) => ConsumerState::RunsElsewhere { by: by.clone() },
+            Self::NotOurs(NotOurs::Leased(holder)) => ConsumerState::WaitingForLease { holder: holder.clone() },
             Self::OtherCode { live, live_version, own_version } => {
                 ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
+            }
+            Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
+                ConsumerState::ParkedLimit { error: error.clone() }
             }
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }

@@ -1,13 +1,13 @@
 //! Puts a runner together.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use es_core::{InvalidName, Projection, ProjectionStore, Projector, Reactor, RunnerStore, View, ViewFold};
 
 use crate::{
-    consumer::Consumer, consumer_loop::ConsumerLoop, error::RunnerError, options::ConsumerOptions,
-    projection_consumer::ProjectionConsumer, reactor_consumer::ReactorConsumer, runner::Runner, tail::Tail,
-    view_consumer::ViewConsumer,
+    consumer::Consumer, consumer_loop::ConsumerLoop, error::RunnerError, limits, membership::Membership,
+    options::ConsumerOptions, projection_consumer::ProjectionConsumer, reactor_consumer::ReactorConsumer,
+    runner::Runner, tail::Tail, view_consumer::ViewConsumer,
 };
 
 type NewConsumer = Result<Box<dyn Consumer>, InvalidName>;
@@ -20,6 +20,7 @@ pub struct RunnerBuilder<S> {
     store: S,
     shared: Arc<dyn RunnerStore>,
     consumers: Vec<(NewConsumer, ConsumerOptions)>,
+    lease_time: Duration,
 }
 
 impl<S> std::fmt::Debug for RunnerBuilder<S> {
@@ -31,7 +32,7 @@ impl<S> std::fmt::Debug for RunnerBuilder<S> {
 
 impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     pub(crate) fn new(store: S) -> Self {
-        Self { shared: Arc::new(store.clone()), store, consumers: Vec::new() }
+        Self { shared: Arc::new(store.clone()), store, consumers: Vec::new(), lease_time: limits::LEASE_TIME }
     }
 
     /// Adds a view.
@@ -77,6 +78,13 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         self.add(consumer, options)
     }
 
+    /// For how long the runner has the lease of a consumer without giving a sign of life; [`limits::LEASE_TIME`] if not said. A
+    /// process that is killed is replaced after so long, and one that is stopped for longer has lost its leases when it goes on.
+    pub fn lease_time(mut self, time: Duration) -> Self {
+        self.lease_time = time;
+        self
+    }
+
     fn add<C: Consumer + 'static>(mut self, consumer: Result<C, InvalidName>, options: ConsumerOptions) -> Self {
         self.consumers.push((consumer.map(|consumer| Box::new(consumer) as Box<dyn Consumer>), options));
         self
@@ -85,21 +93,27 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     /// Checks the names and options and gives the runner. The store is not asked for anything yet.
     ///
     /// # Errors
-    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`] or [`RunnerError::TooManyRetries`].
+    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`] or [`RunnerError::LeaseTime`].
     pub fn build(self) -> Result<Runner, RunnerError> {
+        if !(limits::MIN_LEASE_TIME..=limits::MAX_LEASE_TIME).contains(&self.lease_time) {
+            return Err(RunnerError::LeaseTime { time: self.lease_time });
+        }
         let mut names = HashSet::with_capacity(self.consumers.len());
         let consumers = self.consumers.into_iter().map(|(consumer, options)| Ok((consumer?, options)));
         let consumers: Vec<_> = consumers.collect::<Result<_, InvalidName>>()?;
         let filters = consumers.iter().map(|(consumer, _)| consumer.filter());
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
+        let bases = consumers.iter().map(|(consumer, _)| consumer.name().base()).collect();
+        let membership = Membership::new(Arc::clone(&self.shared), self.lease_time, bases);
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;
             if !names.insert(consumer.name().clone()) {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
-            loops.push(Arc::new(ConsumerLoop::new(Arc::clone(&self.shared), consumer, options, Arc::clone(&tail))));
+            let (store, tail, membership) = (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&membership));
+            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership))));
         }
-        Ok(Runner::new(self.shared, loops))
+        Ok(Runner::new(self.shared, loops, membership))
     }
 }

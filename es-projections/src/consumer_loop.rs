@@ -16,11 +16,14 @@ use crate::{
     error::{Chain, RunnerError},
     failure_policy::is_transient,
     limits,
+    membership::Membership,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
+    parking::{Failing, is_of_the_event},
     status::ConsumerKind,
     stop::Stop,
     tail::Tail,
+    turn::Turn,
 };
 
 /// Until when a loop goes on.
@@ -54,6 +57,8 @@ pub(crate) struct ConsumerLoop {
     blueprint: Option<Box<dyn Consumer>>,
     steps: Mutex<Steps>,
     board: Arc<Board>,
+    /// `None` where nobody else could do the work: a generation that is being built.
+    membership: Option<Arc<Membership>>,
 }
 
 /// How often something failed in a row.
@@ -62,6 +67,8 @@ struct Attempts {
     failures: u32,
     store_failures: u32,
     moves: u32,
+    /// What to put aside with the next step.
+    to_park: Option<Failing>,
 }
 
 impl ConsumerLoop {
@@ -70,13 +77,14 @@ impl ConsumerLoop {
         consumer: Box<dyn Consumer>,
         options: ConsumerOptions,
         tail: Arc<Tail>,
+        membership: Option<Arc<Membership>>,
     ) -> Self {
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership }
     }
 
     /// The same for one generation, live or not.
@@ -87,7 +95,7 @@ impl ConsumerLoop {
         tail: Arc<Tail>,
     ) -> Self {
         let name = consumer.name().clone();
-        let mut pinned = Self::new(store, consumer, options, tail);
+        let mut pinned = Self::new(store, consumer, options, tail, None);
         pinned.steps.get_mut().pin();
         Self { name, blueprint: None, ..pinned }
     }
@@ -119,6 +127,36 @@ impl ConsumerLoop {
         &self.board
     }
 
+    /// Tries parked keys again that somebody asked for, unless somebody else runs the consumer and does so. For when no loop
+    /// runs here.
+    pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
+        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, 0, false));
+        let tried = async {
+            let mut steps = self.steps.lock().await;
+            if let Some(turn) = &mut turn {
+                let name = steps.locate().await?;
+                let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
+                steps.work_under(lease, is_new);
+            }
+            steps.retry_all_asked().await
+        };
+        let tried = tried.await;
+        if let Some(turn) = &mut turn {
+            turn.end().await;
+        }
+        match tried {
+            Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed | StepFailure::NotOurs(_)) => Ok(()),
+            Err(StepFailure::OtherCode { live, live_version, own_version }) => {
+                Err(RunnerError::OtherCode { live, live_version, own_version })
+            }
+            Err(StepFailure::Failed { event, error }) => {
+                let (consumer, source) = (self.name.clone(), Arc::new(error));
+                Err(RunnerError::Consumer { consumer, event, attempts: 1, source })
+            }
+            Err(StepFailure::Fatal(error)) => Err(error),
+        }
+    }
+
     /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
     ///
     /// # Cancel safety
@@ -140,6 +178,21 @@ impl ConsumerLoop {
         stop: Stop,
         on_advance: &mut (dyn FnMut(Position) + Send),
     ) -> Result<(), RunnerError> {
+        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, 0, goal == Goal::Follow));
+        let result = self.go_on(goal, stop, on_advance, &mut turn).await;
+        if let Some(turn) = &mut turn {
+            turn.end().await;
+        }
+        result
+    }
+
+    async fn go_on(
+        &self,
+        goal: Goal,
+        stop: Stop,
+        on_advance: &mut (dyn FnMut(Position) + Send),
+        turn: &mut Option<Turn>,
+    ) -> Result<(), RunnerError> {
         let (_running, is_only_loop) = self.board.enter();
         if is_only_loop {
             self.steps.lock().await.forget_place();
@@ -149,10 +202,9 @@ impl ConsumerLoop {
         let mut attempts = Attempts::default();
         let mut must_clear = matches!(goal, Goal::Rebuild(_));
         while !stop.is_requested() {
-            let result = if must_clear {
-                self.steps.lock().await.clear().await
-            } else {
-                self.steps.lock().await.next(goal != Goal::Follow, &stop).await
+            let result = match must_clear {
+                true => self.steps.lock().await.clear().await,
+                false => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
             };
             match result {
                 Ok(step) => {
@@ -175,7 +227,27 @@ impl ConsumerLoop {
                         (_, Step::Cleared | Step::Advanced(_)) => {}
                     }
                 }
+                Err(StepFailure::NotOurs(who)) => {
+                    self.board.set_phase(Phase::NotOurs(who));
+                    if let Some(end) = goal.end() {
+                        // Somebody else gets there.
+                        let reached = self.stored().await?;
+                        on_advance(reached);
+                        if reached >= end {
+                            return Ok(());
+                        }
+                    }
+                    tokio::select! {
+                        () = sleep(limits::TURN_INTERVAL) => {}
+                        () = stop.requested() => {}
+                    }
+                }
                 Err(failure) => {
+                    match (&failure, &mut *turn) {
+                        (StepFailure::OtherCode { .. }, Some(turn)) => turn.withdraw().await,
+                        (StepFailure::MovedByOther, Some(turn)) => turn.doubt(),
+                        _ => {}
+                    }
                     let wait = self.judge(failure, goal, &mut attempts)?;
                     tokio::select! {
                         () = sleep(wait) => {}
@@ -191,10 +263,37 @@ impl ConsumerLoop {
         Ok(())
     }
 
+    /// Parks what failed, or goes on by one page, if it is this loop's turn.
+    async fn step(
+        &self,
+        goal: Goal,
+        stop: &Stop,
+        turn: &mut Option<Turn>,
+        to_park: Option<&Failing>,
+    ) -> Result<Step, StepFailure> {
+        let mut steps = self.steps.lock().await;
+        let mut stop = stop.clone();
+        if let (Some(turn), Some(membership)) = (turn, &self.membership) {
+            let name = steps.locate().await?;
+            let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
+            steps.work_under(lease, is_new);
+            stop = stop.or_without_lease(membership, &name);
+        }
+        match to_park {
+            Some(failing) => steps.park(failing, &stop).await,
+            None => steps.next(goal != Goal::Follow, &stop).await,
+        }
+    }
+
+    /// How far whoever works for it has come.
+    async fn stored(&self) -> Result<Position, RunnerError> {
+        Ok(self.steps.lock().await.stored().await?)
+    }
+
     /// What to do about a failure: how long to wait before the next try, or give up.
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
-            StepFailure::Narrowed => Ok(Duration::ZERO),
+            StepFailure::Narrowed | StepFailure::NotOurs(_) => Ok(Duration::ZERO),
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; going on from there");
@@ -221,7 +320,7 @@ impl ConsumerLoop {
             }
             StepFailure::Failed { event, error } => {
                 attempts.failures = attempts.failures.saturating_add(1);
-                self.retry_or_stop(event, error, attempts.failures)
+                self.retry_or_stop(event, error, attempts)
             }
             StepFailure::Fatal(error) => Err(self.stopped(error)),
         }
@@ -231,11 +330,18 @@ impl ConsumerLoop {
         &self,
         event: Option<Position>,
         error: ProjectionError,
-        attempt: u32,
+        attempts: &mut Attempts,
     ) -> Result<Duration, RunnerError> {
+        let attempt = attempts.failures;
         let error = Arc::new(error);
         let failure = self.board.note_failure(event, Arc::clone(&error));
         if attempt > self.options.on_failure.retries() {
+            if let (Some(event), Some(limit)) = (event, self.options.on_failure.parked_keys())
+                && is_of_the_event(&error)
+            {
+                attempts.to_park = Some(Failing { event, error, attempts: attempt, limit });
+                return Ok(Duration::ZERO);
+            }
             let (consumer, attempts, source) = (self.name.clone(), attempt, error);
             return Err(self.stopped(RunnerError::Consumer { consumer, event, attempts, source }));
         }

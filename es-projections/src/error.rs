@@ -2,10 +2,10 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, GenerationState, InvalidName, Position, ProjectionError, StoreError};
+use es_core::{ConsumerName, EventKey, GenerationState, InvalidName, Position, ProjectionError, StoreError};
 use time::OffsetDateTime;
 
-use crate::{comparison::Comparison, status::ConsumerState};
+use crate::{comparison::Comparison, limits, status::ConsumerState};
 
 /// What a runner can answer instead of a result. Cloning is cheap: the status shows the same error that
 /// [`Runner::run`](crate::Runner::run) returns at its end.
@@ -70,6 +70,52 @@ pub enum RunnerError {
         retries: u32,
         /// The limit.
         limit: u32,
+    },
+    /// A lease is to hold for less than [`limits::MIN_LEASE_TIME`](crate::limits::MIN_LEASE_TIME) or longer than
+    /// [`limits::MAX_LEASE_TIME`](crate::limits::MAX_LEASE_TIME).
+    #[error("a lease of {time:?} is asked for; ask for {:?} to {:?}", limits::MIN_LEASE_TIME, limits::MAX_LEASE_TIME)]
+    LeaseTime {
+        /// What was asked for.
+        time: Duration,
+    },
+    /// A failure policy allows more parked keys than [`limits::MAX_PARKED_KEYS`](crate::limits::MAX_PARKED_KEYS). Allow fewer.
+    #[error("{consumer} allows {asked} parked keys, the limit is {limit}; allow fewer")]
+    TooManyParkedKeys {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// What it allows.
+        asked: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A consumer stopped because so many of its keys are parked that one more would be over its policy's limit. Something more
+    /// than single events is wrong: mend it, try the parked keys again or discard them, and run it again.
+    #[error(
+        "{consumer} stopped {}: its limit of {limit} parked keys is reached; mend the cause, retry or discard parked keys, and run \
+         it again",
+        At(Some(*event))
+    )]
+    ParkedLimit {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// The event that could not be parked any more.
+        event: Position,
+        /// The limit.
+        limit: u64,
+        /// Why it failed.
+        source: Arc<ProjectionError>,
+    },
+    /// Nobody has tried a parked key again in time. It is still asked for; check that somebody runs the consumer.
+    #[error(
+        "nobody has tried {key} of {consumer} again within {waited:?}; it is still asked for: is {consumer} run anywhere?"
+    )]
+    RetryTimeout {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// Which key.
+        key: EventKey,
+        /// How long was waited.
+        waited: Duration,
     },
     /// No consumer of this runner has the name, and the store knows no checkpoint of it. Check the spelling.
     #[error("there is no consumer called {name:?}; this runner has {}", List(known))]

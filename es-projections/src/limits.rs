@@ -10,6 +10,16 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub const DEFAULT_RETRIES: u32 = 10;
 /// Most retries that a [`FailurePolicy`](crate::FailurePolicy) may ask for.
 pub const MAX_RETRIES: u32 = 1_000;
+/// Most keys of one consumer that may be parked before it stops, unless its policy says otherwise.
+pub const DEFAULT_PARKED_KEYS: u64 = 100;
+/// Most parked keys that a [`FailurePolicy`](crate::FailurePolicy) may allow.
+pub const MAX_PARKED_KEYS: u64 = 10_000;
+/// How often a running consumer that has parked keys looks whether somebody wants one to be tried again.
+pub const ASKED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Most parked events that are tried again between two pages, and that one call reads.
+pub const PARKED_EVENTS_PER_STEP: usize = 100;
+/// How often whoever asked for a retry looks what came of it.
+pub const RETRY_OUTCOME_INTERVAL: Duration = Duration::from_millis(100);
 /// Upper bound of the first wait between two attempts, unless the policy says otherwise.
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Upper bound of every wait between two attempts, unless the policy says otherwise.
@@ -24,6 +34,18 @@ pub const MAX_YIELD: Duration = Duration::from_secs(1);
 pub const HEAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// For how long a runner has the lease of a consumer without giving a sign of life, unless
+/// [`RunnerBuilder::lease_time`](crate::RunnerBuilder::lease_time) says otherwise. After a crash others wait so long.
+pub const LEASE_TIME: Duration = Duration::from_secs(10);
+/// Shortest time of a lease that can be asked for.
+pub const MIN_LEASE_TIME: Duration = Duration::from_millis(300);
+/// Longest time of a lease that can be asked for.
+pub const MAX_LEASE_TIME: Duration = Duration::from_secs(600);
+/// Signs of life that a runner gives in the time of one lease.
+pub const BEATS_PER_LEASE: u32 = 4;
+/// How often a consumer that somebody else works for looks whether it is its turn.
+pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a consumer that waits for a generation of its code to become live looks for one.
 pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);

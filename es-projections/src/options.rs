@@ -71,6 +71,10 @@ impl ConsumerOptions {
                 limit: limits::MAX_RETRIES,
             });
         }
+        if let Some(asked) = self.on_failure.parked_keys().filter(|&asked| asked > limits::MAX_PARKED_KEYS) {
+            let limit = limits::MAX_PARKED_KEYS;
+            return Err(RunnerError::TooManyParkedKeys { consumer: consumer.clone(), asked, limit });
+        }
         Ok(())
     }
 }

@@ -1,11 +1,16 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use es_core::{Advance, ConsumerName, EventPage, PageSize, Position, ProjectionError, RunnerStore, StoreError};
+use es_core::{
+    Advance, ConsumerName, EventPage, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore, StoreError,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,26 +21,30 @@ use crate::{
     limits,
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
+    parking::Desk,
     stop::Stop,
     tail::Tail,
+    turn::NotOurs,
 };
 
 /// A consumer, and what this runner knows about it between two pages.
 pub(crate) struct Steps {
-    store: Arc<dyn RunnerStore>,
-    consumer: Box<dyn Consumer>,
+    pub(crate) store: Arc<dyn RunnerStore>,
+    pub(crate) consumer: Box<dyn Consumer>,
     options: ConsumerOptions,
     board: Arc<Board>,
     is_prepared: bool,
+    /// Under which it works, if it shares the work with others.
+    lease: Option<Lease>,
     /// Whether it stays with its generation, live or not.
     is_pinned: bool,
     /// Not a step beyond this position; [`NO_END`] if there is none.
     end: Arc<AtomicU64>,
     /// Taken while it is used: a step that fails or is dropped half way leaves the next one to look it up again.
-    place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// When the stored checkpoint was last known to be the place's.
     confirmed_at: Instant,
-    pace: Pace,
+    pub(crate) pace: Pace,
     /// The end of the log, for consumers that follow it.
     tail: Arc<Tail>,
     /// Whether it has been at the end of the log, and so reads what other consumers read too.
@@ -43,6 +52,8 @@ pub(crate) struct Steps {
     /// A page that was read while the one before it was applied, and what it comes after. Of no use if that one was not
     /// applied to its end.
     ahead: Option<(Position, EventPage)>,
+    /// What it knows about parked events.
+    pub(crate) desk: Desk,
 }
 
 const NO_END: u64 = u64::MAX;
@@ -83,6 +94,8 @@ pub(crate) enum StepFailure {
     MovedByOther,
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
+    /// Somebody else works for it.
+    NotOurs(NotOurs),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
@@ -105,8 +118,14 @@ impl From<ProjectionError> for StepFailure {
 }
 
 /// Whether the checkpoint is not where it was, or another generation is live.
-fn is_elsewhere(error: &StoreError) -> bool {
-    matches!(error, StoreError::CheckpointMoved { .. } | StoreError::Retired { .. } | StoreError::LeaseLost { .. })
+pub(crate) fn is_elsewhere(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::CheckpointMoved { .. }
+            | StoreError::Retired { .. }
+            | StoreError::LeaseLost { .. }
+            | StoreError::ParkingChanged { .. }
+    )
 }
 
 impl From<StoreError> for StepFailure {
@@ -129,6 +148,7 @@ impl Steps {
             options,
             board,
             is_prepared: false,
+            lease: None,
             is_pinned: false,
             end: Arc::new(NO_END.into()),
             place: None,
@@ -137,12 +157,35 @@ impl Steps {
             tail,
             follows: false,
             ahead: None,
+            desk: Desk::default(),
         }
     }
 
     /// Stays with the generation that it was given, live or not.
     pub(crate) fn pin(&mut self) {
         self.is_pinned = true;
+    }
+
+    /// Finds the place of the next step, and gives the name of its checkpoint: that of the live generation.
+    pub(crate) async fn locate(&mut self) -> Result<ConsumerName, StepFailure> {
+        if self.place.is_none() {
+            self.go_live().await?;
+        }
+        Ok(self.consumer.name().clone())
+    }
+
+    /// Works under a lease from now on. Whoever had it before may have moved the checkpoint.
+    pub(crate) fn work_under(&mut self, lease: Lease, is_new: bool) {
+        self.lease = Some(lease);
+        if is_new {
+            self.forget_place();
+        }
+    }
+
+    /// The stored checkpoint.
+    pub(crate) async fn stored(&self) -> Result<Position, StoreError> {
+        let checkpoint = self.store.checkpoint(self.consumer.name()).await?;
+        Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
     }
 
     /// Goes no further than a position, whatever there is, until the guard is dropped.
@@ -195,6 +238,7 @@ impl Steps {
             self.place = Some(place);
             return Ok(Step::CaughtUp(place.scanned));
         }
+        self.retry_asked(place, stop).await?;
         let page = match self.ahead.take().filter(|(after, _)| *after == place.scanned) {
             Some((_, page)) => self.cut(page),
             None => self.read(place.scanned).await?,
@@ -203,7 +247,9 @@ impl Steps {
         if page.events.is_empty() {
             return self.pass_over(place, &page, is_eager).await;
         }
-        self.apply(place, page, stop).await
+        let mut page = page;
+        let parking = self.set_aside(&mut page).await?;
+        self.apply(place, page, parking, stop).await
     }
 
     /// A page that was read ahead may be larger than what is asked for by now: the rest is left for later.
@@ -219,7 +265,7 @@ impl Steps {
     }
 
     /// Leaves out what comes after the end.
-    fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
+    pub(crate) fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
         let end = self.end();
         if page.scanned_to > end {
             page.events.retain(|event| event.position() <= end);
@@ -230,7 +276,7 @@ impl Steps {
     }
 
     /// Goes on with the live generation, if it is another one by now.
-    async fn go_live(&mut self) -> Result<(), StepFailure> {
+    pub(crate) async fn go_live(&mut self) -> Result<(), StepFailure> {
         let Some(code) = self.consumer.code().filter(|_| !self.is_pinned) else { return Ok(()) };
         let live = self.store.live_generation(&self.consumer.name().base(), &code).await?;
         let (live_version, own_version) = (live.code.version, code.version);
@@ -262,7 +308,7 @@ impl Steps {
         Ok(())
     }
 
-    async fn prepare(&mut self) -> Result<(), StepFailure> {
+    pub(crate) async fn prepare(&mut self) -> Result<(), StepFailure> {
         if !self.is_prepared {
             catch_panic(self.consumer.name(), self.consumer.prepare()).await?;
             self.is_prepared = true;
@@ -270,7 +316,7 @@ impl Steps {
         Ok(())
     }
 
-    async fn find_place(&mut self) -> Result<Place, StepFailure> {
+    pub(crate) async fn find_place(&mut self) -> Result<Place, StepFailure> {
         let consumer = self.consumer.name();
         let checkpoint = match self.store.checkpoint(consumer).await? {
             Some(checkpoint) => checkpoint.position,
@@ -291,6 +337,7 @@ impl Steps {
             let consumer = consumer.clone();
             return Err(StepFailure::Fatal(RunnerError::CheckpointBeyondHead { consumer, checkpoint, head }));
         }
+        self.desk.forget();
         let place = Place { stored: checkpoint, scanned: checkpoint };
         self.confirmed_at = Instant::now();
         self.board.note_found(place);
@@ -312,7 +359,7 @@ impl Steps {
         }
     }
 
-    async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
+    pub(crate) async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
         let (filter, size) = (self.consumer.filter(), PageSize::new(self.pace.size())?);
         let page = match self.follows {
             true => self.tail.read(after, filter, size).await,
@@ -358,12 +405,22 @@ impl Steps {
         Ok(Step::CaughtUp(scanned))
     }
 
-    async fn apply(&mut self, place: Place, page: EventPage, stop: &Stop) -> Result<Step, StepFailure> {
-        let positions: Vec<Position> = page.events.iter().map(|event| event.position()).collect();
+    pub(crate) async fn apply(
+        &mut self,
+        place: Place,
+        page: EventPage,
+        parking: Parking,
+        stop: &Stop,
+    ) -> Result<Step, StepFailure> {
+        // Of all events of the page, those that are put aside too: it is narrowed by their number.
+        let aside = parking.park.iter().map(|park| park.position);
+        let positions: BTreeSet<Position> = page.events.iter().map(|event| event.position()).chain(aside).collect();
+        let positions: Vec<Position> = positions.into_iter().collect();
         let (from, next) = (place.stored, page.scanned_to);
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
-        let applying = catch_panic(self.consumer.name(), self.consumer.apply(self.advance(from, next), page, stop));
+        let advance = self.advance(from, next).with_parking(parking);
+        let applying = catch_panic(self.consumer.name(), self.consumer.apply(advance, page, stop));
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
@@ -420,8 +477,13 @@ impl Steps {
         }
     }
 
-    fn advance(&self, from: Position, to: Position) -> Advance {
-        Advance::new(self.consumer.name(), from, to)
+    /// Whose queue its parked events are in.
+    pub(crate) fn queue(&self) -> ConsumerName {
+        self.advance(Position::ZERO, Position::ZERO).queue()
+    }
+
+    pub(crate) fn advance(&self, from: Position, to: Position) -> Advance {
+        Advance::new(self.consumer.name(), from, to).under(self.lease)
     }
 
     fn advance_to(&mut self, place: Place) {

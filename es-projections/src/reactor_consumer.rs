@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position,
-    ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    Advance, ConsumerName, DecodeError, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation, InvalidName,
+    Parking, Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, catch_panic},
     limits,
+    parking::keys_or_stream,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -112,6 +113,20 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(Applied::UpTo(progress.done))
     }
 
+    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
+        keys_or_stream(event.stream(), || {
+            let parts = self.decoder.decode_events(std::slice::from_ref(event))?;
+            let first = parts.first().map(|part| EventKey::of(&self.reactor.partition_key(part), event.stream()));
+            Ok::<_, DecodeError>(first.into_iter().collect())
+        })
+    }
+
+    async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
+        self.store.wait_durable(event.position()).await?;
+        self.react(event).await?;
+        Ok(self.store.move_checkpoint(&advance).await?)
+    }
+
     async fn clear(&self) -> Result<(), ProjectionError> {
         Ok(())
     }
@@ -121,8 +136,11 @@ impl<R: Reactor> ReactorConsumer<R> {
     async fn save(&self, progress: &mut Progress) -> Result<(), ProjectionError> {
         if progress.done > progress.advance.from {
             progress.advance.to = progress.done;
+            let parking = &mut progress.advance.parking;
+            let later: Vec<_> = parking.park.extract_if(.., |park| park.position > progress.done).collect();
             self.store.move_checkpoint(&progress.advance).await?;
             progress.advance.from = progress.done;
+            progress.advance.parking = Parking::of(later);
         }
         progress.unsaved = 0;
         progress.saved_at = Instant::now();

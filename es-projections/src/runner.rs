@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, ParkedTotals, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
     task::JoinSet,
@@ -15,6 +15,7 @@ use crate::{
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
     in_place, limits,
+    membership::{Alive, Membership},
     rebuild::RebuildProgress,
     rebuild_status::RebuildStatus,
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
@@ -37,6 +38,7 @@ pub struct Runner {
 struct Shared {
     store: Arc<dyn RunnerStore>,
     loops: Vec<Arc<ConsumerLoop>>,
+    membership: Arc<Membership>,
 }
 
 impl std::fmt::Debug for Runner {
@@ -52,8 +54,8 @@ impl Runner {
         RunnerBuilder::new(store.clone())
     }
 
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>) -> Self {
-        Self { shared: Arc::new(Shared { store, loops }) }
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>, membership: Arc<Membership>) -> Self {
+        Self { shared: Arc::new(Shared { store, loops, membership }) }
     }
 
     /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
@@ -72,7 +74,7 @@ impl Runner {
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
         let all = self.shared.loops.iter().map(async |consumer| consumer.drive(goal, Stop::never(), &mut |_| {}).await);
-        join_all(all).await.into_iter().collect()
+        self.while_alive(join_all(all)).await.into_iter().collect()
     }
 
     /// Keeps every consumer up to date until `shutdown` is ready; then each finishes its page (a reactor, its event) and
@@ -94,6 +96,9 @@ impl Runner {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
             tasks.spawn(async move { consumer.drive(Goal::Follow, stop, &mut |_| {}).await });
         }
+        // What stopped here may run elsewhere.
+        let mut withdrawn = Vec::new();
+        let alive = Alive::start(&self.shared.membership);
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
         let mut is_shutting_down = false;
@@ -109,16 +114,29 @@ impl Runner {
                         Ok(panic) => std::panic::resume_unwind(panic),
                         Err(_) => Ok(()),
                     });
+                    if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
+                        withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
+                    }
                     result = result.and(ended);
                 }
             }
             if tasks.is_empty() && (is_shutting_down || !self.shared.loops.is_empty()) {
-                return result;
+                break;
             }
+        }
+        alive.end().await;
+        result
+    }
+
+    /// Does something, and tells the store meanwhile that this runner is alive.
+    async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            result = work => result,
+            () = self.shared.membership.keep_alive(false) => std::future::pending().await,
         }
     }
 
-    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store, and one more for each
+    /// Where every consumer stands, in the order in which they were added. Costs three calls of the store, and one more for each
     /// view and projection.
     ///
     /// # Errors
@@ -131,6 +149,7 @@ impl Runner {
         for checkpoint in self.shared.store.checkpoints().await? {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
+        let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
@@ -141,7 +160,8 @@ impl Runner {
             };
             let live = generations.iter().find(|info| info.state == GenerationState::Live);
             let live = live.map_or(consumer.name(), |live| &live.name);
-            let mut status = status_of(consumer, checkpoints.get(live), head);
+            let parked = parked.get(live).copied().unwrap_or_default();
+            let mut status = status_of(consumer, checkpoints.get(live), parked, head);
             status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
             all.push(status);
         }
@@ -304,13 +324,17 @@ impl Runner {
         Ok(retired)
     }
 
-    fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
+    pub(crate) fn store(&self) -> &dyn RunnerStore {
+        &*self.shared.store
+    }
+
+    pub(crate) fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
         let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
         local.ok_or_else(|| self.unknown(consumer))
     }
 
     /// The name of a consumer's checkpoint, which is that of its live generation.
-    async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
+    pub(crate) async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
         let live = in_state(&*self.shared.store, consumer, GenerationState::Live).await?;
         Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
     }
@@ -358,7 +382,9 @@ impl Runner {
         verification: Verification,
         mut on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<Option<Comparison>, RunnerError> {
-        in_place::rebuild(&self.shared.store, self.local(consumer)?, verification, &mut on_progress).await
+        let local = self.local(consumer)?;
+        let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
+        self.while_alive(rebuild).await
     }
 
     async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
@@ -375,7 +401,12 @@ impl Runner {
     }
 }
 
-fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Position) -> ConsumerStatus {
+fn status_of(
+    consumer: &ConsumerLoop,
+    checkpoint: Option<&Checkpoint>,
+    parked: ParkedTotals,
+    head: Position,
+) -> ConsumerStatus {
     let said = consumer.board().snapshot();
     let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
     // A loop may have looked at more than it has saved, if it found nothing it wants there.
@@ -394,6 +425,7 @@ fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Pos
         applying_for: said.applying_for,
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
+        parked,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
         rebuild: None,
     }

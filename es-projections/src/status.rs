@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, Position, ProjectionError};
+use es_core::{ConsumerName, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
 use crate::{
@@ -58,6 +58,8 @@ pub struct ConsumerStatus {
     pub last_error: Option<ConsumerFailure>,
     /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
     pub moved_by_others: u64,
+    /// How much of it is parked.
+    pub parked: ParkedTotals,
     /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
     pub updated_at: Option<OffsetDateTime>,
     /// The rebuild beside the live read model, here or elsewhere, or what it left.
@@ -73,6 +75,9 @@ impl fmt::Display for ConsumerStatus {
         }
         if let Some(time) = self.applying_for {
             write!(f, "; applying a page for {time:.1?}")?;
+        }
+        if self.parked.keys > 0 {
+            write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
         }
         match self.moved_by_others {
             0 => {}
@@ -115,6 +120,16 @@ pub enum ConsumerState {
         /// Why it failed.
         failure: ConsumerFailure,
     },
+    /// Another process runs it, as the work is spread among those that are there.
+    RunsElsewhere {
+        /// Which, as it calls itself.
+        by: String,
+    },
+    /// It is this runner's turn, but another process has the lease: until it gives it back, or the lease runs out.
+    WaitingForLease {
+        /// Who has it, since when, until when.
+        holder: LeaseHolder,
+    },
     /// The live read model was written by another version of the code, which this one leaves alone. It goes on as soon as a
     /// generation of this version is live.
     OtherCode {
@@ -124,6 +139,11 @@ pub enum ConsumerState {
         live_version: u32,
         /// The version of the code here.
         own_version: u32,
+    },
+    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
+    ParkedLimit {
+        /// What is wrong, with the last failure.
+        error: RunnerError,
     },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
@@ -148,10 +168,19 @@ impl fmt::Display for ConsumerState {
                 };
                 write!(f, "waiting for {what}, next try in {next_try_in:.1?} after {attempt} attempt(s): {failure}")
             }
+            Self::RunsElsewhere { by } => write!(f, "runs elsewhere: {by}"),
+            Self::WaitingForLease { holder } => {
+                let LeaseHolder { owner, since, until, .. } = holder;
+                write!(
+                    f,
+                    "waiting for the lease that {owner} has had since {since}, until {until} or the next sign of life"
+                )
+            }
             Self::OtherCode { live, live_version, own_version } => write!(
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),
+            Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

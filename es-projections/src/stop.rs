@@ -1,6 +1,11 @@
 //! How consumers learn that they are to stop.
 
+use std::sync::Arc;
+
+use es_core::ConsumerName;
 use tokio::sync::watch;
+
+use crate::membership::Membership;
 
 /// Asks the holders of a [`Stop`] to stop.
 pub(crate) struct Stopper(watch::Sender<bool>);
@@ -8,7 +13,7 @@ pub(crate) struct Stopper(watch::Sender<bool>);
 impl Stopper {
     pub(crate) fn new() -> (Self, Stop) {
         let (sender, receiver) = watch::channel(false);
-        (Self(sender), Stop(Some(receiver)))
+        (Self(sender), Stop { requested: Some(receiver), lease: None })
     }
 
     pub(crate) fn stop(&self) {
@@ -18,21 +23,31 @@ impl Stopper {
 
 /// Tells a consumer to stop at the next good moment.
 #[derive(Clone)]
-pub(crate) struct Stop(Option<watch::Receiver<bool>>);
+pub(crate) struct Stop {
+    requested: Option<watch::Receiver<bool>>,
+    /// Also asks when this lease is not sure to hold any more.
+    lease: Option<(Arc<Membership>, ConsumerName)>,
+}
 
 impl Stop {
     /// Never asks.
     pub(crate) fn never() -> Self {
-        Self(None)
+        Self { requested: None, lease: None }
+    }
+
+    /// The same for work under a lease: it also asks when the lease is not sure to hold any more.
+    pub(crate) fn or_without_lease(&self, membership: &Arc<Membership>, name: &ConsumerName) -> Self {
+        Self { requested: self.requested.clone(), lease: Some((Arc::clone(membership), name.clone())) }
     }
 
     pub(crate) fn is_requested(&self) -> bool {
-        self.0.as_ref().is_some_and(|receiver| *receiver.borrow())
+        self.requested.as_ref().is_some_and(|receiver| *receiver.borrow())
+            || self.lease.as_ref().is_some_and(|(membership, name)| membership.lease(name).is_none())
     }
 
     /// Returns when it is asked to stop.
     pub(crate) async fn requested(&self) {
-        if let Some(mut receiver) = self.0.clone()
+        if let Some(mut receiver) = self.requested.clone()
             && receiver.wait_for(|&is_requested| is_requested).await.is_ok()
         {
             return;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::{
     documents,
     error::{store_error, unreadable as not_encoded},
+    parking,
     projections::now,
     store::{SqliteStore, runtime},
     writer::{begin, commit},
@@ -263,6 +264,7 @@ impl GenerationStore for SqliteStore {
                     remove.execute(&mut *connection).await.map_err(store_error)?;
                     let remove = sqlx::query(REMOVE_CHECKPOINT).bind(generation.as_str());
                     remove.execute(&mut *connection).await.map_err(store_error)?;
+                    parking::forget_after(connection, &generation, Position::ZERO).await?;
                     let own = found.code.tables.iter().map(|table| TableNames::of(&generation, table));
                     for own in own.chain([documents::table(&generation)]) {
                         sqlx::query(on(DROP, "", &own)).execute(&mut *connection).await.map_err(store_error)?;

@@ -14,7 +14,7 @@ use crate::{
     error::{corrupt, store_error, to_stored},
     generations,
     handler_scope::{in_handler, refuse_in_handler},
-    leases,
+    leases, parking,
     store::SqliteStore,
     writer::{WriterGuard, begin, commit},
 };
@@ -88,14 +88,15 @@ pub(crate) async fn move_in_transaction(
     connection: &mut SqliteConnection,
     advance: &Advance,
 ) -> Result<(), StoreError> {
-    compare_and_move(connection, MOVE, advance).await
+    compare_and_move(connection, MOVE, advance).await?;
+    parking::follow(connection, advance).await
 }
 
 async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
     let query = sqlx::query(RESET).bind(consumer.as_str()).bind(now());
-    match query.execute(connection).await.map_err(store_error)?.rows_affected() {
+    match query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() {
         0 => Err(StoreError::Retired { generation: consumer.clone() }),
-        _ => Ok(()),
+        _ => parking::forget_after(connection, consumer, Position::ZERO).await,
     }
 }
 
@@ -147,6 +148,19 @@ impl ConsumerStore for SqliteStore {
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        if advance.changes_parking() {
+            let advance = advance.clone();
+            let work = self.write_in_task(move |writer| {
+                Box::pin(async move {
+                    let connection = writer.for_transaction()?;
+                    compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
+                    parking::follow(connection, &advance).await?;
+                    commit(connection).await?;
+                    Ok(())
+                })
+            });
+            return work.await;
+        }
         let mut writer = self.lock_writer().await?;
         let moved = compare_and_move(writer.connection()?, MOVE, advance).await;
         writer.settle(moved)
@@ -202,6 +216,7 @@ impl ConsumerStore for SqliteStore {
             Box::pin(async move {
                 let connection = writer.for_transaction()?;
                 compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
+                parking::follow(connection, &advance).await?;
                 changes.write_and_commit(connection).await.map_err(store_error)
             })
         })

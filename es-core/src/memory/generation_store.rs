@@ -148,6 +148,7 @@ impl GenerationStore for MemoryStore {
         let Some(known) = consumers.generations.remove(generation) else { return Ok(()) };
         consumers.checkpoints.remove(generation);
         consumers.documents.remove(generation);
+        consumers.parked.forget_after(generation, Position::ZERO);
         for table in known.code.tables {
             own_tables.tables.remove(&TableNames::of(generation, &table));
         }

@@ -3,6 +3,7 @@
 mod event_store;
 mod generation_store;
 mod lease_store;
+mod parking_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -59,6 +60,7 @@ struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
     checkpoints: BTreeMap<ConsumerName, Checkpoint>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
+    parked: parking_store::Parked,
     leases: lease_store::Leases,
 }
 

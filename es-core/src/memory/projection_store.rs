@@ -33,7 +33,7 @@ impl Consumers {
         self.leases.check(advance)?;
         let actual = self.checkpoints.get(consumer).map_or(Position::ZERO, |checkpoint| checkpoint.position);
         if actual == *expected {
-            Ok(())
+            self.parked.check(&advance.queue(), &advance.parking)
         } else {
             Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual })
         }
@@ -41,6 +41,10 @@ impl Consumers {
 
     fn advance(&mut self, advance: &Advance) -> Result<(), StoreError> {
         self.check(advance)?;
+        if advance.to < advance.from {
+            self.parked.forget_after(&advance.queue(), advance.to);
+        }
+        self.parked.apply(&advance.queue(), &advance.parking);
         self.set(&advance.consumer, advance.to);
         Ok(())
     }
@@ -132,6 +136,7 @@ impl ConsumerStore for MemoryStore {
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(view)?;
         consumers.documents.remove(view);
+        consumers.parked.forget_after(view, Position::ZERO);
         consumers.set(view, Position::ZERO);
         Ok(())
     }
@@ -196,7 +201,9 @@ impl ProjectionStore for MemoryStore {
         lock(&self.shared.consumers).check_not_retired(projection.name())?;
         let mut changed = tables.clone();
         projection.clear(&mut changed).await?;
-        lock(&self.shared.consumers).set(projection.name(), Position::ZERO);
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.parked.forget_after(projection.name(), Position::ZERO);
+        consumers.set(projection.name(), Position::ZERO);
         *tables = changed;
         Ok(())
     }

@@ -35,12 +35,16 @@ pub(crate) struct Seen {
     pub(crate) checkpoint_reads: AtomicUsize,
     pub(crate) checkpoint_moves: AtomicUsize,
     pub(crate) document_reads: AtomicUsize,
+    pub(crate) parked_lookups: AtomicUsize,
+    pub(crate) asked_lookups: AtomicUsize,
     pub(crate) waited_durable: Mutex<Vec<u64>>,
     /// What the next reads of the log answer.
     pub(crate) read_failures: Mutex<VecDeque<StoreError>>,
     pub(crate) save_failures: Mutex<VecDeque<StoreError>>,
     /// The store cannot be reached.
     pub(crate) is_down: AtomicBool,
+    /// Signs of life do not get through.
+    pub(crate) is_mute: AtomicBool,
     /// The store sends no hints.
     pub(crate) is_silent: AtomicBool,
     /// Pages say that nothing after this is durable; 0 for no such bound.
@@ -61,7 +65,7 @@ impl SpyStore {
     }
 
     /// Every call of the store is a place to be overtaken or dropped.
-    async fn check_up(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check_up(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         if self.seen.is_down.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(()) }
     }
@@ -220,6 +224,9 @@ impl LeaseStore for SpyStore {
     }
 
     async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        if self.seen.is_mute.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.inner.beat(member, consumers, time).await
     }
 

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod loading;
 pub mod multi_stream;
 pub mod ordering;
+pub mod parking;
 pub mod projections;
 pub mod read_all;
 pub mod read_stream;
@@ -166,6 +167,18 @@ macro_rules! __conformance_cases {
                 an_owner_that_slept_through_its_lease_writes_nothing
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
                 a_sign_of_life_extends_leases_and_is_seen_by_all
+            }
+            parking {
+                an_event_is_parked_with_the_move_of_the_checkpoint_or_not_at_all
+                nothing_waits_behind_a_key_that_is_free
+                a_parked_event_takes_effect_once
+                a_failing_handler_leaves_its_event_parked
+                parked_keys_and_events_are_listed_in_order
+                a_retry_is_asked_for_with_an_edit_and_recorded
+                what_is_discarded_is_recorded
+                an_event_is_discarded_or_takes_effect
+                what_comes_again_is_not_parked
+                every_generation_has_a_queue_of_its_own
             }
             checkpoints {
                 a_consumer_starts_once

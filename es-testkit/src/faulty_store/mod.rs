@@ -1,6 +1,7 @@
 //! A store that fails on purpose: lost requests, lost answers, busy locks, delays.
 
 mod delegation;
+mod parking;
 mod plan;
 
 use std::sync::Arc;

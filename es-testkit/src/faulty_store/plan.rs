@@ -37,6 +37,8 @@ pub enum Operation {
     Generation,
     /// Leases of consumers.
     Lease,
+    /// Parked events.
+    Parking,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }

@@ -1,0 +1,258 @@
+//! Which consumers this runner works for, while other processes work for others.
+
+use std::{
+    collections::HashMap,
+    process,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use es_core::{ConsumerName, Lease, Leased, Member, Roster, RunnerStore, StoreError};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use crate::limits;
+
+/// One runner among all that have the same store: the leases that it holds, and what it knows about the others.
+pub(crate) struct Membership {
+    store: Arc<dyn RunnerStore>,
+    /// As it calls itself: unlike every other runner's name, also one's of an earlier process with the same number.
+    member: String,
+    time: Duration,
+    consumers: Vec<ConsumerName>,
+    /// How many tasks keep it running for others to see.
+    running: AtomicUsize,
+    notes: Mutex<Notes>,
+    roster: watch::Sender<Vec<Member>>,
+}
+
+#[derive(Default)]
+struct Notes {
+    held: HashMap<ConsumerName, Held>,
+    /// What it would run but cannot at the moment.
+    withdrawn: HashMap<ConsumerName, usize>,
+}
+
+impl Notes {
+    /// The lease, if the last loop that worked under it is gone.
+    fn remove_user(&mut self, name: &ConsumerName) -> Option<Lease> {
+        let held = self.held.get_mut(name)?;
+        held.users = held.users.saturating_sub(1);
+        let lease = held.lease;
+        if held.users > 0 {
+            return None;
+        }
+        self.held.remove(name);
+        Some(lease)
+    }
+}
+
+struct Held {
+    lease: Lease,
+    /// By this machine's clock, from before the store was asked: it never believes in a lease for longer than the store does.
+    until: Instant,
+    /// How many loops work under it.
+    users: usize,
+}
+
+impl Membership {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, time: Duration, consumers: Vec<ConsumerName>) -> Arc<Self> {
+        let roster = watch::Sender::new(Vec::new());
+        let (running, notes) = (AtomicUsize::new(0), Mutex::default());
+        Arc::new(Self { store, member: member_name(), time, consumers, running, notes, roster })
+    }
+
+    /// As it calls itself.
+    pub(crate) fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// Gives signs of life for as long as it is polled. With `would_run`, others leave it its share of the work.
+    pub(crate) async fn keep_alive(&self, would_run: bool) {
+        let _running = would_run.then(|| Running::start(self));
+        if would_run {
+            self.beat().await;
+        }
+        loop {
+            sleep(self.time / limits::BEATS_PER_LEASE).await;
+            self.beat().await;
+        }
+    }
+
+    async fn beat(&self) {
+        let asked_at = Instant::now();
+        let would_run = match self.running.load(Ordering::SeqCst) {
+            0 => Vec::new(),
+            _ => {
+                let notes = self.notes();
+                let is_able = |name: &&ConsumerName| !notes.withdrawn.contains_key(*name);
+                self.consumers.iter().filter(is_able).cloned().collect()
+            }
+        };
+        match self.store.beat(&self.member, &would_run, self.time).await {
+            Ok(Roster { members, held, .. }) => {
+                let mut notes = self.notes();
+                for (name, known) in &mut notes.held {
+                    if held.contains(name) {
+                        known.until = known.until.max(asked_at + self.time);
+                    }
+                }
+                drop(notes);
+                self.roster.send_replace(members);
+            }
+            // The leases hold for a few of these. If they run out, nothing is lost: what is written under them is refused.
+            Err(error) => tracing::warn!(%error, "the store was not told that this runner is alive"),
+        }
+    }
+
+    /// News of who would run what.
+    pub(crate) fn roster(&self) -> watch::Receiver<Vec<Member>> {
+        self.roster.subscribe()
+    }
+
+    /// Claims a lease, for one more loop or for one that has it already. Each loop that has it must
+    /// [let go](Self::let_go) of it.
+    pub(crate) async fn claim(&self, name: &ConsumerName, is_new_user: bool) -> Result<Leased, StoreError> {
+        let asked_at = Instant::now();
+        let leased = self.store.claim_lease(name, &self.member, self.time).await?;
+        let mut notes = self.notes();
+        match &leased {
+            Leased::Yours(lease) => {
+                let users = notes.held.get(name).map_or(0, |held| held.users) + usize::from(is_new_user);
+                notes.held.insert(name.clone(), Held { lease: *lease, until: asked_at + self.time, users });
+            }
+            Leased::Taken(_) => {
+                notes.held.remove(name);
+            }
+        }
+        Ok(leased)
+    }
+
+    /// The lease of a consumer, if it is sure to hold at this moment.
+    pub(crate) fn lease(&self, name: &ConsumerName) -> Option<Lease> {
+        let notes = self.notes();
+        notes.held.get(name).filter(|held| Instant::now() < held.until).map(|held| held.lease)
+    }
+
+    /// Gives a lease back if no other loop of this runner works under it.
+    pub(crate) async fn let_go(&self, name: &ConsumerName) {
+        let Some(lease) = self.notes().remove_user(name) else { return };
+        if let Err(error) = self.store.release_lease(name, lease).await {
+            tracing::debug!(consumer = %name, %error, "a lease was not given back; it runs out by itself");
+        }
+    }
+
+    /// The same where nobody can be asked: the lease runs out by itself.
+    pub(crate) fn forget(&self, name: &ConsumerName) {
+        self.notes().remove_user(name);
+    }
+
+    /// Leaves a consumer to others until the guard is dropped.
+    pub(crate) fn withdraw(self: &Arc<Self>, consumer: &ConsumerName) -> Withdrawal {
+        *self.notes().withdrawn.entry(consumer.clone()).or_default() += 1;
+        Withdrawal { membership: Arc::clone(self), consumer: consumer.clone() }
+    }
+
+    /// Leaves all work to others, except what a loop of this runner is still at.
+    pub(crate) async fn leave(&self) {
+        let is_at_work = !self.notes().held.is_empty();
+        let left = match is_at_work {
+            true => self.store.beat(&self.member, &[], self.time).await.map(drop),
+            false => self.store.leave(&self.member).await,
+        };
+        if let Err(error) = left {
+            tracing::debug!(%error, "the store was not told that this runner stops; its leases run out by themselves");
+        }
+    }
+
+    /// Nothing panics while it holds this lock half way through a change.
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A runner that others see: it gives signs of life until it ends.
+pub(crate) struct Alive {
+    membership: Arc<Membership>,
+    beating: JoinHandle<()>,
+    has_left: bool,
+}
+
+impl Alive {
+    pub(crate) fn start(membership: &Arc<Membership>) -> Self {
+        let own = Arc::clone(membership);
+        let beating = tokio::spawn(async move { own.keep_alive(true).await });
+        Self { membership: Arc::clone(membership), beating, has_left: false }
+    }
+
+    /// Gives everything back.
+    pub(crate) async fn end(mut self) {
+        self.beating.abort();
+        self.membership.leave().await;
+        self.has_left = true;
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.beating.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !self.has_left
+        {
+            let membership = Arc::clone(&self.membership);
+            runtime.spawn(async move { membership.leave().await });
+        }
+    }
+}
+
+/// A consumer is left to others as long as this lives.
+pub(crate) struct Withdrawal {
+    membership: Arc<Membership>,
+    consumer: ConsumerName,
+}
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        let mut notes = self.membership.notes();
+        if let Some(count) = notes.withdrawn.get_mut(&self.consumer) {
+            *count -= 1;
+            if *count == 0 {
+                notes.withdrawn.remove(&self.consumer);
+            }
+        }
+    }
+}
+
+/// Others see it as long as this lives.
+struct Running<'a>(&'a Membership);
+
+impl<'a> Running<'a> {
+    fn start(membership: &'a Membership) -> Self {
+        membership.running.fetch_add(1, Ordering::SeqCst);
+        Self(membership)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The host, the process, and a number that makes it unlike any other's.
+fn member_name() -> String {
+    static RUNNERS: AtomicU64 = AtomicU64::new(0);
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty() && host.len() <= 100);
+    let host = host.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    let host: String = host.unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(100).collect();
+    let host = if host.is_empty() { "process".to_owned() } else { host };
+    let number = RUNNERS.fetch_add(1, Ordering::Relaxed);
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{host}:{}:{:x}", process::id(), since_1970.as_nanos() as u64 ^ number)
+}

@@ -1,0 +1,119 @@
+//! One loop's turn at a consumer: the lease under which it works, or who works instead.
+
+use std::sync::Arc;
+
+use es_core::{ConsumerName, Lease, LeaseHolder, Leased, Member, StoreError};
+use tokio::sync::watch;
+
+use crate::{
+    assignment::assigned,
+    membership::{Membership, Withdrawal},
+};
+
+/// Why it is not this loop's turn.
+#[derive(Debug, Clone)]
+pub(crate) enum NotOurs {
+    /// Somebody else has the lease.
+    Leased(LeaseHolder),
+    /// Somebody else would run it, as the work is spread at the moment.
+    Assigned(String),
+}
+
+/// A loop's turn at one consumer, or one partition of it.
+pub(crate) struct Turn {
+    membership: Arc<Membership>,
+    consumer: ConsumerName,
+    index: usize,
+    /// Whether it leaves the consumer to whoever it is assigned to.
+    is_shared: bool,
+    roster: watch::Receiver<Vec<Member>>,
+    /// Whose turn it is by the roster, if it is somebody else's.
+    other: Option<String>,
+    held: Option<ConsumerName>,
+    /// Whether the store said something that it would not say to who has the lease.
+    is_doubtful: bool,
+    withdrawal: Option<Withdrawal>,
+}
+
+impl Turn {
+    pub(crate) fn new(membership: &Arc<Membership>, consumer: &ConsumerName, index: usize, is_shared: bool) -> Self {
+        let mut roster = membership.roster();
+        roster.mark_changed();
+        let (membership, consumer) = (Arc::clone(membership), consumer.base());
+        Self {
+            membership,
+            consumer,
+            index,
+            is_shared,
+            roster,
+            other: None,
+            held: None,
+            is_doubtful: false,
+            withdrawal: None,
+        }
+    }
+
+    /// Takes the turn, or keeps it. Says whether it was just taken: somebody else may have had it before.
+    pub(crate) async fn take(&mut self, name: &ConsumerName) -> Result<Result<(Lease, bool), NotOurs>, StoreError> {
+        self.withdrawal = None;
+        if self.is_shared && self.roster.has_changed().unwrap_or(false) {
+            let roster = self.roster.borrow_and_update();
+            let other = assigned(&roster, &self.consumer, self.index);
+            self.other = other.filter(|&other| other != self.membership.member()).map(str::to_owned);
+        }
+        if let Some(other) = self.other.clone() {
+            self.end().await;
+            return Ok(Err(NotOurs::Assigned(other)));
+        }
+        if self.held.as_ref().is_some_and(|held| held != name) {
+            self.end().await;
+        }
+        if self.held.is_some()
+            && !std::mem::take(&mut self.is_doubtful)
+            && let Some(lease) = self.membership.lease(name)
+        {
+            return Ok(Ok((lease, false)));
+        }
+        let is_user = self.held.is_some();
+        match self.membership.claim(name, !is_user).await? {
+            Leased::Yours(lease) => {
+                self.held = Some(name.clone());
+                Ok(Ok((lease, true)))
+            }
+            Leased::Taken(holder) => {
+                self.held = None;
+                Ok(Err(NotOurs::Leased(holder)))
+            }
+        }
+    }
+
+    /// Asks the store about the lease again before the next step.
+    pub(crate) fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// Leaves the consumer to whoever can run it, until the next time that it takes the turn.
+    pub(crate) async fn withdraw(&mut self) {
+        self.withdrawal = Some(self.membership.withdraw(&self.consumer));
+        self.end().await;
+    }
+
+    /// Gives the lease back.
+    pub(crate) async fn end(&mut self) {
+        if let Some(name) = self.held.take() {
+            self.membership.let_go(&name).await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    /// A loop that is dropped half way gives its lease back behind its back, so that nobody waits for it to run out.
+    fn drop(&mut self) {
+        let Some(name) = self.held.take() else { return };
+        let membership = Arc::clone(&self.membership);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { membership.let_go(&name).await })),
+            Err(_) => membership.forget(&name),
+        }
+    }
+}
