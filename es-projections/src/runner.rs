@@ -21,7 +21,7 @@ use crate::{
     membership::{Alive, Membership},
     rebuild::RebuildProgress,
     rebuild_status::RebuildStatus,
-    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, in_state, roll_back},
+    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
     supervisor,
@@ -379,7 +379,7 @@ impl Runner {
     pub async fn drop_retired(&self, consumer: &str) -> Result<Vec<ConsumerName>, RunnerError> {
         let retired = in_state(&*self.shared.store, self.local(consumer)?.name(), GenerationState::Retired).await?;
         for generation in &retired {
-            self.shared.store.drop_generation(generation).await?;
+            drop_generation(&*self.shared.store, generation).await?;
         }
         Ok(retired)
     }
