@@ -22,6 +22,7 @@ pub mod limits;
 pub mod loading;
 pub mod multi_stream;
 pub mod ordering;
+pub mod partitions;
 pub mod projections;
 pub mod read_all;
 pub mod read_stream;
@@ -166,6 +167,18 @@ macro_rules! __conformance_cases {
                 an_owner_that_slept_through_its_lease_writes_nothing
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
                 a_sign_of_life_extends_leases_and_is_seen_by_all
+            }
+            partitions {
+                partitions_are_started_together_and_once
+                concurrent_starts_agree_on_the_partitions
+                a_partition_moves_by_itself_and_writes_what_all_write
+                other_partitions_go_on_where_each_slot_was
+                whoever_believes_in_other_partitions_is_refused
+                what_is_ahead_is_taken_back_by_a_step_back
+                generations_with_partitions_take_each_others_place
+                a_picture_needs_all_partitions_at_one_position
+                each_partition_has_a_lease_of_its_own
+                no_event_is_lost_or_repeated_while_the_partitions_change
             }
             checkpoints {
                 a_consumer_starts_once
