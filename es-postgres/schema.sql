@@ -50,6 +50,14 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
+TABLE holds
+    consumer text COLLATE "C" NOT NULL
+    kind text COLLATE "C" NOT NULL
+    held_by text NOT NULL
+    since timestamp with time zone NOT NULL
+    reason text
+    CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
 TABLE leases WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     fence bigint NOT NULL
@@ -69,6 +77,48 @@ TABLE members WITH (fillfactor=10)
     member text COLLATE "C" NOT NULL
     until timestamp with time zone NOT NULL
     CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
+TABLE operations
+    id bigint NOT NULL
+    at timestamp with time zone NOT NULL
+    kind text NOT NULL
+    consumer text COLLATE "C" NOT NULL
+    generation bigint NOT NULL
+    from_position bigint
+    to_position bigint
+    ordered_by text NOT NULL
+    reason text
+    CONSTRAINT operations_pkey PRIMARY KEY (id)
+TABLE parked_events
+    consumer text COLLATE "C" NOT NULL
+    key text COLLATE "C" NOT NULL
+    position bigint NOT NULL
+    parked_at timestamp with time zone NOT NULL
+    edited json
+    CONSTRAINT parked_events_pkey PRIMARY KEY (consumer, key, "position")
+TABLE parked_keys
+    consumer text COLLATE "C" NOT NULL
+    key text COLLATE "C" NOT NULL
+    events bigint NOT NULL
+    parked_at timestamp with time zone NOT NULL
+    first_error text NOT NULL
+    last_error text NOT NULL
+    attempts bigint NOT NULL
+    tried_at timestamp with time zone NOT NULL
+    retry_at timestamp with time zone
+    retry_by text
+    retry_reason text
+    CONSTRAINT parked_keys_pkey PRIMARY KEY (consumer, key)
+TABLE parking_history
+    id bigint NOT NULL
+    at timestamp with time zone NOT NULL
+    consumer text COLLATE "C" NOT NULL
+    key text COLLATE "C" NOT NULL
+    position bigint
+    action text NOT NULL
+    by text NOT NULL
+    reason text
+    payload json
+    CONSTRAINT parking_history_pkey PRIMARY KEY (id)
 TABLE snapshots
     stream text COLLATE "C" NOT NULL
     version bigint NOT NULL
@@ -87,9 +137,17 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
+CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
 CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
+CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
+CREATE UNIQUE INDEX operations_pkey ON es.operations USING btree (id)
+CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
+CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
+CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
+CREATE INDEX parking_history_consumer_idx ON es.parking_history USING btree (consumer, id)
+CREATE UNIQUE INDEX parking_history_pkey ON es.parking_history USING btree (id)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
 CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean)
  RETURNS record
@@ -352,6 +410,82 @@ BEGIN
         WHERE p_keys[i.append] IS NOT NULL
         GROUP BY i.append;
     END IF;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.change_parked(p_consumer text, p_keys text[], p_positions bigint[], p_errors text[], p_attempts bigint[], p_gone_keys text[], p_gone_positions bigint[])
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    v_known text[];
+    v_lost  text;
+BEGIN
+    INSERT INTO es.parked_keys
+        (consumer, key, events, parked_at, first_error, last_error, attempts, tried_at)
+    SELECT p_consumer, f.key, 0, clock_timestamp(), f.error, f.error, f.attempts, clock_timestamp()
+    FROM (
+        SELECT DISTINCT ON (p.key) p.key, p.error, p.attempts
+        FROM unnest(p_keys, p_positions, p_errors, p_attempts) AS p (key, position, error, attempts)
+        WHERE p.error IS NOT NULL
+        ORDER BY p.key, p.position
+    ) f
+    ON CONFLICT (consumer, key) DO NOTHING;
+
+    SELECT coalesce(array_agg(l.key), '{}') INTO v_known
+    FROM (
+        SELECT k.key
+        FROM es.parked_keys k
+        WHERE k.consumer = p_consumer AND k.key = ANY (p_keys || p_gone_keys)
+        ORDER BY k.key
+        FOR UPDATE
+    ) l;
+    SELECT w.key INTO v_lost
+    FROM unnest(p_keys || p_gone_keys) AS w (key)
+    WHERE w.key <> ALL (v_known)
+    LIMIT 1;
+    IF v_lost IS NOT NULL THEN
+        RETURN v_lost;
+    END IF;
+
+    WITH added AS (
+        INSERT INTO es.parked_events (consumer, key, position, parked_at)
+        SELECT p_consumer, p.key, p.position, clock_timestamp()
+        FROM unnest(p_keys, p_positions) AS p (key, position)
+        ON CONFLICT (consumer, key, position) DO NOTHING
+        RETURNING key
+    ), counted AS (
+        SELECT a.key, count(*) AS events FROM added a GROUP BY a.key
+    )
+    UPDATE es.parked_keys k
+    SET events = k.events + c.events
+    FROM counted c
+    WHERE k.consumer = p_consumer AND k.key = c.key;
+
+    IF cardinality(p_gone_keys) > 0 THEN
+        WITH gone AS (
+            DELETE FROM es.parked_events e
+            USING unnest(p_gone_keys, p_gone_positions) AS g (key, position)
+            WHERE e.consumer = p_consumer AND e.key = g.key AND e.position = g.position
+            RETURNING e.key
+        ), counted AS (
+            SELECT g.key, count(*) AS events FROM gone g GROUP BY g.key
+        ), lessened AS (
+            UPDATE es.parked_keys k
+            SET events = k.events - c.events
+            FROM counted c
+            WHERE k.consumer = p_consumer AND k.key = c.key
+        )
+        SELECT w.key INTO v_lost
+        FROM unnest(p_gone_keys) AS w (key)
+        LEFT JOIN counted c USING (key)
+        GROUP BY w.key, c.events
+        HAVING count(*) <> coalesce(c.events, 0)
+        LIMIT 1;
+        DELETE FROM es.parked_keys k
+        WHERE k.consumer = p_consumer AND k.key = ANY (p_gone_keys) AND k.events = 0;
+    END IF;
+    RETURN v_lost;
 END
 $function$
 CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint)

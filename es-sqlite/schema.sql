@@ -60,6 +60,15 @@ CREATE TABLE es_high_water (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE es_holds (
+    consumer TEXT    NOT NULL,
+    kind     TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
+    held_by  TEXT    NOT NULL,
+    since    INTEGER NOT NULL,
+    reason   TEXT,
+    PRIMARY KEY (consumer, kind)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE es_leases (
     consumer TEXT    PRIMARY KEY,
     -- Grows whenever the lease goes to somebody else or is given back.
@@ -84,6 +93,66 @@ CREATE TABLE es_migrations (
     applied_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE es_operations (
+    id            INTEGER PRIMARY KEY,
+    at            INTEGER NOT NULL,
+    kind          TEXT    NOT NULL,
+    consumer      TEXT    NOT NULL,
+    generation    INTEGER NOT NULL,
+    from_position INTEGER,
+    to_position   INTEGER,
+    ordered_by    TEXT    NOT NULL,
+    reason        TEXT
+) STRICT;
+
+CREATE INDEX es_operations_consumer ON es_operations (consumer, id);
+
+CREATE TABLE es_parked_events (
+    consumer  TEXT    NOT NULL,
+    key       TEXT    NOT NULL,
+    position  INTEGER NOT NULL,
+    parked_at INTEGER NOT NULL,
+    -- What it is to be tried with instead of its payload.
+    edited    TEXT,
+    PRIMARY KEY (consumer, key, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_parked_keys (
+    -- In its generation; all partitions of it share one queue.
+    consumer     TEXT    NOT NULL,
+    key          TEXT    NOT NULL,
+    -- Kept by the triggers below; a key without events is removed.
+    events       INTEGER NOT NULL,
+    parked_at    INTEGER NOT NULL,
+    first_error  TEXT    NOT NULL,
+    last_error   TEXT    NOT NULL,
+    attempts     INTEGER NOT NULL,
+    tried_at     INTEGER NOT NULL,
+    -- NULL: nobody asked for it to be tried again.
+    retry_at     INTEGER,
+    retry_by     TEXT,
+    retry_reason TEXT,
+    PRIMARY KEY (consumer, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX es_parked_asked ON es_parked_keys (consumer, retry_at) WHERE retry_at IS NOT NULL;
+
+CREATE TABLE es_parking_history (
+    id       INTEGER PRIMARY KEY,
+    at       INTEGER NOT NULL,
+    consumer TEXT    NOT NULL,
+    key      TEXT    NOT NULL,
+    -- NULL: the whole key.
+    position INTEGER,
+    action   TEXT    NOT NULL,
+    by       TEXT    NOT NULL,
+    reason   TEXT,
+    -- Of an edit.
+    payload  TEXT
+) STRICT;
+
+CREATE INDEX es_parking_history_consumer ON es_parking_history (consumer);
+
 CREATE TABLE es_snapshots (
     stream      TEXT    PRIMARY KEY,
     version     INTEGER NOT NULL,
@@ -100,4 +169,15 @@ CREATE TRIGGER es_events_removed AFTER DELETE ON es_events
 BEGIN
     UPDATE es_high_water
     SET position = max(position, OLD.position), recorded_at = max(recorded_at, OLD.recorded_at);
+END;
+
+CREATE TRIGGER es_parked_added AFTER INSERT ON es_parked_events
+BEGIN
+    UPDATE es_parked_keys SET events = events + 1 WHERE consumer = NEW.consumer AND key = NEW.key;
+END;
+
+CREATE TRIGGER es_parked_removed AFTER DELETE ON es_parked_events
+BEGIN
+    UPDATE es_parked_keys SET events = events - 1 WHERE consumer = OLD.consumer AND key = OLD.key;
+    DELETE FROM es_parked_keys WHERE consumer = OLD.consumer AND key = OLD.key AND events = 0;
 END;

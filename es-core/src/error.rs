@@ -1,8 +1,8 @@
 //! Errors: one enum a layer. Each variant says what the caller should do.
 
 use crate::{
-    consumer_name::ConsumerName, expected_version::ExpectedVersion, position::Position, stream_id::StreamId,
-    version::Version,
+    consumer_name::ConsumerName, event_key::EventKey, expected_version::ExpectedVersion, position::Position,
+    stream_id::StreamId, version::Version,
 };
 
 /// Any error of somebody else's code.
@@ -128,6 +128,27 @@ pub enum StoreError {
     Retired {
         /// The consumer, in the generation and partition that was written to.
         generation: ConsumerName,
+    },
+    /// The parked events of a key are not what the caller believed: it was freed, or an event was thrown away or took effect.
+    /// Nothing was changed; look again.
+    #[error("the parked events {key} of {consumer} have changed meanwhile; nothing was changed")]
+    ParkingChanged {
+        /// Whose events.
+        consumer: ConsumerName,
+        /// Their key.
+        key: EventKey,
+    },
+    /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
+    #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
+    CannotMove {
+        /// Whose checkpoint.
+        consumer: ConsumerName,
+        /// Where it is.
+        from: Position,
+        /// Where it was to go.
+        to: Position,
+        /// Why not, and what to do instead.
+        why: &'static str,
     },
     /// Somebody else has had the consumer's lease since. Nothing was changed; claim it again before going on.
     #[error("the lease of {consumer} went to another process; nothing was changed")]

@@ -280,6 +280,14 @@ impl RecordedEvent {
         &self.payload
     }
 
+    /// The same event with another content: what somebody gave a parked event to be tried with. The store knows nothing of
+    /// it.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Payload) -> Self {
+        self.payload = payload;
+        self
+    }
+
     /// Both parts.
     pub fn into_parts(self) -> (Envelope, Payload) {
         (self.envelope, self.payload)

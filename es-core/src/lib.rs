@@ -82,10 +82,13 @@ mod append;
 mod codec;
 mod consumer_name;
 mod consumer_store;
+mod control_store;
+mod diagnostics;
 mod domain_event;
 mod error;
 mod event;
 mod event_filter;
+mod event_key;
 mod event_store;
 mod expected_version;
 mod generation_store;
@@ -94,6 +97,9 @@ pub mod limits;
 mod memory;
 mod metadata;
 mod name;
+mod operation;
+mod parking;
+mod parking_store;
 mod partition;
 mod partition_store;
 mod position;
@@ -121,6 +127,8 @@ pub use consumer_store::{
     Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery, check_document_count,
     check_document_key,
 };
+pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
+pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
     BoxError, DecodeError, EncodeError, ExecuteError, HandlerError, InvalidName, LoadError, NameProblem,
@@ -128,6 +136,7 @@ pub use error::{
 };
 pub use event::{Envelope, EventType, NewEvent, Payload, Recorded, RecordedEvent};
 pub use event_filter::{EventFilter, EventSelector};
+pub use event_key::EventKey;
 pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
 pub use expected_version::ExpectedVersion;
 pub use generation_store::{
@@ -137,7 +146,15 @@ pub use generation_store::{
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
-pub use partition::{Ahead, Partition, PartitionCheckpoint, Slot, position_of_all, redistributed, slot_of};
+pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
+pub use parking::{
+    AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
+    ParkingRecord, Unpark,
+};
+pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
+pub use partition::{
+    Ahead, Partition, PartitionCheckpoint, Slot, moved_by_hand, position_of_all, redistributed, slot_of,
+};
 pub use partition_store::PartitionStore;
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};

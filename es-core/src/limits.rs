@@ -61,6 +61,25 @@ pub const MAX_KEYS_PER_EVENT: usize = 1_000;
 /// Most documents that one call reads.
 pub const MAX_DOCUMENTS_PER_READ: usize = 10_000;
 
+/// Longest partition key of a projection or reactor, in bytes. Of an event with a longer one the stream is the key.
+pub const MAX_PARTITION_KEY_BYTES: usize = 400;
+/// Most parked keys, events or records that one call names or reads.
+pub const MAX_PARKED_PER_READ: usize = 10_000;
+/// Most bytes that are kept of the error of a parked event.
+pub const MAX_PARKED_ERROR_BYTES: usize = 4 * 1_024;
+/// Most parked keys that are to be tried again, of one consumer, that one call gives.
+pub const ASKED_RETRIES_PER_READ: usize = 100;
+/// Longest reason of an operator's order, in bytes.
+pub const MAX_REASON_BYTES: usize = 1_024;
+/// Longest name of a kind of operation, in bytes.
+pub const MAX_OPERATION_KIND_BYTES: usize = 64;
+/// Most lines of the log of operations that one call reads.
+pub const MAX_OPERATIONS_PER_READ: usize = 1_000;
+/// Most characters of a statement that the report of a wait in the database shows.
+pub const MAX_SHOWN_QUERY_CHARS: usize = 300;
+/// Most waits in the database that one report holds.
+pub const MAX_DATABASE_WAITS: usize = 100;
+
 /// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most aggregates that one command may change together.

@@ -1,6 +1,6 @@
 //! Projections: read models in tables of their own, written with the store's connection.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -8,9 +8,10 @@ use crate::{
     codec::decoder::Decoder,
     consumer_name::{ConsumerName, Generation},
     domain_event::EventSet,
-    error::{HandlerError, InvalidName, ProjectionError},
+    error::{DecodeError, HandlerError, InvalidName, ProjectionError},
     event::{Recorded, RecordedEvent},
     event_filter::EventFilter,
+    event_key::EventKey,
     generation_store::{ReadModelCode, TableNames},
 };
 
@@ -46,6 +47,13 @@ pub trait Projection: Send + Sync + 'static {
     {
         let _ = names;
         Ok(None)
+    }
+
+    /// The key within which events must be taken in order; the stream, unless it says otherwise. Events of other keys go on when
+    /// one of them is parked. It must always be the same for an event, and the same code must not write the same row for
+    /// events of two keys where their order counts.
+    fn partition_key<'a>(&'a self, event: &'a Recorded<Self::Event>) -> Cow<'a, str> {
+        event.stream().as_str().into()
     }
 
     /// Creates its tables if they are missing. Runs in a transaction whenever a runner starts.
@@ -104,6 +112,13 @@ pub trait PageProjection<C: Send>: Send + Sync {
 
     /// The events that it wants.
     fn filter(&self) -> &EventFilter;
+
+    /// See [`Projection::partition_key`]; `None` for an event of a retired type. Of one that is split into several, the first
+    /// one's key.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for an event that cannot be read.
+    fn key(&self, event: &RecordedEvent) -> Result<Option<EventKey>, DecodeError>;
 
     /// See [`Projection::after_load`].
     async fn after_load(&self, connection: &mut C) -> Result<(), ProjectionError>;
@@ -173,6 +188,11 @@ impl<P: Projection> PageProjection<P::Connection> for Projector<P> {
 
     fn filter(&self) -> &EventFilter {
         self.decoder.filter()
+    }
+
+    fn key(&self, event: &RecordedEvent) -> Result<Option<EventKey>, DecodeError> {
+        let parts = self.decoder.decode_events(std::slice::from_ref(event))?;
+        Ok(parts.first().map(|part| EventKey::of(&self.projection().partition_key(part), event.stream())))
     }
 
     async fn after_load(&self, connection: &mut P::Connection) -> Result<(), ProjectionError> {

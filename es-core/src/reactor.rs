@@ -1,5 +1,7 @@
 //! Reactors: effects outside the database.
 
+use std::borrow::Cow;
+
 use crate::{domain_event::EventSet, error::HandlerError, event::Recorded};
 
 /// Does something elsewhere for each event: calls a service, sends a mail, executes a command.
@@ -12,6 +14,12 @@ pub trait Reactor: Send + Sync + 'static {
 
     /// Names its checkpoint; see [`ConsumerName`](crate::ConsumerName).
     fn name(&self) -> &str;
+
+    /// The key within which events must be given in order; the stream, unless it says otherwise. Events of other keys go on when
+    /// one of them is parked. It must always be the same for an event.
+    fn partition_key<'a>(&'a self, event: &'a Recorded<Self::Event>) -> Cow<'a, str> {
+        event.stream().as_str().into()
+    }
 
     /// Reacts to one event. An error is handled by the runner's failure policy; the event is never skipped.
     fn react(&self, event: &Recorded<Self::Event>) -> impl Future<Output = Result<(), HandlerError>> + Send;

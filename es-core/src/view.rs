@@ -88,6 +88,12 @@ pub trait DocumentFold: Send + Sync {
     /// The events that it folds.
     fn filter(&self) -> &EventFilter;
 
+    /// The keys of the documents that an event concerns, each once.
+    ///
+    /// # Errors
+    /// As of [`open_page`](Self::open_page).
+    fn keys(&self, event: &RecordedEvent) -> Result<Vec<String>, ProjectionError>;
+
     /// Reads the events of a page and says which documents they concern.
     ///
     /// # Errors
@@ -99,6 +105,9 @@ pub trait DocumentFold: Send + Sync {
 pub trait PageFold: Send {
     /// The keys of all documents that the page concerns, each once.
     fn keys(&self) -> Vec<String>;
+
+    /// Leaves all documents out but those whose keys are wanted.
+    fn retain(&mut self, is_wanted: &dyn Fn(&str) -> bool);
 
     /// Folds the page into the documents that exist, and gives what changed.
     ///
@@ -138,6 +147,10 @@ impl<V: View> DocumentFold for ViewFold<V> {
         self.decoder.filter()
     }
 
+    fn keys(&self, event: &RecordedEvent) -> Result<Vec<String>, ProjectionError> {
+        Ok(self.open_page(vec![event.clone()])?.keys())
+    }
+
     fn open_page(&self, events: Vec<RecordedEvent>) -> Result<Box<dyn PageFold>, ProjectionError> {
         let events = self.decoder.decode_page(events)?;
         // Ordered by key, so that two stores write their documents in the same order.
@@ -172,6 +185,10 @@ struct ViewPage<V: View> {
 impl<V: View> PageFold for ViewPage<V> {
     fn keys(&self) -> Vec<String> {
         self.events_by_key.keys().cloned().collect()
+    }
+
+    fn retain(&mut self, is_wanted: &dyn Fn(&str) -> bool) {
+        self.events_by_key.retain(|key, _| is_wanted(key));
     }
 
     fn fold(self: Box<Self>, documents: Vec<Document>) -> Result<Vec<DocumentChange>, ProjectionError> {

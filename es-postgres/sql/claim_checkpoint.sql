@@ -1,10 +1,12 @@
--- Moves the checkpoint of an inline projection if it stands right before the append and nobody else holds it: an
--- append never waits for a runner. One whose partitions were ever changed is left to its runner.
+-- Moves the checkpoint of an inline projection if it stands right before the append, nobody else holds it and no events of it are
+-- parked, behind which new ones may have to wait: an append never waits for a runner. One whose partitions were ever changed is left
+-- to its runner.
 -- Binds: $1 consumer, $2 from, $3 to. Columns: whether it moved. Locks: the consumer's row.
 WITH free AS (
     SELECT c.consumer
     FROM {schema}.checkpoints c
     WHERE c.consumer = $1 AND c.position = $2 AND c.layout = 0 AND NOT c.is_frozen
+      AND NOT EXISTS (SELECT FROM {schema}.parked_keys k WHERE k.consumer = $1)
     FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE {schema}.checkpoints c

@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     error::{is_missing_table, store_error},
-    partitions,
+    parking, partitions,
     rows::{from_bigint, get, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
     store::{PgStore, Shared},
 };
 
 /// How long a swap waits for those who read the old tables; everybody who comes meanwhile waits behind it.
-const SWAP_LOCK_TIMEOUT: &str = "1s";
+pub(crate) const SWAP_LOCK_TIMEOUT: &str = "1s";
 /// A picture of a read model: everything is read as it was at the first statement.
 const BEGIN_PICTURE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Rows that are handed on together.
@@ -29,8 +29,8 @@ const NO_GENERATION: StoreError =
     StoreError::Refused { reason: "there is no such generation; it was dropped, or never built" };
 
 /// A generation, and whether somebody builds it now.
-struct Known {
-    info: GenerationInfo,
+pub(crate) struct Known {
+    pub(crate) info: GenerationInfo,
     is_held: bool,
 }
 
@@ -50,7 +50,7 @@ fn known(consumer: &ConsumerName, row: &PgRow) -> Result<Known, StoreError> {
     Ok(Known { info, is_held: get(row, 8)? })
 }
 
-fn number_of(generation: &ConsumerName) -> i64 {
+pub(crate) fn number_of(generation: &ConsumerName) -> i64 {
     generation.generation().unwrap_or(Generation::FIRST).get().into()
 }
 
@@ -66,7 +66,7 @@ async fn all(
 }
 
 /// The same, while nobody else changes them.
-async fn all_locked(
+pub(crate) async fn all_locked(
     shared: &Shared,
     connection: &mut PgConnection,
     consumer: &ConsumerName,
@@ -109,7 +109,7 @@ async fn ensure_live(
     find(all(shared, connection, consumer).await?, is_live).ok_or(NO_GENERATION)
 }
 
-async fn execute(connection: &mut PgConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
+pub(crate) async fn execute(connection: &mut PgConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
     sqlx::query(sql).persistent(false).execute(connection).await?;
     Ok(())
 }
@@ -243,6 +243,7 @@ impl GenerationStore for PgStore {
         let remove = remove.bind(number_of(generation));
         remove.execute(&mut *transaction).await.map_err(store_error)?;
         partitions::remove(shared, &mut transaction, generation).await?;
+        parking::forget_after(shared, &mut transaction, generation, Position::ZERO).await?;
         execute(&mut transaction, shared.statements.of_view(ViewStatement::DROP, generation))
             .await
             .map_err(store_error)?;

@@ -18,6 +18,8 @@
 
 mod append;
 mod config;
+mod control;
+mod diagnostics;
 mod durability;
 mod error;
 mod generations;
@@ -25,6 +27,7 @@ mod handler_scope;
 mod inline;
 mod leases;
 mod migrate;
+mod parking;
 mod partitions;
 mod projections;
 mod queue;

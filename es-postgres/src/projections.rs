@@ -12,6 +12,7 @@ use crate::{
     error::{is_missing_table, projection_error, store_error},
     generations,
     handler_scope::in_handler,
+    parking,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::ViewStatement,
     store::{PgStore, Shared},
@@ -48,6 +49,12 @@ impl ConsumerStore for PgStore {
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        if advance.changes_parking() {
+            let mut transaction = self.shared.transaction().await?;
+            move_checkpoint(&self.shared, &mut transaction, advance).await?;
+            parking::follow(&self.shared, &mut transaction, advance).await?;
+            return transaction.commit().await.map_err(store_error);
+        }
         let mut session = self.shared.session().await?;
         move_checkpoint(&self.shared, &mut session, advance).await?;
         session.finish().await
@@ -155,6 +162,7 @@ impl ProjectionStore for PgStore {
         }
         let mut transaction = self.shared.transaction().await?;
         begin_page(&self.shared, &mut transaction, advance).await?;
+        parking::follow(&self.shared, &mut transaction, advance).await?;
         in_handler(&self.shared, projection.apply_page(&mut transaction, events)).await?;
         Ok(self.shared.commit(transaction).await?)
     }
@@ -211,7 +219,7 @@ impl From<StoreError> for SaveError {
 impl PgStore {
     async fn try_save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), SaveError> {
         let changes = Changes::of(changes);
-        if changes.deleted.is_empty() {
+        if changes.deleted.is_empty() && !advance.changes_parking() {
             let mut session = self.shared.session().await?;
             save(&self.shared, &mut session, advance, &changes).await?;
             return Ok(session.finish().await?);
@@ -219,6 +227,7 @@ impl PgStore {
         let mut transaction = self.shared.transaction().await?;
         save(&self.shared, &mut transaction, advance, &changes).await?;
         delete(&self.shared, &mut transaction, &advance.consumer, &changes.deleted).await?;
+        parking::follow(&self.shared, &mut transaction, advance).await?;
         Ok(transaction.commit().await?)
     }
 }
@@ -253,6 +262,7 @@ async fn save(
     advance: &Advance,
     changes: &Changes<'_>,
 ) -> Result<(), SaveError> {
+    advance.check()?;
     let sql = shared.statements.of_view(ViewStatement::SAVE, &advance.consumer);
     let query = shared
         .query(&sql)
@@ -335,6 +345,7 @@ pub(crate) async fn change_documents(
 
 /// Moves a checkpoint by compare-and-set, and so locks it to the end of the transaction.
 async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
+    advance.check()?;
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
     let query = query.bind(to_bigint(advance.layout));
@@ -345,6 +356,7 @@ async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance
 /// transaction before the lease runs out, and so nobody waits for it.
 async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
     let Some(lease) = advance.lease else { return move_checkpoint(shared, connection, advance).await };
+    advance.check()?;
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
     let query = query.bind(to_bigint(advance.layout));
@@ -362,8 +374,8 @@ async fn reset_checkpoint(
     consumer: &ConsumerName,
 ) -> Result<(), StoreError> {
     let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.whole().as_str().to_owned());
-    if get::<bool>(&query.fetch_one(connection).await.map_err(store_error)?, 0)? {
-        return Ok(());
+    if get::<bool>(&query.fetch_one(&mut *connection).await.map_err(store_error)?, 0)? {
+        return parking::forget_after(shared, connection, &consumer.whole(), Position::ZERO).await;
     }
     Err(StoreError::Retired { generation: consumer.clone() })
 }

@@ -21,10 +21,13 @@ pub struct Comparison {
     pub live: Totals,
     /// The rebuilt one.
     pub rebuilt: Totals,
-    /// How many rows differ, or are in one of them only.
+    /// How many rows differ, or are in one of them only; of ranges of rows, at most so many.
     pub differing: u64,
     /// The first of them, by table and key; at most [`limits::MAX_LISTED_DIFFERENCES`].
     pub first: Vec<Difference>,
+    /// Whether it was compared range by range instead of row by row, since what was live was too large to be remembered
+    /// while it was rebuilt in place: then `first` names ranges of keys, and how many rows they hold.
+    pub by_range: bool,
 }
 
 /// What a read model holds as a whole.
@@ -60,21 +63,25 @@ impl Comparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { position, live, rebuilt, differing, first } = self;
+        let Self { position, live, rebuilt, differing, first, by_range } = self;
         if self.is_same() {
             return write!(f, "at position {position} both have the same {} row(s)", live.rows);
         }
         write!(
             f,
-            "at position {position} the live one has {} row(s), the rebuilt one {}; {differing} differ",
-            live.rows, rebuilt.rows
+            "at position {position} the live one has {} row(s), the rebuilt one {}; {}{differing} differ",
+            live.rows,
+            rebuilt.rows,
+            if *by_range { "at most " } else { "" }
         )?;
         for Difference { table, key, live, rebuilt } in first {
             let (live, rebuilt) = (live.as_deref().unwrap_or("-"), rebuilt.as_deref().unwrap_or("-"));
             let dot = if table.is_empty() { "" } else { " " };
             write!(f, "\n  {table}{dot}{key}: {live} -> {rebuilt}")?;
         }
-        if *differing > first.len() as u64 {
+        if *by_range && first.len() == limits::MAX_LISTED_DIFFERENCES {
+            f.write_str("\n  and perhaps more")?;
+        } else if !by_range && *differing > first.len() as u64 {
             write!(f, "\n  and {} more", differing - first.len() as u64)?;
         }
         Ok(())
@@ -82,11 +89,16 @@ impl fmt::Display for Comparison {
 }
 
 impl Totals {
-    fn add(&mut self, row: &ReadModelRow) {
+    pub(crate) fn add(&mut self, row: &ReadModelRow) {
         let mut hasher = DefaultHasher::new();
         row.hash(&mut hasher);
         self.rows += 1;
         self.hash = self.hash.wrapping_add(hasher.finish());
+    }
+
+    pub(crate) fn add_all(&mut self, other: Totals) {
+        self.rows += other.rows;
+        self.hash = self.hash.wrapping_add(other.hash);
     }
 }
 
@@ -95,13 +107,7 @@ impl Totals {
 /// # Errors
 /// [`StoreError`] if one of them could not be read to its end.
 pub(crate) async fn compare(mut live: FrozenReadModel, mut rebuilt: FrozenReadModel) -> Result<Comparison, StoreError> {
-    let mut comparison = Comparison {
-        position: live.position(),
-        live: Totals::default(),
-        rebuilt: Totals::default(),
-        differing: 0,
-        first: Vec::new(),
-    };
+    let mut comparison = Comparison::new(live.position());
     let (mut left, mut right) = (live.next().await?, rebuilt.next().await?);
     loop {
         let order = match (&left, &right) {
@@ -127,21 +133,32 @@ pub(crate) async fn compare(mut live: FrozenReadModel, mut rebuilt: FrozenReadMo
 }
 
 impl Comparison {
+    /// Of two that are empty.
+    pub(crate) fn new(position: Position) -> Self {
+        let (live, rebuilt) = (Totals::default(), Totals::default());
+        Self { position, live, rebuilt, differing: 0, first: Vec::new(), by_range: false }
+    }
+
     fn note(&mut self, live: Option<ReadModelRow>, rebuilt: Option<ReadModelRow>) {
         self.differing += 1;
         let Some(row) = live.as_ref().or(rebuilt.as_ref()) else { return };
+        self.list(Difference {
+            table: row.table.clone(),
+            key: shortened(&row.key),
+            live: live.as_ref().map(|row| shortened(&row.content)),
+            rebuilt: rebuilt.as_ref().map(|row| shortened(&row.content)),
+        });
+    }
+
+    /// Lists a difference, if there is room for it.
+    pub(crate) fn list(&mut self, difference: Difference) {
         if self.first.len() < limits::MAX_LISTED_DIFFERENCES {
-            self.first.push(Difference {
-                table: row.table.clone(),
-                key: shortened(&row.key),
-                live: live.as_ref().map(|row| shortened(&row.content)),
-                rebuilt: rebuilt.as_ref().map(|row| shortened(&row.content)),
-            });
+            self.first.push(difference);
         }
     }
 }
 
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(limits::MAX_SHOWN_ROW_CHARS) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -8,13 +8,17 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, EventFilter, EventPage, Generation, HandlerError, InvalidName, Position, ProjectionError,
-    ReadModelCode,
+    Advance, ConsumerName, EventFilter, EventKey, EventPage, Generation, HandlerError, InvalidName, Position,
+    ProjectionError, ReadModelCode, RecordedEvent,
 };
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::{error::HandlerPanic, status::ConsumerKind, stop::Stop};
+use crate::{
+    error::{HandlerPanic, HandlerTimeout},
+    status::ConsumerKind,
+    stop::Stop,
+};
 
 /// A view, projection or reactor whose type is not known.
 #[async_trait]
@@ -38,8 +42,24 @@ pub(crate) trait Consumer: Send + Sync {
     /// Makes room for the read model.
     async fn prepare(&self) -> Result<(), ProjectionError>;
 
-    /// Applies a page that holds at least one event, and moves the checkpoint.
+    /// Applies a page, and moves the checkpoint.
     async fn apply(&self, advance: Advance, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure>;
+
+    /// The keys within which the order of an event counts: of a view its documents. The stream alone if that cannot be told.
+    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey>;
+
+    /// Those keys of an event for which it fails.
+    async fn failing_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
+        let keys = self.keys(event);
+        Ok(if keys.is_empty() { vec![EventKey::Stream(event.stream().clone())] } else { keys })
+    }
+
+    /// Applies an event that was parked, with a move that takes it out of the queue.
+    async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
+        let end = advance.to;
+        let applied = self.apply(advance, EventPage::new(vec![event], end, end), &Stop::never()).await;
+        applied.map(|_| ()).map_err(|failure| failure.error)
+    }
 
     /// For how long the last page that was applied held the store's transaction, if it did. Where the consumer cannot
     /// tell, waiting for the transaction counts too.
@@ -107,4 +127,27 @@ where
         let panic = HandlerError::from(HandlerPanic::new(payload.as_ref()));
         Err(ProjectionError::handler(consumer, panic).into())
     })
+}
+
+/// Waits for a handler that may take so long, unless `is_excused`; if it takes longer, it is dropped, and that is its error.
+pub(crate) async fn within<T, E>(
+    limit: Duration,
+    consumer: &ConsumerName,
+    handler: impl Future<Output = Result<T, E>>,
+    is_excused: impl Fn() -> bool,
+) -> Result<T, E>
+where
+    E: From<ProjectionError>,
+{
+    let mut handler = std::pin::pin!(catch_panic(consumer, handler));
+    loop {
+        match timeout(limit, &mut handler).await {
+            Ok(result) => return result,
+            Err(_) if is_excused() => {}
+            Err(_) => {
+                let error = HandlerError::from(HandlerTimeout { limit });
+                return Err(ProjectionError::handler(consumer, error).into());
+            }
+        }
+    }
 }

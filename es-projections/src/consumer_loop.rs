@@ -15,10 +15,12 @@ use crate::{
     consumer::Consumer,
     error::{Chain, RunnerError},
     failure_policy::is_transient,
+    gate::Gate,
     limits,
     membership::Membership,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
+    parking::{Failing, is_of_the_event},
     status::ConsumerKind,
     stop::Stop,
     tail::Tail,
@@ -58,6 +60,7 @@ pub(crate) struct ConsumerLoop {
     board: Arc<Board>,
     /// `None` where nobody else could do the work: a generation that is being built.
     membership: Option<Arc<Membership>>,
+    gate: Gate,
 }
 
 /// How often something failed in a row.
@@ -66,6 +69,8 @@ struct Attempts {
     failures: u32,
     store_failures: u32,
     moves: u32,
+    /// What to put aside with the next step.
+    to_park: Option<Failing>,
 }
 
 impl ConsumerLoop {
@@ -75,13 +80,14 @@ impl ConsumerLoop {
         options: ConsumerOptions,
         tail: Arc<Tail>,
         membership: Option<Arc<Membership>>,
+        gate: Gate,
     ) -> Self {
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership, gate }
     }
 
     /// The same for one generation, live or not.
@@ -92,7 +98,7 @@ impl ConsumerLoop {
         tail: Arc<Tail>,
     ) -> Self {
         let name = consumer.name().clone();
-        let mut pinned = Self::new(store, consumer, options, tail, None);
+        let mut pinned = Self::new(store, consumer, options, tail, None, Gate::open(name.clone()));
         pinned.steps.get_mut().pin();
         Self { name, blueprint: None, ..pinned }
     }
@@ -120,8 +126,53 @@ impl ConsumerLoop {
         self.kind
     }
 
-    pub(crate) fn board(&self) -> &Board {
+    pub(crate) fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// Tries parked keys again that somebody asked for, unless somebody else runs the consumer and does so. For when no loop
+    /// runs here.
+    pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
+        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, 0, false));
+        let tried = async {
+            let mut steps = self.steps.lock().await;
+            if let Some(turn) = &mut turn {
+                let name = steps.locate().await?;
+                let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
+                steps.work_under(lease, is_new);
+            }
+            steps.retry_all_asked().await
+        };
+        let tried = tried.await;
+        if let Some(turn) = &mut turn {
+            turn.end().await;
+        }
+        match tried {
+            Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed | StepFailure::NotOurs(_)) => Ok(()),
+            Err(StepFailure::OtherCode { live, live_version, own_version }) => {
+                Err(RunnerError::OtherCode { live, live_version, own_version })
+            }
+            Err(StepFailure::Held(hold)) => {
+                Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) })
+            }
+            Err(StepFailure::Failed { event, error }) => {
+                let (consumer, source) = (self.name.clone(), Arc::new(error));
+                Err(RunnerError::Consumer { consumer, event, attempts: 1, source })
+            }
+            Err(StepFailure::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// What it asks before each step.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Looks its checkpoint up with the next step, if none is under way; the step that is finds out by itself.
+    pub(crate) fn look_up_again(&self) {
+        if let Ok(mut steps) = self.steps.try_lock() {
+            steps.forget_place();
+        }
     }
 
     /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
@@ -169,16 +220,29 @@ impl ConsumerLoop {
         let mut attempts = Attempts::default();
         let mut must_clear = matches!(goal, Goal::Rebuild(_));
         while !stop.is_requested() {
-            let result =
-                if must_clear { self.steps.lock().await.clear().await } else { self.step(goal, &stop, turn).await };
+            let passed = self.gate.pass(goal == Goal::Follow, &self.board, &stop).await;
+            if stop.is_requested() {
+                break;
+            }
+            let result = match passed {
+                Err(failure) => Err(failure),
+                Ok(()) if must_clear => self.steps.lock().await.clear().await,
+                Ok(()) => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
+            };
             match result {
                 Ok(step) => {
                     attempts = Attempts::default();
                     must_clear = false;
                     on_advance(step.reached());
                     match (goal.end(), step) {
-                        (Some(end), Step::Advanced(reached)) if reached >= end => return Ok(()),
-                        (Some(_), Step::CaughtUp(_)) => return Ok(()),
+                        (Some(end), Step::Advanced(reached)) if reached >= end => {
+                            self.board.note_caught_up();
+                            return Ok(());
+                        }
+                        (Some(_), Step::CaughtUp(_)) => {
+                            self.board.note_caught_up();
+                            return Ok(());
+                        }
                         // A hint says that this is the head: no need to look whether there is more.
                         (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
                             self.steps.lock().await.follow();
@@ -201,6 +265,8 @@ impl ConsumerLoop {
                         if reached >= end {
                             return Ok(());
                         }
+                    } else if self.board.is_awaited() && self.stored().await? >= self.store.head().await? {
+                        self.board.note_caught_up();
                     }
                     tokio::select! {
                         () = sleep(limits::TURN_INTERVAL) => {}
@@ -228,15 +294,26 @@ impl ConsumerLoop {
         Ok(())
     }
 
-    /// Goes on by one page, if it is this loop's turn.
-    async fn step(&self, goal: Goal, stop: &Stop, turn: &mut Option<Turn>) -> Result<Step, StepFailure> {
+    /// Parks what failed, or goes on by one page, if it is this loop's turn.
+    async fn step(
+        &self,
+        goal: Goal,
+        stop: &Stop,
+        turn: &mut Option<Turn>,
+        to_park: Option<&Failing>,
+    ) -> Result<Step, StepFailure> {
         let mut steps = self.steps.lock().await;
-        let is_eager = goal != Goal::Follow;
-        let (Some(turn), Some(membership)) = (turn, &self.membership) else { return steps.next(is_eager, stop).await };
-        let name = steps.locate().await?;
-        let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
-        steps.work_under(lease, is_new);
-        steps.next(is_eager, &stop.or_without_lease(membership, &name)).await
+        let mut stop = stop.clone();
+        if let (Some(turn), Some(membership)) = (turn, &self.membership) {
+            let name = steps.locate().await?;
+            let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
+            steps.work_under(lease, is_new);
+            stop = stop.or_without_lease(membership, &name);
+        }
+        match to_park {
+            Some(failing) => steps.park(failing, &stop).await,
+            None => steps.next(goal != Goal::Follow, &stop).await,
+        }
     }
 
     /// How far whoever works for it has come.
@@ -248,6 +325,7 @@ impl ConsumerLoop {
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
             StepFailure::Narrowed | StepFailure::NotOurs(_) => Ok(Duration::ZERO),
+            StepFailure::Held(hold) => Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }),
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; going on from there");
@@ -274,7 +352,7 @@ impl ConsumerLoop {
             }
             StepFailure::Failed { event, error } => {
                 attempts.failures = attempts.failures.saturating_add(1);
-                self.retry_or_stop(event, error, attempts.failures)
+                self.retry_or_stop(event, error, attempts)
             }
             StepFailure::Fatal(error) => Err(self.stopped(error)),
         }
@@ -284,11 +362,18 @@ impl ConsumerLoop {
         &self,
         event: Option<Position>,
         error: ProjectionError,
-        attempt: u32,
+        attempts: &mut Attempts,
     ) -> Result<Duration, RunnerError> {
+        let attempt = attempts.failures;
         let error = Arc::new(error);
         let failure = self.board.note_failure(event, Arc::clone(&error));
         if attempt > self.options.on_failure.retries() {
+            if let (Some(event), Some(limit)) = (event, self.options.on_failure.parked_keys())
+                && is_of_the_event(&error)
+            {
+                attempts.to_park = Some(Failing { event, error, attempts: attempt, limit });
+                return Ok(Duration::ZERO);
+            }
             let (consumer, attempts, source) = (self.name.clone(), attempt, error);
             return Err(self.stopped(RunnerError::Consumer { consumer, event, attempts, source }));
         }

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, GenerationState, InvalidName, Position, ProjectionError, StoreError};
+use es_core::{ConsumerName, EventKey, GenerationState, Hold, InvalidName, Position, ProjectionError, StoreError};
 use time::OffsetDateTime;
 
 use crate::{comparison::Comparison, limits, status::ConsumerState};
@@ -78,6 +78,45 @@ pub enum RunnerError {
         /// What was asked for.
         time: Duration,
     },
+    /// A failure policy allows more parked keys than [`limits::MAX_PARKED_KEYS`](crate::limits::MAX_PARKED_KEYS). Allow fewer.
+    #[error("{consumer} allows {asked} parked keys, the limit is {limit}; allow fewer")]
+    TooManyParkedKeys {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// What it allows.
+        asked: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A consumer stopped because so many of its keys are parked that one more would be over its policy's limit. Something more
+    /// than single events is wrong: mend it, try the parked keys again or discard them, and run it again.
+    #[error(
+        "{consumer} stopped {}: its limit of {limit} parked keys is reached; mend the cause, retry or discard parked keys, and run \
+         it again",
+        At(Some(*event))
+    )]
+    ParkedLimit {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// The event that could not be parked any more.
+        event: Position,
+        /// The limit.
+        limit: u64,
+        /// Why it failed.
+        source: Arc<ProjectionError>,
+    },
+    /// Nobody has tried a parked key again in time. It is still asked for; check that somebody runs the consumer.
+    #[error(
+        "nobody has tried {key} of {consumer} again within {waited:?}; it is still asked for: is {consumer} run anywhere?"
+    )]
+    RetryTimeout {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// Which key.
+        key: EventKey,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// No consumer of this runner has the name, and the store knows no checkpoint of it. Check the spelling.
     #[error("there is no consumer called {name:?}; this runner has {}", List(known))]
     UnknownConsumer {
@@ -124,8 +163,33 @@ pub enum RunnerError {
         /// Until when they have it, unless they go on.
         until: OffsetDateTime,
     },
-    /// The rebuilt read model is not the same as the live one, and was to be. It is kept for a look, and for
+    /// A projection that names its tables itself cannot be compared, since nobody knows what to read. Skip the verification, or
+    /// let it take their names from [`Projection::in_generation`](es_core::Projection::in_generation).
+    #[error(
+        "{consumer} names its tables itself, so that nobody knows what to compare; skip the verification, or let it take their \
+         names from in_generation"
+    )]
+    NotComparable {
+        /// The projection.
+        consumer: ConsumerName,
+    },
+    /// A read model was rebuilt in place and is complete, but was not at the position of the one before when they were to be
+    /// compared: a runner elsewhere works on it, or the log is shorter than it was. Stop the others to compare.
+    #[error(
+        "{consumer} was rebuilt, but is at {after} and was at {before}, so the two could not be compared; if other runners \
+         work on it, stop them and rebuild it again"
+    )]
+    NotCompared {
+        /// The consumer, in its live generation.
+        consumer: ConsumerName,
+        /// Where it was before.
+        before: Position,
+        /// Where it was when they were to be compared.
+        after: Position,
+    },
+    /// The rebuilt read model is not the same as the live one, and was to be. Rebuilt beside it, it is kept for a look, and for
     /// [`Runner::accept_rebuild`](crate::Runner::accept_rebuild) or [`Runner::discard_rebuild`](crate::Runner::discard_rebuild).
+    /// Rebuilt in place, it is what readers are given.
     #[error("the rebuilt read model differs from the live one: {0}")]
     ReadModelsDiffer(Box<Comparison>),
     /// The read model has no generation of the kind that was asked for: none that was built and waits to be accepted, or none to
@@ -174,6 +238,51 @@ pub enum RunnerError {
         /// What it is doing, as far as this runner knows.
         state: Box<ConsumerState>,
     },
+    /// The consumer is held back; the message says by whom and why. Ask them, or
+    /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) it.
+    #[error("{consumer} was {hold}; resume or enable it first")]
+    Held {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// By whom, since when and why.
+        hold: Box<Hold>,
+    },
+    /// The order in which consumers are to start cannot be kept. Mend what [`start_after`](crate::ConsumerOptions::start_after)
+    /// says.
+    #[error("{consumer} is to start after {after}, {problem}")]
+    StartOrder {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// After which one.
+        after: String,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A consumer that is to start later was not started, because the one before it failed; that one's error says why.
+    #[error("{consumer} was not started, since {after} did not get there")]
+    NotStarted {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// After which one it was to start.
+        after: ConsumerName,
+    },
+    /// A consumer that this runner has cannot be retired: it would begin anew. Take it out of the code first, everywhere.
+    #[error("{consumer} is in this runner and would begin anew; take it out of the code before it is retired")]
+    StillHere {
+        /// Which consumer.
+        consumer: ConsumerName,
+    },
+    /// The task of a consumer ended again and again where it should not: a fault of this library or of the store, not of the
+    /// handler. The read model is right up to its checkpoint.
+    #[error("the task of {consumer} ended unexpectedly, {restarts} restart(s) did not help: {problem}")]
+    TaskEnded {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// How often it was started again.
+        restarts: u32,
+        /// What it said in the end.
+        problem: String,
+    },
     /// The store refused or failed; see [`StoreError`].
     #[error("the store did not answer")]
     Store(#[source] Arc<StoreError>),
@@ -213,6 +322,15 @@ impl HandlerPanic {
     pub fn message(&self) -> &str {
         &self.message
     }
+}
+
+/// A handler took too long and was dropped; its transaction was rolled back. It is the source of a
+/// [`ProjectionError::Handler`]; the failure policy counts it like any error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the handler did not return within {limit:?}")]
+pub struct HandlerTimeout {
+    /// How long it had.
+    pub limit: Duration,
 }
 
 /// Where something failed, as part of a sentence.

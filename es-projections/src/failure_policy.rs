@@ -6,7 +6,8 @@ use es_core::{DecodeError, Position, ProjectionError, StoreError, TransientFailu
 
 use crate::{backoff::Backoff, limits};
 
-/// What a consumer does when an event cannot be applied. No policy skips an event: what comes after it waits.
+/// What a consumer does when an event cannot be applied. No policy drops an event: what comes after it waits, or what comes after it
+/// of the same key.
 ///
 /// A failing page is narrowed down first: the events before the failing one take effect, and the failing one is tried
 /// alone. The policy counts attempts at that one event.
@@ -27,6 +28,20 @@ pub enum FailurePolicy {
         /// How long to wait before each retry.
         backoff: Backoff,
     },
+    /// Try again, and when the retries are used up, park the key: the event and all later ones of its key are put aside in order,
+    /// and everything else goes on. See [`Runner::parked`](crate::Runner::parked) and
+    /// [`Runner::retry_parked`](crate::Runner::retry_parked).
+    ///
+    /// The key is the document of a view, and the [partition key](es_core::Projection::partition_key) of a projection or reactor.
+    /// An event that cannot be read has no key but its stream.
+    RetryThenPark {
+        /// How often to try again; at most [`limits::MAX_RETRIES`].
+        retries: u32,
+        /// How long to wait before each retry. Everything waits meanwhile.
+        backoff: Backoff,
+        /// With so many keys parked, the next failure stops the consumer; at most [`limits::MAX_PARKED_KEYS`].
+        limit: u64,
+    },
 }
 
 impl FailurePolicy {
@@ -35,11 +50,43 @@ impl FailurePolicy {
         Self::Retry { retries, backoff: Backoff::default() }
     }
 
+    /// So many retries with the default waits, and then the key is parked; at most [`limits::DEFAULT_PARKED_KEYS`] keys.
+    pub fn park_after(retries: u32) -> Self {
+        Self::RetryThenPark { retries, backoff: Backoff::default(), limit: limits::DEFAULT_PARKED_KEYS }
+    }
+
+    /// The same with other waits between retries. Of no effect without retries.
+    #[must_use]
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        match self {
+            Self::Stop => self,
+            Self::Retry { retries, .. } => Self::Retry { retries, backoff },
+            Self::RetryThenPark { retries, limit, .. } => Self::RetryThenPark { retries, backoff, limit },
+        }
+    }
+
+    /// The same with another limit of parked keys. Of no effect if keys are not parked.
+    #[must_use]
+    pub fn with_limit(self, limit: u64) -> Self {
+        match self {
+            Self::RetryThenPark { retries, backoff, .. } => Self::RetryThenPark { retries, backoff, limit },
+            other => other,
+        }
+    }
+
+    /// Most keys that may be parked; `None` if keys are not parked.
+    pub(crate) fn parked_keys(&self) -> Option<u64> {
+        match self {
+            Self::RetryThenPark { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
+
     /// How often to try again.
     pub(crate) fn retries(&self) -> u32 {
         match self {
             Self::Stop => 0,
-            Self::Retry { retries, .. } => *retries,
+            Self::Retry { retries, .. } | Self::RetryThenPark { retries, .. } => *retries,
         }
     }
 
@@ -47,7 +94,7 @@ impl FailurePolicy {
     pub(crate) fn backoff(&self) -> Backoff {
         match self {
             Self::Stop => Backoff::default(),
-            Self::Retry { backoff, .. } => *backoff,
+            Self::Retry { backoff, .. } | Self::RetryThenPark { backoff, .. } => *backoff,
         }
     }
 }

@@ -116,6 +116,10 @@
 //! | error | `consumer stopped` | `error` |
 //! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
 //! | warn | `waiting for the store`, also for what a handler needs | `attempt`, `wait`, `error` |
+//! | warn | `event parked` | `key`, `position`, `attempts`, `error` |
+//! | warn | `a parked event failed again` | `key`, `position`, `error` |
+//! | info | `parked key freed` | `key` |
+//! | warn | `parked events discarded` | `consumer`, `key`, `events`, `by` |
 //! | info | `another runner moved the checkpoint; going on from there` | `times` |
 //! | info | `rebuild started`, `rebuild finished` (in place) | `consumer`, `head` |
 //! | info | `the rebuilt read model is live` | `generation` |
@@ -125,6 +129,7 @@
 //! | warn | `went back to the read model from before the rebuild` | `generation` |
 //! | warn | `the claim was not renewed`, `the claim is held until its lease runs out` | `generation`, `error` |
 //! | debug | `page applied` | `from`, `to`, `events` |
+//! | debug | `events wait behind parked ones` | `events` |
 //! | debug | `page narrowed` | `from`, `events`, `next` |
 //!
 //! A subscription works in the span of whoever asks it for an event:
@@ -135,27 +140,39 @@
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
 mod assignment;
+mod attendant;
 mod backoff;
 mod board;
 mod builder;
 mod comparison;
 mod consumer;
 mod consumer_loop;
+mod control;
+mod dump;
 mod error;
 mod failure_policy;
+mod gate;
+mod health;
+mod in_place;
 pub mod limits;
 mod membership;
 mod options;
 mod pace;
 mod page_step;
+mod parking;
+mod poison;
 mod projection_consumer;
 mod reactor_consumer;
 mod rebuild;
+mod rebuild_status;
 mod runner;
 mod side_by_side;
+mod start_order;
 mod status;
+mod status_table;
 mod stop;
 mod subscription;
+mod supervisor;
 mod tail;
 mod turn;
 mod view_consumer;
@@ -163,13 +180,18 @@ mod view_consumer;
 pub use backoff::Backoff;
 pub use builder::RunnerBuilder;
 pub use comparison::{Comparison, Difference, Totals};
-pub use error::{HandlerPanic, RunnerError};
+pub use control::Orphan;
+pub use error::{HandlerPanic, HandlerTimeout, RunnerError};
 pub use failure_policy::FailurePolicy;
+pub use health::{Health, HealthReason, Verdict};
 pub use options::{ConsumerOptions, StartFrom};
+pub use poison::Retried;
 pub use rebuild::RebuildProgress;
+pub use rebuild_status::RebuildStatus;
 pub use runner::Runner;
 pub use side_by_side::{RebuildOptions, Rebuilt, Verification};
 pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus};
+pub use status_table::StatusTable;
 pub use subscription::{
     Subscription, SubscriptionBuilder, SubscriptionError, SubscriptionFailure, SubscriptionMonitor, SubscriptionState,
     SubscriptionStatus,

@@ -10,6 +10,16 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub const DEFAULT_RETRIES: u32 = 10;
 /// Most retries that a [`FailurePolicy`](crate::FailurePolicy) may ask for.
 pub const MAX_RETRIES: u32 = 1_000;
+/// Most keys of one consumer that may be parked before it stops, unless its policy says otherwise.
+pub const DEFAULT_PARKED_KEYS: u64 = 100;
+/// Most parked keys that a [`FailurePolicy`](crate::FailurePolicy) may allow.
+pub const MAX_PARKED_KEYS: u64 = 10_000;
+/// How often a running consumer that has parked keys looks whether somebody wants one to be tried again.
+pub const ASKED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Most parked events that are tried again between two pages, and that one call reads.
+pub const PARKED_EVENTS_PER_STEP: usize = 100;
+/// How often whoever asked for a retry looks what came of it.
+pub const RETRY_OUTCOME_INTERVAL: Duration = Duration::from_millis(100);
 /// Upper bound of the first wait between two attempts, unless the policy says otherwise.
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Upper bound of every wait between two attempts, unless the policy says otherwise.
@@ -37,6 +47,28 @@ pub const BEATS_PER_LEASE: u32 = 4;
 /// How often a consumer that somebody else works for looks whether it is its turn.
 pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How often a runner looks who is held back, for all its consumers together: so long at most a pause takes to be noticed,
+/// besides the page that is under way.
+pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a handler may take for a page of events (of a reactor: for one event), unless its options say otherwise.
+pub const DEFAULT_HANDLER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a runner looks for consumers that do not advance and say nothing.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// After how long without a sign of life the store is asked for whom a consumer waits, and how often it is asked again.
+pub const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(2);
+/// After how long without a sign of life a consumer is warned of in the log.
+pub const SLOW_PAGE: Duration = Duration::from_secs(5);
+/// After how long without a sign of life a consumer counts as [stalled](crate::Verdict::Stalled).
+pub const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// How often in a row a consumer whose task ended unexpectedly is started again before it stops.
+pub const TASK_RESTARTS: u32 = 5;
+/// Upper bound of the first wait before a consumer is started again.
+pub const FIRST_RESTART_WAIT: Duration = Duration::from_millis(500);
+/// Upper bound of every wait before a consumer is started again.
+pub const MAX_RESTART_WAIT: Duration = Duration::from_secs(10);
+/// A consumer that ran for so long begins with all its restarts again.
+pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
 /// How often a consumer that waits for a generation of its code to become live looks for one.
 pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -59,6 +91,10 @@ pub const SWAP_CATCH_UP: Duration = Duration::from_secs(5);
 pub const MAX_LISTED_DIFFERENCES: usize = 20;
 /// Most characters of a row that a comparison shows.
 pub const MAX_SHOWN_ROW_CHARS: usize = 200;
+/// Most bytes of rows that are remembered of a read model while it is rebuilt in place. Of a larger one ranges of rows are.
+pub const MAX_DUMP_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most ranges of rows that are remembered of a read model while it is rebuilt in place; they have the more rows.
+pub const MAX_DUMP_RANGES: usize = 16_384;
 
 /// Most events that a reactor reacts to before it saves its checkpoint: so many at most are given again after a crash.
 pub const REACTIONS_PER_CHECKPOINT: usize = 100;

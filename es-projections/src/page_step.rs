@@ -1,18 +1,30 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use es_core::{Advance, ConsumerName, EventPage, Lease, PageSize, Position, ProjectionError, RunnerStore, StoreError};
+use es_core::{
+    Advance, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore,
+    StoreError,
+};
 use tokio::time::Instant;
 
 use crate::{
     board::{Board, Place},
-    consumer::{Applied, Consumer, PageFailure, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, catch_panic, within},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
     limits,
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
+    parking::Desk,
+    status::ConsumerKind,
     stop::Stop,
     tail::Tail,
     turn::NotOurs,
@@ -20,8 +32,8 @@ use crate::{
 
 /// A consumer, and what this runner knows about it between two pages.
 pub(crate) struct Steps {
-    store: Arc<dyn RunnerStore>,
-    consumer: Box<dyn Consumer>,
+    pub(crate) store: Arc<dyn RunnerStore>,
+    pub(crate) consumer: Box<dyn Consumer>,
     options: ConsumerOptions,
     board: Arc<Board>,
     is_prepared: bool,
@@ -29,13 +41,13 @@ pub(crate) struct Steps {
     lease: Option<Lease>,
     /// Whether it stays with its generation, live or not.
     is_pinned: bool,
-    /// Not a step beyond this position.
-    end: Option<Position>,
+    /// Not a step beyond this position; [`NO_END`] if there is none.
+    end: Arc<AtomicU64>,
     /// Taken while it is used: a step that fails or is dropped half way leaves the next one to look it up again.
-    place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// When the stored checkpoint was last known to be the place's.
     confirmed_at: Instant,
-    pace: Pace,
+    pub(crate) pace: Pace,
     /// The end of the log, for consumers that follow it.
     tail: Arc<Tail>,
     /// Whether it has been at the end of the log, and so reads what other consumers read too.
@@ -43,6 +55,20 @@ pub(crate) struct Steps {
     /// A page that was read while the one before it was applied, and what it comes after. Of no use if that one was not
     /// applied to its end.
     ahead: Option<(Position, EventPage)>,
+    /// What it knows about parked events.
+    pub(crate) desk: Desk,
+}
+
+const NO_END: u64 = u64::MAX;
+
+/// Until it is dropped, no step goes beyond a position.
+#[must_use]
+pub(crate) struct EndGuard(Arc<AtomicU64>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.store(NO_END, Ordering::SeqCst);
+    }
 }
 
 /// What came of a step.
@@ -73,6 +99,8 @@ pub(crate) enum StepFailure {
     Narrowed,
     /// Somebody else works for it.
     NotOurs(NotOurs),
+    /// Somebody holds the consumer back.
+    Held(Hold),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
@@ -95,8 +123,14 @@ impl From<ProjectionError> for StepFailure {
 }
 
 /// Whether the checkpoint is not where it was, or another generation is live.
-fn is_elsewhere(error: &StoreError) -> bool {
-    matches!(error, StoreError::CheckpointMoved { .. } | StoreError::Retired { .. } | StoreError::LeaseLost { .. })
+pub(crate) fn is_elsewhere(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::CheckpointMoved { .. }
+            | StoreError::Retired { .. }
+            | StoreError::LeaseLost { .. }
+            | StoreError::ParkingChanged { .. }
+    )
 }
 
 impl From<StoreError> for StepFailure {
@@ -121,13 +155,14 @@ impl Steps {
             is_prepared: false,
             lease: None,
             is_pinned: false,
-            end: None,
+            end: Arc::new(NO_END.into()),
             place: None,
             confirmed_at: Instant::now(),
             pace: Pace::new(options.largest_page()),
             tail,
             follows: false,
             ahead: None,
+            desk: Desk::default(),
         }
     }
 
@@ -158,10 +193,15 @@ impl Steps {
         Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
     }
 
-    /// Goes no further than a position, whatever there is.
-    pub(crate) fn end_at(&mut self, end: Option<Position>) {
-        self.end = end;
+    /// Goes no further than a position, whatever there is, until the guard is dropped.
+    pub(crate) fn end_at(&mut self, end: Position) -> EndGuard {
+        self.end.store(end.get(), Ordering::SeqCst);
         self.forget_place();
+        EndGuard(Arc::clone(&self.end))
+    }
+
+    fn end(&self) -> Position {
+        Position::new(self.end.load(Ordering::SeqCst))
     }
 
     /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
@@ -199,10 +239,11 @@ impl Steps {
                 self.find_place().await?
             }
         };
-        if self.end.is_some_and(|end| place.scanned >= end) {
+        if place.scanned >= self.end() {
             self.place = Some(place);
             return Ok(Step::CaughtUp(place.scanned));
         }
+        self.retry_asked(place, stop).await?;
         let page = match self.ahead.take().filter(|(after, _)| *after == place.scanned) {
             Some((_, page)) => self.cut(page),
             None => self.read(place.scanned).await?,
@@ -211,7 +252,9 @@ impl Steps {
         if page.events.is_empty() {
             return self.pass_over(place, &page, is_eager).await;
         }
-        self.apply(place, page, stop).await
+        let mut page = page;
+        let parking = self.set_aside(&mut page).await?;
+        self.apply(place, page, parking, stop).await
     }
 
     /// A page that was read ahead may be larger than what is asked for by now: the rest is left for later.
@@ -227,8 +270,9 @@ impl Steps {
     }
 
     /// Leaves out what comes after the end.
-    fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
-        if let Some(end) = self.end.filter(|&end| page.scanned_to > end) {
+    pub(crate) fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
+        let end = self.end();
+        if page.scanned_to > end {
             page.events.retain(|event| event.position() <= end);
             page.scanned_to = end;
             self.ahead = None;
@@ -237,7 +281,7 @@ impl Steps {
     }
 
     /// Goes on with the live generation, if it is another one by now.
-    async fn go_live(&mut self) -> Result<(), StepFailure> {
+    pub(crate) async fn go_live(&mut self) -> Result<(), StepFailure> {
         let Some(code) = self.consumer.code().filter(|_| !self.is_pinned) else { return Ok(()) };
         let live = self.store.live_generation(&self.consumer.name().base(), &code).await?;
         let (live_version, own_version) = (live.code.version, code.version);
@@ -269,7 +313,7 @@ impl Steps {
         Ok(())
     }
 
-    async fn prepare(&mut self) -> Result<(), StepFailure> {
+    pub(crate) async fn prepare(&mut self) -> Result<(), StepFailure> {
         if !self.is_prepared {
             catch_panic(self.consumer.name(), self.consumer.prepare()).await?;
             self.is_prepared = true;
@@ -277,7 +321,7 @@ impl Steps {
         Ok(())
     }
 
-    async fn find_place(&mut self) -> Result<Place, StepFailure> {
+    pub(crate) async fn find_place(&mut self) -> Result<Place, StepFailure> {
         let consumer = self.consumer.name();
         let checkpoint = match self.store.checkpoint(consumer).await? {
             Some(checkpoint) => checkpoint.position,
@@ -298,6 +342,7 @@ impl Steps {
             let consumer = consumer.clone();
             return Err(StepFailure::Fatal(RunnerError::CheckpointBeyondHead { consumer, checkpoint, head }));
         }
+        self.desk.forget();
         let place = Place { stored: checkpoint, scanned: checkpoint };
         self.confirmed_at = Instant::now();
         self.board.note_found(place);
@@ -319,7 +364,7 @@ impl Steps {
         }
     }
 
-    async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
+    pub(crate) async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
         let (filter, size) = (self.consumer.filter(), PageSize::new(self.pace.size())?);
         let page = match self.follows {
             true => self.tail.read(after, filter, size).await,
@@ -365,12 +410,28 @@ impl Steps {
         Ok(Step::CaughtUp(scanned))
     }
 
-    async fn apply(&mut self, place: Place, page: EventPage, stop: &Stop) -> Result<Step, StepFailure> {
-        let positions: Vec<Position> = page.events.iter().map(|event| event.position()).collect();
+    pub(crate) async fn apply(
+        &mut self,
+        place: Place,
+        page: EventPage,
+        parking: Parking,
+        stop: &Stop,
+    ) -> Result<Step, StepFailure> {
+        // Of all events of the page, those that are put aside too: it is narrowed by their number.
+        let aside = parking.park.iter().map(|park| park.position);
+        let positions: BTreeSet<Position> = page.events.iter().map(|event| event.position()).chain(aside).collect();
+        let positions: Vec<Position> = positions.into_iter().collect();
         let (from, next) = (place.stored, page.scanned_to);
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
-        let applying = catch_panic(self.consumer.name(), self.consumer.apply(self.advance(from, next), page, stop));
+        let advance = self.advance(from, next).with_parking(parking);
+        let applying = self.consumer.apply(advance, page, stop);
+        // Of a reactor each event has its time.
+        let limit = match self.consumer.kind() {
+            ConsumerKind::Reactor => Duration::MAX,
+            _ => self.options.time_limit(),
+        };
+        let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
@@ -386,6 +447,7 @@ impl Steps {
             Ok(Applied::UpTo(reached)) => {
                 self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
+                self.board.note_applied(positions.iter().filter(|&&position| position <= reached).count());
                 self.advance_to(Place { stored: reached, scanned: reached });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
                 Ok(Step::Advanced(reached))
@@ -427,7 +489,12 @@ impl Steps {
         }
     }
 
-    fn advance(&self, from: Position, to: Position) -> Advance {
+    /// Whose queue its parked events are in.
+    pub(crate) fn queue(&self) -> ConsumerName {
+        self.advance(Position::ZERO, Position::ZERO).queue()
+    }
+
+    pub(crate) fn advance(&self, from: Position, to: Position) -> Advance {
         Advance::new(self.consumer.name(), from, to).under(self.lease)
     }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, EventFilter, EventPage, Generation, InvalidName, PageProjection, ProjectionError,
-    ProjectionStore, ReadModelCode, RecordedEvent,
+    Advance, ConsumerName, DecodeError, EventFilter, EventKey, EventPage, Generation, InvalidName, PageProjection,
+    ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent,
 };
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
+    parking::keys_or_stream,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -43,6 +44,10 @@ impl<C: Send> PageProjection<C> for Timed<C> {
 
     fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn PageProjection<C>>>, InvalidName> {
         self.projection.in_generation(generation)
+    }
+
+    fn key(&self, event: &RecordedEvent) -> Result<Option<EventKey>, DecodeError> {
+        self.projection.key(event)
     }
 
     async fn after_load(&self, connection: &mut C) -> Result<(), ProjectionError> {
@@ -100,6 +105,10 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
     async fn apply(&self, advance: Advance, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
         self.store.apply_page(&self.projection, &advance, &page.events).await?;
         Ok(Applied::UpTo(advance.to))
+    }
+
+    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
+        keys_or_stream(event.stream(), || self.projection.key(event).map(|key| key.into_iter().collect()))
     }
 
     fn held_for(&self) -> Option<Duration> {

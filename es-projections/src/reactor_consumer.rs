@@ -1,17 +1,18 @@
 //! Reactors as consumers: one event after the other, the checkpoint behind them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, Decoder, EventFilter, EventPage, EventSet, Generation, InvalidName, Position,
-    ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    Advance, ConsumerName, DecodeError, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation, InvalidName,
+    Parking, Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
 use crate::{
-    consumer::{Applied, Consumer, PageFailure, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, within},
     limits,
+    parking::keys_or_stream,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -21,11 +22,13 @@ pub(crate) struct ReactorConsumer<R: Reactor> {
     name: ConsumerName,
     decoder: Decoder<R::Event>,
     reactor: R,
+    time_limit: Duration,
 }
 
 impl<R: Reactor> ReactorConsumer<R> {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, reactor: R) -> Result<Self, InvalidName> {
-        Ok(Self { store, name: ConsumerName::new(reactor.name())?, decoder: R::Event::decoder(), reactor })
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, reactor: R, time_limit: Duration) -> Result<Self, InvalidName> {
+        let name = ConsumerName::new(reactor.name())?;
+        Ok(Self { store, name, decoder: R::Event::decoder(), reactor, time_limit })
     }
 
     async fn react(&self, event: RecordedEvent) -> Result<(), ProjectionError> {
@@ -35,7 +38,7 @@ impl<R: Reactor> ReactorConsumer<R> {
                 let result = self.reactor.react(&part).await;
                 result.map_err(|error| ProjectionError::handler(&self.name, error.or_at(position)))
             };
-            catch_panic(&self.name, reaction).await?;
+            within(self.time_limit, &self.name, reaction, || false).await?;
         }
         Ok(())
     }
@@ -112,6 +115,20 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(Applied::UpTo(progress.done))
     }
 
+    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
+        keys_or_stream(event.stream(), || {
+            let parts = self.decoder.decode_events(std::slice::from_ref(event))?;
+            let first = parts.first().map(|part| EventKey::of(&self.reactor.partition_key(part), event.stream()));
+            Ok::<_, DecodeError>(first.into_iter().collect())
+        })
+    }
+
+    async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
+        self.store.wait_durable(event.position()).await?;
+        self.react(event).await?;
+        Ok(self.store.move_checkpoint(&advance).await?)
+    }
+
     async fn clear(&self) -> Result<(), ProjectionError> {
         Ok(())
     }
@@ -121,8 +138,11 @@ impl<R: Reactor> ReactorConsumer<R> {
     async fn save(&self, progress: &mut Progress) -> Result<(), ProjectionError> {
         if progress.done > progress.advance.from {
             progress.advance.to = progress.done;
+            let parking = &mut progress.advance.parking;
+            let later: Vec<_> = parking.park.extract_if(.., |park| park.position > progress.done).collect();
             self.store.move_checkpoint(&progress.advance).await?;
             progress.advance.from = progress.done;
+            progress.advance.parking = Parking::of(later);
         }
         progress.unsaved = 0;
         progress.saved_at = Instant::now();

@@ -2,23 +2,29 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, ParkedTotals, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::{
+    attendant::{Attendant, Attended},
     builder::RunnerBuilder,
+    comparison::Comparison,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
-    limits,
+    gate::{Holds, hold_of},
+    in_place, limits,
     membership::{Alive, Membership},
-    rebuild::{RebuildMeter, RebuildProgress},
-    side_by_side::{Build, RebuildOptions, Rebuilt, discard, in_state, roll_back},
+    rebuild::RebuildProgress,
+    rebuild_status::RebuildStatus,
+    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
+    supervisor,
 };
 
 /// Keeps views, projections and reactors up to date with the log.
@@ -37,6 +43,8 @@ struct Shared {
     store: Arc<dyn RunnerStore>,
     loops: Vec<Arc<ConsumerLoop>>,
     membership: Arc<Membership>,
+    holds: Arc<Holds>,
+    attendant: Attendant,
 }
 
 impl std::fmt::Debug for Runner {
@@ -52,8 +60,31 @@ impl Runner {
         RunnerBuilder::new(store.clone())
     }
 
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>, membership: Arc<Membership>) -> Self {
-        Self { shared: Arc::new(Shared { store, loops, membership }) }
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        loops: Vec<Arc<ConsumerLoop>>,
+        membership: Arc<Membership>,
+        holds: Arc<Holds>,
+    ) -> Self {
+        let attended = |it: &Arc<ConsumerLoop>| Attended { name: it.name().clone(), board: Arc::clone(it.board()) };
+        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.iter().map(attended).collect());
+        Self { shared: Arc::new(Shared { store, loops, membership, holds, attendant }) }
+    }
+
+    pub(crate) fn gate_holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// Whether a consumer is one of this runner's.
+    pub(crate) fn has(&self, consumer: &ConsumerName) -> bool {
+        self.shared.loops.iter().any(|local| local.name() == consumer)
+    }
+
+    /// Lets a consumer of this runner look its checkpoint up with its next step.
+    pub(crate) fn look_up_again(&self, consumer: &ConsumerName) {
+        for local in self.shared.loops.iter().filter(|local| local.name() == consumer) {
+            local.look_up_again();
+        }
     }
 
     /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
@@ -64,14 +95,26 @@ impl Runner {
     /// # Errors
     /// Of the first consumer, in the order in which they were added, that its failure policy stopped:
     /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`].
-    /// [`RunnerError::Store`] if the head could not be read.
+    /// [`RunnerError::Held`] for one that is paused or disabled. [`RunnerError::Store`] if the head could not be read.
     ///
     /// # Cancel safety
     /// Dropped half way, each page was applied or not; the next call goes on from there. A reactor may be given the
     /// events of its last page again.
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
-        let all = self.shared.loops.iter().map(async |consumer| consumer.drive(goal, Stop::never(), &mut |_| {}).await);
+        self.shared.holds.refresh().await?;
+        let outcomes: HashMap<_, _> =
+            self.shared.loops.iter().map(|it| (it.name().clone(), watch::Sender::new(None))).collect();
+        let all = self.shared.loops.iter().map(async |consumer| {
+            let result = match arrival(consumer, &outcomes).await {
+                Ok(()) => consumer.drive(goal, Stop::never(), &mut |_| {}).await,
+                Err(error) => Err(error),
+            };
+            if let Some(outcome) = outcomes.get(consumer.name()) {
+                outcome.send_replace(Some(result.is_ok()));
+            }
+            result
+        });
         self.while_alive(join_all(all)).await.into_iter().collect()
     }
 
@@ -88,11 +131,19 @@ impl Runner {
     /// # Cancel safety
     /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
+        if self.shared.holds.refresh().await.is_err() {
+            // Each consumer asks by itself then, and says what it waits for.
+            self.shared.holds.forget();
+        }
+        self.shared.attendant.while_doing(self.run_all(shutdown)).await
+    }
+
+    async fn run_all(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
         let (stopper, stop) = Stopper::new();
         let mut tasks = JoinSet::new();
         for consumer in &self.shared.loops {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
-            tasks.spawn(async move { consumer.drive(Goal::Follow, stop, &mut |_| {}).await });
+            tasks.spawn(async move { supervisor::follow(&consumer, stop).await });
         }
         // What stopped here may run elsewhere.
         let mut withdrawn = Vec::new();
@@ -107,11 +158,8 @@ impl Runner {
                     stopper.stop();
                 }
                 Some(ended) = tasks.join_next() => {
-                    // A handler's panic was caught long before this.
-                    let ended = ended.unwrap_or_else(|error| match error.try_into_panic() {
-                        Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_) => Ok(()),
-                    });
+                    // Its panics were caught before this: the runtime ends.
+                    let ended = ended.unwrap_or(Ok(()));
                     if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
                         withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
                     }
@@ -129,12 +177,12 @@ impl Runner {
     /// Does something, and tells the store meanwhile that this runner is alive.
     async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
-            result = work => result,
+            result = self.shared.attendant.while_doing(work) => result,
             () = self.shared.membership.keep_alive(false) => std::future::pending().await,
         }
     }
 
-    /// Where every consumer stands, in the order in which they were added. Costs two calls of the store, and one more for each
+    /// Where every consumer stands, in the order in which they were added. Costs three calls of the store, and one more for each
     /// view and projection.
     ///
     /// # Errors
@@ -147,17 +195,36 @@ impl Runner {
         for checkpoint in self.shared.store.checkpoints().await? {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
+        let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
+        let holds = self.shared.store.holds().await?;
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
         for consumer in &self.shared.loops {
-            let live = match consumer.kind() {
-                ConsumerKind::Reactor => consumer.name().clone(),
-                _ => self.live_name(consumer.name()).await?,
+            let generations = match consumer.kind() {
+                ConsumerKind::Reactor => Vec::new(),
+                _ => self.shared.store.generations(consumer.name()).await?,
             };
-            all.push(status_of(consumer, checkpoints.get(&live), head));
+            let live = generations.iter().find(|info| info.state == GenerationState::Live);
+            let live = live.map_or(consumer.name(), |live| &live.name);
+            let parked = parked.get(live).copied().unwrap_or_default();
+            let mut status = status_of(consumer, checkpoints.get(live), parked, head, hold_of(&holds, consumer.name()));
+            status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
+            all.push(status);
         }
         Ok(all)
+    }
+
+    /// The rebuilds beside the live read models of this runner's consumers, whoever runs them, and what they left: the `rebuild` of
+    /// every [`status`](Self::status).
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn rebuilds(&self) -> Result<Vec<RebuildStatus>, RunnerError> {
+        Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
     /// Returns when everything up to a position has taken effect: a reader that has just written passes the
@@ -304,47 +371,68 @@ impl Runner {
         Ok(retired)
     }
 
-    fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
+    pub(crate) fn store(&self) -> &dyn RunnerStore {
+        &*self.shared.store
+    }
+
+    pub(crate) fn local(&self, consumer: &str) -> Result<&Arc<ConsumerLoop>, RunnerError> {
         let local = self.shared.loops.iter().find(|local| local.name().as_str() == consumer);
         local.ok_or_else(|| self.unknown(consumer))
     }
 
     /// The name of a consumer's checkpoint, which is that of its live generation.
-    async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
+    pub(crate) async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
         let live = in_state(&*self.shared.store, consumer, GenerationState::Live).await?;
         Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
+    }
+
+    /// Rebuilds the read model of a view or projection in place, without a comparison: [`rebuild_in_place`](Self::rebuild_in_place)
+    /// with [`Verification::Skip`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn rebuild(
+        &self,
+        consumer: &str,
+        on_progress: impl FnMut(RebuildProgress) + Send,
+    ) -> Result<(), RunnerError> {
+        self.rebuild_in_place(consumer, Verification::Skip, on_progress).await.map(drop)
     }
 
     /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
     /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
     ///
+    /// Unless the verification is skipped, the rebuilt one is compared with what was there before, at the position of that; the
+    /// one before is gone by then, so a difference is for a look alone. Up to [`limits::MAX_DUMP_BYTES`] of rows are
+    /// remembered for that and compared row by row. Of a larger read model the counts and hashes of ranges of rows are, so that
+    /// the comparison names [ranges of keys](Comparison::by_range); memory is bounded.
+    ///
     /// `on_progress` is called at the beginning, after each page and at the end, and should return quickly. Safe beside
-    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is.
+    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is. To compare, those elsewhere have
+    /// to be stopped, since they do not wait at the position of the comparison.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, and those of
-    /// [`catch_up`](Self::catch_up). What was applied until then remains.
+    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, [`RunnerError::NotComparable`] for a
+    /// projection that names its tables itself, and those of [`catch_up`](Self::catch_up). What was applied until then remains.
+    /// After the rebuild has come to its end, [`RunnerError::ReadModelsDiffer`] where they must match, or
+    /// [`RunnerError::NotCompared`].
     ///
     /// # Cancel safety
     /// Dropped half way (or killed), the read model is right up to its checkpoint, and the next run, catch-up or
-    /// rebuild completes it.
-    pub async fn rebuild(
+    /// rebuild completes it. The comparison is lost.
+    pub async fn rebuild_in_place(
         &self,
         consumer: &str,
+        verification: Verification,
         mut on_progress: impl FnMut(RebuildProgress) + Send,
-    ) -> Result<(), RunnerError> {
+    ) -> Result<Option<Comparison>, RunnerError> {
         let local = self.local(consumer)?;
-        if local.kind() == ConsumerKind::Reactor {
-            return Err(RunnerError::NoReadModel { consumer: local.name().clone() });
-        }
-        let head = self.shared.store.head().await?;
-        let mut meter = RebuildMeter::start(local.name().clone(), head);
-        tracing::info!(consumer, head = head.get(), "rebuild started");
-        let mut on_advance = |position| on_progress(meter.at(position));
-        self.while_alive(local.drive(Goal::Rebuild(head), Stop::never(), &mut on_advance)).await?;
-        tracing::info!(consumer, head = head.get(), "rebuild finished");
-        on_progress(meter.at(head));
-        Ok(())
+        self.shared.holds.refresh().await?;
+        let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
+        self.while_alive(rebuild).await
     }
 
     async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
@@ -356,12 +444,32 @@ impl Runner {
         self.shared.loops.iter().map(|consumer| consumer.name().clone()).collect()
     }
 
-    fn unknown(&self, name: &str) -> RunnerError {
+    pub(crate) fn unknown(&self, name: &str) -> RunnerError {
         RunnerError::UnknownConsumer { name: name.to_owned(), known: self.names() }
     }
 }
 
-fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Position) -> ConsumerStatus {
+/// Waits until the consumer that this one starts after has caught up, in the same catch-up.
+async fn arrival(
+    consumer: &ConsumerLoop,
+    outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,
+) -> Result<(), RunnerError> {
+    let Some((after, outcome)) = consumer.gate().after().and_then(|after| outcomes.get_key_value(after)) else {
+        return Ok(());
+    };
+    match outcome.subscribe().wait_for(Option::is_some).await.map(|outcome| *outcome) {
+        Ok(Some(true)) => Ok(()),
+        _ => Err(RunnerError::NotStarted { consumer: consumer.name().clone(), after: after.clone() }),
+    }
+}
+
+fn status_of(
+    consumer: &ConsumerLoop,
+    checkpoint: Option<&Checkpoint>,
+    parked: ParkedTotals,
+    head: Position,
+    hold: Option<Hold>,
+) -> ConsumerStatus {
     let said = consumer.board().snapshot();
     let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
     // A loop may have looked at more than it has saved, if it found nothing it wants there.
@@ -376,10 +484,17 @@ fn status_of(consumer: &ConsumerLoop, checkpoint: Option<&Checkpoint>, head: Pos
         head,
         lag: head.distance_from(position),
         rate_per_second: said.rate_per_second,
-        state: said.state,
+        state: match hold {
+            // It may wait for its next try, or finish its page.
+            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. }) => hold.into(),
+            _ => said.state,
+        },
         applying_for: said.applying_for,
+        silent_for: said.silent_for,
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
+        parked,
         updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
+        rebuild: None,
     }
 }

@@ -230,10 +230,8 @@ impl Build {
 
     /// Applies everything up to a position, and nothing after it.
     async fn drive_to(&self, end: Position, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<(), RunnerError> {
-        self.building.steps().await.end_at(Some(end));
-        let driven = self.building.drive(Goal::Reach(end), Stop::never(), on_advance).await;
-        self.building.steps().await.end_at(None);
-        driven
+        let _end = self.building.steps().await.end_at(end);
+        self.building.drive(Goal::Reach(end), Stop::never(), on_advance).await
     }
 
     /// Compares the two at the position at which the live one is now. It may go on meanwhile.

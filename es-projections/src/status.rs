@@ -2,10 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, LeaseHolder, Position, ProjectionError};
+use es_core::{ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
-use crate::error::{At, Chain, RunnerError};
+use crate::{
+    error::{At, Chain, RunnerError},
+    rebuild_status::RebuildStatus,
+};
 
 /// What kind of consumer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,12 +54,19 @@ pub struct ConsumerStatus {
     /// For how long it has been applying its present page; `None` between pages. A long time means a slow or hanging
     /// handler.
     pub applying_for: Option<Duration>,
+    /// For how long it has neither advanced nor said anything new; `None` if nobody runs it here, or it says what it waits for.
+    /// A long time means that its handler, the database or a task hangs.
+    pub silent_for: Option<Duration>,
     /// What went wrong last in this runner, even if all is well again.
     pub last_error: Option<ConsumerFailure>,
     /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
     pub moved_by_others: u64,
+    /// How much of it is parked.
+    pub parked: ParkedTotals,
     /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
     pub updated_at: Option<OffsetDateTime>,
+    /// The rebuild beside the live read model, here or elsewhere, or what it left.
+    pub rebuild: Option<RebuildStatus>,
 }
 
 impl fmt::Display for ConsumerStatus {
@@ -68,11 +78,19 @@ impl fmt::Display for ConsumerStatus {
         }
         if let Some(time) = self.applying_for {
             write!(f, "; applying a page for {time:.1?}")?;
+        } else if let Some(time) = self.silent_for.filter(|&time| time >= crate::limits::SLOW_PAGE) {
+            write!(f, "; no sign of life for {time:.1?}")?;
+        }
+        if self.parked.keys > 0 {
+            write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
         }
         match self.moved_by_others {
             0 => {}
             1 => f.write_str("; another runner moved the checkpoint once")?,
             times => write!(f, "; another runner moved the checkpoint {times} times")?,
+        }
+        if let Some(rebuild) = &self.rebuild {
+            write!(f, "; {rebuild}")?;
         }
         Ok(())
     }
@@ -127,11 +145,85 @@ pub enum ConsumerState {
         /// The version of the code here.
         own_version: u32,
     },
+    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
+    ParkedLimit {
+        /// What is wrong, with the last failure.
+        error: RunnerError,
+    },
+    /// Somebody paused it. It goes on when it is [resumed](crate::Runner::resume).
+    Paused {
+        /// Who did it.
+        by: String,
+        /// Since when, by the store's clock.
+        since: OffsetDateTime,
+        /// Why, if they said so.
+        why: Option<String>,
+    },
+    /// Somebody switched it off. It goes on when it is [enabled](crate::Runner::enable).
+    Disabled {
+        /// Who did it.
+        by: String,
+        /// Since when, by the store's clock.
+        since: OffsetDateTime,
+        /// Why, if they said so.
+        why: Option<String>,
+    },
+    /// It starts when another consumer has caught up once.
+    WaitingForOther {
+        /// Which one.
+        consumer: ConsumerName,
+    },
+    /// A call of the store waits for somebody else in the database, while this consumer does not advance.
+    WaitingOnDatabase {
+        /// The store's calls that wait, and for whom. Where several consumers wait, they are shown with each.
+        waits: Vec<DatabaseWait>,
+    },
+    /// Its task ended unexpectedly and is started again.
+    Restarting {
+        /// How often it ended.
+        attempt: u32,
+        /// How long until then.
+        next_try_in: Duration,
+        /// What it said in the end.
+        problem: String,
+    },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
         /// Why, and what to do.
         error: RunnerError,
     },
+}
+
+impl From<Hold> for ConsumerState {
+    fn from(Hold { kind, by, since, reason: why, .. }: Hold) -> Self {
+        match kind {
+            HoldKind::Disabled => Self::Disabled { by, since, why },
+            _ => Self::Paused { by, since, why },
+        }
+    }
+}
+
+impl ConsumerState {
+    /// One word or two for it, without what changes from moment to moment: for tables and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotRunning => "not running",
+            Self::CatchingUp => "catching up",
+            Self::CaughtUp => "caught up",
+            Self::Retrying { .. } => "retrying",
+            Self::WaitingForStore { .. } => "waiting for store",
+            Self::RunsElsewhere { .. } => "runs elsewhere",
+            Self::WaitingForLease { .. } => "waiting for lease",
+            Self::OtherCode { .. } => "other code",
+            Self::Paused { .. } => "paused",
+            Self::Disabled { .. } => "disabled",
+            Self::WaitingForOther { .. } => "waiting for other",
+            Self::WaitingOnDatabase { .. } => "waiting on database",
+            Self::Restarting { .. } => "restarting",
+            Self::ParkedLimit { .. } => "parked limit",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
 }
 
 impl fmt::Display for ConsumerState {
@@ -162,6 +254,19 @@ impl fmt::Display for ConsumerState {
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),
+            Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
+            Self::Paused { by, since, why } | Self::Disabled { by, since, why } => {
+                write!(f, "{} by {by} since {since}", self.label())?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Self::WaitingForOther { consumer } => write!(f, "waiting until {consumer} has caught up"),
+            Self::WaitingOnDatabase { waits } => {
+                f.write_str("waiting on the database")?;
+                waits.iter().try_for_each(|wait| write!(f, "; {wait}"))
+            }
+            Self::Restarting { attempt, next_try_in, problem } => {
+                write!(f, "its task ended {attempt} time(s), starting again in {next_try_in:.1?}: {problem}")
+            }
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

@@ -1,16 +1,22 @@
 //! Views as consumers: load the documents of a page, fold, save them with the checkpoint.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, DocumentFold, EventFilter, EventPage, Generation, InvalidName, ProjectionError,
-    ReadModelCode, RunnerStore,
+    Advance, ConsumerName, DocumentFold, EventFilter, EventKey, EventPage, Generation, InvalidName, PageFold, Parking,
+    ProjectionError, ReadModelCode, RecordedEvent, RunnerStore,
 };
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
     limits,
+    parking::keys_or_stream,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -62,7 +68,10 @@ impl Consumer for ViewConsumer {
     /// alone, and if that is no longer at `from`, nothing is saved.
     async fn apply(&self, advance: Advance, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
         let can_shrink = page.events.len() > 1;
-        let page = self.fold.open_page(page.events)?;
+        let mut page = self.fold.open_page(page.events)?;
+        if !advance.parking.is_empty() {
+            leave_out_parked(&mut *page, &advance.parking);
+        }
         let keys = page.keys();
         if can_shrink && keys.len() > limits::MAX_DOCUMENTS_PER_PAGE {
             return Ok(Applied::TooLarge);
@@ -81,11 +90,55 @@ impl Consumer for ViewConsumer {
         Ok(Applied::UpTo(advance.to))
     }
 
+    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
+        keys_or_stream(event.stream(), || {
+            let keys = self.fold.keys(event)?;
+            Ok::<_, ProjectionError>(keys.into_iter().map(EventKey::Document).collect())
+        })
+    }
+
+    async fn failing_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
+        let keys = self.keys(event);
+        let mut failing = Vec::new();
+        for key in &keys {
+            let EventKey::Document(name) = key else { return Ok(keys) };
+            let documents = self.store.documents(self.name(), std::slice::from_ref(name)).await?;
+            let fold = || {
+                let mut page = self.fold.open_page(vec![event.clone()])?;
+                page.retain(&|other| other == name);
+                page.fold(documents)
+            };
+            if !matches!(catch_unwind(AssertUnwindSafe(fold)), Ok(Ok(_))) {
+                failing.push(key.clone());
+            }
+        }
+        match (failing.is_empty(), keys.is_empty()) {
+            (false, _) => Ok(failing),
+            (true, false) => Ok(keys),
+            (true, true) => Ok(vec![EventKey::Stream(event.stream().clone())]),
+        }
+    }
+
     fn held_for(&self) -> Option<Duration> {
         Some(self.saving.last())
     }
 
     async fn clear(&self) -> Result<(), ProjectionError> {
         Ok(self.store.clear_view(self.name()).await?)
+    }
+}
+
+/// Of a page, leaves out the documents for which its events are put aside. An event that was parked for one document is for that one
+/// alone.
+fn leave_out_parked(page: &mut dyn PageFold, parking: &Parking) {
+    let held: HashSet<&str> = parking.park.iter().filter_map(|park| document(&park.key)).collect();
+    let only: HashSet<&str> = parking.unpark.iter().filter_map(|gone| document(&gone.key)).collect();
+    page.retain(&|key| !held.contains(key) && (only.is_empty() || only.contains(key)));
+}
+
+fn document(key: &EventKey) -> Option<&str> {
+    match key {
+        EventKey::Document(name) => Some(name),
+        _ => None,
     }
 }

@@ -4,7 +4,8 @@
 --   ids:         JSON [[hex id, position], ...] of the ids that are stored;
 --   keys:        JSON [[key, outcome, recorded_at], ...] of the keys that are stored;
 --   streams:     JSON [[index in ?3, version, hex id of the last event], ...] of the streams that exist;
---   checkpoints: JSON [[index in ?4, position], ...] of the consumers that have one.
+--   checkpoints: JSON [[index in ?4, position], ...] of the consumers that have one and no parked events, behind which
+--                new ones may have to wait.
 -- Order: none inside the arrays.
 -- Locks: none of its own; the caller holds the write lock, so nothing changes until it writes.
 SELECT
@@ -36,5 +37,6 @@ SELECT
         SELECT json_group_array(json_array(wanted.key, c.position))
         FROM json_each(?4) wanted
         CROSS JOIN es_checkpoints c ON c.consumer = wanted.value
+        WHERE NOT EXISTS (SELECT 1 FROM es_parked_keys k WHERE k.consumer = c.consumer)
     ) AS checkpoints
 FROM es_high_water w;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     documents,
     error::{store_error, unreadable as not_encoded},
-    partitions,
+    parking, partitions,
     projections::now,
     store::{SqliteStore, runtime},
     writer::{begin, commit},
@@ -27,9 +27,9 @@ const CLAIM: &str = include_str!("../sql/generation_claim.sql");
 const RELEASE: &str = include_str!("../sql/generation_release.sql");
 const SET_STATE: &str = include_str!("../sql/generation_state.sql");
 const REMOVE: &str = include_str!("../sql/generation_remove.sql");
-const DROP_STABLE: &str = include_str!("../sql/stable_drop.sql");
+pub(crate) const DROP_STABLE: &str = include_str!("../sql/stable_drop.sql");
 const SHOW: &str = include_str!("../sql/stable_show.sql");
-const DROP: &str = include_str!("../sql/own_drop.sql");
+pub(crate) const DROP: &str = include_str!("../sql/own_drop.sql");
 const COLUMNS: &str = include_str!("../sql/own_columns.sql");
 const ROWS: &str = include_str!("../sql/own_rows.sql");
 const DOCUMENTS: &str = include_str!("../sql/view_all.sql");
@@ -42,7 +42,7 @@ const ROWS_PER_PAGE: usize = 500;
 const NO_GENERATION: StoreError =
     StoreError::Refused { reason: "there is no such generation; it was dropped, or never built" };
 
-fn number_of(generation: &ConsumerName) -> i64 {
+pub(crate) fn number_of(generation: &ConsumerName) -> i64 {
     generation.generation().unwrap_or(Generation::FIRST).get().into()
 }
 
@@ -66,7 +66,10 @@ fn to_info(consumer: &ConsumerName, row: &SqliteRow) -> Result<GenerationInfo, S
     Ok(GenerationInfo::new(consumer.in_generation(generation), state, code, position, created_at, builder))
 }
 
-async fn all(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+pub(crate) async fn all(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+) -> Result<Vec<GenerationInfo>, StoreError> {
     let rows = sqlx::query(GENERATIONS).bind(consumer.base_text()).fetch_all(connection).await.map_err(store_error)?;
     rows.iter().map(|row| to_info(consumer, row)).collect()
 }
@@ -113,7 +116,7 @@ async fn set_state(
 }
 
 /// A statement about a table that readers find as `stable`. Both names are this crate's own, or checked by [`TableNames`].
-fn on(sql: &str, stable: &str, own: &str) -> AssertSqlSafe<String> {
+pub(crate) fn on(sql: &str, stable: &str, own: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("stable_name", stable).replace("own_name", own))
 }
 
@@ -251,6 +254,7 @@ impl GenerationStore for SqliteStore {
                     let remove = sqlx::query(REMOVE).bind(generation.base_text()).bind(number_of(&generation));
                     remove.execute(&mut *connection).await.map_err(store_error)?;
                     partitions::remove(connection, &generation).await?;
+                    parking::forget_after(connection, &generation, Position::ZERO).await?;
                     let own = found.code.tables.iter().map(|table| TableNames::of(&generation, table));
                     for own in own.chain([documents::table(&generation)]) {
                         sqlx::query(on(DROP, "", &own)).execute(&mut *connection).await.map_err(store_error)?;

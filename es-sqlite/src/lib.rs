@@ -42,6 +42,7 @@
 mod append;
 mod append_alone;
 mod config;
+mod control;
 mod documents;
 mod error;
 mod generations;
@@ -49,6 +50,7 @@ mod handler_scope;
 mod inline;
 mod leases;
 mod migrate;
+mod parking;
 mod partitions;
 mod projections;
 mod queue;

@@ -15,7 +15,7 @@ use crate::{
     error::{corrupt, store_error, to_stored},
     generations,
     handler_scope::{in_handler, refuse_in_handler},
-    leases, partitions,
+    leases, parking, partitions,
     store::SqliteStore,
     writer::{WriterGuard, begin, commit},
 };
@@ -54,6 +54,7 @@ async fn compare_and_move(
     sql: &'static str,
     advance: &Advance,
 ) -> Result<(), StoreError> {
+    advance.check()?;
     let Advance { consumer, from, to, lease, .. } = advance;
     // A checkpoint beyond the database's range cannot exist, so it is not where the caller believes it to be.
     let from_stored = i64::try_from(from.get()).unwrap_or(-1);
@@ -100,7 +101,8 @@ pub(crate) async fn move_in_transaction(
     connection: &mut SqliteConnection,
     advance: &Advance,
 ) -> Result<(), StoreError> {
-    compare_and_move(connection, MOVE, advance).await
+    compare_and_move(connection, MOVE, advance).await?;
+    parking::follow(connection, advance).await
 }
 
 /// Moves the checkpoints of a generation to 0, in a transaction that the caller ends.
@@ -108,7 +110,7 @@ async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Re
     let generation = consumer.whole();
     let query = sqlx::query(RESET).bind(generation.as_str().to_owned()).bind(now());
     if query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0 {
-        return Ok(());
+        return parking::forget_after(connection, &generation, Position::ZERO).await;
     }
     if partitions::all(connection, &generation).await?.is_empty() {
         return partitions::add(connection, &[PartitionCheckpoint::new(generation, Position::ZERO)]).await;
@@ -166,6 +168,19 @@ impl ConsumerStore for SqliteStore {
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
+        if advance.changes_parking() {
+            let advance = advance.clone();
+            let work = self.write_in_task(move |writer| {
+                Box::pin(async move {
+                    let connection = writer.for_transaction()?;
+                    compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
+                    parking::follow(connection, &advance).await?;
+                    commit(connection).await?;
+                    Ok(())
+                })
+            });
+            return work.await;
+        }
         let mut writer = self.lock_writer().await?;
         let moved = compare_and_move(writer.connection()?, MOVE, advance).await;
         writer.settle(moved)
@@ -222,6 +237,7 @@ impl ConsumerStore for SqliteStore {
             Box::pin(async move {
                 let connection = writer.for_transaction()?;
                 compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
+                parking::follow(connection, &advance).await?;
                 changes.write_and_commit(connection).await.map_err(store_error)
             })
         })

@@ -29,7 +29,7 @@ impl Consumers {
         self.generations.values().filter(move |known| known.name.base() == base)
     }
 
-    fn position_of(&self, generation: &ConsumerName) -> Option<Position> {
+    pub(super) fn position_of(&self, generation: &ConsumerName) -> Option<Position> {
         self.partitions_of(generation).iter().map(|reached| reached.position).min()
     }
 
@@ -155,6 +155,7 @@ impl GenerationStore for MemoryStore {
         let Some(known) = consumers.generations.remove(generation) else { return Ok(()) };
         consumers.remove(generation);
         consumers.documents.remove(generation);
+        consumers.parked.forget_after(generation, Position::ZERO);
         for table in known.code.tables {
             own_tables.tables.remove(&TableNames::of(generation, &table));
         }

@@ -1,8 +1,10 @@
 //! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
 
+mod control_store;
 mod event_store;
 mod generation_store;
 mod lease_store;
+mod parking_store;
 mod partition_store;
 mod projection_store;
 mod snapshot_store;
@@ -18,9 +20,11 @@ use uuid::Uuid;
 use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
+    control_store::{Hold, HoldKind},
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
     limits,
+    operation::Operation,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
@@ -59,6 +63,9 @@ struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
     checkpoints: BTreeMap<ConsumerName, partition_store::Kept>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
+    parked: parking_store::Parked,
+    holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
+    operations: Vec<Operation>,
     leases: lease_store::Leases,
 }
 

@@ -53,6 +53,7 @@ impl Consumers {
 
     pub(super) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
         let Advance { consumer, from: expected, .. } = advance;
+        advance.check()?;
         self.check_not_retired(consumer)?;
         self.leases.check(advance)?;
         let (actual, layout) = match self.checkpoints.get(consumer) {
@@ -68,11 +69,15 @@ impl Consumers {
         if actual != *expected {
             return Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual });
         }
-        Ok(())
+        self.parked.check(&advance.queue(), &advance.parking)
     }
 
     pub(super) fn advance(&mut self, advance: &Advance) -> Result<(), StoreError> {
         self.check(advance)?;
+        if advance.to < advance.from {
+            self.parked.forget_after(&advance.queue(), advance.to);
+        }
+        self.parked.apply(&advance.queue(), &advance.parking);
         match self.checkpoints.get_mut(&advance.consumer) {
             Some(kept) => kept.set(advance.to, advance.to >= advance.from),
             None => self.keep(PartitionCheckpoint::new(advance.consumer.clone(), advance.to)),
@@ -92,6 +97,7 @@ impl Consumers {
     pub(super) fn reset(&mut self, generation: &ConsumerName) -> Result<(), StoreError> {
         self.check_not_retired(generation)?;
         let generation = generation.whole();
+        self.parked.forget_after(&generation, Position::ZERO);
         let of_generation = |kept: &&mut Kept| kept.reached.consumer.whole() == generation;
         let mut is_known = false;
         for kept in self.checkpoints.values_mut().filter(of_generation) {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use es_projections::{ConsumerOptions, RebuildProgress, Runner, RunnerError, StartFrom};
+use es_core::{Advance, ConsumerStore};
+use es_projections::{ConsumerOptions, RebuildProgress, Runner, RunnerError, StartFrom, Verification};
 use es_testkit::bank::Balance;
 
 use crate::{spy_store::SpyStore, support::*};
@@ -40,7 +41,7 @@ async fn a_rebuild_mends_what_was_wrong() {
     runner.catch_up().await.unwrap();
     let right = balances(&store).await;
     // Documents of an older form, and some that should not be there.
-    use es_core::{Advance, ConsumerStore, DocumentChange, Payload};
+    use es_core::{DocumentChange, Payload};
     let wrong = |key: &str| DocumentChange { key: key.to_owned(), body: Some(Payload::from_json("[]").unwrap()) };
     let (at, changes) = (position(30), [wrong("a0"), wrong("ghost")]);
     store.save_documents(&Advance::new(&name("balance"), at, at), &changes).await.unwrap();
@@ -137,7 +138,6 @@ async fn a_rebuild_is_what_helps_after_the_log_was_restored_to_an_earlier_state(
     let (longer, store) = (SpyStore::default(), SpyStore::default());
     deposits(&longer, 9).await;
     deposits(&store, 5).await;
-    use es_core::ConsumerStore;
     store.start_checkpoint(&name("balance"), position(9)).await.unwrap();
     let runner = Runner::builder(&store).view::<Balance>().build().unwrap();
     assert!(matches!(runner.catch_up().await, Err(RunnerError::CheckpointBeyondHead { .. })));
@@ -155,4 +155,130 @@ async fn a_rebuild_of_nothing_ends_at_once_and_of_an_unknown_name_is_an_error() 
     assert_eq!(last, Some((0, 0)));
     let error = runner.rebuild("balances", |_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), r#"there is no consumer called "balances"; this runner has balance"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_in_place_is_compared_with_what_was_there_while_this_runner_runs_and_events_come_in() {
+    let store = SpyStore::default();
+    let runner = Runner::builder(&store).view_with::<Balance>(pages_of(7)).projection_with(Ledger::new(), pages_of(7));
+    let runner = runner.build().unwrap();
+    let running = Running::start(&runner);
+    for round in 1..=5 {
+        for (consumer, rows) in [("balance", 7), ("ledger", round * 20)] {
+            deposits(&store, 10).await;
+            noise(&store, 3).await;
+            let head = position((2 * (round - 1) + 1 + u64::from(consumer == "ledger")) * 13);
+            runner.wait_for(consumer, head, Duration::from_secs(9)).await.unwrap();
+            let rebuilding = runner.rebuild_in_place(consumer, Verification::MustMatch, |_| {});
+            let (compared, ()) = tokio::join!(rebuilding, noise(&store, 0));
+            let comparison = compared.unwrap().unwrap();
+            assert!(comparison.is_same() && comparison.position <= head, "{comparison}");
+            assert!(consumer == "ledger" || comparison.live.rows == rows, "{comparison}");
+        }
+    }
+    deposits(&store, 10).await;
+    // Nothing holds the loop at the position of the last comparison any more.
+    for consumer in ["balance", "ledger"] {
+        runner.wait_for(consumer, position(140), Duration::from_secs(9)).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    assert_eq!(ledger_rows(&store.inner, "ledger").await.len(), 110);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_in_place_shows_what_it_mended_and_is_complete_where_it_had_to_match() {
+    let store = SpyStore::default();
+    deposits(&store, 30).await;
+    let runner = Runner::builder(&store).view::<Balance>().build().unwrap();
+    runner.catch_up().await.unwrap();
+    let right = balances(&store).await;
+    let spoil = async || {
+        let wrong = |key: &str, json: &str| {
+            let body = Some(es_core::Payload::from_json(json.to_owned()).unwrap());
+            es_core::DocumentChange { key: key.to_owned(), body }
+        };
+        let at = position(checkpoint(&store, "balance").await.unwrap());
+        store
+            .save_documents(&Advance::new(&name("balance"), at, at), &[wrong("a0", "[1]"), wrong("ghost", "[]")])
+            .await
+            .unwrap();
+    };
+    spoil().await;
+    deposits(&store, 7).await;
+    let compared = runner.rebuild_in_place("balance", Verification::ShowDifference, |_| {}).await.unwrap();
+    let comparison = compared.unwrap();
+    assert_eq!((comparison.differing, comparison.position), (2, position(30)));
+    assert_eq!((comparison.first[0].key.as_str(), comparison.first[0].live.as_deref()), ("a0", Some("[1]")));
+    assert_eq!((comparison.first[1].key.as_str(), comparison.first[1].rebuilt.as_deref()), ("ghost", None));
+    assert_eq!(balances(&store).await.iter().map(|(_, cents, _)| cents).sum::<i64>(), 37);
+
+    spoil().await;
+    let error = runner.rebuild_in_place("balance", Verification::MustMatch, |_| {}).await.unwrap_err();
+    assert!(matches!(&error, RunnerError::ReadModelsDiffer(comparison) if comparison.differing == 2), "{error}");
+    assert_eq!(balances(&store).await.len(), right.len());
+    assert_eq!(checkpoint(&store, "balance").await, Some(37));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_in_place_that_is_dropped_half_way_holds_nobody() {
+    let store = SpyStore::default();
+    deposits(&store, 20).await;
+    let builder = Runner::builder(&store).projection_with(Ledger::new(), pages_of(6));
+    let runner = builder.build().unwrap();
+    runner.catch_up().await.unwrap();
+    for polls in 0.. {
+        let dropped = drop_after(polls, runner.rebuild_in_place("ledger", Verification::MustMatch, |_| {})).await;
+        deposits(&store, 1).await;
+        runner.catch_up().await.unwrap();
+        assert_eq!(ledger_rows(&store.inner, "ledger").await, once_each(1..=21 + polls as u64), "after {polls} polls");
+        if let Some(compared) = dropped {
+            assert!(compared.unwrap().unwrap().is_same() && polls > 10);
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_in_place_that_another_runner_carries_on_is_complete_and_says_that_it_was_not_compared() {
+    let store = SpyStore::default();
+    deposits(&store, 50).await;
+    let runner = || Runner::builder(&store).projection_with(Ledger::new(), pages_of(10)).build().unwrap();
+    let (here, elsewhere) = (runner(), runner());
+    here.catch_up().await.unwrap();
+    deposits(&store, 5).await;
+    let mut rebuilding = std::pin::pin!(here.rebuild_in_place("ledger", Verification::MustMatch, |_| {}));
+    while ledger_rows(&store.inner, "ledger").await.len() != 30 {
+        assert!(drop_after(1, rebuilding.as_mut()).await.is_none(), "it is done");
+    }
+    elsewhere.catch_up().await.unwrap();
+    let error = rebuilding.await.unwrap_err();
+    let expected = (position(50), position(55));
+    assert!(
+        matches!(&error, RunnerError::NotCompared { before, after, .. } if (*before, *after) == expected),
+        "{error}"
+    );
+    assert_eq!(ledger_rows(&store.inner, "ledger").await, once_each(1..=55));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_in_place_is_compared_wherever_another_loop_of_its_runner_takes_a_turn() {
+    for turns in 0..60 {
+        let store = SpyStore::default();
+        deposits(&store, 14).await;
+        noise(&store, 3).await;
+        let runner = Runner::builder(&store).projection_with(Ledger::new(), pages_of(7)).build().unwrap();
+        runner.catch_up().await.unwrap();
+        let running = Running::start(&runner);
+        settle().await;
+        let wake = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            noise(&store, 1).await;
+        };
+        let rebuilding = runner.rebuild_in_place("ledger", Verification::MustMatch, |_| {});
+        let (compared, ()) = tokio::join!(rebuilding, wake);
+        assert_eq!(compared.unwrap().map(|comparison| comparison.position), Some(position(17)), "after {turns} turns");
+        running.stop().await.unwrap();
+    }
 }

@@ -106,10 +106,11 @@ async fn unchanged_code_builds_the_same_read_model_and_readers_and_runners_go_ov
 async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_it() {
     let store = SpyStore::default();
     let (old, new) = (both(&store), next_version(&store));
-    let (old_running, new_running) = (Running::start(&old), Running::start(&new));
+    let old_running = Running::start(&old);
     deposit(&store, "ann", 1).await;
     deposit(&store, "bob", 50).await;
     old.wait_for("balance", position(2), Duration::from_secs(9)).await.unwrap();
+    let new_running = Running::start(&new);
     // The new code leaves the old read model alone, and says so.
     settle().await;
     let state = status_of(&new, "balance").await.state;
@@ -123,6 +124,8 @@ async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_i
     let rebuilt = new.rebuild_beside("balance", RebuildOptions::by("ann"), |_| {}).await.unwrap();
     let Rebuilt::Differs { generation, comparison } = rebuilt else { panic!("{rebuilt:?}") };
     assert_eq!((generation.as_str(), comparison.differing), ("balance@2", 1));
+    let waiting = status_of(&old, "balance").await.rebuild.unwrap();
+    assert_eq!((waiting.builder, waiting.done), (None, 2));
     let Difference { key, live, rebuilt, .. } = &comparison.first[0];
     assert_eq!(key, "ann");
     assert!(live.as_ref().unwrap().contains("\"cents\":1") && rebuilt.as_ref().unwrap().contains("\"cents\":0"));
@@ -246,6 +249,14 @@ async fn a_second_rebuild_is_refused_and_told_of_the_first_until_its_lease_runs_
     settle().await;
     assert!(gate.tries() > 0);
     let second = both(&store);
+    // Whoever asks is told, in whatever process.
+    let rebuilds = second.rebuilds().await.unwrap();
+    let [rebuild] = &rebuilds[..] else { panic!("{rebuilds:?}") };
+    assert_eq!((rebuild.generation.as_str(), rebuild.done, rebuild.total), ("ledger@2", 0, 20));
+    assert_eq!(rebuild.builder.as_ref().map(|builder| builder.by.as_str()), Some("the first"));
+    assert!(status_of(&second, "balance").await.rebuild.is_none());
+    let text = status_of(&second, "ledger").await.to_string();
+    assert!(text.contains("; ledger@2 is being built by the first since "), "{text}");
     let held_until = async || {
         let known = store.generations(&name("ledger")).await.unwrap();
         known.last().unwrap().builder.as_ref().unwrap().until
@@ -268,6 +279,7 @@ async fn a_second_rebuild_is_refused_and_told_of_the_first_until_its_lease_runs_
     let resumed = RebuildOptions::by("the first").verify(Verification::MustMatch);
     let rebuilt = second.rebuild_beside("ledger", resumed, |_| {}).await.unwrap();
     assert!(matches!(rebuilt, Rebuilt::Live { .. }), "{rebuilt:?}");
+    assert_eq!(second.rebuilds().await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -331,6 +343,9 @@ async fn what_cannot_be_built_side_by_side_says_why() {
     let rebuild = async |consumer: &str| runner.rebuild_beside(consumer, must_match(), |_| {}).await.unwrap_err();
     assert!(matches!(rebuild("mailer").await, RunnerError::NoReadModel { .. }));
     assert!(matches!(rebuild("own_tables").await, RunnerError::NoGenerations { .. }));
+    let in_place = runner.rebuild_in_place("own_tables", Verification::MustMatch, |_| {}).await.unwrap_err();
+    assert!(matches!(in_place, RunnerError::NotComparable { .. }), "{in_place}");
+    runner.rebuild("own_tables", |_| {}).await.unwrap();
     assert!(matches!(rebuild("nobody").await, RunnerError::UnknownConsumer { .. }));
     let nameless = runner.rebuild_beside("balance", RebuildOptions::by(""), |_| {}).await.unwrap_err();
     assert!(matches!(nameless, RunnerError::InvalidName(_)), "{nameless}");

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
-    DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
+    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction,
+    Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
     GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
     PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode,
     RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
@@ -35,18 +35,28 @@ pub(crate) struct Seen {
     pub(crate) checkpoint_reads: AtomicUsize,
     pub(crate) checkpoint_moves: AtomicUsize,
     pub(crate) document_reads: AtomicUsize,
+    pub(crate) parked_lookups: AtomicUsize,
+    pub(crate) asked_lookups: AtomicUsize,
     pub(crate) waited_durable: Mutex<Vec<u64>>,
     /// What the next reads of the log answer.
     pub(crate) read_failures: Mutex<VecDeque<StoreError>>,
     pub(crate) save_failures: Mutex<VecDeque<StoreError>>,
     /// The store cannot be reached.
     pub(crate) is_down: AtomicBool,
+    /// Signs of life do not get through.
+    pub(crate) is_mute: AtomicBool,
     /// The store sends no hints.
     pub(crate) is_silent: AtomicBool,
     /// Pages say that nothing after this is durable; 0 for no such bound.
     pub(crate) durable_to: AtomicU64,
     /// The log seems to end here; 0 for no such bound.
     pub(crate) head: AtomicU64,
+    /// For whom in the database the store's calls wait.
+    pub(crate) waits: Mutex<Vec<DatabaseWait>>,
+    /// How often it was asked who is held back.
+    pub(crate) hold_reads: AtomicUsize,
+    /// Every read of the log panics, as often as this says.
+    pub(crate) panics: AtomicUsize,
     /// Holds whoever has read documents, as long as there is one.
     pub(crate) documents_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -61,7 +71,7 @@ impl SpyStore {
     }
 
     /// Every call of the store is a place to be overtaken or dropped.
-    async fn check_up(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check_up(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         if self.seen.is_down.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(()) }
     }
@@ -88,6 +98,8 @@ impl EventStore for SpyStore {
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
         self.seen.reads.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
+        let panics = self.seen.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "the store lost its head");
         next_failure(&self.seen.read_failures)?;
         let mut page = self.inner.read_all(after, filter, page).await?;
         self.seen.largest_page.fetch_max(page.events.len(), Ordering::SeqCst);
@@ -220,6 +232,9 @@ impl LeaseStore for SpyStore {
     }
 
     async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+        if self.seen.is_mute.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.inner.beat(member, consumers, time).await
     }
 

@@ -14,6 +14,7 @@
 pub mod append;
 pub mod checkpoints;
 pub mod concurrency;
+pub mod control;
 pub mod documents;
 pub mod expected_version;
 pub mod generations;
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod loading;
 pub mod multi_stream;
 pub mod ordering;
+pub mod parking;
 pub mod partitions;
 pub mod projections;
 pub mod read_all;
@@ -168,6 +170,18 @@ macro_rules! __conformance_cases {
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
                 a_sign_of_life_extends_leases_and_is_seen_by_all
             }
+            parking {
+                an_event_is_parked_with_the_move_of_the_checkpoint_or_not_at_all
+                nothing_waits_behind_a_key_that_is_free
+                a_parked_event_takes_effect_once
+                a_failing_handler_leaves_its_event_parked
+                parked_keys_and_events_are_listed_in_order
+                a_retry_is_asked_for_with_an_edit_and_recorded
+                what_is_discarded_is_recorded
+                an_event_is_discarded_or_takes_effect
+                what_comes_again_is_not_parked
+                every_generation_has_a_queue_of_its_own
+            }
             partitions {
                 partitions_are_started_together_and_once
                 concurrent_starts_agree_on_the_partitions
@@ -186,6 +200,15 @@ macro_rules! __conformance_cases {
                 checkpoints_are_listed_by_name
                 of_concurrent_moves_one_wins
                 concurrent_starts_agree
+            }
+            control {
+                a_consumer_is_held_until_it_is_released
+                a_checkpoint_is_moved_by_hand_where_that_makes_sense
+                a_move_by_hand_defeats_the_page_that_was_under_way
+                a_dropped_order_happened_with_its_line_or_not_at_all
+                the_log_of_operations_is_read_newest_first
+                a_retired_consumer_leaves_nothing
+                a_store_that_is_idle_waits_for_nobody
             }
             documents {
                 a_view_that_was_never_prepared_has_no_documents

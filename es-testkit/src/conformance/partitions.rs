@@ -7,9 +7,9 @@ use std::{
 };
 
 use es_core::{
-    Advance, Ahead, BuildClaim, Claimed, ConsumerName, ConsumerStore, Direction, DocumentChange, Generation,
-    GenerationStore, LeaseStore, Leased, Partition, PartitionCheckpoint, PartitionStore, Payload, Position,
-    ReadModelCode, Slot, StoreError, Swapped, limits,
+    Advance, Ahead, BuildClaim, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction, DocumentChange,
+    Generation, GenerationStore, HandMove, LeaseStore, Leased, Order, Partition, PartitionCheckpoint, PartitionStore,
+    Payload, Position, ReadModelCode, Slot, StoreError, Swapped, limits,
 };
 
 use super::{
@@ -215,10 +215,12 @@ pub async fn whoever_believes_in_other_partitions_is_refused<H: StoreHarness>(ha
     assert_eq!(positions(&ok(store.partitions(&name).await)), [("balances", 0)]);
 }
 
-/// A cleared view begins again in all its partitions, and nothing is ahead of them; a partition that moves back begins again from there.
+/// A cleared view begins again in all its partitions, and nothing is ahead of them; partitions move back together, each that is
+/// further.
 pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
+    append(&store, &stream("ann"), deposits(40)).await;
     for is_cleared in [true, false] {
         start(&store, &name, 4, 0).await;
         for (index, to) in [(0, 10), (1, 20), (2, 30)] {
@@ -232,10 +234,19 @@ pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness
         if is_cleared {
             ok(patiently!(store.clear_view(&name)));
         } else {
-            go(&store, &all[1].consumer, 0, 9).await;
-            assert_eq!(slots(&ok(store.partitions(&name).await))[600], at(30));
-            go(&store, &all[0].consumer, 10, 0).await;
-            go(&store, &all[1].consumer, 9, 0).await;
+            let order = ok(ok(Order::by("ann")).because("the mails were not sent"));
+            let by_hand = async |hand_move| patiently!(store.move_by_hand(&name, hand_move, &order));
+            assert_eq!(ok(by_hand(HandMove::Reset(at(15))).await), at(30));
+            let all = ok(store.partitions(&name).await);
+            let reached: Vec<_> =
+                all.iter().map(|reached| (reached.position.get(), reached.ahead.to_string())).collect();
+            assert_eq!(reached, [(10, "256-512:15".to_owned()), (0, "512-768:15".to_owned())]);
+            assert_eq!(ok(by_hand(HandMove::Skip(at(12))).await), at(0));
+            let reached = slots(&ok(store.partitions(&name).await));
+            assert_eq!([0, 256, 512, 768].map(|slot| reached[slot].get()), [12, 15, 15, 12]);
+            let back = Advance::new(&all[0].consumer, at(12), at(0)).in_layout(all[0].layout);
+            assert!(matches!(patiently!(store.move_checkpoint(&back)), Err(StoreError::Refused { .. })));
+            assert_eq!(ok(by_hand(HandMove::Reset(at(0))).await), at(15));
         }
         let again = ok(store.partitions(&name).await);
         let none = Ahead::default();

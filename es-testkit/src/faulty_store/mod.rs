@@ -1,6 +1,8 @@
 //! A store that fails on purpose: lost requests, lost answers, busy locks, delays.
 
+mod control;
 mod delegation;
+mod parking;
 mod plan;
 
 use std::sync::Arc;

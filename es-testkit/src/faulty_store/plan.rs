@@ -35,8 +35,12 @@ pub enum Operation {
     Consumer,
     /// Generations of read models.
     Generation,
+    /// What operators do.
+    Control,
     /// Leases of consumers.
     Lease,
+    /// Parked events.
+    Parking,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }

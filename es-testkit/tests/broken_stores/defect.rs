@@ -104,6 +104,28 @@ defects! {
     AppliesTwice,
     /// The read model is written first, the checkpoint a moment later.
     MovesTheCheckpointAfterThePage,
+    /// Events that are put aside are lost.
+    ForgetsToPark,
+    /// An event can wait behind a key that is free.
+    ParksBehindNothing,
+    /// Events are put aside although the checkpoint is elsewhere.
+    ParksThoughRefused,
+    /// A parked event that took effect takes effect again.
+    AppliesParkedEventsTwice,
+    /// The parked events of a key are given in the wrong order.
+    ListsTheLatestFirst,
+    /// What is thrown away leaves no record.
+    DiscardsWithoutARecord,
+    /// Clearing leaves the parked events.
+    KeepsWhatIsParked,
+    /// Who is held already is held again, and that is noted.
+    HoldsTwice,
+    /// A checkpoint goes wherever the hand moves it.
+    MovesByHandAnywhere,
+    /// A checkpoint is moved by hand, and the log says so a moment later.
+    NotesAMomentLater,
+    /// A consumer that is retired loses its checkpoints alone.
+    KeepsWhatIsRetired,
     /// Clearing empties the read model and leaves the checkpoint.
     ClearsRowsAlone,
 }

@@ -2,8 +2,10 @@
 //! the same wrapper without a defect must pass every case.
 
 mod append;
+mod control;
 mod defect;
 mod judge;
+mod parking;
 mod reads;
 mod store;
 
@@ -176,6 +178,40 @@ broken! {
     a_store_that_moves_the_checkpoint_after_the_page_is_found: MovesTheCheckpointAfterThePage => [
         "projections::of_concurrent_runners_one_applies_a_page",
         "concurrency::a_dropped_page_was_applied_or_not",
+    ];
+    a_store_that_forgets_to_park_is_found: ForgetsToPark => [
+        "parking::an_event_is_parked_with_the_move_of_the_checkpoint_or_not_at_all",
+    ];
+    a_store_that_parks_behind_nothing_is_found: ParksBehindNothing => [
+        "parking::nothing_waits_behind_a_key_that_is_free",
+    ];
+    a_store_that_parks_though_the_move_is_refused_is_found: ParksThoughRefused => [
+        "parking::an_event_is_parked_with_the_move_of_the_checkpoint_or_not_at_all",
+    ];
+    a_store_that_applies_parked_events_twice_is_found: AppliesParkedEventsTwice => [
+        "parking::a_parked_event_takes_effect_once",
+        "parking::an_event_is_discarded_or_takes_effect",
+    ];
+    a_store_that_lists_the_latest_parked_event_first_is_found: ListsTheLatestFirst => [
+        "parking::parked_keys_and_events_are_listed_in_order",
+    ];
+    a_store_that_discards_without_a_record_is_found: DiscardsWithoutARecord => [
+        "parking::what_is_discarded_is_recorded",
+    ];
+    a_store_that_keeps_what_is_parked_when_it_clears_is_found: KeepsWhatIsParked => [
+        "parking::what_comes_again_is_not_parked",
+    ];
+    a_store_that_holds_a_consumer_twice_is_found: HoldsTwice => [
+        "control::a_consumer_is_held_until_it_is_released",
+    ];
+    a_store_that_moves_by_hand_wherever_it_is_told_is_found: MovesByHandAnywhere => [
+        "control::a_checkpoint_is_moved_by_hand_where_that_makes_sense",
+    ];
+    a_store_that_notes_a_moment_later_is_found: NotesAMomentLater => [
+        "control::a_dropped_order_happened_with_its_line_or_not_at_all",
+    ];
+    a_store_that_keeps_what_belongs_to_a_retired_consumer_is_found: KeepsWhatIsRetired => [
+        "control::a_retired_consumer_leaves_nothing",
     ];
     a_store_that_clears_rows_and_keeps_the_checkpoint_is_found: ClearsRowsAlone => [
         "projections::clearing_a_projection_resets_rows_and_checkpoint",

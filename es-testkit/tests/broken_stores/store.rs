@@ -64,7 +64,7 @@ impl BrokenStore {
         partitions
     }
 
-    async fn position_of(&self, consumer: &ConsumerName) -> Result<Position, StoreError> {
+    pub(crate) async fn position_of(&self, consumer: &ConsumerName) -> Result<Position, StoreError> {
         let checkpoint = self.store.checkpoint(consumer).await?;
         Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
     }
@@ -112,7 +112,7 @@ impl ConsumerStore for BrokenStore {
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
-        let mut advance = advance.clone();
+        let mut advance = self.parked(advance).await?;
         match self.defect {
             Defect::MovesWithoutComparing => advance.from = self.position_of(&advance.consumer).await?,
             Defect::ForgetsTheFence => advance.lease = None,
@@ -162,6 +162,7 @@ impl ConsumerStore for BrokenStore {
     }
 
     async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        let advance = &self.parked(advance).await?;
         let Advance { consumer: view, from, to, .. } = advance;
         let (from, to) = (*from, *to);
         let actual = self.position_of(view).await?;
@@ -183,7 +184,9 @@ impl ConsumerStore for BrokenStore {
     }
 
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
-        self.store.clear_view(view).await
+        let parked = self.all_parked(view).await?;
+        self.store.clear_view(view).await?;
+        self.keep_parked(view, parked).await
     }
 }
 
@@ -284,6 +287,7 @@ impl ProjectionStore for BrokenStore {
         advance: &Advance,
         events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
+        let advance = &self.parked(advance).await?;
         let (from, to, name) = (advance.from, advance.to, projection.name());
         let actual = self.position_of(name).await?;
         match self.defect {
@@ -314,7 +318,9 @@ impl ProjectionStore for BrokenStore {
 
     async fn clear_projection(&self, projection: &dyn PageProjection<MemoryTables>) -> Result<(), ProjectionError> {
         let before = self.position_of(projection.name()).await?;
+        let parked = self.all_parked(projection.name()).await?;
         self.store.clear_projection(projection).await?;
+        self.keep_parked(projection.name(), parked).await?;
         if self.defect == Defect::ClearsRowsAlone {
             self.store.move_checkpoint(&Advance::new(projection.name(), Position::ZERO, before)).await?;
         }

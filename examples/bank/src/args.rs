@@ -19,6 +19,7 @@ pub enum Command {
     AsOf { account: String, as_of: AsOf },
     Rebuild { in_place: bool, accept: bool },
     RollBack,
+    Status,
 }
 
 /// Reads the command line; ends the program after `--help` or a wrong use.
@@ -41,6 +42,7 @@ pub fn parse() -> Args {
         }
         "rebuild" => Command::Rebuild { in_place: matches.get_flag("in-place"), accept: matches.get_flag("accept") },
         "roll-back" => Command::RollBack,
+        "status" => Command::Status,
         _ => Command::Demo,
     };
     if store == "memory:" && !matches!(command, Command::Demo) {
@@ -114,6 +116,7 @@ fn clap() -> Clap {
                 ),
         )
         .subcommand(Clap::new("roll-back").about("Go back to the read model from before the last rebuild"))
+        .subcommand(Clap::new("status").about("Show where the read model stands, and any rebuild that is under way"))
 }
 
 fn flag(name: &'static str) -> Arg {

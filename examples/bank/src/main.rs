@@ -13,6 +13,7 @@ mod money;
 mod progress;
 mod questions;
 mod rebuilding;
+mod status;
 mod store;
 mod transactions;
 
@@ -51,5 +52,6 @@ async fn run(args: Args) -> Result<(), Error> {
         Command::Rebuild { in_place: true, .. } => rebuilding::in_place(&bank).await,
         Command::Rebuild { in_place: false, accept } => rebuilding::beside(&bank, accept).await,
         Command::RollBack => rebuilding::roll_back(&bank).await,
+        Command::Status => status::show(&bank).await,
     }
 }

@@ -1,6 +1,6 @@
 //! The read model, built again from the events.
 
-use es_projections::{RebuildOptions, RebuildProgress, Rebuilt};
+use es_projections::{RebuildOptions, RebuildProgress, Rebuilt, Verification};
 use indicatif::ProgressBar;
 
 use crate::{Error, progress, store::Bank};
@@ -47,11 +47,15 @@ pub async fn roll_back(bank: &Bank) -> Result<(), Error> {
     Ok(())
 }
 
-/// Throws the read model away and builds it again.
+/// Throws the read model away, builds it again, and compares it with what was remembered of it.
 pub async fn in_place(bank: &Bank) -> Result<(), Error> {
     let bar = progress::bar("rebuilding", 0);
-    bank.runner.rebuild(READ_MODEL, |progress| show(&bar, &progress)).await?;
+    let verification = Verification::ShowDifference;
+    let compared = bank.runner.rebuild_in_place(READ_MODEL, verification, |progress| show(&bar, &progress)).await?;
     finish(&bar);
+    if let Some(comparison) = compared {
+        println!("  compared with the one before: {comparison}");
+    }
     Ok(())
 }
 

@@ -30,7 +30,7 @@ fn the_demonstration_tells_the_whole_story_on_every_store_and_can_be_repeated() 
 #[test]
 fn help_lists_every_command_and_needs_no_store() {
     let output = run(bank("sqlite:/nonexistent/x.db").arg("--help"));
-    for command in ["demo", "import", "balances", "statement", "as-of", "rebuild", "roll-back", "--store"] {
+    for command in ["demo", "import", "balances", "statement", "as-of", "rebuild", "roll-back", "status", "--store"] {
         assert!(output.contains(command), "{output}");
     }
 }
@@ -57,10 +57,15 @@ fn the_past_is_asked_by_version_or_by_the_day_that_the_bank_gave() {
     for part in ["rebuilt from 3 events", "both have the same 1 row(s)", "readers are given balance@2 now"] {
         assert!(rebuilt.contains(part), "no {part:?} in {rebuilt}");
     }
+    let status = run(bank(&store).arg("status"));
+    let words: Vec<&str> = status.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!(words, ["balance", "view", "3", "3", "0", "not", "running"], "{status}");
     let back = run(bank(&store).arg("roll-back"));
     assert!(back.contains("readers are given balance again"), "{back}");
     let in_place = run(bank(&store).args(["rebuild", "--in-place"]));
-    assert!(in_place.contains("rebuilt from 3 events"), "{in_place}");
+    for part in ["rebuilt from 3 events", "compared with the one before", "both have the same 1 row(s)"] {
+        assert!(in_place.contains(part), "no {part:?} in {in_place}");
+    }
     let again = run(bank(&store).args(["balances", "--top", "1"]));
     assert!(again.contains("6.00"), "{again}");
 

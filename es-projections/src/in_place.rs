@@ -1,0 +1,80 @@
+//! Rebuilding in place: empty the read model, apply everything again, and compare it with what it was.
+
+use std::sync::Arc;
+
+use es_core::{ConsumerName, RunnerStore};
+
+use crate::{
+    comparison::Comparison,
+    consumer_loop::{ConsumerLoop, Goal},
+    dump::Dump,
+    error::RunnerError,
+    rebuild::{RebuildMeter, RebuildProgress},
+    side_by_side::Verification,
+    status::ConsumerKind,
+    stop::Stop,
+};
+
+/// Rebuilds a read model in place, as far as the log goes by now.
+pub(crate) async fn rebuild(
+    store: &Arc<dyn RunnerStore>,
+    local: &ConsumerLoop,
+    verification: Verification,
+    on_progress: &mut (dyn FnMut(RebuildProgress) + Send),
+) -> Result<Option<Comparison>, RunnerError> {
+    let consumer = local.name();
+    if local.kind() == ConsumerKind::Reactor {
+        return Err(RunnerError::NoReadModel { consumer: consumer.clone() });
+    }
+    let before = match verification {
+        Verification::Skip => None,
+        _ => Some(remember(store, local).await?),
+    };
+    let head = store.head().await?;
+    let mut meter = RebuildMeter::start(consumer.clone(), head);
+    tracing::info!(%consumer, head = head.get(), "rebuild started");
+    let mut on_advance = |position| on_progress(meter.at(position));
+    let (comparison, goal) = match before {
+        None => (None, Goal::Rebuild(head)),
+        Some((live, before)) => {
+            let end = before.position();
+            {
+                let _end = local.steps().await.end_at(end);
+                local.drive(Goal::Rebuild(end), Stop::never(), &mut on_advance).await?;
+                // Another loop of this runner may have come here, and only looked at the last events.
+                let _ = local.steps().await.save_scanned().await;
+            }
+            (Some(compare(store, &live, before).await), Goal::Reach(head))
+        }
+    };
+    local.drive(goal, Stop::never(), &mut on_advance).await?;
+    tracing::info!(%consumer, head = head.get(), "rebuild finished");
+    on_advance(head);
+    match comparison.transpose()? {
+        Some(comparison) if !comparison.is_same() && verification == Verification::MustMatch => {
+            Err(RunnerError::ReadModelsDiffer(Box::new(comparison)))
+        }
+        comparison => Ok(comparison),
+    }
+}
+
+/// What the live read model is like, and where it is kept.
+async fn remember(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop) -> Result<(ConsumerName, Dump), RunnerError> {
+    let consumer = local.name();
+    let code = local.blueprint().and_then(|consumer| consumer.code());
+    // Without names of tables, what would be read are the documents of a view.
+    let code = code.filter(|code| local.kind() == ConsumerKind::View || !code.tables.is_empty());
+    let code = code.ok_or_else(|| RunnerError::NotComparable { consumer: consumer.clone() })?;
+    let live = store.live_generation(consumer, &code).await?.name;
+    let dump = Dump::take(store.freeze(&live).await?).await?;
+    Ok((live, dump))
+}
+
+async fn compare(store: &Arc<dyn RunnerStore>, live: &ConsumerName, before: Dump) -> Result<Comparison, RunnerError> {
+    let rebuilt = store.freeze(live).await?;
+    if rebuilt.position() != before.position() {
+        let (before, after) = (before.position(), rebuilt.position());
+        return Err(RunnerError::NotCompared { consumer: live.clone(), before, after });
+    }
+    Ok(before.compare(rebuilt).await?)
+}

@@ -1,0 +1,286 @@
+//! Events of parked keys: put aside when their page comes, and tried again when somebody asks for it.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use es_core::{
+    DecodeError, EventFilter, EventKey, EventPage, PageSize, Park, ParkFailure, ParkedEvent, Parking, Position,
+    ProjectionError, RecordedEvent, StoreError, StreamId, Unpark, limits as core_limits,
+};
+use tokio::time::Instant;
+
+use crate::{
+    board::Place,
+    consumer::catch_panic,
+    error::{Chain, RunnerError},
+    failure_policy::is_transient,
+    limits,
+    page_step::{Step, StepFailure, Steps, is_elsewhere},
+    stop::Stop,
+};
+
+/// What a consumer's steps know about its parked events.
+#[derive(Default)]
+pub(crate) struct Desk {
+    /// Whether it has any; `None` if that must be looked up. Only this consumer's own steps park, and any other's move its
+    /// checkpoint.
+    has_any: Option<bool>,
+    /// When it was last looked for keys that are to be tried again.
+    looked_at: Option<Instant>,
+}
+
+impl Desk {
+    /// Somebody else may have changed what is parked.
+    pub(crate) fn forget(&mut self) {
+        self.has_any = None;
+    }
+
+    fn is_look_due(&self) -> bool {
+        self.looked_at.is_none_or(|at| at.elapsed() >= limits::ASKED_RETRY_INTERVAL)
+    }
+}
+
+/// An event that failed too often, and is to be put aside.
+pub(crate) struct Failing {
+    pub(crate) event: Position,
+    pub(crate) error: Arc<ProjectionError>,
+    pub(crate) attempts: u32,
+    /// Most keys that may be parked.
+    pub(crate) limit: u64,
+}
+
+/// What came of trying a parked key again.
+enum Retry {
+    /// Nothing of it is parked any more.
+    Freed,
+    /// Its first event failed again.
+    Failed,
+    /// There is more to do.
+    Unfinished,
+}
+
+/// Whether an event is the reason for a failure, so that the events of other keys can go on without it. A failure of the store
+/// is not, nor is one that will pass.
+pub(crate) fn is_of_the_event(error: &ProjectionError) -> bool {
+    if is_transient(error) {
+        return false;
+    }
+    matches!(
+        error,
+        ProjectionError::Handler { .. }
+            | ProjectionError::Document { .. }
+            | ProjectionError::Decode(DecodeError::UnknownType { .. } | DecodeError::Payload { .. } | DecodeError::Document { .. })
+            // A document or key that cannot be stored.
+            | ProjectionError::Store(StoreError::LimitExceeded { .. } | StoreError::InvalidName(_))
+    )
+}
+
+/// The keys that a consumer's own code gives for an event. Without any, because the event cannot be read or the code panics, it is
+/// the stream.
+pub(crate) fn keys_or_stream<E>(stream: &StreamId, keys: impl FnOnce() -> Result<Vec<EventKey>, E>) -> Vec<EventKey> {
+    match catch_unwind(AssertUnwindSafe(keys)) {
+        Ok(Ok(keys)) => keys,
+        _ => vec![EventKey::Stream(stream.clone())],
+    }
+}
+
+impl Steps {
+    /// Whether the consumer has parked events. Asks the store if that is not known.
+    async fn has_parked(&mut self) -> Result<bool, StoreError> {
+        if let Some(known) = self.desk.has_any {
+            return Ok(known);
+        }
+        let has_any = !self.store.parked_queues(&self.queue(), None, 1).await?.is_empty();
+        self.desk.has_any = Some(has_any);
+        Ok(has_any)
+    }
+
+    /// Which of some keys are parked.
+    async fn parked_among(&self, keys: BTreeSet<EventKey>) -> Result<HashSet<EventKey>, StoreError> {
+        let (keys, mut parked): (Vec<_>, _) = (keys.into_iter().collect(), HashSet::new());
+        for keys in keys.chunks(core_limits::MAX_PARKED_PER_READ) {
+            parked.extend(self.store.parked_among(&self.queue(), keys).await?);
+        }
+        Ok(parked)
+    }
+
+    /// Takes those events out of a page that have to wait behind parked ones. One that concerns several documents stays in it for
+    /// those that are not parked.
+    pub(crate) async fn set_aside(&mut self, page: &mut EventPage) -> Result<Parking, StoreError> {
+        if page.events.is_empty() || !self.has_parked().await? {
+            return Ok(Parking::default());
+        }
+        let keys: Vec<Vec<EventKey>> = page.events.iter().map(|event| self.consumer.keys(event)).collect();
+        let streams = page.events.iter().map(|event| EventKey::Stream(event.stream().clone()));
+        let parked = self.parked_among(keys.iter().flatten().cloned().chain(streams).collect()).await?;
+        if parked.is_empty() {
+            return Ok(Parking::default());
+        }
+        let (mut park, mut keys) = (Vec::new(), keys.into_iter());
+        page.events.retain(|event| {
+            let stream = EventKey::Stream(event.stream().clone());
+            let own = keys.next().unwrap_or_default();
+            if parked.contains(&stream) {
+                park.push(Park::behind(stream, event.position()));
+                return false;
+            }
+            let before = park.len();
+            let waiting = own.iter().filter(|key| parked.contains(key));
+            park.extend(waiting.map(|key| Park::behind(key.clone(), event.position())));
+            park.len() - before < own.len().max(1)
+        });
+        tracing::debug!(events = park.len(), "events wait behind parked ones");
+        Ok(Parking::of(park))
+    }
+
+    /// Puts an event aside that failed too often.
+    ///
+    /// # Errors
+    /// [`RunnerError::ParkedLimit`] if too many keys are parked.
+    pub(crate) async fn park(&mut self, failing: &Failing, stop: &Stop) -> Result<Step, StepFailure> {
+        self.forget_place();
+        let place = self.find_place().await?;
+        self.pace.narrow_to(1);
+        let page = self.read(place.scanned).await?;
+        let page = self.cut_at_end(page);
+        let Some(event) = page.events.first().filter(|event| event.position() == failing.event).cloned() else {
+            // The checkpoint is somewhere else by now.
+            self.place = Some(place);
+            return Ok(Step::Advanced(place.scanned));
+        };
+        let mut rest = page;
+        let mut parking = self.set_aside(&mut rest).await?;
+        let keys = catch_panic(self.consumer.name(), self.consumer.failing_keys(&event)).await?;
+        let known: HashSet<EventKey> = parking.park.iter().map(|park| park.key.clone()).collect();
+        let fresh: Vec<EventKey> = keys.into_iter().filter(|key| !known.contains(key)).collect();
+        if rest.events.is_empty() || fresh.is_empty() {
+            // Somebody parked its key meanwhile.
+            return self.apply(place, rest, parking, stop).await;
+        }
+        let parked = self.store.parked_totals().await?;
+        let own = parked.iter().find(|(consumer, _)| *consumer == self.queue()).map_or(0, |(_, totals)| totals.keys);
+        if own + fresh.len() as u64 > failing.limit {
+            return Err(StepFailure::Fatal(RunnerError::ParkedLimit {
+                consumer: self.queue(),
+                event: failing.event,
+                limit: failing.limit,
+                source: Arc::clone(&failing.error),
+            }));
+        }
+        let failure = ParkFailure::new(&Chain(&*failing.error).to_string(), failing.attempts);
+        for key in &fresh {
+            parking.park.push(Park::failed(key.clone(), failing.event, failure.clone()));
+        }
+        // Of a view, the documents that did not fail are still written.
+        if !fresh.iter().all(|key| matches!(key, EventKey::Document(_))) {
+            rest.events.clear();
+        }
+        let step = self.apply(place, rest, parking, stop).await?;
+        self.desk.has_any = Some(true);
+        for key in fresh {
+            let (position, attempts) = (failing.event.get(), failing.attempts);
+            tracing::warn!(%key, position, attempts, error = %Chain(&*failing.error), "event parked");
+        }
+        Ok(step)
+    }
+
+    /// Tries parked keys again that somebody asked for, as far as a step may do so.
+    pub(crate) async fn retry_asked(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
+        if !self.has_parked().await? || !self.desk.is_look_due() {
+            return Ok(());
+        }
+        let mut left = limits::PARKED_EVENTS_PER_STEP;
+        for key in self.store.asked_retries(&self.queue()).await? {
+            if let Retry::Unfinished = self.retry(&key, place, &mut left, stop).await? {
+                // The next step goes on with it.
+                return Ok(());
+            }
+        }
+        self.desk.looked_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Tries parked keys again that somebody asked for, to the end.
+    pub(crate) async fn retry_all_asked(&mut self) -> Result<(), StepFailure> {
+        self.go_live().await?;
+        self.prepare().await?;
+        let place = self.find_place().await?;
+        let mut left = usize::MAX;
+        for key in self.store.asked_retries(&self.queue()).await? {
+            self.retry(&key, place, &mut left, &Stop::never()).await?;
+        }
+        self.forget_place();
+        Ok(())
+    }
+
+    /// Tries the events of a key again, in order, each in one transaction with its leaving the queue.
+    async fn retry(
+        &mut self,
+        key: &EventKey,
+        place: Place,
+        left: &mut usize,
+        stop: &Stop,
+    ) -> Result<Retry, StepFailure> {
+        loop {
+            let limit = limits::PARKED_EVENTS_PER_STEP;
+            let events = self.store.parked_events(&self.queue(), key, Position::ZERO, limit).await?;
+            if events.is_empty() {
+                self.desk.forget();
+                tracing::info!(%key, "parked key freed");
+                return Ok(Retry::Freed);
+            }
+            for event in events {
+                if *left == 0 || stop.is_requested() {
+                    return Ok(Retry::Unfinished);
+                }
+                *left -= 1;
+                let position = event.position;
+                match self.retry_event(key, event, place).await {
+                    Ok(()) => {}
+                    Err(ProjectionError::Store(error)) if is_elsewhere(&error) || error.is_transient() => {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        let failure = ParkFailure::new(&Chain(&error).to_string(), 1);
+                        self.store.note_failed_retry(&self.queue(), key, &failure).await?;
+                        let position = position.get();
+                        tracing::warn!(%key, position, error = %Chain(&error), "a parked event failed again");
+                        return Ok(Retry::Failed);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn retry_event(&self, key: &EventKey, parked: ParkedEvent, place: Place) -> Result<(), ProjectionError> {
+        let mut event = self.event_at(parked.position).await?;
+        if let Some(edited) = parked.edited {
+            event = event.with_payload(edited);
+        }
+        let mut parking = Parking::default().and_unpark(vec![Unpark { key: key.clone(), position: parked.position }]);
+        if let EventKey::Stream(_) = key {
+            // Behind a key of its own it may have to wait on.
+            let own = self.consumer.keys(&event).into_iter().filter(|own| own != key);
+            let behind = self.parked_among(own.collect()).await?;
+            parking.park = behind.into_iter().map(|own| Park::behind(own, parked.position)).collect();
+        }
+        let waits = parking.park.iter().any(|park| !matches!(park.key, EventKey::Document(_)));
+        let is_wanted = self.consumer.filter().matches(event.stream(), event.event_type());
+        let advance = self.advance(place.stored, place.stored).with_parking(parking);
+        match is_wanted && !waits {
+            true => catch_panic(self.consumer.name(), self.consumer.apply_parked(advance, event)).await,
+            false => Ok(self.store.move_checkpoint(&advance).await?),
+        }
+    }
+
+    async fn event_at(&self, position: Position) -> Result<RecordedEvent, ProjectionError> {
+        let before = Position::new(position.get().saturating_sub(1));
+        let page = self.store.read_all(before, &EventFilter::all(), PageSize::new(1)?).await?;
+        let found = page.events.into_iter().next().filter(|event| event.position() == position);
+        let problem = || "the log was restored to an earlier state, and the parked event is not in it".to_owned();
+        found.ok_or_else(|| StoreError::Corrupt { position, problem: problem() }.into())
+    }
+}
