@@ -206,13 +206,6 @@ pub enum StoreError {
     },
 }
 
-impl StoreError {
-    /// Whether trying the same call again, unchanged, can succeed.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
-    }
-}
-
 /// Why a domain event could not be turned into a stored one. Nothing was sent to the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
