@@ -8,7 +8,7 @@ WITH live AS (
     WHERE g.consumer = $1 AND g.state = 'live'
 ), checkpoints AS (
     DELETE FROM {schema}.checkpoints c
-    WHERE split_part(c.consumer, '@', 1) = $1
+    WHERE split_part(split_part(c.consumer, '#', 1), '@', 1) = $1
     RETURNING c.consumer, c.position
 ), generations AS (
     DELETE FROM {schema}.generations g
@@ -21,9 +21,9 @@ WITH live AS (
 ), leases AS (
     UPDATE {schema}.leases l
     SET fence = l.fence + 1, owner = NULL, since = NULL, until = NULL
-    WHERE split_part(l.consumer, '@', 1) = $1
+    WHERE split_part(split_part(l.consumer, '#', 1), '@', 1) = $1
 )
 SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM generations) + (SELECT count(*) FROM holds),
-       (SELECT c.position
+       (SELECT min(c.position)
         FROM checkpoints c, live l
-        WHERE c.consumer = $1 || CASE WHEN l.generation = 1 THEN '' ELSE '@' || l.generation::text END)
+        WHERE split_part(c.consumer, '#', 1) = $1 || CASE WHEN l.generation = 1 THEN '' ELSE '@' || l.generation::text END)

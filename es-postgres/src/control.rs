@@ -10,7 +10,7 @@ use sqlx::{PgConnection, SqlStr, postgres::PgRow};
 use crate::{
     error::store_error,
     generations::{SWAP_LOCK_TIMEOUT, all_locked, execute, number_of},
-    parking::forget_after,
+    parking,
     projections::storable,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
@@ -111,8 +111,7 @@ impl ControlStore for PgStore {
         let query = shared.query(&shared.statements.put_checkpoint).bind(consumer.as_str().to_owned());
         query.bind(storable(hand_move.to())?).execute(&mut *transaction).await.map_err(store_error)?;
         if hand_move.to() < from {
-            // They come again.
-            forget_after(shared, &mut transaction, consumer, hand_move.to()).await?;
+            parking::forget_after(shared, &mut transaction, &consumer.whole(), hand_move.to()).await?;
         }
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         note(shared, &mut transaction, &operation.moved(Some(from), Some(hand_move.to()))).await?;
@@ -133,12 +132,13 @@ impl ControlStore for PgStore {
         if get::<i64>(&row, 0)? == 0 {
             return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
         }
-        for name in generations.iter().map(|info| &info.name).chain([&consumer]) {
-            forget_after(shared, &mut transaction, name, Position::ZERO).await?;
-        }
         let at = get::<Option<i64>>(&row, 1)?.map(from_bigint).map(Position::new);
         let operation = NewOperation::new(OperationKind::RETIRE, consumer.clone(), order.clone()).moved(at, None);
         note(shared, &mut transaction, &operation).await?;
+        let queues = generations.iter().map(|info| &info.name).chain([&consumer]);
+        for queue in queues {
+            parking::forget_after(shared, &mut transaction, queue, Position::ZERO).await?;
+        }
         // Last, since readers wait from here on.
         for drop in drops(shared, &consumer, &generations) {
             execute(&mut transaction, drop).await.map_err(store_error)?;

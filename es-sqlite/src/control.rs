@@ -11,7 +11,7 @@ use crate::{
     documents,
     error::{store_error, to_stored},
     generations::{DROP, DROP_STABLE, all, number_of, on},
-    parking::forget_after,
+    parking,
     projections::{CHECKPOINT, now},
     store::SqliteStore,
     writer::{begin, commit},
@@ -205,8 +205,7 @@ async fn move_in(
     let query = query.bind(to_stored("a position", hand_move.to().get())?).bind(now());
     query.execute(&mut *connection).await.map_err(store_error)?;
     if hand_move.to() < from {
-        // They come again.
-        forget_after(connection, consumer, hand_move.to()).await?;
+        parking::forget_after(connection, &consumer.whole(), hand_move.to()).await?;
     }
     let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order);
     note(connection, &operation.moved(Some(from), Some(hand_move.to())), now()).await?;
@@ -227,10 +226,10 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     if removed == 0 {
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
     }
-    sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
-    for name in generations.iter().map(|info| &info.name).chain([&consumer]) {
-        forget_after(connection, name, Position::ZERO).await?;
+    for queue in generations.iter().map(|info| &info.name).chain([&consumer]) {
+        parking::forget_after(connection, queue, Position::ZERO).await?;
     }
+    sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];
     drops.push(on(DROP, "", &documents::table(&consumer)));
     for info in &generations {
