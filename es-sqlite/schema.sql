@@ -12,7 +12,11 @@ CREATE TABLE es_checkpoints (
     position   INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     -- 1 if it belongs to a generation that was live and is kept as it was then.
-    is_frozen  INTEGER NOT NULL DEFAULT 0
+    is_frozen  INTEGER NOT NULL DEFAULT 0,
+    -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
+    ahead      TEXT,
+    -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
+    layout     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_events (

@@ -120,10 +120,13 @@ pub enum StoreError {
         /// Where it is.
         actual: Position,
     },
-    /// Another generation of the read model has taken this one's place. Nothing was changed; go on with the live one.
-    #[error("{generation} is not live any more, another generation took its place; nothing was changed")]
+    /// Another generation of the read model, or other partitions of it, have taken this one's place. Nothing was changed; look
+    /// for the live one and its partitions, and go on with those.
+    #[error(
+        "{generation} is not live any more, another generation or other partitions took its place; nothing was changed"
+    )]
     Retired {
-        /// The consumer, in the generation that was written to.
+        /// The consumer, in the generation and partition that was written to.
         generation: ConsumerName,
     },
     /// The parked events of a key are not what the caller believed: it was freed, or an event was thrown away or took effect.

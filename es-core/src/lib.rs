@@ -100,6 +100,8 @@ mod name;
 mod operation;
 mod parking;
 mod parking_store;
+mod partition;
+mod partition_store;
 mod position;
 mod projection;
 mod projection_store;
@@ -150,6 +152,8 @@ pub use parking::{
     ParkingRecord, Unpark,
 };
 pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
+pub use partition::{Ahead, Partition, PartitionCheckpoint, Slot, position_of_all, redistributed, slot_of};
+pub use partition_store::PartitionStore;
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;

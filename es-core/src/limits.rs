@@ -16,6 +16,10 @@ pub const MAX_EVENT_TYPE_BYTES: usize = 128;
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// Longest name of a projection, view or reactor, in bytes. Short enough to be part of a table's name.
 pub const MAX_CONSUMER_NAME_BYTES: usize = 40;
+/// Most partitions of one consumer.
+pub const MAX_PARTITIONS: u16 = 64;
+/// Slots over which the keys of a consumer are spread; each belongs to one of its partitions. Never to be changed.
+pub const PARTITION_SLOTS: u16 = 1_024;
 /// Longest single text in metadata (actor, source, correlation …), in bytes.
 pub const MAX_METADATA_TEXT_BYTES: usize = 1_024;
 /// Longest name under which readers find a table of a projection that has generations, in bytes.

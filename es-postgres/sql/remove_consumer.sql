@@ -8,7 +8,7 @@ WITH live AS (
     WHERE g.consumer = $1 AND g.state = 'live'
 ), checkpoints AS (
     DELETE FROM {schema}.checkpoints c
-    WHERE split_part(c.consumer, '@', 1) = $1
+    WHERE split_part(split_part(c.consumer, '#', 1), '@', 1) = $1
     RETURNING c.consumer, c.position
 ), generations AS (
     DELETE FROM {schema}.generations g
@@ -18,12 +18,18 @@ WITH live AS (
     DELETE FROM {schema}.holds h
     WHERE h.consumer = $1
     RETURNING h.consumer
+), parked_events AS (
+    DELETE FROM {schema}.parked_events p
+    WHERE split_part(p.consumer, '@', 1) = $1
+), parked_keys AS (
+    DELETE FROM {schema}.parked_keys p
+    WHERE split_part(p.consumer, '@', 1) = $1
 ), leases AS (
     UPDATE {schema}.leases l
     SET fence = l.fence + 1, owner = NULL, since = NULL, until = NULL
-    WHERE split_part(l.consumer, '@', 1) = $1
+    WHERE split_part(split_part(l.consumer, '#', 1), '@', 1) = $1
 )
 SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM generations) + (SELECT count(*) FROM holds),
-       (SELECT c.position
+       (SELECT min(c.position)
         FROM checkpoints c, live l
-        WHERE c.consumer = $1 || CASE WHEN l.generation = 1 THEN '' ELSE '@' || l.generation::text END)
+        WHERE split_part(c.consumer, '#', 1) = $1 || CASE WHEN l.generation = 1 THEN '' ELSE '@' || l.generation::text END)

@@ -110,8 +110,9 @@ impl ControlStore for PgStore {
         let from = hand_move.check(consumer, from, head, is_read_model)?;
         let query = shared.query(&shared.statements.put_checkpoint).bind(consumer.as_str().to_owned());
         query.bind(storable(hand_move.to())?).execute(&mut *transaction).await.map_err(store_error)?;
-        // What is read again is not parked any more.
-        parking::forget_after(shared, &mut transaction, consumer, hand_move.to()).await?;
+        if hand_move.to() < from {
+            parking::forget_after(shared, &mut transaction, &consumer.whole(), hand_move.to()).await?;
+        }
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         note(shared, &mut transaction, &operation.moved(Some(from), Some(hand_move.to()))).await?;
         transaction.commit().await.map_err(store_error)?;
@@ -134,10 +135,6 @@ impl ControlStore for PgStore {
         let at = get::<Option<i64>>(&row, 1)?.map(from_bigint).map(Position::new);
         let operation = NewOperation::new(OperationKind::RETIRE, consumer.clone(), order.clone()).moved(at, None);
         note(shared, &mut transaction, &operation).await?;
-        let queues = generations.iter().map(|info| &info.name).chain([&consumer]);
-        for queue in queues {
-            parking::forget_after(shared, &mut transaction, queue, Position::ZERO).await?;
-        }
         // Last, since readers wait from here on.
         for drop in drops(shared, &consumer, &generations) {
             execute(&mut transaction, drop).await.map_err(store_error)?;

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use es_core::{
     BuildClaim, Builder, Claimed, ConsumerName, Direction, FrozenReadModel, Generation, GenerationInfo,
-    GenerationState, GenerationStore, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
+    GenerationState, GenerationStore, PartitionCheckpoint, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
+    position_of_all,
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr, SqlStr, postgres::PgRow};
@@ -11,8 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     error::{is_missing_table, store_error},
-    parking,
-    rows::{from_bigint, get, get_position, get_text, to_bigint},
+    parking, partitions,
+    rows::{from_bigint, get, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
     store::{PgStore, Shared},
 };
@@ -202,10 +203,14 @@ impl GenerationStore for PgStore {
         }
         if let Some(live) = live {
             // From here on its runner waits, and then hears that it is retired.
-            let old = freeze(shared, &mut transaction, &live, true).await?;
-            let new = freeze(shared, &mut transaction, generation, false).await?;
-            if new < old && direction == Direction::Forward {
-                return Ok(Swapped::Behind(old));
+            let old = partitions::freeze(shared, &mut transaction, &live, true).await?;
+            let new = partitions::freeze(shared, &mut transaction, generation, false).await?;
+            let furthest = old.iter().map(PartitionCheckpoint::furthest).max().unwrap_or_default();
+            if new.iter().any(|new| new.position < furthest) && direction == Direction::Forward {
+                return Ok(Swapped::Behind(furthest));
+            }
+            if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
+                partitions::change(shared, &mut transaction, generation, &new, count).await?;
             }
             set_state(shared, &mut transaction, &live, GenerationState::Retired).await?;
         }
@@ -235,8 +240,9 @@ impl GenerationStore for PgStore {
             });
         }
         let remove = shared.query(&shared.statements.remove_generation).bind(generation.base_text().to_owned());
-        let remove = remove.bind(number_of(generation)).bind(generation.as_str().to_owned());
+        let remove = remove.bind(number_of(generation));
         remove.execute(&mut *transaction).await.map_err(store_error)?;
+        partitions::remove(shared, &mut transaction, generation).await?;
         parking::forget_after(shared, &mut transaction, generation, Position::ZERO).await?;
         execute(&mut transaction, shared.statements.of_view(ViewStatement::DROP, generation))
             .await
@@ -265,10 +271,16 @@ impl GenerationStore for PgStore {
                 Ok(known) => find(known, |info| info.name == generation).ok_or(NO_GENERATION),
                 Err(error) => Err(error),
             };
+            let found = match found {
+                Ok(found) => partitions::all(shared, &mut transaction, &generation)
+                    .await
+                    .and_then(|all| Ok((position_of_all(&all)?, found))),
+                Err(error) => Err(error),
+            };
             let (frozen, rows, tables) = match found {
-                Ok(GenerationInfo { position, code: ReadModelCode { mut tables, .. }, .. }) => {
+                Ok((position, GenerationInfo { code: ReadModelCode { mut tables, .. }, .. })) => {
                     tables.sort_unstable();
-                    let (frozen, rows) = FrozenReadModel::new(position.unwrap_or_default());
+                    let (frozen, rows) = FrozenReadModel::new(position);
                     (frozen, rows, tables)
                 }
                 Err(error) => return drop(opened.send(Err(error))),
@@ -283,17 +295,6 @@ impl GenerationStore for PgStore {
         });
         position.await.unwrap_or_else(|error| Err(StoreError::Unavailable { source: error.into() }))
     }
-}
-
-/// Freezes a checkpoint or lets it move again; gives where it is.
-async fn freeze(
-    shared: &Shared,
-    connection: &mut PgConnection,
-    generation: &ConsumerName,
-    is_frozen: bool,
-) -> Result<Position, StoreError> {
-    let query = shared.query(&shared.statements.freeze_checkpoint).bind(generation.as_str().to_owned()).bind(is_frozen);
-    get_position(&query.fetch_one(connection).await.map_err(store_error)?, 0)
 }
 
 async fn set_state(

@@ -28,6 +28,7 @@ mod inline;
 mod leases;
 mod migrate;
 mod parking;
+mod partitions;
 mod projections;
 mod queue;
 mod read_all;

@@ -27,10 +27,12 @@ const PUT_CHECKPOINT: &str = include_str!("../sql/put_checkpoint.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 /// What removes the rows of a consumer.
-const REMOVALS: [&str; 3] = [
+const REMOVALS: [&str; 5] = [
     include_str!("../sql/consumer_remove.sql"),
     include_str!("../sql/generations_remove.sql"),
     include_str!("../sql/holds_remove.sql"),
+    include_str!("../sql/parked_events_remove.sql"),
+    include_str!("../sql/parked_keys_remove.sql"),
 ];
 
 /// SQLite does not say who holds its lock.
@@ -208,8 +210,9 @@ async fn move_in(
     let query = sqlx::query(PUT_CHECKPOINT).bind(consumer.as_str());
     let query = query.bind(to_stored("a position", hand_move.to().get())?).bind(now());
     query.execute(&mut *connection).await.map_err(store_error)?;
-    // What is read again is not parked any more.
-    parking::forget_after(connection, consumer, hand_move.to()).await?;
+    if hand_move.to() < from {
+        parking::forget_after(connection, &consumer.whole(), hand_move.to()).await?;
+    }
     let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order);
     note(connection, &operation.moved(Some(from), Some(hand_move.to())), now()).await?;
     Ok(from)
@@ -228,9 +231,6 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     }
     if removed == 0 {
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
-    }
-    for queue in generations.iter().map(|info| &info.name).chain([&consumer]) {
-        parking::forget_after(connection, queue, Position::ZERO).await?;
     }
     sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];

@@ -67,10 +67,12 @@ impl ControlStore for MemoryStore {
         let head = lock(&self.shared.log).head();
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(consumer)?;
-        let from = consumers.checkpoints.get(consumer).map(|checkpoint| checkpoint.position);
-        let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
-        consumers.parked.forget_after(consumer, hand_move.to());
-        consumers.set(consumer, hand_move.to());
+        let from = consumers.reached(consumer);
+        let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(&consumer.whole()))?;
+        consumers.put(consumer, hand_move.to());
+        if hand_move.to() < from {
+            consumers.parked.forget_after(&consumer.whole(), hand_move.to());
+        }
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         consumers.note(operation.moved(Some(from), Some(hand_move.to())));
         Ok(from)
@@ -89,7 +91,7 @@ impl ControlStore for MemoryStore {
             return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
         }
         let at = consumers.live(&base).map_or_else(|| base.clone(), |live| live.name.clone());
-        let from = consumers.checkpoints.get(&at).map(|checkpoint| checkpoint.position);
+        let from = consumers.partitions_of(&at).iter().map(|reached| reached.position).min();
         for (generation, known) in &consumers.generations {
             for table in known.code.tables.iter().filter(|_| is_of_it(generation)) {
                 own_tables.tables.remove(&TableNames::of(generation, table));
@@ -99,7 +101,7 @@ impl ControlStore for MemoryStore {
         consumers.checkpoints.retain(|name, _| !is_of_it(name));
         consumers.generations.retain(|name, _| !is_of_it(name));
         consumers.documents.retain(|name, _| !is_of_it(name));
-        consumers.parked.forget_all(&base);
+        consumers.parked.remove(&base);
         consumers.leases.revoke(&base);
         consumers.holds.retain(|(name, _), _| !is_of_it(name));
         consumers.note(NewOperation::new(OperationKind::RETIRE, base, order.clone()).moved(from, None));

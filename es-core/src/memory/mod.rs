@@ -5,6 +5,7 @@ mod event_store;
 mod generation_store;
 mod lease_store;
 mod parking_store;
+mod partition_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -19,7 +20,6 @@ use uuid::Uuid;
 use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
-    consumer_store::Checkpoint,
     control_store::{Hold, HoldKind},
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
@@ -61,7 +61,7 @@ struct Log {
 #[derive(Debug, Default)]
 struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
-    checkpoints: BTreeMap<ConsumerName, Checkpoint>,
+    checkpoints: BTreeMap<ConsumerName, partition_store::Kept>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     parked: parking_store::Parked,
     holds: BTreeMap<(ConsumerName, HoldKind), Hold>,

@@ -99,8 +99,8 @@ impl Parked {
         queues.retain(|_, queue| !queue.events.is_empty());
     }
 
-    /// Forgets the queues of all generations of a consumer.
-    pub(super) fn forget_all(&mut self, base: &ConsumerName) {
+    /// Forgets all that is parked of a consumer, in all its generations.
+    pub(super) fn remove(&mut self, base: &ConsumerName) {
         self.queues.retain(|consumer, _| consumer.base() != *base);
     }
 

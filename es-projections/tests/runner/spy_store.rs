@@ -15,8 +15,8 @@ use es_core::{
     Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction,
     Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
     GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
-    PageSize, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent, Roster, StoreError, StreamId,
-    StreamPage, Swapped, Version, WakeupSender, Wakeups,
+    PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode,
+    RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -244,6 +244,26 @@ impl LeaseStore for SpyStore {
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
         self.inner.leases().await
+    }
+}
+
+#[async_trait]
+impl PartitionStore for SpyStore {
+    async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.inner.partitions(generation).await
+    }
+
+    async fn start_partitions(
+        &self,
+        generation: &ConsumerName,
+        count: u16,
+        at: Position,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.inner.start_partitions(generation, count, at).await
+    }
+
+    async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.inner.repartition(generation, count).await
     }
 }
 
