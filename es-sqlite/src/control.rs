@@ -27,12 +27,10 @@ const PUT_CHECKPOINT: &str = include_str!("../sql/put_checkpoint.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 /// What removes the rows of a consumer.
-const REMOVALS: [&str; 5] = [
+const REMOVALS: [&str; 3] = [
     include_str!("../sql/consumer_remove.sql"),
     include_str!("../sql/generations_remove.sql"),
     include_str!("../sql/holds_remove.sql"),
-    include_str!("../sql/parked_events_remove.sql"),
-    include_str!("../sql/parked_keys_remove.sql"),
 ];
 
 /// SQLite does not say who holds its lock.

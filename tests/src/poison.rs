@@ -20,7 +20,7 @@ pub const BAD: [u64; 3] = [7, 123, 299];
 /// Whether an event is one of those that broken code cannot apply. Mended code can apply all.
 fn is_bad(event: &Recorded<AccountEvent>) -> bool {
     let is_of = |number: &u64| *event.stream() == account(*number);
-    event.version().get() % 3 == 0 && BAD.iter().any(|number| is_of(number))
+    event.version().get().is_multiple_of(3) && BAD.iter().any(is_of)
 }
 
 /// A ledger that fails, after it has written, while its code is broken.
