@@ -10,6 +10,8 @@ TABLE checkpoints WITH (fillfactor=10)
     position bigint NOT NULL
     updated_at timestamp with time zone NOT NULL
     is_frozen boolean NOT NULL DEFAULT false
+    ahead text
+    layout bigint NOT NULL DEFAULT 0
     CONSTRAINT checkpoints_pkey PRIMARY KEY (consumer)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
 TABLE es_migrations
@@ -48,6 +50,14 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
+TABLE holds
+    consumer text COLLATE "C" NOT NULL
+    kind text COLLATE "C" NOT NULL
+    held_by text NOT NULL
+    since timestamp with time zone NOT NULL
+    reason text
+    CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
 TABLE leases WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     fence bigint NOT NULL
@@ -67,6 +77,17 @@ TABLE members WITH (fillfactor=10)
     member text COLLATE "C" NOT NULL
     until timestamp with time zone NOT NULL
     CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
+TABLE operations
+    id bigint NOT NULL
+    at timestamp with time zone NOT NULL
+    kind text NOT NULL
+    consumer text COLLATE "C" NOT NULL
+    generation bigint NOT NULL
+    from_position bigint
+    to_position bigint
+    ordered_by text NOT NULL
+    reason text
+    CONSTRAINT operations_pkey PRIMARY KEY (id)
 TABLE parked_events
     consumer text COLLATE "C" NOT NULL
     key text COLLATE "C" NOT NULL
@@ -116,9 +137,12 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
+CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
 CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
+CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
+CREATE UNIQUE INDEX operations_pkey ON es.operations USING btree (id)
 CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
 CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
@@ -464,7 +488,7 @@ BEGIN
     RETURN v_lost;
 END
 $function$
-CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint)
+CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -472,6 +496,8 @@ AS $function$
 DECLARE
     v_actual    bigint;
     v_is_frozen boolean;
+    v_layout    bigint;
+    v_started   boolean;
 BEGIN
     IF p_fence IS NOT NULL AND NOT EXISTS (
         SELECT FROM es.leases l WHERE l.consumer = p_consumer AND l.fence = p_fence
@@ -481,31 +507,92 @@ BEGIN
 
     LOOP
         UPDATE es.checkpoints c
-        SET position = p_to, updated_at = clock_timestamp()
-        WHERE c.consumer = p_consumer AND c.position = p_from AND NOT c.is_frozen;
+        SET position = p_to,
+            updated_at = clock_timestamp(),
+            ahead = CASE WHEN p_to >= p_from THEN c.ahead END,
+            layout = c.layout + (p_to < p_from AND c.ahead IS NOT NULL)::integer
+        WHERE c.consumer = p_consumer AND c.position = p_from AND c.layout = p_layout AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
 
-        IF p_from = 0 THEN
-            INSERT INTO es.checkpoints (consumer, position, updated_at)
-            VALUES (p_consumer, p_to, clock_timestamp())
-            ON CONFLICT (consumer) DO NOTHING;
-            IF FOUND THEN
-                RETURN NULL;
-            END IF;
-        END IF;
-
-        SELECT c.position, c.is_frozen INTO v_actual, v_is_frozen
+        SELECT c.position, c.is_frozen, c.layout INTO v_actual, v_is_frozen, v_layout
         FROM es.checkpoints c
         WHERE c.consumer = p_consumer;
-        IF v_is_frozen THEN
+        IF NOT FOUND THEN
+            -- Whoever believes in another layout, or in one that was there, must not begin anew.
+            IF p_layout <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
+                SELECT
+                FROM es.checkpoints c
+                WHERE c.consumer > p_consumer || '#' AND c.consumer < p_consumer || '$'
+            ) THEN
+                RETURN -1;
+            END IF;
+            IF p_from <> 0 THEN
+                RETURN 0;
+            END IF;
+            v_started := es.start_checkpoint(p_consumer, p_to, true);
+            IF v_started THEN
+                RETURN NULL;
+            END IF;
+        ELSIF v_is_frozen OR v_layout <> p_layout THEN
             RETURN -1;
+        ELSIF v_actual <> p_from THEN
+            RETURN v_actual;
         END IF;
-        IF coalesce(v_actual, 0) <> p_from THEN
-            RETURN coalesce(v_actual, 0);
-        END IF;
-        -- It came to `p_from` between the statements: once more.
+        -- It came to `p_from`, or to be, between the statements: once more.
     END LOOP;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.reset_checkpoints(p_generation text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1702064997, hashtext('es' || p_generation));
+    UPDATE es.checkpoints c
+    SET position = 0,
+        updated_at = clock_timestamp(),
+        ahead = NULL,
+        layout = c.layout + (c.ahead IS NOT NULL)::integer
+    WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
+      AND NOT c.is_frozen;
+    RETURN FOUND OR es.start_checkpoint(p_generation, 0, true);
+END
+$function$
+CREATE OR REPLACE FUNCTION es.start_checkpoint(p_consumer text, p_position bigint, p_waits boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    v_whole text := split_part(p_consumer, '#', 1);
+    v_lock  integer := hashtext('es' || v_whole);
+BEGIN
+    IF EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = p_consumer) THEN
+        RETURN false;
+    END IF;
+    IF p_waits THEN
+        PERFORM pg_advisory_xact_lock(1702064997, v_lock);
+    ELSIF NOT pg_try_advisory_xact_lock(1702064997, v_lock) THEN
+        RETURN false;
+    END IF;
+
+    -- Nobody else makes checkpoints of this generation from here on.
+    INSERT INTO es.checkpoints (consumer, position, updated_at)
+    SELECT p_consumer, p_position, clock_timestamp()
+    WHERE p_consumer = v_whole AND NOT EXISTS (
+        SELECT
+        FROM es.checkpoints c
+        WHERE c.consumer = v_whole OR (c.consumer > v_whole || '#' AND c.consumer < v_whole || '$')
+    );
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    IF EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = p_consumer) THEN
+        RETURN false;
+    END IF;
+    RETURN NULL;
 END
 $function$

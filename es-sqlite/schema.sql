@@ -12,7 +12,11 @@ CREATE TABLE es_checkpoints (
     position   INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     -- 1 if it belongs to a generation that was live and is kept as it was then.
-    is_frozen  INTEGER NOT NULL DEFAULT 0
+    is_frozen  INTEGER NOT NULL DEFAULT 0,
+    -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
+    ahead      TEXT,
+    -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
+    layout     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_events (
@@ -56,6 +60,15 @@ CREATE TABLE es_high_water (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE es_holds (
+    consumer TEXT    NOT NULL,
+    kind     TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
+    held_by  TEXT    NOT NULL,
+    since    INTEGER NOT NULL,
+    reason   TEXT,
+    PRIMARY KEY (consumer, kind)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE es_leases (
     consumer TEXT    PRIMARY KEY,
     -- Grows whenever the lease goes to somebody else or is given back.
@@ -79,6 +92,20 @@ CREATE TABLE es_migrations (
     checksum   TEXT    NOT NULL,
     applied_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE es_operations (
+    id            INTEGER PRIMARY KEY,
+    at            INTEGER NOT NULL,
+    kind          TEXT    NOT NULL,
+    consumer      TEXT    NOT NULL,
+    generation    INTEGER NOT NULL,
+    from_position INTEGER,
+    to_position   INTEGER,
+    ordered_by    TEXT    NOT NULL,
+    reason        TEXT
+) STRICT;
+
+CREATE INDEX es_operations_consumer ON es_operations (consumer, id);
 
 CREATE TABLE es_parked_events (
     consumer  TEXT    NOT NULL,

@@ -26,12 +26,16 @@ pub struct Advance {
     /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
     /// since they come again.
     pub parking: Parking,
+    /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
+    /// store refuses the move in any other.
+    pub layout: u64,
 }
 
 impl Advance {
-    /// A move without a lease.
+    /// A move without a lease, of a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
-        Self { consumer: consumer.clone(), from, to, lease: None, parking: Parking::default() }
+        let parking = Parking::default();
+        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0, parking }
     }
 
     /// The same move under a lease, if there is one.
@@ -53,8 +57,15 @@ impl Advance {
         self.to < self.from || !self.parking.is_empty()
     }
 
-    /// Whose queue of parked events it is.
+    /// Whose queue of parked events it is: the generation's, with all its partitions.
     pub fn queue(&self) -> ConsumerName {
-        self.consumer.clone()
+        self.consumer.whole()
+    }
+
+    /// The same move in a layout of partitions.
+    #[must_use]
+    pub fn in_layout(mut self, layout: u64) -> Self {
+        self.layout = layout;
+        self
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     error::{InvalidName, NameProblem},
     limits,
     name::check_identifier,
+    partition::Partition,
 };
 
 const WHAT: &str = "consumer name";
@@ -13,6 +14,8 @@ const WHAT: &str = "consumer name";
 const MARK: char = '@';
 /// Stands for the generation that readers are given.
 const LIVE: &str = "live";
+/// Stands before the partition.
+const PARTITION_MARK: char = '#';
 
 /// The name of a projection, view or reactor: lower-case ASCII letters, digits and `_`, a letter first. It names its
 /// checkpoint and, for a view, its table, so it must stay the same for as long as the read model lives.
@@ -20,6 +23,9 @@ const LIVE: &str = "live";
 /// A read model that was rebuilt side by side has several generations, each with a checkpoint and tables of its own. The
 /// name alone means the first one; [`in_generation`](Self::in_generation) means a later one (`balance@2`), and
 /// [`live`](Self::live) the one that readers are given at the moment (`balance@live`).
+///
+/// A consumer that runs as several partitions has a checkpoint for each: [`in_partition`](Self::in_partition) names one
+/// (`balance@2#3of8`), [`whole`](Self::whole) the generation that it belongs to.
 ///
 /// ```
 /// use es_core::{ConsumerName, Generation};
@@ -52,17 +58,27 @@ impl ConsumerName {
     /// # Errors
     /// [`InvalidName`] for anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let Some((base, generation)) = text.split_once(MARK) else { return Self::new(text) };
-        let base = Self::new(base)?;
-        let name = match (generation, generation.parse().ok().and_then(Generation::new)) {
-            (LIVE, _) => base.live(),
+        let (whole, partition) = match text.split_once(PARTITION_MARK) {
+            Some((whole, partition)) => (whole, Partition::parse(partition)),
+            None => (text, None),
+        };
+        let (base, generation) = match whole.split_once(MARK) {
+            Some((base, generation)) => (Self::new(base)?, Some(generation)),
+            None => (Self::new(whole)?, None),
+        };
+        let mut name = match (generation, generation.and_then(|number| number.parse().ok()).and_then(Generation::new)) {
+            (Some(LIVE), _) => base.live(),
             (_, Some(number)) => base.in_generation(number),
             _ => base,
         };
+        if let Some(partition) = partition {
+            name = name.in_partition(partition);
+        }
         if name.as_str() == text {
             return Ok(name);
         }
-        let problem = NameProblem::ForbiddenCharacter { at: name.base_bytes.into(), allowed: "'@' and a generation" };
+        let allowed = "'@' and a generation, then '#' and a partition";
+        let problem = NameProblem::ForbiddenCharacter { at: name.base_bytes.into(), allowed };
         Err(InvalidName::new(WHAT, text, problem))
     }
 
@@ -71,7 +87,7 @@ impl ConsumerName {
         Self { text, base_bytes: base_bytes as u8 }
     }
 
-    /// The same consumer's read model in another generation.
+    /// The same consumer's read model in another generation, as a whole.
     #[must_use]
     pub fn in_generation(&self, generation: Generation) -> Self {
         let base = self.base_text();
@@ -88,7 +104,31 @@ impl ConsumerName {
         Self::of(format!("{base}{MARK}{LIVE}").into(), base.len())
     }
 
-    /// The name without its generation.
+    /// One partition of the same generation. The only partition of one is the whole, and [`live`](Self::live) has none.
+    #[must_use]
+    pub fn in_partition(&self, partition: Partition) -> Self {
+        let whole = self.whole();
+        if partition.count() == 1 || whole.generation().is_none() {
+            return whole;
+        }
+        Self::of(format!("{whole}{PARTITION_MARK}{partition}").into(), self.base_bytes.into())
+    }
+
+    /// The partition, if this is the name of one of several.
+    pub fn partition(&self) -> Option<Partition> {
+        Partition::parse(self.text.split_once(PARTITION_MARK)?.1)
+    }
+
+    /// The same generation without its partition: it names the tables, which all partitions share.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        match self.text.split_once(PARTITION_MARK) {
+            Some((whole, _)) => Self::of(whole.into(), self.base_bytes.into()),
+            None => self.clone(),
+        }
+    }
+
+    /// The name without its generation and partition.
     #[must_use]
     pub fn base(&self) -> Self {
         self.in_generation(Generation::FIRST)
@@ -96,18 +136,19 @@ impl ConsumerName {
 
     /// The generation; `None` for [`live`](Self::live).
     pub fn generation(&self) -> Option<Generation> {
-        match self.text.get(usize::from(self.base_bytes) + 1..) {
+        let whole = self.text.split_once(PARTITION_MARK).map_or(&*self.text, |(whole, _)| whole);
+        match whole.get(usize::from(self.base_bytes) + 1..) {
             None => Some(Generation::FIRST),
             Some(number) => number.parse().ok().and_then(Generation::new),
         }
     }
 
-    /// The name without its generation, as text.
+    /// The name without its generation and partition, as text.
     pub fn base_text(&self) -> &str {
         &self.text[..self.base_bytes.into()]
     }
 
-    /// The name, with the generation if that is not the first.
+    /// The name, with the generation if that is not the first, and the partition if there are several.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -180,5 +221,41 @@ mod tests {
             assert!(ConsumerName::parse(text).is_err(), "{text}");
         }
         assert!(ConsumerName::new("balance@2").is_err());
+    }
+
+    #[test]
+    fn a_partition_has_a_name_of_its_own_in_the_same_generation() {
+        let balance = ConsumerName::new("balance").unwrap();
+        let second = balance.in_generation(Generation::FIRST.next());
+        let third_of_eight = Partition::new(3, 8).unwrap();
+        for (whole, text) in [(&balance, "balance#3of8"), (&second, "balance@2#3of8")] {
+            let name = whole.in_partition(third_of_eight);
+            assert_eq!(name.as_str(), text);
+            assert_eq!(ConsumerName::parse(text).unwrap(), name);
+            assert_eq!((name.partition(), &name.whole()), (Some(third_of_eight), whole));
+            assert_eq!(
+                (name.generation(), name.base(), name.live()),
+                (whole.generation(), balance.clone(), balance.live())
+            );
+            assert_eq!((name.base_text(), &name.in_partition(third_of_eight)), ("balance", &name));
+            assert_eq!(whole.partition(), None);
+        }
+        assert_eq!(second.in_partition(Partition::WHOLE), second);
+        assert_eq!(balance.live().in_partition(third_of_eight), balance.live());
+        for text in [
+            "a#",
+            "a#1",
+            "a#1of",
+            "a#0of1",
+            "a#8of8",
+            "a#01of8",
+            "a#+1of8",
+            "a#1of65",
+            "a#1of8#1of8",
+            "a@live#1of8",
+            "a#1of8@2",
+        ] {
+            assert!(ConsumerName::parse(text).is_err(), "{text}");
+        }
     }
 }

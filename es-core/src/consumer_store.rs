@@ -129,15 +129,20 @@ pub trait ConsumerStore: Send + Sync {
     /// All checkpoints, by name.
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError>;
 
-    /// Gives the consumer a checkpoint at a position, unless it has one; gives the one it has then.
+    /// Gives the consumer a checkpoint at a position, unless it has one; gives the one it has then. Partitions are started together:
+    /// see [`PartitionStore::start_partitions`](crate::PartitionStore::start_partitions).
+    ///
+    /// # Errors
+    /// [`StoreError::Retired`] for a partition that does not exist, and for the whole where there are partitions.
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError>;
 
     /// Moves a checkpoint, forwards or back.
     ///
     /// # Errors
     /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
-    /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more, [`StoreError::ParkingChanged`] if its parked events are
-    /// not what the move believes; nothing was changed.
+    /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more, and for a layout of
+    /// partitions that was changed, [`StoreError::ParkingChanged`] if its parked events are not what the move believes; nothing
+    /// was changed.
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError>;
 
     /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.
@@ -159,7 +164,8 @@ pub trait ConsumerStore: Send + Sync {
     /// Those of [`move_checkpoint`](Self::move_checkpoint); nothing was changed.
     async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError>;
 
-    /// Deletes all documents of a view and moves its checkpoint to [`Position::ZERO`], both or neither.
+    /// Deletes all documents of a view and moves its checkpoint, or those of all its partitions, to [`Position::ZERO`], all or
+    /// nothing.
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
 }
 

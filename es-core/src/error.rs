@@ -120,10 +120,13 @@ pub enum StoreError {
         /// Where it is.
         actual: Position,
     },
-    /// Another generation of the read model has taken this one's place. Nothing was changed; go on with the live one.
-    #[error("{generation} is not live any more, another generation took its place; nothing was changed")]
+    /// Another generation of the read model, or other partitions of it, have taken this one's place. Nothing was changed; look
+    /// for the live one and its partitions, and go on with those.
+    #[error(
+        "{generation} is not live any more, another generation or other partitions took its place; nothing was changed"
+    )]
     Retired {
-        /// The consumer, in the generation that was written to.
+        /// The consumer, in the generation and partition that was written to.
         generation: ConsumerName,
     },
     /// The parked events of a key are not what the caller believed: it was freed, or an event was thrown away or took effect.
@@ -134,6 +137,18 @@ pub enum StoreError {
         consumer: ConsumerName,
         /// Their key.
         key: EventKey,
+    },
+    /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
+    #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
+    CannotMove {
+        /// Whose checkpoint.
+        consumer: ConsumerName,
+        /// Where it is.
+        from: Position,
+        /// Where it was to go.
+        to: Position,
+        /// Why not, and what to do instead.
+        why: &'static str,
     },
     /// Somebody else has had the consumer's lease since. Nothing was changed; claim it again before going on.
     #[error("the lease of {consumer} went to another process; nothing was changed")]

@@ -87,7 +87,7 @@ pub struct GenerationInfo {
     pub state: GenerationState,
     /// What code writes it.
     pub code: ReadModelCode,
-    /// Everything up to here has taken effect; `None` if it has not begun.
+    /// Everything up to here has taken effect, in every partition; `None` if it has not begun.
     pub position: Option<Position>,
     /// When it was first known, by the store's clock.
     pub created_at: OffsetDateTime,
@@ -308,7 +308,8 @@ pub trait GenerationStore: ConsumerStore {
     async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError>;
 
     /// Puts a generation in the live one's place, for all readers at once; one that is live already stays so. The one that was live is retired: its
-    /// checkpoint does not move any more, and whoever tries gets [`StoreError::CheckpointMoved`].
+    /// checkpoints do not move any more, and whoever tries gets [`StoreError::Retired`]. If it ran as several partitions, and the one in
+    /// its place does not, that is given as many.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if readers of the old tables do not end in time: nothing was changed, try again.
@@ -323,6 +324,9 @@ pub trait GenerationStore: ConsumerStore {
     async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError>;
 
     /// A picture of a generation as it is now, to compare it with another.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while its partitions are not all at one position: it would be a picture of no position.
     async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError>;
 }
 

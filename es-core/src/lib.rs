@@ -82,6 +82,8 @@ mod append;
 mod codec;
 mod consumer_name;
 mod consumer_store;
+mod control_store;
+mod diagnostics;
 mod domain_event;
 mod error;
 mod event;
@@ -98,6 +100,8 @@ mod name;
 mod operation;
 mod parking;
 mod parking_store;
+mod partition;
+mod partition_store;
 mod position;
 mod projection;
 mod projection_store;
@@ -123,6 +127,8 @@ pub use consumer_store::{
     Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery, check_document_count,
     check_document_key,
 };
+pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
+pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
     BoxError, DecodeError, EncodeError, ExecuteError, HandlerError, InvalidName, LoadError, NameProblem,
@@ -140,12 +146,14 @@ pub use generation_store::{
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
-pub use operation::Order;
+pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
 pub use parking::{
     AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
     ParkingRecord, Unpark,
 };
 pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
+pub use partition::{Ahead, Partition, PartitionCheckpoint, Slot, position_of_all, redistributed, slot_of};
+pub use partition_store::PartitionStore;
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;

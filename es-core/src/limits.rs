@@ -16,6 +16,10 @@ pub const MAX_EVENT_TYPE_BYTES: usize = 128;
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// Longest name of a projection, view or reactor, in bytes. Short enough to be part of a table's name.
 pub const MAX_CONSUMER_NAME_BYTES: usize = 40;
+/// Most partitions of one consumer.
+pub const MAX_PARTITIONS: u16 = 64;
+/// Slots over which the keys of a consumer are spread; each belongs to one of its partitions. Never to be changed.
+pub const PARTITION_SLOTS: u16 = 1_024;
 /// Longest single text in metadata (actor, source, correlation …), in bytes.
 pub const MAX_METADATA_TEXT_BYTES: usize = 1_024;
 /// Longest name under which readers find a table of a projection that has generations, in bytes.
@@ -65,8 +69,16 @@ pub const MAX_PARKED_PER_READ: usize = 10_000;
 pub const MAX_PARKED_ERROR_BYTES: usize = 4 * 1_024;
 /// Most parked keys that are to be tried again, of one consumer, that one call gives.
 pub const ASKED_RETRIES_PER_READ: usize = 100;
-/// Longest reason of an order, in bytes.
+/// Longest reason of an operator's order, in bytes.
 pub const MAX_REASON_BYTES: usize = 1_024;
+/// Longest name of a kind of operation, in bytes.
+pub const MAX_OPERATION_KIND_BYTES: usize = 64;
+/// Most lines of the log of operations that one call reads.
+pub const MAX_OPERATIONS_PER_READ: usize = 1_000;
+/// Most characters of a statement that the report of a wait in the database shows.
+pub const MAX_SHOWN_QUERY_CHARS: usize = 300;
+/// Most waits in the database that one report holds.
+pub const MAX_DATABASE_WAITS: usize = 100;
 
 /// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;

@@ -42,6 +42,7 @@ pub trait ProjectionStore: ConsumerStore {
     async fn finish_projection(&self, projection: &dyn PageProjection<Self::Connection>)
     -> Result<(), ProjectionError>;
 
-    /// Runs the projection's `clear` and moves its checkpoint to [`Position::ZERO`](crate::Position::ZERO), in one transaction.
+    /// Runs the projection's `clear` and moves its checkpoint, or those of all its partitions, to
+    /// [`Position::ZERO`](crate::Position::ZERO), in one transaction.
     async fn clear_projection(&self, projection: &dyn PageProjection<Self::Connection>) -> Result<(), ProjectionError>;
 }

@@ -1,7 +1,5 @@
--- Freezes a checkpoint, which is made if it is missing, or lets it move again.
--- Binds: $1 consumer in its generation, $2 whether it is frozen. Columns: its position. Locks: its row.
-INSERT INTO {schema}.checkpoints (consumer, position, updated_at, is_frozen)
-VALUES ($1, 0, clock_timestamp(), $2)
-ON CONFLICT (consumer) DO UPDATE
-SET is_frozen = excluded.is_frozen
-RETURNING position
+-- Freezes the checkpoints of a generation, or lets them move again.
+-- Binds: $1 consumer in its generation, $2 whether they are frozen. Locks: their rows.
+UPDATE {schema}.checkpoints c
+SET is_frozen = $2
+WHERE c.consumer = $1 OR (c.consumer > $1 || '#' AND c.consumer < $1 || '$')

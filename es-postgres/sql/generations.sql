@@ -1,11 +1,18 @@
 -- The generations of a consumer.
 -- Binds: $1 consumer. Columns: generation, state, code_version, created_at, builder, building_since, building_until,
--- position (null before it began), is_held (whether a builder's lease has not run out), tables.
+-- position (of the partition that is behind all others; null before it began), is_held (whether a builder's lease has not run
+-- out), tables.
 -- Order: generation. Locks: none.
 SELECT g.generation, g.state, g.code_version, g.created_at, g.builder, g.building_since, g.building_until,
-       c.position, coalesce(g.building_until > clock_timestamp(), false) AS is_held, g.tables
+       r.position, coalesce(g.building_until > clock_timestamp(), false) AS is_held, g.tables
 FROM {schema}.generations g
-LEFT JOIN {schema}.checkpoints c
-    ON c.consumer = g.consumer || CASE WHEN g.generation = 1 THEN '' ELSE '@' || g.generation::text END
+CROSS JOIN LATERAL (
+    SELECT g.consumer || CASE WHEN g.generation = 1 THEN '' ELSE '@' || g.generation::text END AS name
+) n
+CROSS JOIN LATERAL (
+    SELECT min(c.position) AS position
+    FROM {schema}.checkpoints c
+    WHERE c.consumer = n.name OR (c.consumer > n.name || '#' AND c.consumer < n.name || '$')
+) r
 WHERE g.consumer = $1
 ORDER BY g.generation

@@ -1,14 +1,14 @@
 -- Moves a view's checkpoint by compare-and-set and changes its documents, both or neither.
--- Binds: $1 view, $2 from, $3 to, $4 fence or null, $5 keys and $6 documents to keep, in pairs; {view} is replaced by the
--- table's qualified name. Columns: null, or where the checkpoint is instead, -1 if it is frozen, -2 if the lease went to
--- somebody else.
+-- Binds: $1 view, $2 from, $3 to, $4 fence or null, $5 layout, $6 keys and $7 documents to keep, in pairs; {view} is
+-- replaced by the table's qualified name. Columns: null, or where the checkpoint is instead, -1 if it is frozen or of another
+-- layout, -2 if the lease went to somebody else.
 -- Locks: the view's checkpoint first, then the documents in the order given.
 WITH moved AS MATERIALIZED (
-    SELECT {schema}.move_checkpoint($1, $2, $3, $4) AS actual
+    SELECT {schema}.move_checkpoint($1, $2, $3, $4, $5) AS actual
 ), saved AS (
     INSERT INTO {view} (key, document)
     SELECT c.key, c.document::json
-    FROM unnest($5::text[], $6::text[]) AS c (key, document)
+    FROM unnest($6::text[], $7::text[]) AS c (key, document)
     WHERE (SELECT m.actual FROM moved m) IS NULL
     ON CONFLICT (key) DO UPDATE
     SET document = excluded.document

@@ -1,5 +1,4 @@
--- Gives a consumer a checkpoint unless it has one.
--- Binds: $1 consumer, $2 position. Locks: the consumer's row, if it is new.
-INSERT INTO {schema}.checkpoints (consumer, position, updated_at)
-VALUES ($1, $2, clock_timestamp())
-ON CONFLICT (consumer) DO NOTHING
+-- Gives a consumer a checkpoint unless it has one; see migrations/0003_consumers.sql.
+-- Binds: $1 consumer, $2 position. Columns: whether it did; null if it has other partitions.
+-- Locks: the layout of its partitions (advisory), if it has no checkpoint; the consumer's row, if it is new.
+SELECT {schema}.start_checkpoint($1, $2, true)

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use es_core::{
     BuildClaim, Builder, Claimed, ConsumerName, Direction, FrozenReadModel, Generation, GenerationInfo,
-    GenerationState, GenerationStore, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
+    GenerationState, GenerationStore, PartitionCheckpoint, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
+    position_of_all,
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr, SqlStr, postgres::PgRow};
@@ -11,14 +12,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     error::{is_missing_table, store_error},
-    parking,
-    rows::{from_bigint, get, get_position, get_text, to_bigint},
+    parking, partitions,
+    rows::{from_bigint, get, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
     store::{PgStore, Shared},
 };
 
 /// How long a swap waits for those who read the old tables; everybody who comes meanwhile waits behind it.
-const SWAP_LOCK_TIMEOUT: &str = "1s";
+pub(crate) const SWAP_LOCK_TIMEOUT: &str = "1s";
 /// The same once something is locked. A reader of several tables may hold what is to be locked next and wait for what is locked
 /// already. The server would end such a deadlock after `deadlock_timeout`, 1 s unless it was changed, at the reader's cost: this
 /// side gives up before, and tries again.
@@ -32,8 +33,8 @@ const NO_GENERATION: StoreError =
     StoreError::Refused { reason: "there is no such generation; it was dropped, or never built" };
 
 /// A generation, and whether somebody builds it now.
-struct Known {
-    info: GenerationInfo,
+pub(crate) struct Known {
+    pub(crate) info: GenerationInfo,
     is_held: bool,
 }
 
@@ -53,7 +54,7 @@ fn known(consumer: &ConsumerName, row: &PgRow) -> Result<Known, StoreError> {
     Ok(Known { info, is_held: get(row, 8)? })
 }
 
-fn number_of(generation: &ConsumerName) -> i64 {
+pub(crate) fn number_of(generation: &ConsumerName) -> i64 {
     generation.generation().unwrap_or(Generation::FIRST).get().into()
 }
 
@@ -69,7 +70,7 @@ async fn all(
 }
 
 /// The same, while nobody else changes them.
-async fn all_locked(
+pub(crate) async fn all_locked(
     shared: &Shared,
     connection: &mut PgConnection,
     consumer: &ConsumerName,
@@ -112,7 +113,7 @@ async fn ensure_live(
     find(all(shared, connection, consumer).await?, is_live).ok_or(NO_GENERATION)
 }
 
-async fn execute(connection: &mut PgConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
+pub(crate) async fn execute(connection: &mut PgConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
     sqlx::query(sql).persistent(false).execute(connection).await?;
     Ok(())
 }
@@ -205,10 +206,14 @@ impl GenerationStore for PgStore {
         }
         if let Some(live) = live {
             // From here on its runner waits, and then hears that it is retired.
-            let old = freeze(shared, &mut transaction, &live, true).await?;
-            let new = freeze(shared, &mut transaction, generation, false).await?;
-            if new < old && direction == Direction::Forward {
-                return Ok(Swapped::Behind(old));
+            let old = partitions::freeze(shared, &mut transaction, &live, true).await?;
+            let new = partitions::freeze(shared, &mut transaction, generation, false).await?;
+            let furthest = old.iter().map(PartitionCheckpoint::furthest).max().unwrap_or_default();
+            if new.iter().any(|new| new.position < furthest) && direction == Direction::Forward {
+                return Ok(Swapped::Behind(furthest));
+            }
+            if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
+                partitions::change(shared, &mut transaction, generation, &new, count).await?;
             }
             set_state(shared, &mut transaction, &live, GenerationState::Retired).await?;
         }
@@ -238,8 +243,9 @@ impl GenerationStore for PgStore {
             });
         }
         let remove = shared.query(&shared.statements.remove_generation).bind(generation.base_text().to_owned());
-        let remove = remove.bind(number_of(generation)).bind(generation.as_str().to_owned());
+        let remove = remove.bind(number_of(generation));
         remove.execute(&mut *transaction).await.map_err(store_error)?;
+        partitions::remove(shared, &mut transaction, generation).await?;
         parking::forget_after(shared, &mut transaction, generation, Position::ZERO).await?;
         execute(&mut transaction, shared.statements.of_view(ViewStatement::DROP, generation))
             .await
@@ -269,10 +275,16 @@ impl GenerationStore for PgStore {
                 Ok(known) => find(known, |info| info.name == generation).ok_or(NO_GENERATION),
                 Err(error) => Err(error),
             };
+            let found = match found {
+                Ok(found) => partitions::all(shared, &mut transaction, &generation)
+                    .await
+                    .and_then(|all| Ok((position_of_all(&all)?, found))),
+                Err(error) => Err(error),
+            };
             let (frozen, rows, tables) = match found {
-                Ok(GenerationInfo { position, code: ReadModelCode { mut tables, .. }, .. }) => {
+                Ok((position, GenerationInfo { code: ReadModelCode { mut tables, .. }, .. })) => {
                     tables.sort_unstable();
-                    let (frozen, rows) = FrozenReadModel::new(position.unwrap_or_default());
+                    let (frozen, rows) = FrozenReadModel::new(position);
                     (frozen, rows, tables)
                 }
                 Err(error) => return drop(opened.send(Err(error))),
@@ -298,17 +310,6 @@ async fn set_lock_timeout(
     let query = shared.query(&shared.statements.set_lock_timeout).bind(timeout);
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
-}
-
-/// Freezes a checkpoint or lets it move again; gives where it is.
-async fn freeze(
-    shared: &Shared,
-    connection: &mut PgConnection,
-    generation: &ConsumerName,
-    is_frozen: bool,
-) -> Result<Position, StoreError> {
-    let query = shared.query(&shared.statements.freeze_checkpoint).bind(generation.as_str().to_owned()).bind(is_frozen);
-    get_position(&query.fetch_one(connection).await.map_err(store_error)?, 0)
 }
 
 async fn set_state(

@@ -18,6 +18,8 @@
 
 mod append;
 mod config;
+mod control;
+mod diagnostics;
 mod durability;
 mod error;
 mod generations;
@@ -26,6 +28,7 @@ mod inline;
 mod leases;
 mod migrate;
 mod parking;
+mod partitions;
 mod projections;
 mod queue;
 mod read_all;

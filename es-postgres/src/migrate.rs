@@ -23,11 +23,12 @@ struct Migration {
 }
 
 /// All steps. One that was released is never changed: databases remember what it was.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { version: 1, name: "log", sql: include_str!("../migrations/0001_log.sql") },
     Migration { version: 2, name: "append", sql: include_str!("../migrations/0002_append.sql") },
     Migration { version: 3, name: "consumers", sql: include_str!("../migrations/0003_consumers.sql") },
-    Migration { version: 4, name: "parking", sql: include_str!("../migrations/0005_parking.sql") },
+    Migration { version: 4, name: "control", sql: include_str!("../migrations/0004_control.sql") },
+    Migration { version: 5, name: "parking", sql: include_str!("../migrations/0005_parking.sql") },
 ];
 
 /// A migration that a database remembers.

@@ -42,9 +42,10 @@ impl ConsumerStore for PgStore {
         let start = self.shared.query(&self.shared.statements.start_checkpoint).bind(consumer.as_str()).bind(at);
         start.execute(&mut *transaction).await.map_err(store_error)?;
         let query = self.shared.query(&self.shared.statements.checkpoint).bind(consumer.as_str());
-        let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
+        let row = query.fetch_optional(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
-        checkpoint(&row)
+        // It has other partitions.
+        row.as_ref().map_or_else(|| Err(StoreError::Retired { generation: consumer.clone() }), checkpoint)
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
@@ -268,6 +269,7 @@ async fn save(
         .bind(comparable(advance.from))
         .bind(storable(advance.to)?)
         .bind(fence_of(advance))
+        .bind(to_bigint(advance.layout))
         .bind(&changes.keys)
         .bind(&changes.documents);
     let row = query.fetch_one(connection).await?;
@@ -344,6 +346,7 @@ pub(crate) async fn change_documents(
 async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
+    let query = query.bind(to_bigint(advance.layout));
     check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
 }
 
@@ -353,6 +356,7 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     let Some(lease) = advance.lease else { return move_checkpoint(shared, connection, advance).await };
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
+    let query = query.bind(to_bigint(advance.layout));
     let query = query.bind((lease.time / 2).as_millis().max(1).to_string());
     check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
 }
@@ -366,11 +370,11 @@ async fn reset_checkpoint(
     connection: &mut PgConnection,
     consumer: &ConsumerName,
 ) -> Result<(), StoreError> {
-    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.as_str());
-    match query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() {
-        0 => Err(StoreError::Retired { generation: consumer.clone() }),
-        _ => parking::forget_after(shared, connection, consumer, Position::ZERO).await,
+    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.whole().as_str().to_owned());
+    if get::<bool>(&query.fetch_one(&mut *connection).await.map_err(store_error)?, 0)? {
+        return parking::forget_after(shared, connection, &consumer.whole(), Position::ZERO).await;
     }
+    Err(StoreError::Retired { generation: consumer.clone() })
 }
 
 /// Reads null, or the position at which the checkpoint is instead.
@@ -393,7 +397,7 @@ fn comparable(position: Position) -> i64 {
 }
 
 /// A position to store.
-fn storable(position: Position) -> Result<i64, StoreError> {
+pub(crate) fn storable(position: Position) -> Result<i64, StoreError> {
     i64::try_from(position.get()).map_err(|_| StoreError::LimitExceeded {
         what: "a checkpoint's position",
         limit: i64::MAX.unsigned_abs(),

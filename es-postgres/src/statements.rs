@@ -85,14 +85,16 @@ macro_rules! statements {
 }
 
 statements! {
-    add_generation, append, applied_migrations, ask_retry, asked_retries, beat, begin_page, change_parked, checkpoint,
-    checkpoints, claim_build, claim_checkpoint, claim_lease, create_migrations, discard_parked, edit_parked,
-    find_append, find_outcome, flush, forget_parked, freeze_checkpoint, generations, has_schema, head, is_pipelined,
-    lease_holder, leases, leave, load_snapshot, lock_as_listener, lock_generations, lock_migrations, lock_parked_key,
-    lock_views, members, move_checkpoint, note_failed_retry, notify, parked_among, parked_events, parked_queue,
-    parked_queues, parked_totals, parking_history, read_tails, record_migration, record_parking, release_build,
-    release_lease, remove_generation, reset_checkpoint, save_snapshot, server_version, set_generation_state,
-    set_lock_timeout, set_pipelined, start_checkpoint,
+    add_generation, add_partitions, append, applied_migrations, ask_retry, asked_retries, beat, begin_page,
+    change_parked, checkpoint, checkpoints, claim_build, claim_checkpoint, claim_lease, create_migrations,
+    discard_parked, edit_parked, find_append, find_outcome, flush, forget_parked, freeze_checkpoint, generations,
+    has_schema, head, hold, holds, is_pipelined, lease_holder, leases, leave, load_snapshot, lock_as_listener,
+    lock_checkpoint, lock_generations, lock_layout, lock_migrations, lock_parked_key, lock_partitions, lock_views,
+    members, move_checkpoint, note_failed_retry, note_operation, notify, operations, parked_among, parked_events,
+    parked_queue, parked_queues, parked_totals, parking_history, partitions, put_checkpoint, read_tails,
+    record_migration, record_parking, release_build, release_hold, release_lease, remove_consumer, remove_generation,
+    remove_partitions, reset_checkpoint, save_snapshot, server_version, set_generation_state, set_lock_timeout,
+    set_pipelined, start_checkpoint, waiting_on,
 }
 
 /// How pages of events are read: two statements for each kind of page, made of the same texts.
@@ -178,6 +180,7 @@ impl ViewStatement {
     pub(crate) const TRUNCATE: Self = Self(include_str!("../sql/truncate_view.sql"));
     pub(crate) const SHOW: Self = Self(include_str!("../sql/show_view.sql"));
     pub(crate) const DROP: Self = Self(include_str!("../sql/drop_view.sql"));
+    pub(crate) const DROP_LIVE: Self = Self(include_str!("../sql/drop_live_view.sql"));
     pub(crate) const ALL: Self = Self(include_str!("../sql/all_documents.sql"));
 }
 
@@ -189,6 +192,7 @@ impl TableStatement {
     pub(crate) const SHOW: Self = Self(include_str!("../sql/show_table.sql"));
     pub(crate) const HAS_STABLE: Self = Self(include_str!("../sql/has_stable.sql"));
     pub(crate) const DROP_STABLE: Self = Self(include_str!("../sql/drop_stable.sql"));
+    pub(crate) const DROP_STABLE_IF_ANY: Self = Self(include_str!("../sql/drop_stable_if_any.sql"));
     pub(crate) const GRANTS: Self = Self(include_str!("../sql/grants_of_stable.sql"));
     pub(crate) const DROP: Self = Self(include_str!("../sql/drop_table.sql"));
     pub(crate) const KEY_COLUMNS: Self = Self(include_str!("../sql/key_columns.sql"));

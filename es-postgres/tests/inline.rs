@@ -115,7 +115,7 @@ async fn an_append_does_not_wait_for_whoever_holds_the_checkpoint() {
     store.append(&opened("ann")).await.unwrap();
     let mut runner = connection().await;
     execute(&mut runner, "BEGIN").await;
-    execute(&mut runner, format!("SELECT {}.move_checkpoint(&Advance::new('balance', 2, 2))", schema.name)).await;
+    execute(&mut runner, format!("SELECT {}.move_checkpoint('balance', 2, 2, NULL, 0)", schema.name)).await;
     let append = deposit("ann");
     tokio::time::timeout(Duration::from_secs(20), store.append(&append)).await.unwrap().unwrap();
     execute(&mut runner, "COMMIT").await;

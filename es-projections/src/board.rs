@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, Position, ProjectionError};
+use es_core::{ConsumerName, DatabaseWait, Hold, Position, ProjectionError};
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 
@@ -22,6 +22,8 @@ pub(crate) struct Board {
     notes: Mutex<Notes>,
     /// How far the loops of this runner have come; only true while one is running.
     reached: watch::Sender<Position>,
+    /// Whether a loop of this runner has been at the end of the log.
+    has_caught_up: watch::Sender<bool>,
 }
 
 struct Notes {
@@ -30,8 +32,36 @@ struct Notes {
     last_error: Option<ConsumerFailure>,
     moved_by_others: u64,
     page_since: Option<Instant>,
+    /// When anything was noted last: a sign of life.
+    heard_at: Instant,
+    /// Whether this silence was told of in the log.
+    is_silence_told: bool,
+    /// For whom the store's calls have been waiting in the database since then.
+    waits: Vec<DatabaseWait>,
     place: Place,
     rate: RateMeter,
+    counts: Counts,
+}
+
+/// What was counted since the runner was built.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) events_applied: u64,
+    pub(crate) failures: u64,
+}
+
+impl Notes {
+    fn note_life(&mut self) {
+        self.heard_at = Instant::now();
+        self.is_silence_told = false;
+        self.waits.clear();
+    }
+
+    /// For how long nothing was heard of a loop that should be at work.
+    fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let is_at_work = self.loops > 0 && matches!(self.phase, Phase::CatchingUp | Phase::CaughtUp);
+        (is_at_work || self.page_since.is_some()).then(|| now.saturating_duration_since(self.heard_at))
+    }
 }
 
 /// The checkpoint as stored, and how far the loop has looked: what lies between is nothing it wants.
@@ -50,6 +80,9 @@ pub(crate) enum Phase {
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     NotOurs(NotOurs),
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
+    Held(Hold),
+    WaitingForOther(ConsumerName),
+    Restarting { attempt: u32, next_try: Instant, problem: String },
     Stopped(RunnerError),
 }
 
@@ -59,6 +92,7 @@ pub(crate) struct Snapshot {
     pub(crate) last_error: Option<ConsumerFailure>,
     pub(crate) moved_by_others: u64,
     pub(crate) applying_for: Option<Duration>,
+    pub(crate) silent_for: Option<Duration>,
     pub(crate) rate_per_second: f64,
     /// `None` while no loop is running here.
     pub(crate) place: Option<Place>,
@@ -72,16 +106,22 @@ impl Board {
             last_error: None,
             moved_by_others: 0,
             page_since: None,
+            heard_at: Instant::now(),
+            is_silence_told: false,
+            waits: Vec::new(),
             place: Place::default(),
             rate: RateMeter::default(),
+            counts: Counts::default(),
         };
-        Self { notes: Mutex::new(notes), reached: watch::Sender::new(Position::ZERO) }
+        let (reached, has_caught_up) = (watch::Sender::new(Position::ZERO), watch::Sender::new(false));
+        Self { notes: Mutex::new(notes), reached, has_caught_up }
     }
 
     /// Notes that a loop runs, until the guard is dropped; says whether it is the only one.
     pub(crate) fn enter(&self) -> (LoopGuard<'_>, bool) {
         let mut notes = self.notes();
         notes.loops += 1;
+        notes.note_life();
         let is_first = notes.loops == 1;
         if is_first {
             notes.phase = Phase::CatchingUp;
@@ -92,19 +132,82 @@ impl Board {
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
-        self.notes().phase = phase;
+        if matches!(phase, Phase::CaughtUp) {
+            self.note_caught_up();
+        }
+        let mut notes = self.notes();
+        notes.note_life();
+        notes.phase = phase;
+    }
+
+    /// Notes that a loop has been at the end of the log.
+    pub(crate) fn note_caught_up(&self) {
+        self.has_caught_up.send_if_modified(|has| !std::mem::replace(has, true));
+    }
+
+    /// Whether somebody waits for it to have been at the end of the log.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.has_caught_up.receiver_count() > 0 && !*self.has_caught_up.borrow()
+    }
+
+    /// Whether a loop of this runner has been at the end of the log, and news of it.
+    pub(crate) fn has_caught_up(&self) -> watch::Receiver<bool> {
+        self.has_caught_up.subscribe()
+    }
+
+    /// Notes that so many events took effect.
+    pub(crate) fn note_applied(&self, events: usize) {
+        self.notes().counts.events_applied += events as u64;
+    }
+
+    /// What was counted since the runner was built.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for metrics alone"))]
+    pub(crate) fn counts(&self) -> Counts {
+        self.notes().counts
+    }
+
+    /// Notes for whom the store's calls wait, if the loop is still silent. Says whether that is news.
+    pub(crate) fn note_waits(&self, waits: &[DatabaseWait]) -> bool {
+        let mut notes = self.notes();
+        let is_silent = notes.silent_for(Instant::now()).is_some_and(|time| time >= limits::DIAGNOSIS_INTERVAL);
+        let is_news = is_silent && notes.waits.is_empty() && !waits.is_empty();
+        if is_silent {
+            notes.waits = waits.to_vec();
+        }
+        is_news
+    }
+
+    /// Whether the loop is silent because the store's calls wait for somebody in the database.
+    pub(crate) fn is_waiting_on_database(&self) -> bool {
+        !self.notes().waits.is_empty()
+    }
+
+    /// For how long nothing was heard of a loop that should be at work.
+    pub(crate) fn silent_for(&self) -> Option<Duration> {
+        self.notes().silent_for(Instant::now())
+    }
+
+    /// Says once that a silence has lasted for too long.
+    pub(crate) fn tell_silence(&self) -> Option<Duration> {
+        let mut notes = self.notes();
+        let silent_for = notes.silent_for(Instant::now()).filter(|&time| time >= limits::SLOW_PAGE);
+        silent_for.filter(|_| !std::mem::replace(&mut notes.is_silence_told, true))
     }
 
     /// Notes a failure and gives it back for the phase or the error.
     pub(crate) fn note_failure(&self, event: Option<Position>, error: Arc<ProjectionError>) -> ConsumerFailure {
         let failure = ConsumerFailure { at: OffsetDateTime::now_utc(), event, error };
-        self.notes().last_error = Some(failure.clone());
+        let mut notes = self.notes();
+        notes.note_life();
+        notes.counts.failures += 1;
+        notes.last_error = Some(failure.clone());
         failure
     }
 
     /// Notes that another runner moved the checkpoint; gives the number of times.
     pub(crate) fn note_moved_by_other(&self) -> u64 {
         let mut notes = self.notes();
+        notes.note_life();
         notes.moved_by_others += 1;
         notes.moved_by_others
     }
@@ -112,19 +215,24 @@ impl Board {
     /// Notes that a page is being applied, until the guard is dropped.
     pub(crate) fn enter_page(&self) -> PageGuard<'_> {
         let mut notes = self.notes();
+        notes.note_life();
         notes.page_since = Some(Instant::now());
         PageGuard(self)
     }
 
     /// Notes where the checkpoint was found.
     pub(crate) fn note_found(&self, place: Place) {
-        self.notes().place = place;
+        let mut notes = self.notes();
+        notes.note_life();
+        notes.place = place;
+        drop(notes);
         self.reached.send_replace(place.scanned);
     }
 
     /// Notes how far the loop has come.
     pub(crate) fn note_advanced(&self, place: Place) {
         let mut notes = self.notes();
+        notes.note_life();
         let before = std::mem::replace(&mut notes.place, place);
         notes.rate.add(Instant::now(), place.scanned.distance_from(before.scanned));
         if !matches!(notes.phase, Phase::CatchingUp) && place.scanned > before.scanned {
@@ -149,10 +257,14 @@ impl Board {
         let mut notes = self.notes();
         let now = Instant::now();
         Snapshot {
-            state: notes.phase.state_at(now),
+            state: match notes.waits.as_slice() {
+                [] => notes.phase.state_at(now),
+                waits => ConsumerState::WaitingOnDatabase { waits: waits.to_vec() },
+            },
             last_error: notes.last_error.clone(),
             moved_by_others: notes.moved_by_others,
             applying_for: notes.page_since.map(|since| now - since),
+            silent_for: notes.silent_for(now),
             rate_per_second: notes.rate.per_second(now),
             place: Some(notes.place).filter(|_| notes.loops > 0 && !matches!(notes.phase, Phase::NotOurs(_))),
         }
@@ -171,6 +283,7 @@ impl Drop for LoopGuard<'_> {
     fn drop(&mut self) {
         let mut notes = self.0.notes();
         notes.loops -= 1;
+        notes.note_life();
         if notes.loops == 0 && !matches!(notes.phase, Phase::Stopped(_)) {
             notes.phase = Phase::NotRunning;
         }
@@ -182,7 +295,9 @@ pub(crate) struct PageGuard<'a>(&'a Board);
 
 impl Drop for PageGuard<'_> {
     fn drop(&mut self) {
-        self.0.notes().page_since = None;
+        let mut notes = self.0.notes();
+        notes.page_since = None;
+        notes.note_life();
     }
 }
 
@@ -210,6 +325,13 @@ impl Phase {
             Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
                 ConsumerState::ParkedLimit { error: error.clone() }
             }
+            Self::Held(hold) => hold.clone().into(),
+            Self::WaitingForOther(consumer) => ConsumerState::WaitingForOther { consumer: consumer.clone() },
+            Self::Restarting { attempt, next_try, problem } => ConsumerState::Restarting {
+                attempt: *attempt,
+                next_try_in: next_try.saturating_duration_since(now),
+                problem: problem.clone(),
+            },
             Self::Stopped(error) => ConsumerState::Stopped { error: error.clone() },
         }
     }

@@ -5,9 +5,19 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use es_core::{InvalidName, Projection, ProjectionStore, Projector, Reactor, RunnerStore, View, ViewFold};
 
 use crate::{
-    consumer::Consumer, consumer_loop::ConsumerLoop, error::RunnerError, limits, membership::Membership,
-    options::ConsumerOptions, projection_consumer::ProjectionConsumer, reactor_consumer::ReactorConsumer,
-    runner::Runner, tail::Tail, view_consumer::ViewConsumer,
+    consumer::Consumer,
+    consumer_loop::ConsumerLoop,
+    error::RunnerError,
+    gate::{Gate, Holds},
+    limits,
+    membership::Membership,
+    options::ConsumerOptions,
+    projection_consumer::ProjectionConsumer,
+    reactor_consumer::ReactorConsumer,
+    runner::Runner,
+    start_order::set_start_order,
+    tail::Tail,
+    view_consumer::ViewConsumer,
 };
 
 type NewConsumer = Result<Box<dyn Consumer>, InvalidName>;
@@ -74,7 +84,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
 
     /// Adds a reactor with options.
     pub fn reactor_with<R: Reactor>(self, reactor: R, options: ConsumerOptions) -> Self {
-        let consumer = ReactorConsumer::new(Arc::clone(&self.shared), reactor);
+        let consumer = ReactorConsumer::new(Arc::clone(&self.shared), reactor, options.time_limit());
         self.add(consumer, options)
     }
 
@@ -93,7 +103,8 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     /// Checks the names and options and gives the runner. The store is not asked for anything yet.
     ///
     /// # Errors
-    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`] or [`RunnerError::LeaseTime`].
+    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`]
+    /// [`RunnerError::StartOrder`], and [`RunnerError::LeaseTime`].
     pub fn build(self) -> Result<Runner, RunnerError> {
         if !(limits::MIN_LEASE_TIME..=limits::MAX_LEASE_TIME).contains(&self.lease_time) {
             return Err(RunnerError::LeaseTime { time: self.lease_time });
@@ -105,6 +116,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
         let bases = consumers.iter().map(|(consumer, _)| consumer.name().base()).collect();
         let membership = Membership::new(Arc::clone(&self.shared), self.lease_time, bases);
+        let holds = Arc::new(Holds::new(Arc::clone(&self.shared)));
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;
@@ -112,8 +124,10 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
             let (store, tail, membership) = (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&membership));
-            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership))));
+            let gate = Gate::new(consumer.name().base(), Arc::clone(&holds));
+            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership), gate)));
         }
-        Ok(Runner::new(self.shared, loops, membership))
+        set_start_order(&loops)?;
+        Ok(Runner::new(self.shared, loops, membership, holds))
     }
 }

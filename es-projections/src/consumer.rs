@@ -12,9 +12,13 @@ use es_core::{
     ProjectionError, ReadModelCode, RecordedEvent,
 };
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::{error::HandlerPanic, status::ConsumerKind, stop::Stop};
+use crate::{
+    error::{HandlerPanic, HandlerTimeout},
+    status::ConsumerKind,
+    stop::Stop,
+};
 
 /// A view, projection or reactor whose type is not known.
 #[async_trait]
@@ -123,4 +127,27 @@ where
         let panic = HandlerError::from(HandlerPanic::new(payload.as_ref()));
         Err(ProjectionError::handler(consumer, panic).into())
     })
+}
+
+/// Waits for a handler that may take so long, unless `is_excused`; if it takes longer, it is dropped, and that is its error.
+pub(crate) async fn within<T, E>(
+    limit: Duration,
+    consumer: &ConsumerName,
+    handler: impl Future<Output = Result<T, E>>,
+    is_excused: impl Fn() -> bool,
+) -> Result<T, E>
+where
+    E: From<ProjectionError>,
+{
+    let mut handler = std::pin::pin!(catch_panic(consumer, handler));
+    loop {
+        match timeout(limit, &mut handler).await {
+            Ok(result) => return result,
+            Err(_) if is_excused() => {}
+            Err(_) => {
+                let error = HandlerError::from(HandlerTimeout { limit });
+                return Err(ProjectionError::handler(consumer, error).into());
+            }
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     consumer::Consumer,
     error::{Chain, RunnerError},
     failure_policy::is_transient,
+    gate::Gate,
     limits,
     membership::Membership,
     options::ConsumerOptions,
@@ -59,6 +60,7 @@ pub(crate) struct ConsumerLoop {
     board: Arc<Board>,
     /// `None` where nobody else could do the work: a generation that is being built.
     membership: Option<Arc<Membership>>,
+    gate: Gate,
 }
 
 /// How often something failed in a row.
@@ -78,13 +80,14 @@ impl ConsumerLoop {
         options: ConsumerOptions,
         tail: Arc<Tail>,
         membership: Option<Arc<Membership>>,
+        gate: Gate,
     ) -> Self {
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership, gate }
     }
 
     /// The same for one generation, live or not.
@@ -95,7 +98,7 @@ impl ConsumerLoop {
         tail: Arc<Tail>,
     ) -> Self {
         let name = consumer.name().clone();
-        let mut pinned = Self::new(store, consumer, options, tail, None);
+        let mut pinned = Self::new(store, consumer, options, tail, None, Gate::open(name.clone()));
         pinned.steps.get_mut().pin();
         Self { name, blueprint: None, ..pinned }
     }
@@ -123,7 +126,7 @@ impl ConsumerLoop {
         self.kind
     }
 
-    pub(crate) fn board(&self) -> &Board {
+    pub(crate) fn board(&self) -> &Arc<Board> {
         &self.board
     }
 
@@ -149,11 +152,26 @@ impl ConsumerLoop {
             Err(StepFailure::OtherCode { live, live_version, own_version }) => {
                 Err(RunnerError::OtherCode { live, live_version, own_version })
             }
+            Err(StepFailure::Held(hold)) => {
+                Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) })
+            }
             Err(StepFailure::Failed { event, error }) => {
                 let (consumer, source) = (self.name.clone(), Arc::new(error));
                 Err(RunnerError::Consumer { consumer, event, attempts: 1, source })
             }
             Err(StepFailure::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// What it asks before each step.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Looks its checkpoint up with the next step, if none is under way; the step that is finds out by itself.
+    pub(crate) fn look_up_again(&self) {
+        if let Ok(mut steps) = self.steps.try_lock() {
+            steps.forget_place();
         }
     }
 
@@ -202,9 +220,14 @@ impl ConsumerLoop {
         let mut attempts = Attempts::default();
         let mut must_clear = matches!(goal, Goal::Rebuild(_));
         while !stop.is_requested() {
-            let result = match must_clear {
-                true => self.steps.lock().await.clear().await,
-                false => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
+            let passed = self.gate.pass(goal == Goal::Follow, &self.board, &stop).await;
+            if stop.is_requested() {
+                break;
+            }
+            let result = match passed {
+                Err(failure) => Err(failure),
+                Ok(()) if must_clear => self.steps.lock().await.clear().await,
+                Ok(()) => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
             };
             match result {
                 Ok(step) => {
@@ -212,8 +235,14 @@ impl ConsumerLoop {
                     must_clear = false;
                     on_advance(step.reached());
                     match (goal.end(), step) {
-                        (Some(end), Step::Advanced(reached)) if reached >= end => return Ok(()),
-                        (Some(_), Step::CaughtUp(_)) => return Ok(()),
+                        (Some(end), Step::Advanced(reached)) if reached >= end => {
+                            self.board.note_caught_up();
+                            return Ok(());
+                        }
+                        (Some(_), Step::CaughtUp(_)) => {
+                            self.board.note_caught_up();
+                            return Ok(());
+                        }
                         // A hint says that this is the head: no need to look whether there is more.
                         (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
                             self.steps.lock().await.follow();
@@ -236,6 +265,8 @@ impl ConsumerLoop {
                         if reached >= end {
                             return Ok(());
                         }
+                    } else if self.board.is_awaited() && self.stored().await? >= self.store.head().await? {
+                        self.board.note_caught_up();
                     }
                     tokio::select! {
                         () = sleep(limits::TURN_INTERVAL) => {}
@@ -294,6 +325,7 @@ impl ConsumerLoop {
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
             StepFailure::Narrowed | StepFailure::NotOurs(_) => Ok(Duration::ZERO),
+            StepFailure::Held(hold) => Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }),
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; going on from there");

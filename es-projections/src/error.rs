@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, EventKey, GenerationState, InvalidName, Position, ProjectionError, StoreError};
+use es_core::{ConsumerName, EventKey, GenerationState, Hold, InvalidName, Position, ProjectionError, StoreError};
 use time::OffsetDateTime;
 
 use crate::{comparison::Comparison, limits, status::ConsumerState};
@@ -238,6 +238,51 @@ pub enum RunnerError {
         /// What it is doing, as far as this runner knows.
         state: Box<ConsumerState>,
     },
+    /// The consumer is held back; the message says by whom and why. Ask them, or
+    /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) it.
+    #[error("{consumer} was {hold}; resume or enable it first")]
+    Held {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// By whom, since when and why.
+        hold: Box<Hold>,
+    },
+    /// The order in which consumers are to start cannot be kept. Mend what [`start_after`](crate::ConsumerOptions::start_after)
+    /// says.
+    #[error("{consumer} is to start after {after}, {problem}")]
+    StartOrder {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// After which one.
+        after: String,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A consumer that is to start later was not started, because the one before it failed; that one's error says why.
+    #[error("{consumer} was not started, since {after} did not get there")]
+    NotStarted {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// After which one it was to start.
+        after: ConsumerName,
+    },
+    /// A consumer that this runner has cannot be retired: it would begin anew. Take it out of the code first, everywhere.
+    #[error("{consumer} is in this runner and would begin anew; take it out of the code before it is retired")]
+    StillHere {
+        /// Which consumer.
+        consumer: ConsumerName,
+    },
+    /// The task of a consumer ended again and again where it should not: a fault of this library or of the store, not of the
+    /// handler. The read model is right up to its checkpoint.
+    #[error("the task of {consumer} ended unexpectedly, {restarts} restart(s) did not help: {problem}")]
+    TaskEnded {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// How often it was started again.
+        restarts: u32,
+        /// What it said in the end.
+        problem: String,
+    },
     /// The store refused or failed; see [`StoreError`].
     #[error("the store did not answer")]
     Store(#[source] Arc<StoreError>),
@@ -277,6 +322,15 @@ impl HandlerPanic {
     pub fn message(&self) -> &str {
         &self.message
     }
+}
+
+/// A handler took too long and was dropped; its transaction was rolled back. It is the source of a
+/// [`ProjectionError::Handler`]; the failure policy counts it like any error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the handler did not return within {limit:?}")]
+pub struct HandlerTimeout {
+    /// How long it had.
+    pub limit: Duration,
 }
 
 /// Where something failed, as part of a sentence.

@@ -140,15 +140,19 @@
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
 mod assignment;
+mod attendant;
 mod backoff;
 mod board;
 mod builder;
 mod comparison;
 mod consumer;
 mod consumer_loop;
+mod control;
 mod dump;
 mod error;
 mod failure_policy;
+mod gate;
+mod health;
 mod in_place;
 pub mod limits;
 mod membership;
@@ -163,9 +167,12 @@ mod rebuild;
 mod rebuild_status;
 mod runner;
 mod side_by_side;
+mod start_order;
 mod status;
+mod status_table;
 mod stop;
 mod subscription;
+mod supervisor;
 mod tail;
 mod turn;
 mod view_consumer;
@@ -173,8 +180,10 @@ mod view_consumer;
 pub use backoff::Backoff;
 pub use builder::RunnerBuilder;
 pub use comparison::{Comparison, Difference, Totals};
-pub use error::{HandlerPanic, RunnerError};
+pub use control::Orphan;
+pub use error::{HandlerPanic, HandlerTimeout, RunnerError};
 pub use failure_policy::FailurePolicy;
+pub use health::{Health, HealthReason, Verdict};
 pub use options::{ConsumerOptions, StartFrom};
 pub use poison::Retried;
 pub use rebuild::RebuildProgress;
@@ -182,6 +191,7 @@ pub use rebuild_status::RebuildStatus;
 pub use runner::Runner;
 pub use side_by_side::{RebuildOptions, Rebuilt, Verification};
 pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus};
+pub use status_table::StatusTable;
 pub use subscription::{
     Subscription, SubscriptionBuilder, SubscriptionError, SubscriptionFailure, SubscriptionMonitor, SubscriptionState,
     SubscriptionStatus,

@@ -47,6 +47,28 @@ pub const BEATS_PER_LEASE: u32 = 4;
 /// How often a consumer that somebody else works for looks whether it is its turn.
 pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How often a runner looks who is held back, for all its consumers together: so long at most a pause takes to be noticed,
+/// besides the page that is under way.
+pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a handler may take for a page of events (of a reactor: for one event), unless its options say otherwise.
+pub const DEFAULT_HANDLER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a runner looks for consumers that do not advance and say nothing.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// After how long without a sign of life the store is asked for whom a consumer waits, and how often it is asked again.
+pub const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(2);
+/// After how long without a sign of life a consumer is warned of in the log.
+pub const SLOW_PAGE: Duration = Duration::from_secs(5);
+/// After how long without a sign of life a consumer counts as [stalled](crate::Verdict::Stalled).
+pub const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// How often in a row a consumer whose task ended unexpectedly is started again before it stops.
+pub const TASK_RESTARTS: u32 = 5;
+/// Upper bound of the first wait before a consumer is started again.
+pub const FIRST_RESTART_WAIT: Duration = Duration::from_millis(500);
+/// Upper bound of every wait before a consumer is started again.
+pub const MAX_RESTART_WAIT: Duration = Duration::from_secs(10);
+/// A consumer that ran for so long begins with all its restarts again.
+pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
 /// How often a consumer that waits for a generation of its code to become live looks for one.
 pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -1,5 +1,7 @@
 //! How one consumer is run.
 
+use std::time::Duration;
+
 use es_core::{ConsumerName, PageSize, Position};
 
 use crate::{error::RunnerError, failure_policy::FailurePolicy, limits};
@@ -31,6 +33,8 @@ pub struct ConsumerOptions {
     pub(crate) start_from: StartFrom,
     pub(crate) on_failure: FailurePolicy,
     page_size: Option<PageSize>,
+    handler_timeout: Option<Duration>,
+    pub(crate) start_after: Option<&'static str>,
 }
 
 impl ConsumerOptions {
@@ -56,6 +60,27 @@ impl ConsumerOptions {
     pub fn page_size(mut self, page_size: PageSize) -> Self {
         self.page_size = Some(page_size);
         self
+    }
+
+    /// How long the handler may take for a page of events, of a reactor for one event;
+    /// [`limits::DEFAULT_HANDLER_TIMEOUT`] if not said. One that takes longer is dropped, and its transaction rolled back: a
+    /// failure like any other. The time for which it waits for somebody else in the database does not count, where the
+    /// store can tell.
+    #[must_use]
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.handler_timeout = Some(timeout);
+        self
+    }
+
+    /// Starts only when another consumer of the same runner has caught up once.
+    #[must_use]
+    pub fn start_after(mut self, consumer: &'static str) -> Self {
+        self.start_after = Some(consumer);
+        self
+    }
+
+    pub(crate) fn time_limit(&self) -> Duration {
+        self.handler_timeout.unwrap_or(limits::DEFAULT_HANDLER_TIMEOUT)
     }
 
     pub(crate) fn largest_page(&self) -> usize {

@@ -6,23 +6,26 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use es_core::{
-    Advance, ConsumerName, EventPage, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore, StoreError,
+    Advance, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore,
+    StoreError,
 };
 use tokio::time::Instant;
 
 use crate::{
     board::{Board, Place},
-    consumer::{Applied, Consumer, PageFailure, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, catch_panic, within},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
     limits,
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
     parking::Desk,
-    stop::Stop,
+    status::ConsumerKind,
+    stop::{EndGuard, NO_END, Stop},
     tail::Tail,
     turn::NotOurs,
 };
@@ -56,18 +59,6 @@ pub(crate) struct Steps {
     pub(crate) desk: Desk,
 }
 
-const NO_END: u64 = u64::MAX;
-
-/// Until it is dropped, no step goes beyond a position.
-#[must_use]
-pub(crate) struct EndGuard(Arc<AtomicU64>);
-
-impl Drop for EndGuard {
-    fn drop(&mut self) {
-        self.0.store(NO_END, Ordering::SeqCst);
-    }
-}
-
 /// What came of a step.
 pub(crate) enum Step {
     /// It went on; there may be more.
@@ -96,6 +87,8 @@ pub(crate) enum StepFailure {
     Narrowed,
     /// Somebody else works for it.
     NotOurs(NotOurs),
+    /// Somebody holds the consumer back.
+    Held(Hold),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// Something failed that may be tried again.
@@ -192,7 +185,7 @@ impl Steps {
     pub(crate) fn end_at(&mut self, end: Position) -> EndGuard {
         self.end.store(end.get(), Ordering::SeqCst);
         self.forget_place();
-        EndGuard(Arc::clone(&self.end))
+        EndGuard::new(&self.end)
     }
 
     fn end(&self) -> Position {
@@ -420,7 +413,13 @@ impl Steps {
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
         let advance = self.advance(from, next).with_parking(parking);
-        let applying = catch_panic(self.consumer.name(), self.consumer.apply(advance, page, stop));
+        let applying = self.consumer.apply(advance, page, stop);
+        // Of a reactor each event has its time.
+        let limit = match self.consumer.kind() {
+            ConsumerKind::Reactor => Duration::MAX,
+            _ => self.options.time_limit(),
+        };
+        let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await
         } else {
@@ -436,6 +435,7 @@ impl Steps {
             Ok(Applied::UpTo(reached)) => {
                 self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
+                self.board.note_applied(positions.iter().filter(|&&position| position <= reached).count());
                 self.advance_to(Place { stored: reached, scanned: reached });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
                 Ok(Step::Advanced(reached))

@@ -1,6 +1,6 @@
 //! Reactors as consumers: one event after the other, the checkpoint behind them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{
@@ -10,7 +10,7 @@ use es_core::{
 use tokio::time::Instant;
 
 use crate::{
-    consumer::{Applied, Consumer, PageFailure, catch_panic},
+    consumer::{Applied, Consumer, PageFailure, within},
     limits,
     parking::keys_or_stream,
     status::ConsumerKind,
@@ -22,11 +22,13 @@ pub(crate) struct ReactorConsumer<R: Reactor> {
     name: ConsumerName,
     decoder: Decoder<R::Event>,
     reactor: R,
+    time_limit: Duration,
 }
 
 impl<R: Reactor> ReactorConsumer<R> {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, reactor: R) -> Result<Self, InvalidName> {
-        Ok(Self { store, name: ConsumerName::new(reactor.name())?, decoder: R::Event::decoder(), reactor })
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, reactor: R, time_limit: Duration) -> Result<Self, InvalidName> {
+        let name = ConsumerName::new(reactor.name())?;
+        Ok(Self { store, name, decoder: R::Event::decoder(), reactor, time_limit })
     }
 
     async fn react(&self, event: RecordedEvent) -> Result<(), ProjectionError> {
@@ -36,7 +38,7 @@ impl<R: Reactor> ReactorConsumer<R> {
                 let result = self.reactor.react(&part).await;
                 result.map_err(|error| ProjectionError::handler(&self.name, error.or_at(position)))
             };
-            catch_panic(&self.name, reaction).await?;
+            within(self.time_limit, &self.name, reaction, || false).await?;
         }
         Ok(())
     }

@@ -2,18 +2,21 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, ParkedTotals, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, ParkedTotals, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::{
+    attendant::{Attendant, Attended},
     builder::RunnerBuilder,
     comparison::Comparison,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
+    gate::{Holds, hold_of},
     in_place, limits,
     membership::{Alive, Membership},
     rebuild::RebuildProgress,
@@ -21,6 +24,7 @@ use crate::{
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
+    supervisor,
 };
 
 /// Keeps views, projections and reactors up to date with the log.
@@ -39,6 +43,8 @@ struct Shared {
     store: Arc<dyn RunnerStore>,
     loops: Vec<Arc<ConsumerLoop>>,
     membership: Arc<Membership>,
+    holds: Arc<Holds>,
+    attendant: Attendant,
 }
 
 impl std::fmt::Debug for Runner {
@@ -54,8 +60,31 @@ impl Runner {
         RunnerBuilder::new(store.clone())
     }
 
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, loops: Vec<Arc<ConsumerLoop>>, membership: Arc<Membership>) -> Self {
-        Self { shared: Arc::new(Shared { store, loops, membership }) }
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        loops: Vec<Arc<ConsumerLoop>>,
+        membership: Arc<Membership>,
+        holds: Arc<Holds>,
+    ) -> Self {
+        let attended = |it: &Arc<ConsumerLoop>| Attended { name: it.name().clone(), board: Arc::clone(it.board()) };
+        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.iter().map(attended).collect());
+        Self { shared: Arc::new(Shared { store, loops, membership, holds, attendant }) }
+    }
+
+    pub(crate) fn gate_holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// Whether a consumer is one of this runner's.
+    pub(crate) fn has(&self, consumer: &ConsumerName) -> bool {
+        self.shared.loops.iter().any(|local| local.name() == consumer)
+    }
+
+    /// Lets a consumer of this runner look its checkpoint up with its next step.
+    pub(crate) fn look_up_again(&self, consumer: &ConsumerName) {
+        for local in self.shared.loops.iter().filter(|local| local.name() == consumer) {
+            local.look_up_again();
+        }
     }
 
     /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
@@ -66,14 +95,26 @@ impl Runner {
     /// # Errors
     /// Of the first consumer, in the order in which they were added, that its failure policy stopped:
     /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`].
-    /// [`RunnerError::Store`] if the head could not be read.
+    /// [`RunnerError::Held`] for one that is paused or disabled. [`RunnerError::Store`] if the head could not be read.
     ///
     /// # Cancel safety
     /// Dropped half way, each page was applied or not; the next call goes on from there. A reactor may be given the
     /// events of its last page again.
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
-        let all = self.shared.loops.iter().map(async |consumer| consumer.drive(goal, Stop::never(), &mut |_| {}).await);
+        self.shared.holds.refresh().await?;
+        let outcomes: HashMap<_, _> =
+            self.shared.loops.iter().map(|it| (it.name().clone(), watch::Sender::new(None))).collect();
+        let all = self.shared.loops.iter().map(async |consumer| {
+            let result = match arrival(consumer, &outcomes).await {
+                Ok(()) => consumer.drive(goal, Stop::never(), &mut |_| {}).await,
+                Err(error) => Err(error),
+            };
+            if let Some(outcome) = outcomes.get(consumer.name()) {
+                outcome.send_replace(Some(result.is_ok()));
+            }
+            result
+        });
         self.while_alive(join_all(all)).await.into_iter().collect()
     }
 
@@ -90,11 +131,19 @@ impl Runner {
     /// # Cancel safety
     /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
+        if self.shared.holds.refresh().await.is_err() {
+            // Each consumer asks by itself then, and says what it waits for.
+            self.shared.holds.forget();
+        }
+        self.shared.attendant.while_doing(self.run_all(shutdown)).await
+    }
+
+    async fn run_all(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
         let (stopper, stop) = Stopper::new();
         let mut tasks = JoinSet::new();
         for consumer in &self.shared.loops {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
-            tasks.spawn(async move { consumer.drive(Goal::Follow, stop, &mut |_| {}).await });
+            tasks.spawn(async move { supervisor::follow(&consumer, stop).await });
         }
         // What stopped here may run elsewhere.
         let mut withdrawn = Vec::new();
@@ -109,11 +158,8 @@ impl Runner {
                     stopper.stop();
                 }
                 Some(ended) = tasks.join_next() => {
-                    // A handler's panic was caught long before this.
-                    let ended = ended.unwrap_or_else(|error| match error.try_into_panic() {
-                        Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_) => Ok(()),
-                    });
+                    // Its panics were caught before this: the runtime ends.
+                    let ended = ended.unwrap_or(Ok(()));
                     if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
                         withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
                     }
@@ -131,7 +177,7 @@ impl Runner {
     /// Does something, and tells the store meanwhile that this runner is alive.
     async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
-            result = work => result,
+            result = self.shared.attendant.while_doing(work) => result,
             () = self.shared.membership.keep_alive(false) => std::future::pending().await,
         }
     }
@@ -150,6 +196,7 @@ impl Runner {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
         let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
+        let holds = self.shared.store.holds().await?;
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
@@ -161,7 +208,7 @@ impl Runner {
             let live = generations.iter().find(|info| info.state == GenerationState::Live);
             let live = live.map_or(consumer.name(), |live| &live.name);
             let parked = parked.get(live).copied().unwrap_or_default();
-            let mut status = status_of(consumer, checkpoints.get(live), parked, head);
+            let mut status = status_of(consumer, checkpoints.get(live), parked, head, hold_of(&holds, consumer.name()));
             status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
             all.push(status);
         }
@@ -383,6 +430,7 @@ impl Runner {
         mut on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<Option<Comparison>, RunnerError> {
         let local = self.local(consumer)?;
+        self.shared.holds.refresh().await?;
         let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
         self.while_alive(rebuild).await
     }
@@ -396,8 +444,22 @@ impl Runner {
         self.shared.loops.iter().map(|consumer| consumer.name().clone()).collect()
     }
 
-    fn unknown(&self, name: &str) -> RunnerError {
+    pub(crate) fn unknown(&self, name: &str) -> RunnerError {
         RunnerError::UnknownConsumer { name: name.to_owned(), known: self.names() }
+    }
+}
+
+/// Waits until the consumer that this one starts after has caught up, in the same catch-up.
+async fn arrival(
+    consumer: &ConsumerLoop,
+    outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,
+) -> Result<(), RunnerError> {
+    let Some((after, outcome)) = consumer.gate().after().and_then(|after| outcomes.get_key_value(after)) else {
+        return Ok(());
+    };
+    match outcome.subscribe().wait_for(Option::is_some).await.map(|outcome| *outcome) {
+        Ok(Some(true)) => Ok(()),
+        _ => Err(RunnerError::NotStarted { consumer: consumer.name().clone(), after: after.clone() }),
     }
 }
 
@@ -406,6 +468,7 @@ fn status_of(
     checkpoint: Option<&Checkpoint>,
     parked: ParkedTotals,
     head: Position,
+    hold: Option<Hold>,
 ) -> ConsumerStatus {
     let said = consumer.board().snapshot();
     let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
@@ -421,8 +484,13 @@ fn status_of(
         head,
         lag: head.distance_from(position),
         rate_per_second: said.rate_per_second,
-        state: said.state,
+        state: match hold {
+            // It may wait for its next try, or finish its page.
+            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. }) => hold.into(),
+            _ => said.state,
+        },
         applying_for: said.applying_for,
+        silent_for: said.silent_for,
         last_error: said.last_error,
         moved_by_others: said.moved_by_others,
         parked,

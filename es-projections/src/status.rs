@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, LeaseHolder, ParkedTotals, Position, ProjectionError};
+use es_core::{ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Position, ProjectionError};
 use time::OffsetDateTime;
 
 use crate::{
@@ -54,6 +54,9 @@ pub struct ConsumerStatus {
     /// For how long it has been applying its present page; `None` between pages. A long time means a slow or hanging
     /// handler.
     pub applying_for: Option<Duration>,
+    /// For how long it has neither advanced nor said anything new; `None` if nobody runs it here, or it says what it waits for.
+    /// A long time means that its handler, the database or a task hangs.
+    pub silent_for: Option<Duration>,
     /// What went wrong last in this runner, even if all is well again.
     pub last_error: Option<ConsumerFailure>,
     /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
@@ -75,6 +78,8 @@ impl fmt::Display for ConsumerStatus {
         }
         if let Some(time) = self.applying_for {
             write!(f, "; applying a page for {time:.1?}")?;
+        } else if let Some(time) = self.silent_for.filter(|&time| time >= crate::limits::SLOW_PAGE) {
+            write!(f, "; no sign of life for {time:.1?}")?;
         }
         if self.parked.keys > 0 {
             write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
@@ -145,11 +150,80 @@ pub enum ConsumerState {
         /// What is wrong, with the last failure.
         error: RunnerError,
     },
+    /// Somebody paused it. It goes on when it is [resumed](crate::Runner::resume).
+    Paused {
+        /// Who did it.
+        by: String,
+        /// Since when, by the store's clock.
+        since: OffsetDateTime,
+        /// Why, if they said so.
+        why: Option<String>,
+    },
+    /// Somebody switched it off. It goes on when it is [enabled](crate::Runner::enable).
+    Disabled {
+        /// Who did it.
+        by: String,
+        /// Since when, by the store's clock.
+        since: OffsetDateTime,
+        /// Why, if they said so.
+        why: Option<String>,
+    },
+    /// It starts when another consumer has caught up once.
+    WaitingForOther {
+        /// Which one.
+        consumer: ConsumerName,
+    },
+    /// A call of the store waits for somebody else in the database, while this consumer does not advance.
+    WaitingOnDatabase {
+        /// The store's calls that wait, and for whom. Where several consumers wait, they are shown with each.
+        waits: Vec<DatabaseWait>,
+    },
+    /// Its task ended unexpectedly and is started again.
+    Restarting {
+        /// How often it ended.
+        attempt: u32,
+        /// How long until then.
+        next_try_in: Duration,
+        /// What it said in the end.
+        problem: String,
+    },
     /// It gave up. Everything before the event that the error names took effect, nothing after it did.
     Stopped {
         /// Why, and what to do.
         error: RunnerError,
     },
+}
+
+impl From<Hold> for ConsumerState {
+    fn from(Hold { kind, by, since, reason: why, .. }: Hold) -> Self {
+        match kind {
+            HoldKind::Disabled => Self::Disabled { by, since, why },
+            _ => Self::Paused { by, since, why },
+        }
+    }
+}
+
+impl ConsumerState {
+    /// One word or two for it, without what changes from moment to moment: for tables and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotRunning => "not running",
+            Self::CatchingUp => "catching up",
+            Self::CaughtUp => "caught up",
+            Self::Retrying { .. } => "retrying",
+            Self::WaitingForStore { .. } => "waiting for store",
+            Self::RunsElsewhere { .. } => "runs elsewhere",
+            Self::WaitingForLease { .. } => "waiting for lease",
+            Self::OtherCode { .. } => "other code",
+            Self::Paused { .. } => "paused",
+            Self::Disabled { .. } => "disabled",
+            Self::WaitingForOther { .. } => "waiting for other",
+            Self::WaitingOnDatabase { .. } => "waiting on database",
+            Self::Restarting { .. } => "restarting",
+            Self::ParkedLimit { .. } => "parked limit",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
 }
 
 impl fmt::Display for ConsumerState {
@@ -181,6 +255,18 @@ impl fmt::Display for ConsumerState {
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),
             Self::ParkedLimit { error } => write!(f, "stopped at the limit of parked keys: {}", Chain(error)),
+            Self::Paused { by, since, why } | Self::Disabled { by, since, why } => {
+                write!(f, "{} by {by} since {since}", self.label())?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Self::WaitingForOther { consumer } => write!(f, "waiting until {consumer} has caught up"),
+            Self::WaitingOnDatabase { waits } => {
+                f.write_str("waiting on the database")?;
+                waits.iter().try_for_each(|wait| write!(f, "; {wait}"))
+            }
+            Self::Restarting { attempt, next_try_in, problem } => {
+                write!(f, "its task ended {attempt} time(s), starting again in {next_try_in:.1?}: {problem}")
+            }
             Self::Stopped { error } => write!(f, "stopped: {}", Chain(error)),
         }
     }

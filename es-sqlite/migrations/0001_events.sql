@@ -45,12 +45,17 @@ CREATE TABLE es_appends (
     recorded_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- One row per consumer, or for each of its partitions (`name#0of4`) instead.
 CREATE TABLE es_checkpoints (
     consumer   TEXT    PRIMARY KEY,
     position   INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     -- 1 if it belongs to a generation that was live and is kept as it was then.
-    is_frozen  INTEGER NOT NULL DEFAULT 0
+    is_frozen  INTEGER NOT NULL DEFAULT 0,
+    -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
+    ahead      TEXT,
+    -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
+    layout     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- Who works for which consumer, so that several processes share the work.

@@ -1,6 +1,7 @@
--- Puts a checkpoint back to 0, wherever it is, unless it is frozen: no row is changed then.
--- Binds: ?1 consumer; ?2 now (microseconds). Result: none.
+-- Puts the checkpoints of a generation back to 0, wherever they are, and takes back what was ahead of them; unless they are frozen:
+-- no row is changed then.
+-- Binds: ?1 consumer in its generation; ?2 now (microseconds). Result: none.
 -- Locks: takes the write lock.
-INSERT INTO es_checkpoints (consumer, position, updated_at) VALUES (?1, 0, ?2)
-ON CONFLICT (consumer) DO UPDATE SET position = 0, updated_at = excluded.updated_at
-WHERE NOT es_checkpoints.is_frozen;
+UPDATE es_checkpoints
+SET position = 0, updated_at = ?2, layout = layout + (ahead IS NOT NULL), ahead = NULL
+WHERE (consumer = ?1 OR (consumer > ?1 || '#' AND consumer < ?1 || '$')) AND NOT is_frozen;

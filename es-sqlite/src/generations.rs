@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use es_core::{
     BuildClaim, Builder, Claimed, ConsumerName, ConsumerStore, Direction, FrozenReadModel, Generation, GenerationInfo,
-    GenerationState, GenerationStore, Position, ReadModelCode, ReadModelRow, StoreError, Swapped, TableNames,
+    GenerationState, GenerationStore, PartitionCheckpoint, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
+    TableNames, position_of_all,
     timestamp::{from_unix_micros, unix_micros},
 };
 use futures_util::TryStreamExt;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     documents,
     error::{store_error, unreadable as not_encoded},
-    parking,
+    parking, partitions,
     projections::now,
     store::{SqliteStore, runtime},
     writer::{begin, commit},
@@ -26,11 +27,9 @@ const CLAIM: &str = include_str!("../sql/generation_claim.sql");
 const RELEASE: &str = include_str!("../sql/generation_release.sql");
 const SET_STATE: &str = include_str!("../sql/generation_state.sql");
 const REMOVE: &str = include_str!("../sql/generation_remove.sql");
-const FREEZE: &str = include_str!("../sql/freeze_checkpoint.sql");
-const REMOVE_CHECKPOINT: &str = include_str!("../sql/checkpoint_remove.sql");
-const DROP_STABLE: &str = include_str!("../sql/stable_drop.sql");
+pub(crate) const DROP_STABLE: &str = include_str!("../sql/stable_drop.sql");
 const SHOW: &str = include_str!("../sql/stable_show.sql");
-const DROP: &str = include_str!("../sql/own_drop.sql");
+pub(crate) const DROP: &str = include_str!("../sql/own_drop.sql");
 const COLUMNS: &str = include_str!("../sql/own_columns.sql");
 const ROWS: &str = include_str!("../sql/own_rows.sql");
 const DOCUMENTS: &str = include_str!("../sql/view_all.sql");
@@ -43,7 +42,7 @@ const ROWS_PER_PAGE: usize = 500;
 const NO_GENERATION: StoreError =
     StoreError::Refused { reason: "there is no such generation; it was dropped, or never built" };
 
-fn number_of(generation: &ConsumerName) -> i64 {
+pub(crate) fn number_of(generation: &ConsumerName) -> i64 {
     generation.generation().unwrap_or(Generation::FIRST).get().into()
 }
 
@@ -67,7 +66,10 @@ fn to_info(consumer: &ConsumerName, row: &SqliteRow) -> Result<GenerationInfo, S
     Ok(GenerationInfo::new(consumer.in_generation(generation), state, code, position, created_at, builder))
 }
 
-async fn all(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
+pub(crate) async fn all(
+    connection: &mut SqliteConnection,
+    consumer: &ConsumerName,
+) -> Result<Vec<GenerationInfo>, StoreError> {
     let rows = sqlx::query(GENERATIONS).bind(consumer.base_text()).fetch_all(connection).await.map_err(store_error)?;
     rows.iter().map(|row| to_info(consumer, row)).collect()
 }
@@ -113,19 +115,8 @@ async fn set_state(
     Ok(())
 }
 
-/// Freezes a checkpoint or lets it move again; gives where it is.
-async fn freeze(
-    connection: &mut SqliteConnection,
-    generation: &ConsumerName,
-    is_frozen: bool,
-) -> Result<Position, StoreError> {
-    let query = sqlx::query_scalar(FREEZE).bind(generation.as_str()).bind(now()).bind(is_frozen);
-    let position: i64 = query.fetch_one(connection).await.map_err(store_error)?;
-    Ok(Position::new(position.unsigned_abs()))
-}
-
 /// A statement about a table that readers find as `stable`. Both names are this crate's own, or checked by [`TableNames`].
-fn on(sql: &str, stable: &str, own: &str) -> AssertSqlSafe<String> {
+pub(crate) fn on(sql: &str, stable: &str, own: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("stable_name", stable).replace("own_name", own))
 }
 
@@ -262,8 +253,7 @@ impl GenerationStore for SqliteStore {
                 if let Some(found) = found {
                     let remove = sqlx::query(REMOVE).bind(generation.base_text()).bind(number_of(&generation));
                     remove.execute(&mut *connection).await.map_err(store_error)?;
-                    let remove = sqlx::query(REMOVE_CHECKPOINT).bind(generation.as_str());
-                    remove.execute(&mut *connection).await.map_err(store_error)?;
+                    partitions::remove(connection, &generation).await?;
                     parking::forget_after(connection, &generation, Position::ZERO).await?;
                     let own = found.code.tables.iter().map(|table| TableNames::of(&generation, table));
                     for own in own.chain([documents::table(&generation)]) {
@@ -284,7 +274,8 @@ impl GenerationStore for SqliteStore {
         let found = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
         let mut tables = found.code.tables;
         tables.sort_unstable();
-        let (frozen, rows) = FrozenReadModel::new(found.position.unwrap_or_default());
+        let position = position_of_all(&partitions::all(&mut connection, generation).await?)?;
+        let (frozen, rows) = FrozenReadModel::new(position);
         let generation = generation.clone();
         runtime()?.spawn(async move {
             if let Err(error) = send_rows(&mut connection, &generation, &tables, &rows).await {
@@ -340,10 +331,14 @@ async fn swap_in(
         if live.name == *generation {
             return Ok(Swapped::Done);
         }
-        let old = freeze(connection, &live.name, true).await?;
-        let new = freeze(connection, generation, false).await?;
-        if new < old && direction == Direction::Forward {
-            return Ok(Swapped::Behind(old));
+        let old = partitions::freeze(connection, &live.name, true).await?;
+        let new = partitions::freeze(connection, generation, false).await?;
+        let furthest = old.iter().map(PartitionCheckpoint::furthest).max().unwrap_or_default();
+        if new.iter().any(|new| new.position < furthest) && direction == Direction::Forward {
+            return Ok(Swapped::Behind(furthest));
+        }
+        if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
+            partitions::change(connection, generation, &new, count).await?;
         }
         set_state(connection, &live.name, GenerationState::Retired).await?;
     }

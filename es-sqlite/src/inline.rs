@@ -75,7 +75,7 @@ pub(crate) async fn apply(
             }
             Ok(Err(ProjectionError::Store(StoreError::Retired { generation }))) => {
                 run(connection, ROLLBACK).await?;
-                tracing::debug!(%generation, "left to the runner: another generation is live");
+                tracing::debug!(%generation, "left to the runner: another generation or its partitions are live");
                 continue;
             }
             Ok(Err(error)) => describe(error),

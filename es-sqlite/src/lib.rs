@@ -42,6 +42,7 @@
 mod append;
 mod append_alone;
 mod config;
+mod control;
 mod documents;
 mod error;
 mod generations;
@@ -50,6 +51,7 @@ mod inline;
 mod leases;
 mod migrate;
 mod parking;
+mod partitions;
 mod projections;
 mod queue;
 mod read_all;

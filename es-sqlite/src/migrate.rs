@@ -32,7 +32,8 @@ struct Migration {
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "events", sql: include_str!("../migrations/0001_events.sql") },
-    Migration { version: 2, name: "parking", sql: include_str!("../migrations/0003_parking.sql") },
+    Migration { version: 2, name: "control", sql: include_str!("../migrations/0002_control.sql") },
+    Migration { version: 3, name: "parking", sql: include_str!("../migrations/0003_parking.sql") },
 ];
 
 /// Opens the file for writing, with the schema of this version. Gives its path without links too.

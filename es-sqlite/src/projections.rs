@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use es_core::{
     Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
-    PageProjection, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError, check_document_count,
+    PageProjection, PartitionCheckpoint, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError,
+    check_document_count,
     timestamp::{from_unix_micros, unix_micros},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -14,12 +15,12 @@ use crate::{
     error::{corrupt, store_error, to_stored},
     generations,
     handler_scope::{in_handler, refuse_in_handler},
-    leases, parking,
+    leases, parking, partitions,
     store::SqliteStore,
     writer::{WriterGuard, begin, commit},
 };
 
-const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
+pub(crate) const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
 const CHECKPOINTS: &str = include_str!("../sql/checkpoints.sql");
 const START: &str = include_str!("../sql/start_checkpoint.sql");
 const MOVE: &str = include_str!("../sql/move_checkpoint.sql");
@@ -62,6 +63,8 @@ async fn compare_and_move(
         .bind(to_stored("a position", to.get())?)
         .bind(now())
         .bind(lease.map(|lease| to_stored("a fence", lease.fence.get())).transpose()?)
+        // A layout beyond the database's range cannot exist either.
+        .bind(i64::try_from(advance.layout).unwrap_or(-1))
         // To its end: only then has a statement outside a transaction committed.
         .fetch_all(&mut *connection)
         .await
@@ -75,11 +78,20 @@ async fn compare_and_move(
         return Err(StoreError::LeaseLost { consumer: consumer.clone() });
     }
     let row = checkpoint_row(connection, consumer).await?;
-    let is_frozen = row.as_ref().map_or(Ok(false), |row| row.try_get("is_frozen")).map_err(store_error)?;
-    if is_frozen {
+    let (is_gone, actual) = match &row {
+        Some(row) => {
+            let layout: i64 = row.try_get("layout").map_err(store_error)?;
+            let is_frozen: bool = row.try_get("is_frozen").map_err(store_error)?;
+            (is_frozen || layout.unsigned_abs() != advance.layout, to_checkpoint(row)?.position)
+        }
+        None => {
+            let others = partitions::all(connection, consumer).await?;
+            (advance.layout != 0 || consumer.partition().is_some() || !others.is_empty(), Position::ZERO)
+        }
+    };
+    if is_gone {
         return Err(StoreError::Retired { generation: consumer.clone() });
     }
-    let actual = row.as_ref().map_or(Ok(Position::ZERO), |row| to_checkpoint(row).map(|found| found.position))?;
     Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *from, actual })
 }
 
@@ -92,12 +104,17 @@ pub(crate) async fn move_in_transaction(
     parking::follow(connection, advance).await
 }
 
+/// Moves the checkpoints of a generation to 0, in a transaction that the caller ends.
 async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
-    let query = sqlx::query(RESET).bind(consumer.as_str()).bind(now());
-    match query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() {
-        0 => Err(StoreError::Retired { generation: consumer.clone() }),
-        _ => parking::forget_after(connection, consumer, Position::ZERO).await,
+    let generation = consumer.whole();
+    let query = sqlx::query(RESET).bind(generation.as_str().to_owned()).bind(now());
+    if query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0 {
+        return parking::forget_after(connection, &generation, Position::ZERO).await;
     }
+    if partitions::all(connection, &generation).await?.is_empty() {
+        return partitions::add(connection, &[PartitionCheckpoint::new(generation, Position::ZERO)]).await;
+    }
+    Err(StoreError::Retired { generation })
 }
 
 impl SqliteStore {
@@ -108,6 +125,7 @@ impl SqliteStore {
 
     /// Whether a view has its table. Once made it stays, so it is looked for once.
     async fn has_view(&self, view: &ConsumerName) -> Result<bool, StoreError> {
+        let view = &view.whole();
         if self.shared.knows_view(view) {
             return Ok(true);
         }
@@ -143,7 +161,8 @@ impl ConsumerStore for SqliteStore {
         let rows = query.fetch_all(writer.connection()?).await.map_err(store_error);
         match writer.settle(rows)?.first() {
             Some(row) => to_checkpoint(row),
-            None => Err(store_error(sqlx::Error::RowNotFound)),
+            // It has other partitions.
+            None => Err(StoreError::Retired { generation: consumer.clone() }),
         }
     }
 
@@ -170,6 +189,7 @@ impl ConsumerStore for SqliteStore {
         if self.has_view(view).await? {
             return Ok(());
         }
+        let view = &view.whole();
         let own = view.clone();
         self.write_in_task(move |writer| {
             Box::pin(async move {

@@ -65,6 +65,8 @@ async fn no_statement_scans_a_table_that_grows() {
             ("checkpoint", include_str!("../sql/checkpoint.sql")),
             ("start_checkpoint", include_str!("../sql/start_checkpoint.sql")),
             ("move_checkpoint", include_str!("../sql/move_checkpoint.sql")),
+            ("partitions", include_str!("../sql/partitions.sql")),
+            ("reset_checkpoint", include_str!("../sql/reset_checkpoint.sql")),
             ("snapshot_load", include_str!("../sql/snapshot_load.sql")),
             ("snapshot_save", include_str!("../sql/snapshot_save.sql")),
             ("view_get", include_str!("../sql/view_get.sql")),

@@ -67,7 +67,7 @@ impl EventStore for MemoryStore {
 }
 
 impl Log {
-    fn head(&self) -> Position {
+    pub(super) fn head(&self) -> Position {
         Position::new(self.events.len() as u64)
     }
 

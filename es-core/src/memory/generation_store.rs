@@ -13,6 +13,7 @@ use crate::{
         BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
         ReadModelCode, ReadModelRow, Swapped, TableNames,
     },
+    partition::{PartitionCheckpoint, position_of_all, redistributed},
     position::Position,
     timestamp::to_stored_precision,
 };
@@ -29,7 +30,7 @@ impl Consumers {
     }
 
     fn position_of(&self, generation: &ConsumerName) -> Option<Position> {
-        self.checkpoints.get(generation).map(|checkpoint| checkpoint.position)
+        self.partitions_of(generation).iter().map(|reached| reached.position).min()
     }
 
     fn with_position(&self, known: &GenerationInfo) -> GenerationInfo {
@@ -121,9 +122,15 @@ impl GenerationStore for MemoryStore {
             if live == *generation {
                 return Ok(Swapped::Done);
             }
-            let (old, new) = (consumers.position_of(&live), consumers.position_of(generation));
-            if old > new && direction == Direction::Forward {
-                return Ok(Swapped::Behind(old.unwrap_or_default()));
+            let old = consumers.partitions_of(&live);
+            let furthest = old.iter().map(PartitionCheckpoint::furthest).max();
+            if furthest > consumers.position_of(generation) && direction == Direction::Forward {
+                return Ok(Swapped::Behind(furthest.unwrap_or_default()));
+            }
+            let new = consumers.partitions_of(generation);
+            if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
+                let new = redistributed(&new, generation, count)?;
+                consumers.replace(generation, &new);
             }
             if let Some(live) = consumers.generations.get_mut(&live) {
                 live.state = GenerationState::Retired;
@@ -146,7 +153,7 @@ impl GenerationStore for MemoryStore {
             return Err(StoreError::Refused { reason: "the live generation cannot be dropped; make another one live" });
         }
         let Some(known) = consumers.generations.remove(generation) else { return Ok(()) };
-        consumers.checkpoints.remove(generation);
+        consumers.remove(generation);
         consumers.documents.remove(generation);
         consumers.parked.forget_after(generation, Position::ZERO);
         for table in known.code.tables {
@@ -168,7 +175,7 @@ impl GenerationStore for MemoryStore {
             } else {
                 rows_of(&own_tables.tables, generation, &tables)
             };
-            (consumers.position_of(generation).unwrap_or_default(), rows)
+            (position_of_all(&consumers.partitions_of(generation))?, rows)
         };
         let (frozen, sender) = FrozenReadModel::new(position);
         // There is room for one page, and nobody else sends.

@@ -40,6 +40,15 @@ impl Leases {
     }
 }
 
+impl Leases {
+    /// Takes the leases of a consumer, in all its generations, from whoever has them.
+    pub(super) fn revoke(&mut self, consumer: &ConsumerName) {
+        for (_, entry) in self.by_consumer.iter_mut().filter(|(name, _)| name.base() == *consumer) {
+            (entry.fence, entry.holder) = (entry.fence + 1, None);
+        }
+    }
+}
+
 fn now() -> OffsetDateTime {
     to_stored_precision(OffsetDateTime::now_utc())
 }

@@ -1,9 +1,11 @@
 //! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
 
+mod control_store;
 mod event_store;
 mod generation_store;
 mod lease_store;
 mod parking_store;
+mod partition_store;
 mod projection_store;
 mod snapshot_store;
 
@@ -18,10 +20,11 @@ use uuid::Uuid;
 use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
-    consumer_store::Checkpoint,
+    control_store::{Hold, HoldKind},
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
     limits,
+    operation::Operation,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
@@ -58,9 +61,11 @@ struct Log {
 #[derive(Debug, Default)]
 struct Consumers {
     generations: BTreeMap<ConsumerName, GenerationInfo>,
-    checkpoints: BTreeMap<ConsumerName, Checkpoint>,
+    checkpoints: BTreeMap<ConsumerName, partition_store::Kept>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     parked: parking_store::Parked,
+    holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
+    operations: Vec<Operation>,
     leases: lease_store::Leases,
 }
 

@@ -3,84 +3,42 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use time::OffsetDateTime;
 
-use super::{Consumers, MemoryStore, MemoryTables, lock};
+use super::{Consumers, MemoryStore, MemoryTables, lock, partition_store::Kept};
 use crate::{
     advance::Advance,
     consumer_name::{ConsumerName, Generation},
     consumer_store::{Checkpoint, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_count},
     error::{ProjectionError, StoreError},
     event::{Payload, RecordedEvent},
-    generation_store::{GenerationState, TableNames},
+    generation_store::TableNames,
     position::Position,
     projection::PageProjection,
     projection_store::ProjectionStore,
-    timestamp::to_stored_precision,
 };
 
 impl Consumers {
-    fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
-        match self.generations.get(consumer).map(|known| known.state) {
-            Some(GenerationState::Retired) => Err(StoreError::Retired { generation: consumer.clone() }),
-            _ => Ok(()),
-        }
-    }
-
-    fn check(&self, advance: &Advance) -> Result<(), StoreError> {
-        let Advance { consumer, from: expected, .. } = advance;
-        self.check_not_retired(consumer)?;
-        self.leases.check(advance)?;
-        let actual = self.checkpoints.get(consumer).map_or(Position::ZERO, |checkpoint| checkpoint.position);
-        if actual == *expected {
-            self.parked.check(&advance.queue(), &advance.parking)
-        } else {
-            Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual })
-        }
-    }
-
-    fn advance(&mut self, advance: &Advance) -> Result<(), StoreError> {
-        self.check(advance)?;
-        if advance.to < advance.from {
-            self.parked.forget_after(&advance.queue(), advance.to);
-        }
-        self.parked.apply(&advance.queue(), &advance.parking);
-        self.set(&advance.consumer, advance.to);
-        Ok(())
-    }
-
     /// The documents of a view; for the live generation, of the one that this is now.
     fn documents_of(&self, view: &ConsumerName) -> Option<&BTreeMap<String, Payload>> {
         match view.generation() {
-            Some(_) => self.documents.get(view),
+            Some(_) => self.documents.get(&view.whole()),
             None => self.documents.get(&self.live(view).map_or(view.base(), |live| live.name.clone())),
         }
-    }
-
-    fn set(&mut self, consumer: &ConsumerName, position: Position) -> Checkpoint {
-        let updated_at = to_stored_precision(OffsetDateTime::now_utc());
-        let checkpoint = Checkpoint { consumer: consumer.clone(), position, updated_at };
-        self.checkpoints.insert(consumer.clone(), checkpoint.clone());
-        checkpoint
     }
 }
 
 #[async_trait]
 impl ConsumerStore for MemoryStore {
     async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
-        Ok(lock(&self.shared.consumers).checkpoints.get(consumer).cloned())
+        Ok(lock(&self.shared.consumers).checkpoints.get(consumer).map(Kept::checkpoint))
     }
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
-        Ok(lock(&self.shared.consumers).checkpoints.values().cloned().collect())
+        Ok(lock(&self.shared.consumers).checkpoints.values().map(Kept::checkpoint).collect())
     }
 
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
-        let mut consumers = lock(&self.shared.consumers);
-        match consumers.checkpoints.get(consumer) {
-            Some(checkpoint) => Ok(checkpoint.clone()),
-            None => Ok(consumers.set(consumer, at)),
-        }
+        lock(&self.shared.consumers).start(consumer, at)
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
@@ -88,7 +46,7 @@ impl ConsumerStore for MemoryStore {
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
-        lock(&self.shared.consumers).documents.entry(view.clone()).or_default();
+        lock(&self.shared.consumers).documents.entry(view.whole()).or_default();
         Ok(())
     }
 
@@ -122,7 +80,7 @@ impl ConsumerStore for MemoryStore {
     async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
         let mut consumers = lock(&self.shared.consumers);
         consumers.advance(advance)?;
-        let documents = consumers.documents.entry(advance.consumer.clone()).or_default();
+        let documents = consumers.documents.entry(advance.consumer.whole()).or_default();
         for DocumentChange { key, body } in changes {
             match body {
                 Some(body) => documents.insert(key.clone(), body.clone()),
@@ -134,10 +92,9 @@ impl ConsumerStore for MemoryStore {
 
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
         let mut consumers = lock(&self.shared.consumers);
-        consumers.check_not_retired(view)?;
-        consumers.documents.remove(view);
-        consumers.parked.forget_after(view, Position::ZERO);
-        consumers.set(view, Position::ZERO);
+        consumers.reset(view)?;
+        consumers.documents.remove(&view.whole());
+        consumers.parked.forget_after(&view.whole(), Position::ZERO);
         Ok(())
     }
 }
@@ -202,8 +159,8 @@ impl ProjectionStore for MemoryStore {
         let mut changed = tables.clone();
         projection.clear(&mut changed).await?;
         let mut consumers = lock(&self.shared.consumers);
-        consumers.parked.forget_after(projection.name(), Position::ZERO);
-        consumers.set(projection.name(), Position::ZERO);
+        consumers.reset(projection.name())?;
+        consumers.parked.forget_after(&projection.name().whole(), Position::ZERO);
         *tables = changed;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The runner, against the store in memory.
 
 mod catching_up;
+mod controlling;
 mod failing;
 mod following;
 mod reacting;
@@ -8,6 +9,8 @@ mod rebuilding;
 mod sharing;
 mod shutting_down;
 mod side_by_side;
+mod silence;
+mod spy_control;
 mod spy_parking;
 mod spy_store;
 mod starting;

@@ -106,10 +106,11 @@ async fn unchanged_code_builds_the_same_read_model_and_readers_and_runners_go_ov
 async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_it() {
     let store = SpyStore::default();
     let (old, new) = (both(&store), next_version(&store));
-    let (old_running, new_running) = (Running::start(&old), Running::start(&new));
+    let old_running = Running::start(&old);
     deposit(&store, "ann", 1).await;
     deposit(&store, "bob", 50).await;
     old.wait_for("balance", position(2), Duration::from_secs(9)).await.unwrap();
+    let new_running = Running::start(&new);
     // The new code leaves the old read model alone, and says so.
     settle().await;
     let state = status_of(&new, "balance").await.state;

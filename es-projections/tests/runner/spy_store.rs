@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
-    DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
+    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction,
+    Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
     GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
-    PageSize, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent, Roster, StoreError, StreamId,
-    StreamPage, Swapped, Version, WakeupSender, Wakeups,
+    PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode,
+    RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -51,6 +51,12 @@ pub(crate) struct Seen {
     pub(crate) durable_to: AtomicU64,
     /// The log seems to end here; 0 for no such bound.
     pub(crate) head: AtomicU64,
+    /// For whom in the database the store's calls wait.
+    pub(crate) waits: Mutex<Vec<DatabaseWait>>,
+    /// How often it was asked who is held back.
+    pub(crate) hold_reads: AtomicUsize,
+    /// Every read of the log panics, as often as this says.
+    pub(crate) panics: AtomicUsize,
     /// Holds whoever has read documents, as long as there is one.
     pub(crate) documents_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -92,6 +98,8 @@ impl EventStore for SpyStore {
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
         self.seen.reads.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
+        let panics = self.seen.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "the store lost its head");
         next_failure(&self.seen.read_failures)?;
         let mut page = self.inner.read_all(after, filter, page).await?;
         self.seen.largest_page.fetch_max(page.events.len(), Ordering::SeqCst);
@@ -236,6 +244,26 @@ impl LeaseStore for SpyStore {
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
         self.inner.leases().await
+    }
+}
+
+#[async_trait]
+impl PartitionStore for SpyStore {
+    async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.inner.partitions(generation).await
+    }
+
+    async fn start_partitions(
+        &self,
+        generation: &ConsumerName,
+        count: u16,
+        at: Position,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.inner.start_partitions(generation, count, at).await
+    }
+
+    async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.inner.repartition(generation, count).await
     }
 }
 

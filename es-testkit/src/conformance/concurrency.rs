@@ -16,7 +16,7 @@ use super::{
 use crate::{harness::StoreHarness, history_checker::HistoryChecker, rng::SeededRng};
 
 /// Polls a call for a random while and drops it; `None` if it was dropped before its end.
-async fn dropped_at_random<T>(rng: &SeededRng, call: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn dropped_at_random<T>(rng: &SeededRng, call: impl Future<Output = T>) -> Option<T> {
     // Short and long waits alike: a store may need microseconds or many milliseconds.
     let longest = 1 << rng.below(14);
     let yields = rng.below(longest);

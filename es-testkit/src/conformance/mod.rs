@@ -14,6 +14,7 @@
 pub mod append;
 pub mod checkpoints;
 pub mod concurrency;
+pub mod control;
 pub mod documents;
 pub mod expected_version;
 pub mod generations;
@@ -186,6 +187,15 @@ macro_rules! __conformance_cases {
                 checkpoints_are_listed_by_name
                 of_concurrent_moves_one_wins
                 concurrent_starts_agree
+            }
+            control {
+                a_consumer_is_held_until_it_is_released
+                a_checkpoint_is_moved_by_hand_where_that_makes_sense
+                a_move_by_hand_defeats_the_page_that_was_under_way
+                a_dropped_order_happened_with_its_line_or_not_at_all
+                the_log_of_operations_is_read_newest_first
+                a_retired_consumer_leaves_nothing
+                a_store_that_is_idle_waits_for_nobody
             }
             documents {
                 a_view_that_was_never_prepared_has_no_documents

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
     DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
-    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize, Position,
-    ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError,
-    StreamId, StreamPage, Swapped, Version, Wakeups,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
+    PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent,
+    Roster, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version, Wakeups,
 };
 
 use super::{FaultyStore, Operation};
@@ -149,6 +149,26 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
         self.call(Operation::Lease, self.store.leases()).await
+    }
+}
+
+#[async_trait]
+impl<S: PartitionStore> PartitionStore for FaultyStore<S> {
+    async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.call(Operation::Consumer, self.store.partitions(generation)).await
+    }
+
+    async fn start_partitions(
+        &self,
+        generation: &ConsumerName,
+        count: u16,
+        at: Position,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.call(Operation::Consumer, self.store.start_partitions(generation, count, at)).await
+    }
+
+    async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.call(Operation::Consumer, self.store.repartition(generation, count)).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! A store that fails on purpose: lost requests, lost answers, busy locks, delays.
 
+mod control;
 mod delegation;
 mod parking;
 mod plan;

@@ -35,6 +35,8 @@ pub enum Operation {
     Consumer,
     /// Generations of read models.
     Generation,
+    /// What operators do.
+    Control,
     /// Leases of consumers.
     Lease,
     /// Parked events.

@@ -114,6 +114,14 @@ defects! {
     DiscardsWithoutARecord,
     /// Clearing leaves the parked events.
     KeepsWhatIsParked,
+    /// Who is held already is held again, and that is noted.
+    HoldsTwice,
+    /// A checkpoint goes wherever the hand moves it.
+    MovesByHandAnywhere,
+    /// A checkpoint is moved by hand, and the log says so a moment later.
+    NotesAMomentLater,
+    /// A consumer that is retired loses its checkpoints alone.
+    KeepsWhatIsRetired,
     /// Clearing empties the read model and leaves the checkpoint.
     ClearsRowsAlone,
 }

@@ -2,6 +2,7 @@
 //! the same wrapper without a defect must pass every case.
 
 mod append;
+mod control;
 mod defect;
 mod judge;
 mod parking;
@@ -191,6 +192,18 @@ broken! {
     ];
     a_store_that_keeps_what_is_parked_when_it_clears_is_found: KeepsWhatIsParked => [
         "parking::what_comes_again_is_not_parked",
+    ];
+    a_store_that_holds_a_consumer_twice_is_found: HoldsTwice => [
+        "control::a_consumer_is_held_until_it_is_released",
+    ];
+    a_store_that_moves_by_hand_wherever_it_is_told_is_found: MovesByHandAnywhere => [
+        "control::a_checkpoint_is_moved_by_hand_where_that_makes_sense",
+    ];
+    a_store_that_notes_a_moment_later_is_found: NotesAMomentLater => [
+        "control::a_dropped_order_happened_with_its_line_or_not_at_all",
+    ];
+    a_store_that_keeps_what_belongs_to_a_retired_consumer_is_found: KeepsWhatIsRetired => [
+        "control::a_retired_consumer_leaves_nothing",
     ];
     a_store_that_clears_rows_and_keeps_the_checkpoint_is_found: ClearsRowsAlone => [
         "projections::clearing_a_projection_resets_rows_and_checkpoint",

@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use es_core::{
     Advance, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
     DocumentQuery, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore,
-    Leased, MemoryStore, MemoryTables, PageProjection, Position, ProjectionError, ProjectionStore, ReadModelCode,
-    RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, Swapped, Version,
+    Leased, MemoryStore, MemoryTables, PageProjection, PartitionCheckpoint, PartitionStore, Position, ProjectionError,
+    ProjectionStore, ReadModelCode, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, Swapped,
+    Version,
 };
 use tokio::task::yield_now;
 
@@ -236,6 +237,26 @@ impl LeaseStore for BrokenStore {
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
         self.store.leases().await
+    }
+}
+
+#[async_trait]
+impl PartitionStore for BrokenStore {
+    async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.store.partitions(generation).await
+    }
+
+    async fn start_partitions(
+        &self,
+        generation: &ConsumerName,
+        count: u16,
+        at: Position,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.store.start_partitions(generation, count, at).await
+    }
+
+    async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        self.store.repartition(generation, count).await
     }
 }
 

@@ -1,0 +1,266 @@
+//! What operators do to consumers: hold them back, move their checkpoints by hand, retire them.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::{
+    consumer_name::ConsumerName,
+    consumer_store::ConsumerStore,
+    error::StoreError,
+    operation::{NewOperation, Operation, OperationKind, Order},
+    position::Position,
+};
+
+/// In what way a consumer is held back. It may be in both at once, by different people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum HoldKind {
+    /// For a while: whoever paused it means to resume it.
+    Paused,
+    /// Switched off, as a feature is by its flag.
+    Disabled,
+}
+
+impl HoldKind {
+    /// As stores keep it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Reads what [`as_str`](Self::as_str) gave.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Paused, Self::Disabled].into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// What the log of operations calls its beginning.
+    pub fn begun(self) -> OperationKind {
+        match self {
+            Self::Paused => OperationKind::PAUSE,
+            Self::Disabled => OperationKind::DISABLE,
+        }
+    }
+
+    /// What the log of operations calls its end.
+    pub fn ended(self) -> OperationKind {
+        match self {
+            Self::Paused => OperationKind::RESUME,
+            Self::Disabled => OperationKind::ENABLE,
+        }
+    }
+
+    /// Checks an order that begins such a hold: switching a consumer off needs a reason. Stores call it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub fn check(self, order: &Order) -> Result<(), StoreError> {
+        match self {
+            Self::Paused => Ok(()),
+            Self::Disabled => order.check_reason(),
+        }
+    }
+}
+
+impl fmt::Display for HoldKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A consumer that is held back, by whom, since when and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hold {
+    /// Whose: a name without a generation.
+    pub consumer: ConsumerName,
+    /// In what way.
+    pub kind: HoldKind,
+    /// Who did it.
+    pub by: String,
+    /// Since when, by the store's clock.
+    pub since: OffsetDateTime,
+    /// Why, if they said so.
+    pub reason: Option<String>,
+}
+
+impl Hold {
+    /// A hold, as stores report it.
+    pub fn new(
+        consumer: ConsumerName,
+        kind: HoldKind,
+        by: String,
+        since: OffsetDateTime,
+        reason: Option<String>,
+    ) -> Self {
+        Self { consumer, kind, by, since, reason }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, by, since, reason, .. } = self;
+        write!(f, "{kind} by {by} since {since}")?;
+        reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
+/// A checkpoint that is moved by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandMove {
+    /// Forwards: what lies between never takes effect.
+    Skip(Position),
+    /// Back: what lies between takes effect again. Refused for a read model, which holds it already: rebuild that.
+    Reset(Position),
+    /// The same for a read model too, whose handler does no harm if it is given an event again.
+    ResetIdempotent(Position),
+}
+
+impl HandMove {
+    /// Where to.
+    pub fn to(self) -> Position {
+        let (Self::Skip(to) | Self::Reset(to) | Self::ResetIdempotent(to)) = self;
+        to
+    }
+
+    /// What the log of operations calls it.
+    pub fn kind(self) -> OperationKind {
+        match self {
+            Self::Skip(_) => OperationKind::SKIP,
+            Self::Reset(_) | Self::ResetIdempotent(_) => OperationKind::RESET,
+        }
+    }
+
+    /// Checks a move of a checkpoint that is at `from`, in a log that ends at `head`. Stores call it while they hold the
+    /// checkpoint; `from` is `None` for a consumer that never began.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotMove`].
+    pub fn check(
+        self,
+        consumer: &ConsumerName,
+        from: Option<Position>,
+        head: Position,
+        is_read_model: bool,
+    ) -> Result<Position, StoreError> {
+        let to = self.to();
+        let refuse = |from, why| Err(StoreError::CannotMove { consumer: consumer.clone(), from, to, why });
+        let Some(from) = from else {
+            return refuse(Position::ZERO, "it never began; run it first, or check the name");
+        };
+        match self {
+            _ if to > head => refuse(from, "the log does not reach that far"),
+            Self::Skip(_) if to < from => refuse(from, "that is back; to apply events again, reset it or rebuild it"),
+            Self::Reset(_) | Self::ResetIdempotent(_) if to > from => {
+                refuse(from, "that is forwards; to leave events out, skip them")
+            }
+            Self::Reset(_) if is_read_model => {
+                refuse(from, "its read model holds these events already and would apply them twice; rebuild it")
+            }
+            _ => Ok(from),
+        }
+    }
+}
+
+/// What a store does for operators. Object-safe, as [`ConsumerStore`]. Each operation and its line in the log are one
+/// transaction.
+///
+/// # Cancel safety
+/// Dropping the future of any method leaves the store as if the call had either happened or not.
+#[async_trait]
+pub trait ControlStore: ConsumerStore {
+    /// Everybody who is held back, by name and kind. Runners ask for it all the time, so it is one quick call.
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+
+    /// Holds a consumer back, in all its generations. Says whether that changed anything: one that is held in that way
+    /// already stays so, by whom and since when it was, and nothing is noted.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a reason where one is asked for; see [`HoldKind::check`].
+    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError>;
+
+    /// Ends a hold. Says whether there was one; if not, nothing is noted.
+    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError>;
+
+    /// Moves a checkpoint by hand, wherever it is; gives where it was. A runner that is applying a page meanwhile loses it,
+    /// and goes on from the new place.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotMove`] says why; [`StoreError::Retired`] for a generation that was live before;
+    /// [`StoreError::Refused`] without a reason.
+    async fn move_by_hand(
+        &self,
+        consumer: &ConsumerName,
+        hand_move: HandMove,
+        order: &Order,
+    ) -> Result<Position, StoreError>;
+
+    /// Removes everything that the store keeps for a consumer: checkpoints, generations, holds, the documents of a view and
+    /// the tables of a projection that has generations. Tables that a projection names itself stay, since the store does
+    /// not know them. Whoever runs it under a lease loses that; it must not be running without one, or it begins anew.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a reason, and if the store knows nobody of that name; [`StoreError::Busy`] if readers do
+    /// not let go of the tables in time: nothing was changed.
+    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError>;
+
+    /// Notes an operation that was done otherwise.
+    async fn note(&self, operation: &NewOperation) -> Result<(), StoreError>;
+
+    /// The log of operations, newest first: of one consumer in all its generations or of all, and of those with numbers
+    /// below `before`.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] over [`MAX_OPERATIONS_PER_READ`](crate::limits::MAX_OPERATIONS_PER_READ).
+    async fn operations(
+        &self,
+        consumer: Option<&ConsumerName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, StoreError>;
+}
+
+#[async_trait]
+impl<S: ControlStore + ?Sized> ControlStore for Arc<S> {
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        (**self).holds().await
+    }
+
+    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
+        (**self).hold(consumer, kind, order).await
+    }
+
+    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
+        (**self).release(consumer, kind, order).await
+    }
+
+    async fn move_by_hand(
+        &self,
+        consumer: &ConsumerName,
+        hand_move: HandMove,
+        order: &Order,
+    ) -> Result<Position, StoreError> {
+        (**self).move_by_hand(consumer, hand_move, order).await
+    }
+
+    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
+        (**self).retire_consumer(consumer, order).await
+    }
+
+    async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {
+        (**self).note(operation).await
+    }
+
+    async fn operations(
+        &self,
+        consumer: Option<&ConsumerName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, StoreError> {
+        (**self).operations(consumer, before, limit).await
+    }
+}

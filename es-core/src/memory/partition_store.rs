@@ -1,0 +1,195 @@
+//! Checkpoints in memory, of partitions and of what has but one.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{Consumers, MemoryStore, lock};
+use crate::{
+    advance::Advance,
+    consumer_name::ConsumerName,
+    consumer_store::Checkpoint,
+    error::StoreError,
+    generation_store::GenerationState,
+    partition::{Ahead, Partition, PartitionCheckpoint, redistributed},
+    partition_store::PartitionStore,
+    position::Position,
+    timestamp::to_stored_precision,
+};
+
+/// How far a partition has come, and when it did.
+#[derive(Debug)]
+pub(super) struct Kept {
+    reached: PartitionCheckpoint,
+    updated_at: OffsetDateTime,
+}
+
+impl Kept {
+    fn new(reached: PartitionCheckpoint) -> Self {
+        Self { reached, updated_at: to_stored_precision(OffsetDateTime::now_utc()) }
+    }
+
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.reached.consumer.clone(), self.reached.position, self.updated_at)
+    }
+
+    /// Moves it. Nothing stays ahead of one that moves back.
+    fn set(&mut self, position: Position, keeps_ahead: bool) {
+        let mut reached = PartitionCheckpoint { position, ..self.reached.clone() };
+        if !keeps_ahead {
+            let layout = reached.layout + u64::from(!reached.ahead.is_empty());
+            reached = reached.with(Ahead::default(), layout);
+        }
+        *self = Self::new(reached);
+    }
+}
+
+impl Consumers {
+    pub(super) fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+        match self.generations.get(&consumer.whole()).map(|known| known.state) {
+            Some(GenerationState::Retired) => Err(StoreError::Retired { generation: consumer.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
+        let Advance { consumer, from: expected, .. } = advance;
+        self.check_not_retired(consumer)?;
+        self.leases.check(advance)?;
+        let (actual, layout) = match self.checkpoints.get(consumer) {
+            Some(kept) => (kept.reached.position, kept.reached.layout),
+            None => {
+                self.check_can_start(consumer)?;
+                (Position::ZERO, 0)
+            }
+        };
+        if layout != advance.layout {
+            return Err(StoreError::Retired { generation: consumer.clone() });
+        }
+        if actual != *expected {
+            return Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual });
+        }
+        self.parked.check(&advance.queue(), &advance.parking)
+    }
+
+    pub(super) fn advance(&mut self, advance: &Advance) -> Result<(), StoreError> {
+        self.check(advance)?;
+        if advance.to < advance.from {
+            self.parked.forget_after(&advance.queue(), advance.to);
+        }
+        self.parked.apply(&advance.queue(), &advance.parking);
+        match self.checkpoints.get_mut(&advance.consumer) {
+            Some(kept) => kept.set(advance.to, advance.to >= advance.from),
+            None => self.keep(PartitionCheckpoint::new(advance.consumer.clone(), advance.to)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+        if !self.checkpoints.contains_key(consumer) {
+            self.check_can_start(consumer)?;
+            self.keep(PartitionCheckpoint::new(consumer.clone(), at));
+        }
+        self.checkpoints.get(consumer).map(Kept::checkpoint).ok_or(NOT_STARTED)
+    }
+
+    /// Moves a checkpoint wherever somebody wants it.
+    pub(super) fn put(&mut self, consumer: &ConsumerName, position: Position) {
+        match self.checkpoints.get_mut(consumer) {
+            Some(kept) => kept.set(position, position >= kept.reached.position),
+            None => self.keep(PartitionCheckpoint::new(consumer.clone(), position)),
+        }
+    }
+
+    /// Where a checkpoint is, if there is one.
+    pub(super) fn reached(&self, consumer: &ConsumerName) -> Option<Position> {
+        self.checkpoints.get(consumer).map(|kept| kept.reached.position)
+    }
+
+    /// Moves all partitions of a generation to the beginning.
+    pub(super) fn reset(&mut self, generation: &ConsumerName) -> Result<(), StoreError> {
+        self.check_not_retired(generation)?;
+        let generation = generation.whole();
+        let of_generation = |kept: &&mut Kept| kept.reached.consumer.whole() == generation;
+        let mut is_known = false;
+        for kept in self.checkpoints.values_mut().filter(of_generation) {
+            kept.set(Position::ZERO, false);
+            is_known = true;
+        }
+        if !is_known {
+            self.keep(PartitionCheckpoint::new(generation, Position::ZERO));
+        }
+        Ok(())
+    }
+
+    /// All checkpoints of a generation, by partition.
+    pub(super) fn partitions_of(&self, generation: &ConsumerName) -> Vec<PartitionCheckpoint> {
+        let generation = generation.whole();
+        let reached = self.checkpoints.values().map(|kept| &kept.reached);
+        let mut own: Vec<_> = reached.filter(|reached| reached.consumer.whole() == generation).cloned().collect();
+        own.sort_by_key(PartitionCheckpoint::partition);
+        own
+    }
+
+    /// Puts other checkpoints in the place of those that a generation has.
+    pub(super) fn replace(&mut self, generation: &ConsumerName, new: &[PartitionCheckpoint]) {
+        self.remove(generation);
+        new.iter().for_each(|reached| self.keep(reached.clone()));
+    }
+
+    /// Removes all checkpoints of a generation.
+    pub(super) fn remove(&mut self, generation: &ConsumerName) {
+        let generation = generation.whole();
+        self.checkpoints.retain(|consumer, _| consumer.whole() != generation);
+    }
+
+    fn keep(&mut self, reached: PartitionCheckpoint) {
+        self.checkpoints.insert(reached.consumer.clone(), Kept::new(reached));
+    }
+
+    /// Refuses a checkpoint of its own to a partition, and to the whole of what has partitions.
+    fn check_can_start(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+        if consumer.partition().is_none() && self.partitions_of(consumer).is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Retired { generation: consumer.clone() })
+    }
+}
+
+const NOT_STARTED: StoreError =
+    StoreError::Refused { reason: "the consumer has no checkpoint yet; start its partitions first" };
+
+#[async_trait]
+impl PartitionStore for MemoryStore {
+    async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        Ok(lock(&self.shared.consumers).partitions_of(generation))
+    }
+
+    async fn start_partitions(
+        &self,
+        generation: &ConsumerName,
+        count: u16,
+        at: Position,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        let all = Partition::all(count)?;
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.check_not_retired(generation)?;
+        if consumers.partitions_of(generation).is_empty() {
+            for partition in all {
+                consumers.keep(PartitionCheckpoint::new(generation.in_partition(partition), at));
+            }
+        }
+        Ok(consumers.partitions_of(generation))
+    }
+
+    async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        consumers.check_not_retired(generation)?;
+        let old = consumers.partitions_of(generation);
+        let new = redistributed(&old, generation, count)?;
+        if old.is_empty() {
+            return Err(NOT_STARTED);
+        }
+        consumers.replace(generation, &new);
+        Ok(new)
+    }
+}

@@ -1,0 +1,346 @@
+//! Partitions of a consumer: which events are whose, and how the work is shared out anew.
+
+use std::{fmt, ops::Range};
+
+use crate::{consumer_name::ConsumerName, error::StoreError, limits, position::Position};
+
+/// A part of all keys: the smallest that is ever moved from one partition to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// Its number, under [`limits::PARTITION_SLOTS`].
+    pub fn get(self) -> u16 {
+        self.0
+    }
+
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..limits::PARTITION_SLOTS).map(Self)
+    }
+}
+
+/// The slot of a key. It is the same in every version and on every platform, since checkpoints rest on it.
+///
+/// ```
+/// assert_eq!(es_core::slot_of("account/ann").get(), 301);
+/// ```
+pub fn slot_of(key: &str) -> Slot {
+    // FNV-1a with 64 bits. Its highest bits hardly depend on the last bytes, so they are mixed (the end of MurmurHash3).
+    let mut hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^= hash >> 33;
+    // Under the number of slots, and so no bit is lost.
+    Slot((hash % u64::from(limits::PARTITION_SLOTS)) as u16)
+}
+
+/// One of the partitions of a consumer. It has every event whose key falls into its slots.
+///
+/// ```
+/// use es_core::{Partition, slot_of};
+///
+/// let all = Partition::all(8)?;
+/// let owner = all.iter().find(|partition| partition.contains(slot_of("account/ann")));
+/// assert_eq!(owner.map(ToString::to_string).as_deref(), Some("2of8"));
+/// # Ok::<(), es_core::StoreError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    index: u16,
+    count: u16,
+}
+
+impl Partition {
+    /// The only partition of one.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// The partition of an index, from 0 on, among a number of them.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] over [`limits::MAX_PARTITIONS`], [`StoreError::Refused`] for a count of 0 or an index that is not
+    /// below it.
+    pub fn new(index: u16, count: u16) -> Result<Self, StoreError> {
+        if count > limits::MAX_PARTITIONS {
+            return Err(StoreError::LimitExceeded {
+                what: "partitions of one consumer",
+                limit: limits::MAX_PARTITIONS.into(),
+                actual: count.into(),
+            });
+        }
+        if count == 0 {
+            return Err(StoreError::Refused { reason: "a consumer has at least one partition" });
+        }
+        if index >= count {
+            return Err(StoreError::Refused { reason: "the index of a partition is below their number" });
+        }
+        Ok(Self { index, count })
+    }
+
+    /// All partitions, if there are as many.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn all(count: u16) -> Result<Vec<Self>, StoreError> {
+        Self::new(0, count)?;
+        (0..count).map(|index| Self::new(index, count)).collect()
+    }
+
+    /// Reads what `Display` gave: `3of8`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (index, count) = text.split_once("of")?;
+        let partition = Self::new(index.parse().ok()?, count.parse().ok()?).ok()?;
+        (partition.to_string() == text).then_some(partition)
+    }
+
+    /// Which one, from 0 on.
+    pub fn index(self) -> u16 {
+        self.index
+    }
+
+    /// How many there are.
+    pub fn count(self) -> u16 {
+        self.count
+    }
+
+    /// Whether a slot is its own.
+    pub fn contains(self, slot: Slot) -> bool {
+        self.slots().contains(&slot.0)
+    }
+
+    fn slots(self) -> Range<u16> {
+        let slots = u32::from(limits::PARTITION_SLOTS);
+        // Up to the number of slots, and so no bit is lost.
+        let begin = |index: u16| (u32::from(index) * slots / u32::from(self.count)) as u16;
+        begin(self.index)..begin(self.index + 1)
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}of{}", self.index, self.count)
+    }
+}
+
+/// What a partition has behind it although its checkpoint is before it: for some of its slots, up to where. It came with slots that
+/// another partition had taken further.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Ahead {
+    /// In order, without overlap; neighbours are at different positions. So there are at most as many as slots.
+    ranges: Vec<(Range<u16>, Position)>,
+}
+
+impl Ahead {
+    /// Whether an event of a slot at a position has already taken effect.
+    pub fn covers(&self, slot: Slot, position: Position) -> bool {
+        self.position_of(slot).is_some_and(|to| position <= to)
+    }
+
+    /// Up to where the events of a slot have already taken effect, if this says so.
+    pub fn position_of(&self, slot: Slot) -> Option<Position> {
+        let after = self.ranges.partition_point(|(slots, _)| slots.start <= slot.0);
+        let (slots, position) = self.ranges.get(after.checked_sub(1)?)?;
+        slots.contains(&slot.0).then_some(*position)
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Up to where it says something: beyond this position it covers nothing.
+    pub fn end(&self) -> Position {
+        self.ranges.iter().map(|(_, position)| *position).max().unwrap_or_default()
+    }
+
+    /// Reads what `Display` gave; nothing for an empty text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut ahead = Self::default();
+        for range in text.split(',').filter(|_| !text.is_empty()) {
+            let (slots, position) = range.split_once(':')?;
+            let (start, end) = slots.split_once('-')?;
+            let (start, end, position) = (start.parse().ok()?, end.parse().ok()?, position.parse().ok()?);
+            let is_later = ahead.ranges.last().is_none_or(|(last, _)| last.end <= start);
+            if !is_later || start >= end || end > limits::PARTITION_SLOTS {
+                return None;
+            }
+            ahead.ranges.push((start..end, Position::new(position)));
+        }
+        Some(ahead)
+    }
+
+    /// Adds a slot after all that are in it.
+    fn push(&mut self, slot: Slot, position: Position) {
+        match self.ranges.last_mut() {
+            Some((slots, at)) if slots.end == slot.0 && *at == position => slots.end += 1,
+            _ => self.ranges.push((slot.0..slot.0 + 1, position)),
+        }
+    }
+}
+
+/// As stores keep it: `0-256:1200,300-301:1500`, the ends exclusive.
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (slots, position)) in self.ranges.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{}-{}:{}", slots.start, slots.end, position.get())?;
+        }
+        Ok(())
+    }
+}
+
+/// How far a partition has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionCheckpoint {
+    /// Whose: the name of a partition, or of the whole where there is but one.
+    pub consumer: ConsumerName,
+    /// Every event of its slots up to here has taken effect.
+    pub position: Position,
+    /// What has taken effect beyond that. Its owner leaves these events out.
+    pub ahead: Ahead,
+    /// Grows whenever its slots come from other partitions, or what was [`ahead`](Self::ahead) is taken back. Whoever moves it names
+    /// the one that they believe in ([`Advance::in_layout`](crate::Advance::in_layout)): a position alone would not tell a partition from
+    /// one of the same name that was there before the partitions were changed twice.
+    pub layout: u64,
+}
+
+impl PartitionCheckpoint {
+    /// A checkpoint with nothing ahead of it, in the first layout.
+    pub fn new(consumer: ConsumerName, position: Position) -> Self {
+        Self { consumer, position, ahead: Ahead::default(), layout: 0 }
+    }
+
+    /// The same with something ahead of it, in a layout.
+    #[must_use]
+    pub fn with(mut self, ahead: Ahead, layout: u64) -> Self {
+        (self.ahead, self.layout) = (ahead, layout);
+        self
+    }
+
+    /// Which partition it is.
+    pub fn partition(&self) -> Partition {
+        self.consumer.partition().unwrap_or(Partition::WHOLE)
+    }
+
+    /// Up to where the events of one of its slots have taken effect.
+    pub fn position_of(&self, slot: Slot) -> Position {
+        self.ahead.position_of(slot).map_or(self.position, |ahead| ahead.max(self.position))
+    }
+
+    /// Up to where at least one event could have taken effect.
+    pub fn furthest(&self) -> Position {
+        self.ahead.end().max(self.position)
+    }
+}
+
+/// The checkpoints of other partitions of the same slots: each event that has taken effect is before a checkpoint or ahead of it, and
+/// no other is. As many partitions as there were stay as they are.
+///
+/// # Errors
+/// Those of [`Partition::new`].
+pub fn redistributed(
+    old: &[PartitionCheckpoint],
+    generation: &ConsumerName,
+    count: u16,
+) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+    let partitions = Partition::all(count)?;
+    if old.len() == partitions.len() {
+        return Ok(old.to_vec());
+    }
+    let layout = old.iter().map(|old| old.layout).max().map_or(0, |newest| newest + 1);
+    let mut reached = vec![Position::ZERO; limits::PARTITION_SLOTS.into()];
+    for old in old {
+        for slot in old.partition().slots() {
+            reached[usize::from(slot)] = old.position_of(Slot(slot));
+        }
+    }
+    let begin = |partition: Partition| {
+        let own = || partition.slots().map(|slot| (Slot(slot), reached[usize::from(slot)]));
+        let position = own().map(|(_, position)| position).min().unwrap_or_default();
+        let mut ahead = Ahead::default();
+        own().filter(|(_, reached)| *reached > position).for_each(|(slot, reached)| ahead.push(slot, reached));
+        PartitionCheckpoint::new(generation.in_partition(partition), position).with(ahead, layout)
+    };
+    Ok(partitions.into_iter().map(begin).collect())
+}
+
+/// The one position at which all checkpoints of a generation are: the start if there are none.
+///
+/// # Errors
+/// [`StoreError::Busy`] if they are at different ones, or have something ahead of them.
+pub fn position_of_all(all: &[PartitionCheckpoint]) -> Result<Position, StoreError> {
+    let Some(first) = all.first() else { return Ok(Position::ZERO) };
+    if all.iter().all(|reached| (reached.position, reached.furthest()) == (first.position, first.position)) {
+        return Ok(first.position);
+    }
+    let waiting_for = format!("all partitions of {} at one position", first.consumer.whole());
+    Err(StoreError::Busy { waiting_for, source: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_of_a_key_never_changes() {
+        for (key, slot) in
+            [("", 294), ("account/ann", 301), ("account/bob", 340), ("acme@account/a/b", 910), ("ü", 289)]
+        {
+            assert_eq!(slot_of(key).get(), slot, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_little_are_spread_evenly() {
+        for count in [2, 3, 7, 64] {
+            let all = Partition::all(count).unwrap();
+            let mut keys = vec![0_u32; count.into()];
+            for number in 0..64_000 {
+                let slot = slot_of(&format!("account/{number}"));
+                let owners: Vec<_> = all.iter().filter(|partition| partition.contains(slot)).collect();
+                assert_eq!(owners.len(), 1);
+                keys[usize::from(owners[0].index())] += 1;
+            }
+            let fair = 64_000 / u32::from(count);
+            assert!(keys.iter().all(|keys| keys.abs_diff(fair) < fair / 4), "{count}: {keys:?}");
+        }
+    }
+
+    #[test]
+    fn every_slot_belongs_to_one_partition_whatever_their_number() {
+        for count in 1..=limits::MAX_PARTITIONS {
+            let ends: Vec<_> = Partition::all(count).unwrap().into_iter().map(Partition::slots).collect();
+            assert_eq!((ends[0].start, ends[ends.len() - 1].end), (0, limits::PARTITION_SLOTS));
+            assert!(ends.windows(2).all(|pair| pair[0].end == pair[1].start));
+        }
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_is_refused() {
+        assert!(matches!(Partition::new(0, 0), Err(StoreError::Refused { .. })));
+        assert!(matches!(Partition::new(8, 8), Err(StoreError::Refused { .. })));
+        assert!(matches!(Partition::new(0, 65), Err(StoreError::LimitExceeded { limit: 64, actual: 65, .. })));
+        assert!(matches!(Partition::all(u16::MAX), Err(StoreError::LimitExceeded { .. })));
+        assert_eq!(Partition::new(63, 64).unwrap().to_string(), "63of64");
+    }
+
+    #[test]
+    fn what_is_ahead_is_read_back_and_nothing_else_is() {
+        let text = "0-256:1200,256-257:1300,300-1024:1200";
+        let ahead = Ahead::parse(text).unwrap();
+        assert_eq!((ahead.to_string().as_str(), ahead.end()), (text, Position::new(1_300)));
+        for (slot, position) in
+            [(0, Some(1_200)), (255, Some(1_200)), (256, Some(1_300)), (257, None), (299, None), (300, Some(1_200))]
+        {
+            assert_eq!(ahead.position_of(Slot(slot)), position.map(Position::new), "{slot}");
+        }
+        assert!(ahead.covers(Slot(1_023), Position::new(1_200)) && !ahead.covers(Slot(1_023), Position::new(1_201)));
+        assert_eq!(Ahead::parse(""), Some(Ahead::default()));
+        for text in [",", "0-1", "1-1:5", "2-1:5", "0-1025:5", "0-2:5,1-3:5", "3-4:5,0-1:5", "0-1:x"] {
+            assert_eq!(Ahead::parse(text), None, "{text}");
+        }
+    }
+}

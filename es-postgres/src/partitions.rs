@@ -1,0 +1,186 @@
+//! The checkpoints of the partitions of a generation.
+
+use async_trait::async_trait;
+use es_core::{
+    Ahead, ConsumerName, Partition, PartitionCheckpoint, PartitionStore, Position, StoreError, redistributed,
+};
+use sqlx::{PgConnection, SqlStr, postgres::PgRow};
+
+use crate::{
+    error::store_error,
+    projections::storable,
+    rows::{from_bigint, get, get_position, get_text, to_bigint},
+    store::{PgStore, Shared},
+};
+
+const NOT_STARTED: StoreError =
+    StoreError::Refused { reason: "the consumer has no checkpoint yet; start its partitions first" };
+
+fn partition(row: &PgRow) -> Result<PartitionCheckpoint, StoreError> {
+    let consumer = ConsumerName::parse(get_text(row, 0)?)?;
+    let ahead = get::<Option<String>>(row, 2)?.unwrap_or_default();
+    let unreadable = || StoreError::Backend { source: "a checkpoint that this version does not know".into() };
+    let ahead = Ahead::parse(&ahead).ok_or_else(unreadable)?;
+    Ok(PartitionCheckpoint::new(consumer, get_position(row, 1)?).with(ahead, from_bigint(get(row, 3)?)))
+}
+
+/// The checkpoints of a generation, by partition, and whether they are frozen.
+async fn read(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    sql: &SqlStr,
+    generation: &ConsumerName,
+) -> Result<(Vec<PartitionCheckpoint>, bool), StoreError> {
+    let query = shared.query(sql).bind(generation.whole().as_str().to_owned());
+    let rows = query.fetch_all(connection).await.map_err(store_error)?;
+    let mut is_frozen = false;
+    for row in &rows {
+        is_frozen |= get::<bool>(row, 4)?;
+    }
+    let mut all = rows.iter().map(partition).collect::<Result<Vec<_>, _>>()?;
+    all.sort_by_key(PartitionCheckpoint::partition);
+    Ok((all, is_frozen))
+}
+
+/// The checkpoints of a generation as they are.
+pub(crate) async fn all(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+    Ok(read(shared, connection, &shared.statements.partitions, generation).await?.0)
+}
+
+/// The same, while nobody else makes, moves or removes them; and whether they are frozen.
+async fn all_locked(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+) -> Result<(Vec<PartitionCheckpoint>, bool), StoreError> {
+    lock_layout(shared, connection, generation).await?;
+    read(shared, connection, &shared.statements.lock_partitions, generation).await
+}
+
+async fn lock_layout(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+) -> Result<(), StoreError> {
+    let lock = shared.query(&shared.statements.lock_layout).bind(generation.whole().as_str().to_owned());
+    lock.execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+async fn add(shared: &Shared, connection: &mut PgConnection, new: &[PartitionCheckpoint]) -> Result<(), StoreError> {
+    let names: Vec<String> = new.iter().map(|new| new.consumer.as_str().to_owned()).collect();
+    let positions = new.iter().map(|new| storable(new.position)).collect::<Result<Vec<_>, _>>()?;
+    let text_of = |ahead: &Ahead| (!ahead.is_empty()).then(|| ahead.to_string());
+    let ahead: Vec<Option<String>> = new.iter().map(|new| text_of(&new.ahead)).collect();
+    let layouts: Vec<i64> = new.iter().map(|new| to_bigint(new.layout)).collect();
+    let query = shared.query(&shared.statements.add_partitions).bind(names).bind(positions).bind(ahead).bind(layouts);
+    query.execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+/// Removes the checkpoints of a generation.
+pub(crate) async fn remove(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+) -> Result<(), StoreError> {
+    lock_layout(shared, connection, generation).await?;
+    let query = shared.query(&shared.statements.remove_partitions).bind(generation.whole().as_str().to_owned());
+    query.execute(connection).await.map_err(store_error)?;
+    Ok(())
+}
+
+/// Shares out the slots of a generation anew, in a transaction in which its checkpoints are locked.
+pub(crate) async fn change(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+    old: &[PartitionCheckpoint],
+    count: u16,
+) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+    let new = redistributed(old, &generation.whole(), count)?;
+    if new != old {
+        remove(shared, connection, generation).await?;
+        add(shared, connection, &new).await?;
+    }
+    Ok(new)
+}
+
+/// Freezes the checkpoints of a generation, of which there is one at least from here on, or lets them move again; gives where
+/// they are.
+pub(crate) async fn freeze(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+    is_frozen: bool,
+) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+    let (mut found, _) = all_locked(shared, connection, generation).await?;
+    if found.is_empty() {
+        found.push(PartitionCheckpoint::new(generation.whole(), Position::ZERO));
+        add(shared, connection, &found).await?;
+    }
+    let query = shared.query(&shared.statements.freeze_checkpoint).bind(generation.whole().as_str().to_owned());
+    query.bind(is_frozen).execute(connection).await.map_err(store_error)?;
+    Ok(found)
+}
+
+fn retired(generation: &ConsumerName) -> StoreError {
+    StoreError::Retired { generation: generation.clone() }
+}
+
+#[async_trait]
+impl PartitionStore for PgStore {
+    async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        let mut session = self.shared.session().await?;
+        let all = all(&self.shared, &mut session, generation).await?;
+        session.finish().await?;
+        Ok(all)
+    }
+
+    async fn start_partitions(
+        &self,
+        generation: &ConsumerName,
+        count: u16,
+        at: Position,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        let new = |partition| PartitionCheckpoint::new(generation.in_partition(partition), at);
+        let new: Vec<_> = Partition::all(count)?.into_iter().map(new).collect();
+        let mut transaction = self.shared.transaction().await?;
+        // Without a lock at first: whoever has begun may hold it for as long as a page takes.
+        let statements = &self.shared.statements;
+        let mut found = read(&self.shared, &mut transaction, &statements.partitions, generation).await?;
+        if found.0.is_empty() {
+            lock_layout(&self.shared, &mut transaction, generation).await?;
+            found = read(&self.shared, &mut transaction, &statements.partitions, generation).await?;
+        }
+        let (found, is_frozen) = found;
+        if is_frozen {
+            return Err(retired(generation));
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        add(&self.shared, &mut transaction, &new).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(new)
+    }
+
+    async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        Partition::all(count)?;
+        let mut transaction = self.shared.transaction().await?;
+        let (old, is_frozen) = all_locked(&self.shared, &mut transaction, generation).await?;
+        if is_frozen {
+            return Err(retired(generation));
+        }
+        if old.is_empty() {
+            return Err(NOT_STARTED);
+        }
+        let new = change(&self.shared, &mut transaction, generation, &old, count).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(new)
+    }
+}

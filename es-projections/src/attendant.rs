@@ -1,0 +1,90 @@
+//! What a runner does beside its consumers, for all of them together: looks who is held back, and who is silent.
+
+use std::{convert::Infallible, sync::Arc};
+
+use es_core::{ConsumerName, RunnerStore};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::{board::Board, error::Chain, gate::Holds, limits};
+
+/// A consumer that is attended.
+pub(crate) struct Attended {
+    pub(crate) name: ConsumerName,
+    pub(crate) board: Arc<Board>,
+}
+
+/// Looks after the consumers of a runner while they run. It has a task other than theirs, so that it sees when one hangs.
+pub(crate) struct Attendant {
+    store: Arc<dyn RunnerStore>,
+    holds: Arc<Holds>,
+    consumers: Vec<Attended>,
+}
+
+impl Attendant {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, holds: Arc<Holds>, consumers: Vec<Attended>) -> Self {
+        Self { store, holds, consumers }
+    }
+
+    /// Looks after them for as long as some work takes.
+    pub(crate) async fn while_doing<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            result = work => result,
+            never = self.look_for_holds() => match never {},
+            never = self.watch() => match never {},
+        }
+    }
+
+    async fn look_for_holds(&self) -> Infallible {
+        let mut ticks = interval(limits::CONTROL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Whoever asked for the work has just looked.
+        ticks.tick().await;
+        let mut is_failing = false;
+        loop {
+            ticks.tick().await;
+            let result = self.holds.refresh().await;
+            if let (Err(error), false) = (&result, is_failing) {
+                tracing::warn!(error = %Chain(error), "cannot see who is held back; going by what was known last");
+            }
+            is_failing = result.is_err();
+        }
+    }
+
+    async fn watch(&self) -> Infallible {
+        let mut ticks = interval(limits::WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked_at: Option<Instant> = None;
+        loop {
+            ticks.tick().await;
+            let is_silent =
+                |it: &Attended| it.board.silent_for().is_some_and(|time| time >= limits::DIAGNOSIS_INTERVAL);
+            let is_due = asked_at.is_none_or(|asked_at| asked_at.elapsed() >= limits::DIAGNOSIS_INTERVAL);
+            if is_due && self.consumers.iter().any(is_silent) {
+                asked_at = Some(Instant::now());
+                self.diagnose().await;
+            }
+            for Attended { name, board } in &self.consumers {
+                if let Some(silent_for) = board.tell_silence() {
+                    tracing::warn!(consumer = %name, ?silent_for, "a page takes long, or a task hangs");
+                }
+            }
+        }
+    }
+
+    /// Asks the store for whom the silent ones wait.
+    async fn diagnose(&self) {
+        let waits = match timeout(limits::DIAGNOSIS_INTERVAL, self.store.waiting_on()).await {
+            Ok(Ok(waits)) => waits,
+            Ok(Err(error)) => return tracing::debug!(error = %Chain(&error), "the store cannot say for whom it waits"),
+            Err(_) => return tracing::debug!("the store did not say in time for whom it waits"),
+        };
+        for Attended { name, board } in &self.consumers {
+            if board.note_waits(&waits) {
+                for wait in &waits {
+                    tracing::warn!(consumer = %name, %wait, "waiting on the database");
+                }
+            }
+        }
+    }
+}

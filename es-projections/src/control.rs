@@ -1,0 +1,217 @@
+//! What operators do to consumers, here and in other processes.
+
+use es_core::{Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, Operation, Order, Position};
+use time::OffsetDateTime;
+
+use crate::{error::RunnerError, runner::Runner, side_by_side::in_state};
+
+/// A consumer that the store has a checkpoint of, and this runner has not. Another process may have it, or its code is gone: then
+/// it can be [retired](Runner::retire).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Orphan {
+    /// Its name.
+    pub name: ConsumerName,
+    /// Everything up to here has taken effect.
+    pub position: Position,
+    /// When its checkpoint was last moved, by the store's clock: a moment ago if another process runs it.
+    pub updated_at: OffsetDateTime,
+}
+
+impl std::fmt::Display for Orphan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, position, updated_at } = self;
+        write!(f, "{name}: not in this runner; at {position}, last moved {updated_at}; if its code is gone, retire it")
+    }
+}
+
+/// What operators do. Every operation is kept in the log of operations, with who asked for it and why, in one transaction
+/// with what it does. It takes effect wherever the consumer runs.
+impl Runner {
+    /// Pauses a consumer: it finishes the page that is under way and waits. Runners notice within
+    /// [`CONTROL_INTERVAL`](crate::limits::CONTROL_INTERVAL). Says whether it was not paused before.
+    ///
+    /// A projection that is also applied inline, by the appends themselves, is not held back there.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows it; [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Safe: it is paused or not.
+    pub async fn pause(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
+        self.hold(consumer, HoldKind::Paused, order).await
+    }
+
+    /// Lets a paused consumer go on. Says whether it was paused.
+    ///
+    /// # Errors
+    /// As for [`pause`](Self::pause).
+    ///
+    /// # Cancel safety
+    /// Safe: it is paused or not.
+    pub async fn resume(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
+        self.release(consumer, HoldKind::Paused, order).await
+    }
+
+    /// Switches a consumer off, as a feature by its flag; the order must give a reason. Otherwise as [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// As for [`pause`](Self::pause).
+    ///
+    /// # Cancel safety
+    /// Safe: it is off or not.
+    pub async fn disable(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
+        self.hold(consumer, HoldKind::Disabled, order).await
+    }
+
+    /// Switches a consumer on again. Says whether it was off.
+    ///
+    /// # Errors
+    /// As for [`pause`](Self::pause).
+    ///
+    /// # Cancel safety
+    /// Safe: it is off or not.
+    pub async fn enable(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
+        self.release(consumer, HoldKind::Disabled, order).await
+    }
+
+    /// Moves the checkpoint of a reactor back: it reacts to everything after `to` again. The order must give a reason. Gives
+    /// where it was. Safe while it runs.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
+    /// [`RunnerError::Store`] for a position that is ahead, and for a view or projection, which would apply events twice:
+    /// [rebuild](Self::rebuild_beside) it.
+    ///
+    /// # Cancel safety
+    /// Safe: it was moved or not.
+    pub async fn reset(&self, consumer: &str, to: Position, order: &Order) -> Result<Position, RunnerError> {
+        self.move_by_hand(consumer, HandMove::Reset(to), order).await
+    }
+
+    /// The same for a view or projection too, whose handler does no harm if it is given an event again.
+    ///
+    /// # Errors
+    /// As for [`reset`](Self::reset).
+    ///
+    /// # Cancel safety
+    /// Safe: it was moved or not.
+    pub async fn reset_idempotent(&self, consumer: &str, to: Position, order: &Order) -> Result<Position, RunnerError> {
+        self.move_by_hand(consumer, HandMove::ResetIdempotent(to), order).await
+    }
+
+    /// Moves a checkpoint forwards: what lies between never takes effect, until the read model is rebuilt. The order must give a
+    /// reason. Gives where it was. Safe while it runs.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
+    /// [`RunnerError::Store`] for a position that is behind, or beyond the end of the log.
+    ///
+    /// # Cancel safety
+    /// Safe: it was moved or not.
+    pub async fn skip(&self, consumer: &str, to: Position, order: &Order) -> Result<Position, RunnerError> {
+        self.move_by_hand(consumer, HandMove::Skip(to), order).await
+    }
+
+    /// Who is held back, by whom and why.
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn holds(&self) -> Result<Vec<Hold>, RunnerError> {
+        Ok(self.store().holds().await?)
+    }
+
+    /// Consumers that the store knows and this runner has not, by name.
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn orphans(&self) -> Result<Vec<Orphan>, RunnerError> {
+        let mut orphans: Vec<Orphan> = Vec::new();
+        for Checkpoint { consumer, position, updated_at, .. } in self.store().checkpoints().await? {
+            let name = consumer.base();
+            if self.has(&name) {
+                continue;
+            }
+            let other = Orphan { name, position, updated_at };
+            match orphans.iter_mut().find(|orphan| orphan.name == other.name) {
+                // The generation that moved last is the one that somebody runs, if anybody does.
+                Some(orphan) if orphan.updated_at < other.updated_at => *orphan = other,
+                Some(_) => {}
+                None => orphans.push(other),
+            }
+        }
+        orphans.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(orphans)
+    }
+
+    /// Removes everything that the store keeps for a consumer whose code is gone: its checkpoint, its read model in all
+    /// generations, what holds it back. The order must give a reason. Tables that a projection names itself stay.
+    ///
+    /// # Errors
+    /// [`RunnerError::StillHere`] for a consumer of this runner; [`RunnerError::UnknownConsumer`] if the store does not know
+    /// it; [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Safe: everything is removed or nothing.
+    pub async fn retire(&self, consumer: &str, order: &Order) -> Result<(), RunnerError> {
+        let name = self.known(consumer).await?;
+        if self.has(&name) {
+            return Err(RunnerError::StillHere { consumer: name });
+        }
+        Ok(self.store().retire_consumer(&name, order).await?)
+    }
+
+    /// The log of operations, newest first: of one consumer or of all; of those with numbers below `before`, to read on.
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`], also over [`MAX_OPERATIONS_PER_READ`](es_core::limits::MAX_OPERATIONS_PER_READ).
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn operations(
+        &self,
+        consumer: Option<&str>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, RunnerError> {
+        let consumer = consumer.map(ConsumerName::new).transpose()?;
+        Ok(self.store().operations(consumer.as_ref(), before, limit).await?)
+    }
+
+    async fn hold(&self, consumer: &str, kind: HoldKind, order: &Order) -> Result<bool, RunnerError> {
+        let is_new = self.store().hold(&self.known(consumer).await?, kind, order).await?;
+        // Runners of this process need not wait for their next look.
+        self.gate_holds().refresh().await?;
+        Ok(is_new)
+    }
+
+    async fn release(&self, consumer: &str, kind: HoldKind, order: &Order) -> Result<bool, RunnerError> {
+        let was_held = self.store().release(&self.known(consumer).await?, kind, order).await?;
+        self.gate_holds().refresh().await?;
+        Ok(was_held)
+    }
+
+    async fn move_by_hand(&self, consumer: &str, to: HandMove, order: &Order) -> Result<Position, RunnerError> {
+        let name = self.known(consumer).await?;
+        let live = in_state(self.store(), &name, GenerationState::Live).await?;
+        let from = self.store().move_by_hand(live.first().unwrap_or(&name), to, order).await?;
+        self.look_up_again(&name);
+        Ok(from)
+    }
+
+    /// The name of a consumer that this runner or the store knows.
+    async fn known(&self, consumer: &str) -> Result<ConsumerName, RunnerError> {
+        let name = ConsumerName::new(consumer)?;
+        let is_of_it = |found: &ConsumerName| found.base_text() == name.as_str();
+        let is_known = self.has(&name)
+            || self.store().checkpoints().await?.iter().any(|found| is_of_it(&found.consumer))
+            || self.store().holds().await?.iter().any(|hold| is_of_it(&hold.consumer));
+        if is_known { Ok(name) } else { Err(self.unknown(consumer)) }
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether all is well, in one word.
+
+use std::fmt;
+
+use es_core::ConsumerName;
+
+use crate::{
+    error::RunnerError,
+    limits,
+    runner::Runner,
+    status::{ConsumerState, ConsumerStatus},
+};
+
+/// Whether all is well, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// Every consumer has caught up, or is catching up and advances.
+    Ready,
+    /// Something is held back, tried again or waited for.
+    Degraded,
+    /// A consumer has stopped, or has not advanced for longer than [`limits::STALLED_AFTER`].
+    Stalled,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Stalled => "stalled",
+        })
+    }
+}
+
+/// Why not all is well.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HealthReason {
+    /// With which consumer.
+    pub consumer: ConsumerName,
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// What it does instead.
+    pub why: String,
+}
+
+/// Whether all is well, and if not, why. Its `Display` is one line.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// The worst of the reasons.
+    pub verdict: Verdict,
+    /// One for each consumer that is not ready, the worst first.
+    pub reasons: Vec<HealthReason>,
+}
+
+impl Health {
+    /// The health of consumers that stand like this.
+    pub fn of(statuses: &[ConsumerStatus]) -> Self {
+        let mut reasons: Vec<_> = statuses.iter().filter_map(reason).collect();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
+        Self { verdict: reasons.first().map_or(Verdict::Ready, |worst| worst.verdict), reasons }
+    }
+}
+
+fn reason(status: &ConsumerStatus) -> Option<HealthReason> {
+    let silent_for = status.silent_for.filter(|&time| time >= limits::STALLED_AFTER);
+    let verdict = match &status.state {
+        ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. } => Verdict::Stalled,
+        _ if silent_for.is_some() || status.position > status.head => Verdict::Stalled,
+        ConsumerState::CatchingUp | ConsumerState::CaughtUp | ConsumerState::RunsElsewhere { .. } => {
+            return (status.parked.keys > 0).then(|| HealthReason {
+                consumer: status.name.clone(),
+                verdict: Verdict::Degraded,
+                why: format!("{}, but {} of its keys are parked", status.state, status.parked.keys),
+            });
+        }
+        _ => Verdict::Degraded,
+    };
+    let why = match silent_for {
+        Some(time) => format!("{}; no sign of life for {time:.0?}", status.state),
+        None if status.position > status.head => "its checkpoint is beyond the end of the log".to_owned(),
+        None => status.state.to_string(),
+    };
+    Some(HealthReason { consumer: status.name.clone(), verdict, why })
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.verdict)?;
+        for (index, HealthReason { consumer, why, .. }) in self.reasons.iter().enumerate() {
+            write!(f, "{} {consumer} is {why}", if index == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Runner {
+    /// Whether all is well with the consumers of this runner. Costs as much as [`status`](Self::status).
+    ///
+    /// # Errors
+    /// [`RunnerError::Store`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn health(&self) -> Result<Health, RunnerError> {
+        Ok(Health::of(&self.status().await?))
+    }
+}

@@ -1,0 +1,30 @@
+//! The order in which consumers start.
+
+use std::sync::Arc;
+
+use crate::{consumer_loop::ConsumerLoop, error::RunnerError};
+
+/// Makes every consumer wait for the one that its options name.
+///
+/// # Errors
+/// [`RunnerError::StartOrder`] for a name that is not in the runner, and for a circle.
+pub(crate) fn set_start_order(loops: &[Arc<ConsumerLoop>]) -> Result<(), RunnerError> {
+    let find = |name: &str| loops.iter().find(|it| it.name().as_str() == name);
+    for consumer in loops {
+        let Some(after) = consumer.options().start_after else { continue };
+        let refuse = |problem| {
+            Err(RunnerError::StartOrder { consumer: consumer.name().clone(), after: after.to_owned(), problem })
+        };
+        let Some(other) = find(after) else { return refuse("which is not in this runner") };
+        let mut next = Some(other);
+        // A chain that is longer than there are consumers never ends.
+        for _ in 0..loops.len() {
+            if next.is_some_and(|it| it.name() == consumer.name()) {
+                return refuse("which starts after it: the two would wait for each other");
+            }
+            next = next.and_then(|it| it.options().start_after).and_then(find);
+        }
+        consumer.gate().start_after(other.name().clone(), Arc::clone(other.board()));
+    }
+    Ok(())
+}

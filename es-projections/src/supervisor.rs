@@ -1,0 +1,49 @@
+//! Starts a consumer again whose task ended where it should not.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    backoff::Backoff,
+    board::Phase,
+    consumer_loop::{ConsumerLoop, Goal},
+    error::{HandlerPanic, RunnerError},
+    limits,
+    stop::Stop,
+};
+
+/// Follows the log with a consumer until it is asked to stop, through panics of this library and of the store. Those of a
+/// handler are caught long before.
+pub(crate) async fn follow(consumer: &ConsumerLoop, stop: Stop) -> Result<(), RunnerError> {
+    let mut restarts = 0;
+    loop {
+        let started_at = Instant::now();
+        let mut unheard = |_| {};
+        let driving = AssertUnwindSafe(consumer.drive(Goal::Follow, stop.clone(), &mut unheard)).catch_unwind();
+        let problem = match driving.await {
+            Ok(result) => return result,
+            Err(payload) => HandlerPanic::new(payload.as_ref()).message().to_owned(),
+        };
+        if started_at.elapsed() >= limits::RESTARTS_FORGOTTEN_AFTER {
+            restarts = 0;
+        }
+        let name = consumer.name();
+        if restarts == limits::TASK_RESTARTS {
+            let error = RunnerError::TaskEnded { consumer: name.clone(), restarts, problem };
+            tracing::error!(consumer = %name, %error, "consumer stopped");
+            consumer.board().set_phase(Phase::Stopped(error.clone()));
+            return Err(error);
+        }
+        restarts += 1;
+        let wait = Backoff::new(limits::FIRST_RESTART_WAIT, limits::MAX_RESTART_WAIT).wait(restarts);
+        tracing::error!(consumer = %name, attempt = restarts, ?wait, problem, "its task ended unexpectedly; starting it again");
+        let next_try = Instant::now() + wait;
+        consumer.board().set_phase(Phase::Restarting { attempt: restarts, next_try, problem });
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stop.requested() => return Ok(()),
+        }
+    }
+}
