@@ -103,7 +103,8 @@
 //!   or a second runner never applies an event twice (G7). A page is read and applied at a time, however long the
 //!   history.
 //! - No event is skipped. One that fails is tried again by its consumer's [`FailurePolicy`], and then the consumer
-//!   stops before it; the events before it took effect. A panic is a failure like any other.
+//!   stops before it; the events before it took effect. Or its key is parked: it and all later events of its key are put aside in
+//!   order, to be [tried again](Runner::retry_parked), and everything else goes on (G9). A panic is a failure like any other.
 //! - Nothing stalls in silence: [`Runner::status`] says for every consumer what it waits for (G12), and
 //!   [`Runner::run`] gives the error of the first that stopped.
 //!

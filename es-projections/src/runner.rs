@@ -160,7 +160,8 @@ impl Runner {
                 Some(ended) = tasks.join_next() => {
                     // Its panics were caught before this: the runtime ends.
                     let ended = ended.unwrap_or(Ok(()));
-                    if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
+                    if let Err(RunnerError::Consumer { consumer, .. } | RunnerError::ParkedLimit { consumer, .. }) = &ended
+                    {
                         withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
                     }
                     result = result.and(ended);
@@ -227,7 +228,7 @@ impl Runner {
         Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
-    /// Returns when everything up to a position has taken effect: a reader that has just written passes the
+    /// Returns when everything up to a position has taken effect, or is parked: a reader that has just written passes the
     /// `last_position` of its append and then sees its own writes.
     ///
     /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share, and the README as a test.
 
 pub mod ledger;
+pub mod poison;
 pub mod server;
 pub mod workload;
 

@@ -103,6 +103,7 @@ impl ControlStore for MemoryStore {
         consumers.checkpoints.retain(|name, _| !is_of_it(name));
         consumers.generations.retain(|name, _| !is_of_it(name));
         consumers.documents.retain(|name, _| !is_of_it(name));
+        consumers.parked.remove(&base);
         consumers.leases.revoke(&base);
         consumers.holds.retain(|(name, _), _| !is_of_it(name));
         consumers.note(NewOperation::new(OperationKind::RETIRE, base, order.clone()).moved(from, None));

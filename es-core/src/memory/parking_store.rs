@@ -99,6 +99,11 @@ impl Parked {
         queues.retain(|_, queue| !queue.events.is_empty());
     }
 
+    /// Forgets all that is parked of a consumer, in all its generations.
+    pub(super) fn remove(&mut self, base: &ConsumerName) {
+        self.queues.retain(|consumer, _| consumer.base() != *base);
+    }
+
     fn queue(&self, consumer: &ConsumerName, key: &EventKey) -> Option<&Queue> {
         self.queues.get(consumer)?.get(&key.to_string())
     }
