@@ -2,6 +2,7 @@
 
 pub mod ledger;
 pub mod poison;
+pub mod read_models;
 pub mod server;
 pub mod workload;
 
