@@ -28,7 +28,7 @@ const PROCESSES: usize = 3;
 const LEASE: Duration = Duration::from_millis(500);
 const SECONDS: u64 = 18;
 /// The longest time between two things that happen to the processes.
-const LONGEST_PEACE_MS: u64 = 600;
+const LONGEST_PEACE_MS: u64 = 350;
 /// The longest time for which a process stays stopped, or away.
 const LONGEST_ABSENCE_MS: u64 = 2_500;
 
@@ -228,7 +228,9 @@ async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
     };
     tokio::join!(writer(), writer(), writer(), driving);
     let names: Vec<&str> = [Balance::NAME].into_iter().chain(TRACES).chain(REACTORS).collect();
+    let over_at = Instant::now();
     let head = wait_for_all(store, &names).await;
+    let caught_up_in = over_at.elapsed();
     let fate = driver.fate;
     // Killed with every checkpoint at the head: what was written so far is all there is.
     drop(driver.slots);
@@ -253,7 +255,7 @@ async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
     assert_eq!(documents.into_iter().collect::<BTreeMap<_, _>>(), fresh_fold(log), "seed {seed}");
     println!(
         "seed {seed}: {head} events; {} processes started, {} killed, {} stopped ({} past the lease of {LEASE:?}); \
-         {changes} changes of the process at work, {repeats} reactions repeated",
+         {changes} changes of the process at work, {repeats} reactions repeated; caught up {caught_up_in:?} after the last disturbance",
         fate.started, fate.kills, fate.stops, fate.stops_past_the_lease
     );
     assert!(fate.kills > 0 && fate.stops_past_the_lease > 0 && changes > 0, "nothing happened, seed {seed}");
