@@ -41,7 +41,7 @@ pub struct Args {
     pub is_quick: bool,
     pub repetitions: usize,
     pub is_large: bool,
-    /// W5 and F4: events of the log, if not those of the scale.
+    /// W5, W10 and F4: events of the log, if not those of the scale.
     pub log: Option<u64>,
     pub slow_flush: Option<Duration>,
     pub markdown: Option<PathBuf>,
@@ -99,7 +99,7 @@ fn clap() -> Clap {
                 .action(ArgAction::Append)
                 .ignore_case(true)
                 .value_parser(workload::NAMES)
-                .help("W1 to W9, or a floor alone, F1 to F4; without one, all workloads"),
+                .help("W1 to W10, or a floor alone, F1 to F4; without one, all workloads"),
         )
         .arg(
             Arg::new("store")
@@ -137,7 +137,7 @@ fn clap() -> Clap {
                 .long("log")
                 .value_name("EVENTS")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("W5 and F4 on a log of so many events"),
+                .help("W5, W10 and F4 on a log of so many events"),
         )
         .arg(
             Arg::new("markdown")

@@ -9,7 +9,7 @@ use crate::{meter::Sample, stats::Spread};
 /// What is measured: medians over repetitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// `W1` to `W9`, `F1` to `F4`.
+    /// `W1` to `W10`, `F1` to `F4`.
     pub workload: String,
     /// Which form of it; empty if there is one.
     pub variant: String,

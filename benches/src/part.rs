@@ -16,7 +16,7 @@ use crate::{
         catch_up::{self, ReadModel},
         commands, delay,
         import::Import,
-        processes, reading,
+        processes, reading, rebuild,
     },
 };
 
@@ -29,6 +29,8 @@ pub enum Part {
     Fill { place: Place, what: Import },
     /// Lets a read model catch up, and tells how much memory that takes.
     CatchUp { place: Place, model: ReadModel },
+    /// Rebuilds a read model, and tells how much memory that takes.
+    Rebuild { place: Place, model: ReadModel, is_compared: bool },
     /// Follows a store, and tells what it saw when its standard input ends.
     Follow { place: Place },
     /// Executes commands as soon as it is told to.
@@ -49,6 +51,9 @@ impl Part {
             Self::Fill { place, what } => serde_json::to_string(&reading::fill_here(bench, &place, what).await?)?,
             Self::CatchUp { place, model } => {
                 serde_json::to_string(&catch_up::memory_of_catch_up(bench, &place, model).await?)?
+            }
+            Self::Rebuild { place, model, is_compared } => {
+                serde_json::to_string(&rebuild::memory_of_rebuild(bench, &place, &model, is_compared).await?)?
             }
             Self::Follow { place } => serde_json::to_string(&delay::follow_until_told(bench, &place).await?)?,
             Self::Deposits { place, deposits } => {

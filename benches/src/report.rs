@@ -38,7 +38,7 @@ impl Report {
         let numbers = if args.is_quick { "small (--quick)" } else { "full" };
         machine.push(("numbers".to_owned(), numbers.to_owned()));
         if let Some(events) = args.log {
-            machine.push(("events of the log of W5 and F4".to_owned(), events.to_string()));
+            machine.push(("events of the log of W5, W10 and F4".to_owned(), events.to_string()));
         }
         machine.push(("repetitions".to_owned(), args.repetitions.to_string()));
         if let Some(time) = args.slow_flush {

@@ -19,6 +19,8 @@ pub struct Scale {
     pub log: u64,
     /// W5: streams in it.
     pub log_streams: u64,
+    /// W10: events of the log.
+    pub rebuilt: u64,
     /// W6: appends.
     pub appends: u64,
     /// W8: events that the store holds already, from step to step.
@@ -36,6 +38,7 @@ impl Scale {
         loads: 30,
         log: 200_000,
         log_streams: 2_000,
+        rebuilt: 1_000_000,
         appends: 500,
         stored: &[1_000_000],
     };
@@ -53,6 +56,7 @@ impl Scale {
         loads: 5,
         log: 40_000,
         log_streams: 500,
+        rebuilt: 40_000,
         appends: 60,
         stored: &[50_000],
     };

@@ -51,5 +51,6 @@ pub fn bench(args: &Args, kind: StoreKind, url: Option<String>) -> Result<Bench,
         _ => Scale::FULL,
     };
     scale.log = args.log.unwrap_or(scale.log);
+    scale.rebuilt = args.log.unwrap_or(scale.rebuilt);
     Ok(Bench { kind, url, database, scale, repetitions: args.repetitions, idle_kib: process::resident_kib() })
 }

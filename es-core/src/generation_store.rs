@@ -319,6 +319,7 @@ pub trait GenerationStore: ConsumerStore {
     /// Drops a generation that is not live, with its tables and its checkpoint. Of no effect if there is none.
     ///
     /// # Errors
+    /// [`StoreError::Busy`] if readers of its tables do not end in time: nothing was changed, try again.
     /// [`StoreError::Refused`] for the live one.
     async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError>;
 

@@ -18,12 +18,6 @@ WITH live AS (
     DELETE FROM {schema}.holds h
     WHERE h.consumer = $1
     RETURNING h.consumer
-), parked_events AS (
-    DELETE FROM {schema}.parked_events p
-    WHERE split_part(p.consumer, '@', 1) = $1
-), parked_keys AS (
-    DELETE FROM {schema}.parked_keys p
-    WHERE split_part(p.consumer, '@', 1) = $1
 ), leases AS (
     UPDATE {schema}.leases l
     SET fence = l.fence + 1, owner = NULL, since = NULL, until = NULL

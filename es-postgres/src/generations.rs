@@ -20,6 +20,10 @@ use crate::{
 
 /// How long a swap waits for those who read the old tables; everybody who comes meanwhile waits behind it.
 pub(crate) const SWAP_LOCK_TIMEOUT: &str = "1s";
+/// The same once something is locked. A reader of several tables may hold what is to be locked next and wait for what is locked
+/// already. The server would end such a deadlock after `deadlock_timeout`, 1 s unless it was changed, at the reader's cost: this
+/// side gives up before, and tries again.
+const NEXT_LOCK_TIMEOUT: &str = "100ms";
 /// A picture of a read model: everything is read as it was at the first statement.
 const BEGIN_PICTURE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Rows that are handed on together.
@@ -190,8 +194,7 @@ impl GenerationStore for PgStore {
         }
         let shared = &self.shared;
         let mut transaction = shared.transaction().await?;
-        let timeout = shared.query(&shared.statements.set_lock_timeout).bind(SWAP_LOCK_TIMEOUT);
-        timeout.execute(&mut *transaction).await.map_err(store_error)?;
+        set_lock_timeout(shared, &mut transaction, SWAP_LOCK_TIMEOUT).await?;
         let known = all_locked(shared, &mut transaction, generation).await?;
         let live = known.iter().find(|known| known.info.state == GenerationState::Live);
         let live = live.map(|live| live.info.name.clone());
@@ -222,6 +225,7 @@ impl GenerationStore for PgStore {
         }
         for table in &tables {
             show(shared, &mut transaction, generation, table).await?;
+            set_lock_timeout(shared, &mut transaction, NEXT_LOCK_TIMEOUT).await?;
         }
         transaction.commit().await.map_err(store_error)?;
         Ok(Swapped::Done)
@@ -230,8 +234,7 @@ impl GenerationStore for PgStore {
     async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError> {
         let shared = &self.shared;
         let mut transaction = shared.transaction().await?;
-        let timeout = shared.query(&shared.statements.set_lock_timeout).bind(SWAP_LOCK_TIMEOUT);
-        timeout.execute(&mut *transaction).await.map_err(store_error)?;
+        set_lock_timeout(shared, &mut transaction, SWAP_LOCK_TIMEOUT).await?;
         let known = all_locked(shared, &mut transaction, generation).await?;
         let Some(found) = find(known, |info| info.name == *generation) else { return Ok(()) };
         if found.state == GenerationState::Live {
@@ -250,6 +253,7 @@ impl GenerationStore for PgStore {
         for table in &found.code.tables {
             let drop = shared.statements.of_table(TableStatement::DROP, generation, table, "");
             execute(&mut transaction, drop).await.map_err(store_error)?;
+            set_lock_timeout(shared, &mut transaction, NEXT_LOCK_TIMEOUT).await?;
         }
         transaction.commit().await.map_err(store_error)
     }
@@ -295,6 +299,17 @@ impl GenerationStore for PgStore {
         });
         position.await.unwrap_or_else(|error| Err(StoreError::Unavailable { source: error.into() }))
     }
+}
+
+/// How long each of the next statements waits for locks, to the end of the transaction.
+async fn set_lock_timeout(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    timeout: &'static str,
+) -> Result<(), StoreError> {
+    let query = shared.query(&shared.statements.set_lock_timeout).bind(timeout);
+    query.execute(connection).await.map_err(store_error)?;
+    Ok(())
 }
 
 async fn set_state(

@@ -12,9 +12,9 @@ use std::{
 
 use common::{Schema, append_to, connection, deposit, deposited, execute, number, stream};
 use es_core::{
-    Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, DocumentFold, EventFilter, EventStore, EventType,
-    ExpectedVersion, HandlerError, NewEvent, PageProjection as _, PageSize, Payload, Position, Projection,
-    ProjectionError, ProjectionStore, Projector, Recorded, StoreError, ViewFold,
+    Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, DocumentFold, EventFilter, EventKey, EventStore,
+    EventType, ExpectedVersion, HandlerError, NewEvent, PageProjection as _, PageSize, Park, ParkFailure, Parking,
+    Payload, Position, Projection, ProjectionError, ProjectionStore, Projector, Recorded, StoreError, Unpark, ViewFold,
 };
 use es_postgres::{
     PgConnection, PgStore,
@@ -305,4 +305,22 @@ async fn a_handler_that_panics_does_not_end_the_appends_of_others() {
     assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
     let appended = store.append(&deposit("ann")).await.unwrap();
     assert_eq!(appended.last_position, Position::new(2));
+}
+
+#[tokio::test]
+async fn while_anything_is_parked_an_append_leaves_the_read_model_to_its_runner() {
+    let schema = Schema::new();
+    let store = schema.options().inline_view::<Balance>().connect().await.unwrap();
+    store.append(&opened("ann")).await.unwrap();
+    let (view, key) = (ConsumerName::new("balance").unwrap(), EventKey::document("ann").unwrap());
+    let here = || Advance::new(&view, Position::new(2), Position::new(2));
+    let park = vec![Park::failed(key.clone(), Position::new(2), ParkFailure::new("no room", 1))];
+    store.move_checkpoint(&here().with_parking(Parking::of(park))).await.unwrap();
+    store.append(&append_to("ann", ExpectedVersion::Any)).await.unwrap();
+    assert_eq!((checkpoint(&store, "balance").await, cents(&store, "ann").await), (Some(2), Some(5)));
+    let unpark = vec![Unpark { key, position: Position::new(2) }];
+    store.move_checkpoint(&here().with_parking(Parking::default().and_unpark(unpark))).await.unwrap();
+    store.move_checkpoint(&Advance::new(&view, Position::new(2), Position::new(3))).await.unwrap();
+    store.append(&append_to("ann", ExpectedVersion::Any)).await.unwrap();
+    assert_eq!((checkpoint(&store, "balance").await, cents(&store, "ann").await), (Some(4), Some(6)));
 }

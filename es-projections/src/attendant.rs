@@ -18,20 +18,39 @@ pub(crate) struct Attendant {
     store: Arc<dyn RunnerStore>,
     holds: Arc<Holds>,
     consumers: Vec<Attended>,
+    #[cfg(feature = "metrics")]
+    publisher: std::sync::Mutex<crate::metrics::Publisher>,
 }
 
 impl Attendant {
     pub(crate) fn new(store: Arc<dyn RunnerStore>, holds: Arc<Holds>, consumers: Vec<Attended>) -> Self {
-        Self { store, holds, consumers }
+        Self {
+            store,
+            holds,
+            consumers,
+            #[cfg(feature = "metrics")]
+            publisher: std::sync::Mutex::default(),
+        }
     }
 
     /// Looks after them for as long as some work takes.
     pub(crate) async fn while_doing<T>(&self, work: impl Future<Output = T>) -> T {
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             result = work => result,
             never = self.look_for_holds() => match never {},
             never = self.watch() => match never {},
+        };
+        #[cfg(feature = "metrics")]
+        self.publish(self.store.head().await.ok());
+        result
+    }
+
+    #[cfg(feature = "metrics")]
+    fn publish(&self, head: Option<es_core::Position>) {
+        let mut publisher = self.publisher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for Attended { name, board } in &self.consumers {
+            publisher.publish(name, board, head);
         }
     }
 
@@ -64,6 +83,8 @@ impl Attendant {
                 asked_at = Some(Instant::now());
                 self.diagnose().await;
             }
+            #[cfg(feature = "metrics")]
+            self.publish(timeout(limits::WATCH_INTERVAL, self.store.head()).await.ok().and_then(Result::ok));
             for Attended { name, board } in &self.consumers {
                 if let Some(silent_for) = board.tell_silence() {
                     tracing::warn!(consumer = %name, ?silent_for, "a page takes long, or a task hangs");

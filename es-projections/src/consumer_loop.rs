@@ -265,8 +265,8 @@ impl ConsumerLoop {
                         if reached >= end {
                             return Ok(());
                         }
-                    } else if self.board.is_awaited() && self.stored().await? >= self.store.head().await? {
-                        self.board.note_caught_up();
+                    } else if self.board.is_awaited() {
+                        self.note_if_others_caught_up().await;
                     }
                     tokio::select! {
                         () = sleep(limits::TURN_INTERVAL) => {}
@@ -313,6 +313,15 @@ impl ConsumerLoop {
         match to_park {
             Some(failing) => steps.park(failing, &stop).await,
             None => steps.next(goal != Goal::Follow, &stop).await,
+        }
+    }
+
+    /// Notes that whoever works for it is at the end of the log, for those here that start after it.
+    async fn note_if_others_caught_up(&self) {
+        if let (Ok(head), Ok(reached)) = (self.store.head().await, self.stored().await)
+            && reached >= head
+        {
+            self.board.note_caught_up();
         }
     }
 

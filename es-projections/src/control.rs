@@ -1,6 +1,9 @@
 //! What operators do to consumers, here and in other processes.
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, Operation, Order, Position};
+use es_core::{
+    Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation, OperationKind, Order,
+    Position,
+};
 use time::OffsetDateTime;
 
 use crate::{error::RunnerError, runner::Runner, side_by_side::in_state};
@@ -26,7 +29,7 @@ impl std::fmt::Display for Orphan {
 }
 
 /// What operators do. Every operation is kept in the log of operations, with who asked for it and why, in one transaction
-/// with what it does. It takes effect wherever the consumer runs.
+/// with what it does (rebuilds, swaps and going back: right after it). It takes effect wherever the consumer runs.
 impl Runner {
     /// Pauses a consumer: it finishes the page that is under way and waits. Runners notice within
     /// [`CONTROL_INTERVAL`](crate::limits::CONTROL_INTERVAL). Says whether it was not paused before.
@@ -182,6 +185,17 @@ impl Runner {
     ) -> Result<Vec<Operation>, RunnerError> {
         let consumer = consumer.map(ConsumerName::new).transpose()?;
         Ok(self.store().operations(consumer.as_ref(), before, limit).await?)
+    }
+
+    /// Notes what was done to the generations of a read model: right after it, in a transaction of its own.
+    pub(crate) async fn note(&self, kind: OperationKind, generation: &ConsumerName, by: &str) {
+        let noted = async {
+            let operation = NewOperation::new(kind, generation.clone(), Order::by(by)?);
+            self.store().note(&operation).await
+        };
+        if let Err(error) = noted.await {
+            tracing::error!(%generation, by, %error, "an operation is missing in the log of operations");
+        }
     }
 
     async fn hold(&self, consumer: &str, kind: HoldKind, order: &Order) -> Result<bool, RunnerError> {

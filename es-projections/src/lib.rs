@@ -97,13 +97,20 @@
 //! position, and puts it in its place for all readers at once; [`Runner::roll_back`] goes back. [`Runner::rebuild`] empties
 //! the live one first.
 //!
+//! # Control
+//!
+//! [`Runner::pause`], [`Runner::disable`], [`Runner::reset`], [`Runner::skip`] and [`Runner::retire`] take effect in all processes, and
+//! [`Runner::operations`] tells who did what and why. [`Runner::health`] sums all of it up, [`StatusTable`] lists it, and the
+//! feature `metrics` gives it to a recorder.
+//!
 //! # What holds
 //!
 //! - A read model and its checkpoint move together, by compare-and-set: a crash, a dropped future, an unknown outcome
 //!   or a second runner never applies an event twice (G7). A page is read and applied at a time, however long the
 //!   history.
 //! - No event is skipped. One that fails is tried again by its consumer's [`FailurePolicy`], and then the consumer
-//!   stops before it; the events before it took effect. A panic is a failure like any other.
+//!   stops before it; the events before it took effect. Or its key is parked: it and all later events of its key are put aside in
+//!   order, to be [tried again](Runner::retry_parked), and everything else goes on (G9). A panic is a failure like any other.
 //! - Nothing stalls in silence: [`Runner::status`] says for every consumer what it waits for (G12), and
 //!   [`Runner::run`] gives the error of the first that stopped.
 //!
@@ -114,6 +121,12 @@
 //! | level | event | fields |
 //! |---|---|---|
 //! | error | `consumer stopped` | `error` |
+//! | error | `its task ended unexpectedly; starting it again` | `consumer`, `attempt`, `wait`, `problem` |
+//! | error | `an operation is missing in the log of operations` | `generation`, `by`, `error` |
+//! | warn | `a page takes long, or a task hangs` | `consumer`, `silent_for` |
+//! | warn | `waiting on the database` | `consumer`, `wait` |
+//! | warn | `cannot see who is held back; going by what was known last` | `error` |
+//! | info | `held back`, `not held back any more` | `kind`, `by`, `reason` |
 //! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
 //! | warn | `waiting for the store`, also for what a handler needs | `attempt`, `wait`, `error` |
 //! | warn | `event parked` | `key`, `position`, `attempts`, `error` |
@@ -156,6 +169,8 @@ mod health;
 mod in_place;
 pub mod limits;
 mod membership;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod options;
 mod pace;
 mod page_step;

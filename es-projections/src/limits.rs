@@ -79,14 +79,14 @@ pub const REBUILD_LEASE: Duration = Duration::from_secs(30);
 pub const REBUILD_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Most events in one page of a generation that nobody reads yet.
 pub const MOST_EVENTS_PER_REBUILD_PAGE: usize = es_core::limits::MAX_PAGE_EVENTS;
-/// How often a swap is tried while the live generation runs ahead, or readers do not let go of it.
+/// How often a swap or a drop is tried while readers do not let go of a generation.
 pub const SWAP_ATTEMPTS: u32 = 20;
 /// Upper bound of the first wait between two of these attempts. It doubles with each.
 pub const FIRST_SWAP_WAIT: Duration = Duration::from_millis(10);
 /// Upper bound of every wait between two of these attempts.
 pub const MAX_SWAP_WAIT: Duration = Duration::from_secs(1);
-/// For how long a generation catches up before each of these attempts, if events come in all the time.
-pub const SWAP_CATCH_UP: Duration = Duration::from_secs(5);
+/// How often a swap is tried again because the live generation has run ahead, by a page or less each time.
+pub const SWAP_CHASES: u32 = 100;
 /// Most differing rows that a comparison lists.
 pub const MAX_LISTED_DIFFERENCES: usize = 20;
 /// Most characters of a row that a comparison shows.

@@ -51,6 +51,8 @@ impl RebuildMeter {
     /// The progress at a position; another runner's step back is not shown.
     pub(crate) fn at(&mut self, position: Position) -> RebuildProgress {
         self.done = self.done.max(position.get().min(self.total));
+        #[cfg(feature = "metrics")]
+        crate::metrics::rebuild(&self.consumer, self.done, self.total);
         let elapsed = self.started.elapsed();
         let rate_per_second = if elapsed.is_zero() { 0.0 } else { self.done as f64 / elapsed.as_secs_f64() };
         let seconds_left = (self.total - self.done) as f64 / rate_per_second;

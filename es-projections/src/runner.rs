@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, ParkedTotals, Position, RunnerStore};
+use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, OperationKind, ParkedTotals, Position, RunnerStore};
 use futures_util::future::join_all;
 use tokio::{
     sync::watch,
@@ -21,7 +21,7 @@ use crate::{
     membership::{Alive, Membership},
     rebuild::RebuildProgress,
     rebuild_status::RebuildStatus,
-    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, in_state, roll_back},
+    side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
     supervisor,
@@ -160,7 +160,8 @@ impl Runner {
                 Some(ended) = tasks.join_next() => {
                     // Its panics were caught before this: the runtime ends.
                     let ended = ended.unwrap_or(Ok(()));
-                    if let Err(RunnerError::Consumer { consumer, .. }) = &ended {
+                    if let Err(RunnerError::Consumer { consumer, .. } | RunnerError::ParkedLimit { consumer, .. }) = &ended
+                    {
                         withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
                     }
                     result = result.and(ended);
@@ -227,7 +228,7 @@ impl Runner {
         Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
-    /// Returns when everything up to a position has taken effect: a reader that has just written passes the
+    /// Returns when everything up to a position has taken effect, or is parked: a reader that has just written passes the
     /// `last_position` of its append and then sees its own writes.
     ///
     /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs
@@ -316,7 +317,12 @@ impl Runner {
     ) -> Result<Rebuilt, RunnerError> {
         let local = self.local(consumer)?;
         let build = Build::claim(&self.shared.store, local, options.builder()).await?;
-        build.run(options.verification(), &mut on_progress).await
+        self.note(OperationKind::REBUILD_STARTED, build.generation(), options.builder()).await;
+        let rebuilt = build.run(options.verification(), &mut on_progress).await?;
+        if let Rebuilt::Live { generation, .. } = &rebuilt {
+            self.note(OperationKind::REBUILD_ACCEPTED, generation, options.builder()).await;
+        }
+        Ok(rebuilt)
     }
 
     /// Accepts a rebuilt read model that differs from the live one: brings it up to date and puts it in its place. One whose
@@ -329,7 +335,10 @@ impl Runner {
     /// Safe: readers are given one or the other.
     pub async fn accept_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
         let local = self.local(consumer)?;
-        Build::claim_built(&self.shared.store, local, by).await?.accept().await
+        let build = Build::claim_built(&self.shared.store, local, by).await?;
+        build.accept().await?;
+        self.note(OperationKind::REBUILD_ACCEPTED, build.generation(), by).await;
+        Ok(())
     }
 
     /// Drops a read model that was built and not accepted, by this code or other.
@@ -341,7 +350,9 @@ impl Runner {
     /// Safe: it is dropped or not.
     pub async fn discard_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
         let local = self.local(consumer)?;
-        discard(&self.shared.store, local, by).await
+        discard(&self.shared.store, local, by).await?;
+        self.note(OperationKind::REBUILD_DISCARDED, local.name(), by).await;
+        Ok(())
     }
 
     /// Goes back to the read model from before the last rebuild, at once: readers are given it as it was when it was retired,
@@ -352,8 +363,10 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: readers are given one or the other.
-    pub async fn roll_back(&self, consumer: &str) -> Result<ConsumerName, RunnerError> {
-        roll_back(&*self.shared.store, self.local(consumer)?.name()).await
+    pub async fn roll_back(&self, consumer: &str, by: &str) -> Result<ConsumerName, RunnerError> {
+        let generation = roll_back(&*self.shared.store, self.local(consumer)?.name()).await?;
+        self.note(OperationKind::ROLLED_BACK, &generation, by).await;
+        Ok(generation)
     }
 
     /// Drops the read models from before rebuilds, which are kept to go back to. Gives what was dropped.
@@ -366,7 +379,7 @@ impl Runner {
     pub async fn drop_retired(&self, consumer: &str) -> Result<Vec<ConsumerName>, RunnerError> {
         let retired = in_state(&*self.shared.store, self.local(consumer)?.name(), GenerationState::Retired).await?;
         for generation in &retired {
-            self.shared.store.drop_generation(generation).await?;
+            drop_generation(&*self.shared.store, generation).await?;
         }
         Ok(retired)
     }
@@ -486,7 +499,9 @@ fn status_of(
         rate_per_second: said.rate_per_second,
         state: match hold {
             // It may wait for its next try, or finish its page.
-            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. }) => hold.into(),
+            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
+                hold.into()
+            }
             _ => said.state,
         },
         applying_for: said.applying_for,

@@ -6,7 +6,7 @@ use es_core::{
     BuildClaim, Claimed, ConsumerName, Direction, Generation, GenerationInfo, GenerationState, PageSize, Position,
     ReadModelCode, RunnerStore, StoreError, Swapped,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     backoff::Backoff,
@@ -94,6 +94,11 @@ pub(crate) struct Build {
 }
 
 impl Build {
+    /// What is built.
+    pub(crate) fn generation(&self) -> &ConsumerName {
+        &self.generation
+    }
+
     /// Claims the next generation of a consumer. What other code left half built is dropped.
     ///
     /// # Errors
@@ -250,17 +255,18 @@ impl Build {
     /// Brings it up to date and puts it in the live one's place.
     async fn swap(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<(), RunnerError> {
         let mut attempts = SwapAttempts::default();
+        let mut end = self.store.head().await?;
         loop {
-            // To where there is nothing newer: then the live one is ahead only by what comes in this very moment. Where more
-            // comes in than can be applied, the live one is not at the end either.
-            let most = self.store.head().await?.advanced_by(limits::MOST_EVENTS_PER_REBUILD_PAGE as u64);
-            let to_the_end = self.building.drive(Goal::Reach(most), Stop::never(), on_advance);
-            if let Ok(driven) = timeout(limits::SWAP_CATCH_UP, to_the_end).await {
-                driven?;
-            }
-            if attempts.make_live(&*self.store, &self.generation, Direction::Forward).await? {
-                tracing::info!(generation = %self.generation, "the rebuilt read model is live");
-                return Ok(());
+            // No further than needed: the less there is to do, the less the live one can do meanwhile. Between two of its pages
+            // this one is not behind it.
+            self.building.drive(Goal::Reach(end), Stop::never(), on_advance).await?;
+            match attempts.make_live(&*self.store, &self.generation, Direction::Forward).await? {
+                Attempt::Done => {
+                    tracing::info!(generation = %self.generation, "the rebuilt read model is live");
+                    return Ok(());
+                }
+                Attempt::Behind(live) => end = live,
+                Attempt::Again => {}
             }
         }
     }
@@ -298,32 +304,53 @@ impl Build {
 
 /// The attempts of one swap.
 #[derive(Default)]
-struct SwapAttempts(u32);
+struct SwapAttempts {
+    busy: u32,
+    behind: u32,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Done,
+    /// The live one is further, here.
+    Behind(Position),
+    /// Somebody was in the way, and time has passed since.
+    Again,
+}
 
 impl SwapAttempts {
-    /// Tries to put a generation in the live one's place. If it did not come to that, and may be tried again, waits for a
-    /// moment and gives `false`.
+    /// Tries to put a generation in the live one's place.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] once it has been tried often enough.
     async fn make_live(
         &mut self,
         store: &dyn RunnerStore,
         generation: &ConsumerName,
         direction: Direction,
-    ) -> Result<bool, RunnerError> {
-        let busy = match store.make_live(generation, direction).await {
-            Ok(Swapped::Done) => return Ok(true),
-            Ok(_) => {
+    ) -> Result<Attempt, RunnerError> {
+        match store.make_live(generation, direction).await {
+            Ok(Swapped::Behind(_)) if self.behind >= limits::SWAP_CHASES => {
                 let waiting_for = "a moment in which the rebuilt read model is not behind the live one".to_owned();
-                StoreError::Busy { waiting_for, source: None }
+                Err(StoreError::Busy { waiting_for, source: None }.into())
             }
-            Err(error @ StoreError::Busy { .. }) => error,
-            Err(error) => return Err(error.into()),
-        };
-        self.0 += 1;
-        if self.0 >= limits::SWAP_ATTEMPTS {
-            return Err(busy.into());
+            Ok(Swapped::Behind(live)) => {
+                self.behind += 1;
+                Ok(Attempt::Behind(live))
+            }
+            Ok(_) => Ok(Attempt::Done),
+            Err(error) => self.wait_after(error).await.map(|()| Attempt::Again),
         }
-        sleep(Backoff::new(limits::FIRST_SWAP_WAIT, limits::MAX_SWAP_WAIT).wait(self.0)).await;
-        Ok(false)
+    }
+
+    /// Waits for a moment, if readers were in the way and it may be tried again.
+    async fn wait_after(&mut self, error: StoreError) -> Result<(), RunnerError> {
+        self.busy += 1;
+        if !matches!(error, StoreError::Busy { .. }) || self.busy >= limits::SWAP_ATTEMPTS {
+            return Err(error.into());
+        }
+        sleep(Backoff::new(limits::FIRST_SWAP_WAIT, limits::MAX_SWAP_WAIT).wait(self.busy)).await;
+        Ok(())
     }
 }
 
@@ -386,9 +413,18 @@ async fn the_built(store: &dyn RunnerStore, consumer: &ConsumerName) -> Result<C
 pub(crate) async fn discard(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<(), RunnerError> {
     the_built(&**store, local.name()).await?;
     match claim(store, local, by).await? {
-        Claimed::Yours(info) | Claimed::OtherCode(info) => Ok(store.drop_generation(&info.name).await?),
+        Claimed::Yours(info) | Claimed::OtherCode(info) => drop_generation(&**store, &info.name).await,
         other => Err(not_claimed(local, other)),
     }
+}
+
+/// Drops a generation that is not live, as soon as readers let go of it.
+pub(crate) async fn drop_generation(store: &dyn RunnerStore, generation: &ConsumerName) -> Result<(), RunnerError> {
+    let mut attempts = SwapAttempts::default();
+    while let Err(error) = store.drop_generation(generation).await {
+        attempts.wait_after(error).await?;
+    }
+    Ok(())
 }
 
 /// Puts the newest retired generation back in the live one's place, as it was then.
@@ -397,7 +433,7 @@ pub(crate) async fn roll_back(store: &dyn RunnerStore, consumer: &ConsumerName) 
     let newest = in_state(store, consumer, wanted).await?.into_iter().next();
     let newest = newest.ok_or_else(|| RunnerError::NoGeneration { consumer: consumer.clone(), wanted })?;
     let mut attempts = SwapAttempts::default();
-    while !attempts.make_live(store, &newest, Direction::Back).await? {}
+    while !matches!(attempts.make_live(store, &newest, Direction::Back).await?, Attempt::Done) {}
     tracing::warn!(generation = %newest, "went back to the read model from before the rebuild");
     Ok(newest)
 }

@@ -27,12 +27,10 @@ const PUT_CHECKPOINT: &str = include_str!("../sql/put_checkpoint.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 /// What removes the rows of a consumer.
-const REMOVALS: [&str; 5] = [
+const REMOVALS: [&str; 3] = [
     include_str!("../sql/consumer_remove.sql"),
     include_str!("../sql/generations_remove.sql"),
     include_str!("../sql/holds_remove.sql"),
-    include_str!("../sql/parked_events_remove.sql"),
-    include_str!("../sql/parked_keys_remove.sql"),
 ];
 
 /// SQLite does not say who holds its lock.
@@ -231,6 +229,9 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     }
     if removed == 0 {
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
+    }
+    for queue in generations.iter().map(|info| &info.name).chain([&consumer]) {
+        parking::forget_after(connection, queue, Position::ZERO).await?;
     }
     sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];

@@ -9,9 +9,9 @@ use std::sync::{
 
 use common::{SqliteLedger, TempFolder, append, deposited, event_of, opened, to};
 use es_core::{
-    Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventStore, ExpectedVersion,
-    HandlerError, PageProjection as _, PageSize, Position, Projection, ProjectionError, ProjectionStore, Projector,
-    Recorded, Snapshot, SnapshotStore, StoreError, StreamId, Version,
+    Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventKey, EventStore, ExpectedVersion,
+    HandlerError, PageProjection as _, PageSize, Park, ParkFailure, Parking, Position, Projection, ProjectionError,
+    ProjectionStore, Projector, Recorded, Snapshot, SnapshotStore, StoreError, StreamId, Unpark, Version,
 };
 use es_sqlite::{
     SqliteConnection, SqliteOptions, SqliteStore,
@@ -353,4 +353,23 @@ async fn unusable_inline_projections_are_refused_when_the_store_is_opened() {
     assert!(matches!(twice.open().await, Err(StoreError::Refused { reason }) if reason.contains("same name")));
     let bad_name = SqliteOptions::new(folder.file()).inline_projection(SqliteLedger::new("Bad Name"));
     assert!(matches!(bad_name.open().await, Err(StoreError::InvalidName(_))));
+}
+
+#[tokio::test]
+async fn while_anything_is_parked_an_append_leaves_the_read_model_to_its_runner() {
+    let folder = TempFolder::new();
+    let store = open_inline(&folder).await;
+    append(&store, "ann", vec![opened(), deposited(5)]).await.unwrap();
+    let (view, key) = (ConsumerName::new("balance").unwrap(), EventKey::document("ann").unwrap());
+    let here = || Advance::new(&view, Position::new(2), Position::new(2));
+    let park = vec![Park::failed(key.clone(), Position::new(2), ParkFailure::new("no room", 1))];
+    store.move_checkpoint(&here().with_parking(Parking::of(park))).await.unwrap();
+    append(&store, "ann", vec![deposited(7)]).await.unwrap();
+    assert_eq!((checkpoint(&store, "balance").await, cents(&store, "ann").await), (Some(2), Some(5)));
+    assert_eq!(checkpoint(&store, "inline").await, Some(3), "another read model is none the worse");
+    let unpark = vec![Unpark { key, position: Position::new(2) }];
+    store.move_checkpoint(&here().with_parking(Parking::default().and_unpark(unpark))).await.unwrap();
+    store.move_checkpoint(&Advance::new(&view, Position::new(2), Position::new(3))).await.unwrap();
+    append(&store, "ann", vec![deposited(1)]).await.unwrap();
+    assert_eq!((checkpoint(&store, "balance").await, cents(&store, "ann").await), (Some(4), Some(6)));
 }

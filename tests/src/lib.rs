@@ -1,7 +1,9 @@
 //! What the end-to-end tests share, and the README as a test.
 
 pub mod ledger;
+pub mod poison;
 pub mod processes;
+pub mod read_models;
 pub mod server;
 pub mod traces;
 pub mod workload;

@@ -90,7 +90,9 @@ impl Orders {
     /// If it is something else.
     pub fn parse(words: &[String]) -> Result<Self, Box<dyn std::error::Error>> {
         let [plan, process, lease, folder, place @ ..] = words else {
-            return Err("give the plan, a name, a lease in milliseconds, a folder, and a file or a URL and a schema".into());
+            return Err(
+                "give the plan, a name, a lease in milliseconds, a folder, and a file or a URL and a schema".into()
+            );
         };
         let place = match place {
             [file] => Place::Sqlite { file: file.into() },
@@ -112,7 +114,11 @@ impl Orders {
     }
 
     /// The consumers of the plan. `trace` makes one of the store's kind.
-    pub fn consumers<S, P>(&self, builder: RunnerBuilder<S>, trace: impl Fn(&'static str, Gate) -> P) -> RunnerBuilder<S>
+    pub fn consumers<S, P>(
+        &self,
+        builder: RunnerBuilder<S>,
+        trace: impl Fn(&'static str, Gate) -> P,
+    ) -> RunnerBuilder<S>
     where
         S: RunnerStore + ProjectionStore + Clone + 'static,
         P: Projection<Connection = <S as ProjectionStore>::Connection>,

@@ -64,8 +64,7 @@ async fn stopped_at_its_gate(plan: Plan, folder: &Folder, place: &Place) -> (Pro
 
 fn by(process: &str, positions: impl IntoIterator<Item = u64>) -> Vec<Applied> {
     let (process, stream) = (process.to_owned(), account(1).to_string());
-    let applied =
-        |at| Applied { position: Position::new(at), stream: stream.clone(), process: process.clone() };
+    let applied = |at| Applied { position: Position::new(at), stream: stream.clone(), process: process.clone() };
     positions.into_iter().map(applied).collect()
 }
 

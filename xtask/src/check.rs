@@ -61,11 +61,16 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     cargo(report, FORMAT, &["fmt", "--all", "--check"], &[])?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(report, CLIPPY, &clippy, &[])?;
+    let with_metrics =
+        ["clippy", "-p", "es-projections", "--all-targets", "--features", "metrics", "--", "-D", "warnings"];
+    cargo(report, CLIPPY, &with_metrics, &[])?;
     let servers = start_servers(report)?;
 
     let mut environment = postgres_environment(&servers.main);
     environment.extend(real_data());
     cargo(report, TESTS, &["test", "--workspace"], &environment)?;
+    let with_metrics = ["test", "-p", "es-projections", "--features", "metrics", "--test", "metrics"];
+    cargo(report, TESTS, &with_metrics, &[])?;
 
     match &servers.newest {
         Ok(newest) => {

@@ -20,6 +20,8 @@ use crate::{Error, models::Model, row::Row};
 
 /// Rows in one commit, or in one page.
 pub const PAGE: usize = 1_000;
+/// Rows in one page of a bulk load: as many as a page of a store may have.
+pub const LARGE_PAGE: usize = es_core::limits::MAX_PAGE_EVENTS;
 
 /// Where one store is: a schema of the server, or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +71,10 @@ pub trait Floor: Send + Sync {
     /// What a program without the framework would do to keep sums by account: reads a page, deserializes it, and
     /// upserts the sums by one statement, in one transaction with its checkpoint. Gives how many events it read.
     async fn keep_sums(&self) -> Result<u64, Error>;
+
+    /// The quickest that a program without the framework could load the same rows: reads the log in large pages, deserializes it,
+    /// adds all sums up in memory, and inserts them by multi-row statements in one transaction. Gives how many events it read.
+    async fn load_sums(&self) -> Result<u64, Error>;
 
     /// Tells the database that much has been written, as its own maintenance would some time later.
     async fn settle(&self) -> Result<(), Error>;

@@ -1,5 +1,7 @@
 //! Hand-written statements on PostgreSQL.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -8,7 +10,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{Floor, PAGE, postgres_totals::Statements, sql};
+use super::{Floor, LARGE_PAGE, PAGE, postgres_totals::Statements, sql};
 use crate::{
     Error,
     account::{AccountEvent, id_of},
@@ -182,6 +184,38 @@ impl Floor for PostgresFloor {
             transaction.commit().await?;
             count += rows.len() as u64;
         }
+    }
+
+    async fn load_sums(&self) -> Result<u64, Error> {
+        sqlx::query(self.totals.drop.clone()).execute(&self.pool).await?;
+        sqlx::query(self.totals.create.clone()).execute(&self.pool).await?;
+        let (mut after, mut count, mut sums) = (0, 0, BTreeMap::<String, i64>::new());
+        loop {
+            let query = sqlx::query(self.read_page.clone()).bind(after).bind(LARGE_PAGE as i64);
+            let rows = query.fetch_all(&self.pool).await?;
+            for row in &rows {
+                let (position, account, cents) = read(row)?;
+                after = position;
+                match sums.get_mut(account) {
+                    Some(sum) => *sum += cents,
+                    None => drop(sums.insert(account.to_owned(), cents)),
+                }
+            }
+            count += rows.len() as u64;
+            if rows.len() < LARGE_PAGE {
+                break;
+            }
+        }
+        let sums: Vec<(String, i64)> = sums.into_iter().collect();
+        let mut transaction = self.pool.begin().await?;
+        for page in sums.chunks(LARGE_PAGE) {
+            let (accounts, cents): (Vec<&str>, Vec<i64>) =
+                page.iter().map(|(account, cents)| (account.as_str(), *cents)).unzip();
+            let insert = sqlx::query(self.totals.upsert_page.clone()).bind(accounts).bind(cents);
+            insert.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(count)
     }
 
     async fn settle(&self) -> Result<(), Error> {

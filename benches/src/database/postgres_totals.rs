@@ -1,6 +1,6 @@
 //! A projection on PostgreSQL.
 
-use es_core::{HandlerError, Projection, Recorded};
+use es_core::{HandlerError, InvalidName, Projection, Recorded, TableNames};
 use sqlx::{PgConnection, SqlStr};
 
 use super::sql;
@@ -11,6 +11,7 @@ use crate::{
 
 /// The table `totals_NAME` of a schema: the balance of each account.
 pub struct PostgresTotals {
+    schema: String,
     totals: Totals,
     statements: Statements,
 }
@@ -27,7 +28,10 @@ pub struct Statements {
 
 impl Statements {
     pub fn new(schema: &str, name: &str) -> Self {
-        let table = format!("{schema}.totals_{name}");
+        Self::on(&format!("{schema}.totals_{name}"))
+    }
+
+    fn on(table: &str) -> Self {
         let on_conflict = "ON CONFLICT (account) DO UPDATE SET cents = t.cents + excluded.cents";
         Self {
             create: sql(format!(
@@ -45,7 +49,7 @@ impl Statements {
 
 impl PostgresTotals {
     pub fn new(schema: &str, totals: Totals) -> Self {
-        Self { statements: Statements::new(schema, &totals.name), totals }
+        Self { schema: schema.to_owned(), statements: Statements::new(schema, &totals.name), totals }
     }
 }
 
@@ -55,6 +59,12 @@ impl Projection for PostgresTotals {
 
     fn name(&self) -> &str {
         &self.totals.name
+    }
+
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        let table = names.table(&format!("{}.totals_{}", self.schema, self.totals.name))?;
+        let (schema, totals) = (self.schema.clone(), self.totals.clone());
+        Ok(Some(Self { schema, totals, statements: Statements::on(&table) }))
     }
 
     async fn prepare(&self, connection: &mut PgConnection) -> Result<(), HandlerError> {

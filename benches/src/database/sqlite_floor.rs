@@ -1,5 +1,7 @@
 //! Hand-written statements on SQLite.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -7,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
-use super::{Floor, PAGE, sqlite_totals::Statements};
+use super::{Floor, LARGE_PAGE, PAGE, sqlite_totals::Statements};
 use crate::{
     Error,
     account::{AccountEvent, id_of},
@@ -154,6 +156,37 @@ impl Floor for SqliteFloor {
             transaction.commit().await?;
             count += rows.len() as u64;
         }
+    }
+
+    async fn load_sums(&self) -> Result<u64, Error> {
+        sqlx::query(self.totals.drop.clone()).execute(&self.pool).await?;
+        sqlx::query(self.totals.create.clone()).execute(&self.pool).await?;
+        let (mut after, mut count, mut sums) = (0, 0, BTreeMap::<String, i64>::new());
+        loop {
+            let query = sqlx::query(READ_PAGE).bind(after).bind(LARGE_PAGE as i64);
+            let rows = query.fetch_all(&self.pool).await?;
+            for row in &rows {
+                let (position, account, cents) = read(row)?;
+                after = position;
+                match sums.get_mut(account) {
+                    Some(sum) => *sum += cents,
+                    None => drop(sums.insert(account.to_owned(), cents)),
+                }
+            }
+            count += rows.len() as u64;
+            if rows.len() < LARGE_PAGE {
+                break;
+            }
+        }
+        let sums: Vec<(String, i64)> = sums.into_iter().collect();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for page in sums.chunks(LARGE_PAGE) {
+            let page: BTreeMap<&str, i64> = page.iter().map(|(account, cents)| (account.as_str(), *cents)).collect();
+            let insert = sqlx::query(self.totals.upsert_page.clone()).bind(serde_json::to_string(&page)?);
+            insert.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(count)
     }
 
     async fn settle(&self) -> Result<(), Error> {

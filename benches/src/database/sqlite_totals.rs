@@ -1,6 +1,6 @@
 //! A projection on SQLite.
 
-use es_core::{HandlerError, Projection, Recorded};
+use es_core::{HandlerError, InvalidName, Projection, Recorded, TableNames};
 use sqlx::{SqlStr, SqliteConnection};
 
 use super::sql;
@@ -27,7 +27,10 @@ pub struct Statements {
 
 impl Statements {
     pub fn new(name: &str) -> Self {
-        let table = format!("totals_{name}");
+        Self::on(&format!("totals_{name}"))
+    }
+
+    fn on(table: &str) -> Self {
         let on_conflict = "ON CONFLICT (account) DO UPDATE SET cents = cents + excluded.cents";
         Self {
             create: sql(format!(
@@ -55,6 +58,11 @@ impl Projection for SqliteTotals {
 
     fn name(&self) -> &str {
         &self.totals.name
+    }
+
+    fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName> {
+        let table = names.table(&format!("totals_{}", self.totals.name))?;
+        Ok(Some(Self { totals: self.totals.clone(), statements: Statements::on(&table) }))
     }
 
     async fn prepare(&self, connection: &mut SqliteConnection) -> Result<(), HandlerError> {

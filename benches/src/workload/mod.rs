@@ -7,6 +7,7 @@ pub mod floors;
 pub mod import;
 pub mod processes;
 pub mod reading;
+pub mod rebuild;
 mod size;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct Bench {
 }
 
 /// Every name, in the order in which they are run.
-pub const NAMES: [&str; 13] = ["F1", "F2", "F3", "F4", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9"];
+pub const NAMES: [&str; 14] = ["F1", "F2", "F3", "F4", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10"];
 
 impl Bench {
     /// Runs a workload by its name.
@@ -52,6 +53,7 @@ impl Bench {
             "W7" => processes::commands_from_processes(self).await,
             "W8" => size::on_a_full_store(self).await,
             "W9" => import::bulk(self).await,
+            "W10" => rebuild::all(self).await,
             other => Err(format!("there is no workload {other}").into()),
         }
     }

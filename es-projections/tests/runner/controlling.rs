@@ -276,3 +276,24 @@ fn an_order_of_starting_that_cannot_be_kept_is_refused() {
         assert!(matches!(error, RunnerError::StartOrder { .. }), "{ledger}, {mailer}: {error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn rebuilds_and_going_back_are_in_the_log_of_operations() {
+    let store = SpyStore::default();
+    let runner = Runner::builder(&store).view::<Balance>().build().unwrap();
+    deposits(&store, 3).await;
+    runner.catch_up().await.unwrap();
+    runner.rebuild_beside("balance", es_projections::RebuildOptions::by("ann"), |_| {}).await.unwrap();
+    runner.roll_back("balance", "bob").await.unwrap();
+    let told = runner.operations(Some("balance"), None, 10).await.unwrap();
+    let told: Vec<_> =
+        told.iter().map(|it| (it.what.kind.as_str(), it.what.consumer.as_str(), it.what.order.author())).collect();
+    assert_eq!(
+        told,
+        [
+            ("rolled-back", "balance", "bob"),
+            ("rebuild-accepted", "balance@2", "ann"),
+            ("rebuild-started", "balance@2", "ann")
+        ]
+    );
+}

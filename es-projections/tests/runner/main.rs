@@ -4,6 +4,7 @@ mod catching_up;
 mod controlling;
 mod failing;
 mod following;
+mod parking;
 mod reacting;
 mod rebuilding;
 mod sharing;

@@ -144,7 +144,7 @@ async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_i
     assert!(matches!(state, ConsumerState::OtherCode { live_version: 2, own_version: 1, .. }), "{state}");
 
     // Back at once, and the old code goes on from there.
-    assert_eq!(old.roll_back("balance").await.unwrap(), name("balance"));
+    assert_eq!(old.roll_back("balance", "ann").await.unwrap(), name("balance"));
     assert_eq!(balances(&store).await, [("ann".to_owned(), 1, 1), ("bob".to_owned(), 51, 2)]);
     tokio::time::sleep(limits::OTHER_CODE_INTERVAL).await;
     old.wait_for("balance", position(4), Duration::from_secs(9)).await.unwrap();
@@ -173,7 +173,10 @@ async fn a_rebuild_that_must_match_and_does_not_leaves_the_live_one_and_can_be_d
     };
     says(new.discard_rebuild("balance", "builder").await.unwrap_err(), "rebuild it beside the live one first");
     says(new.accept_rebuild("balance", "builder").await.unwrap_err(), "rebuild it beside the live one first");
-    says(new.roll_back("balance").await.unwrap_err(), "no earlier one is kept to go back to; rebuild it instead");
+    says(
+        new.roll_back("balance", "ann").await.unwrap_err(),
+        "no earlier one is kept to go back to; rebuild it instead",
+    );
     assert_eq!(new.drop_retired("balance").await.unwrap(), []);
     // Without a comparison nothing stands in its way.
     let skip = RebuildOptions::by("builder").verify(Verification::Skip);

@@ -2,9 +2,10 @@
 //! (G9).
 
 use es_core::{
-    Advance, ConsumerName, ConsumerStore, DocumentChange, EventKey, GenerationStore, HandlerError, InvalidName, Order,
-    PageProjection, Park, ParkFailure, ParkedEdit, ParkedTotals, Parking, ParkingAction, ParkingRecord, ParkingStore,
-    Payload, Projection, ProjectionError, ProjectionStore, Projector, Recorded, StoreError, TableNames, Unpark, limits,
+    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, EventKey, GenerationStore, HandMove,
+    HandlerError, InvalidName, Order, PageProjection, Park, ParkFailure, ParkedEdit, ParkedTotals, Parking,
+    ParkingAction, ParkingRecord, ParkingStore, Payload, Projection, ProjectionError, ProjectionStore, Projector,
+    Recorded, StoreError, TableNames, Unpark, limits,
 };
 
 use super::{
@@ -380,6 +381,13 @@ pub async fn what_comes_again_is_not_parked<H: StoreHarness>(harness: &H) {
     // They can be parked again.
     ok(park(&store, &reactor, (3, 6), vec![failed(key("bob"), 4), behind(key("ann"), 5)]).await);
     assert_eq!(totals(&store).await, [("mailer".to_owned(), 2, 4)]);
+    // By hand it is the same; forwards nothing comes again.
+    ok(patiently!(store.move_by_hand(&reactor, HandMove::Skip(at(8)), &order())));
+    assert_eq!(totals(&store).await, [("mailer".to_owned(), 2, 4)]);
+    ok(patiently!(store.move_by_hand(&reactor, HandMove::Reset(at(4)), &order())));
+    assert_eq!(parked(&store, &reactor, &key("ann")).await, [1, 3]);
+    ok(patiently!(store.retire_consumer(&reactor, &order())));
+    assert_eq!(totals(&store).await, []);
 }
 
 /// A generation that is built has a queue of its own, and takes it along when it is dropped.

@@ -20,6 +20,8 @@ pub enum Command {
     Rebuild { in_place: bool, accept: bool },
     RollBack,
     Status,
+    Pause { why: Option<String> },
+    Resume,
 }
 
 /// Reads the command line; ends the program after `--help` or a wrong use.
@@ -43,6 +45,8 @@ pub fn parse() -> Args {
         "rebuild" => Command::Rebuild { in_place: matches.get_flag("in-place"), accept: matches.get_flag("accept") },
         "roll-back" => Command::RollBack,
         "status" => Command::Status,
+        "pause" => Command::Pause { why: matches.get_one::<String>("why").cloned() },
+        "resume" => Command::Resume,
         _ => Command::Demo,
     };
     if store == "memory:" && !matches!(command, Command::Demo) {
@@ -116,7 +120,13 @@ fn clap() -> Clap {
                 ),
         )
         .subcommand(Clap::new("roll-back").about("Go back to the read model from before the last rebuild"))
-        .subcommand(Clap::new("status").about("Show where the read model stands, and any rebuild that is under way"))
+        .subcommand(Clap::new("status").about("Show where the read model stands, and what operators did"))
+        .subcommand(
+            Clap::new("pause").about("Let the read model stand still, in every process, until it is resumed").arg(
+                Arg::new("why").long("why").value_name("REASON").help("Shown to whoever asks why it stands still"),
+            ),
+        )
+        .subcommand(Clap::new("resume").about("Let the read model go on"))
 }
 
 fn flag(name: &'static str) -> Arg {

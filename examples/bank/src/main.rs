@@ -7,6 +7,7 @@
 mod account;
 mod args;
 mod balance;
+mod control;
 mod demo;
 mod import;
 mod money;
@@ -53,5 +54,7 @@ async fn run(args: Args) -> Result<(), Error> {
         Command::Rebuild { in_place: false, accept } => rebuilding::beside(&bank, accept).await,
         Command::RollBack => rebuilding::roll_back(&bank).await,
         Command::Status => status::show(&bank).await,
+        Command::Pause { why } => control::pause(&bank, why.as_deref()).await,
+        Command::Resume => control::resume(&bank).await,
     }
 }

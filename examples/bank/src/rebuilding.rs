@@ -41,7 +41,7 @@ pub async fn beside(bank: &Bank, accept: bool) -> Result<(), Error> {
 
 /// Goes back to the read model from before the last rebuild.
 pub async fn roll_back(bank: &Bank) -> Result<(), Error> {
-    let generation = bank.runner.roll_back(READ_MODEL).await?;
+    let generation = bank.runner.roll_back(READ_MODEL, BY).await?;
     bank.runner.catch_up().await?;
     println!("readers are given {generation} again");
     Ok(())

@@ -1,15 +1,16 @@
 //! Where the read models stand.
 
+use es_projections::StatusTable;
+
 use crate::{Error, questions::seconds, store::Bank};
 
-/// A table of all consumers, and of the rebuilds that are under way, in whatever process.
+/// Lines of the log of operations that are shown.
+const SHOWN_OPERATIONS: usize = 10;
+
+/// A table of all consumers, the rebuilds that are under way, in whatever process, and what operators did.
 pub async fn show(bank: &Bank) -> Result<(), Error> {
-    println!("{:<14}{:<12}{:>10}{:>10}{:>8}  here", "read model", "kind", "position", "head", "lag");
     let all = bank.runner.status().await?;
-    for status in &all {
-        let (name, kind) = (status.name.as_str(), status.kind.to_string());
-        println!("{name:<14}{kind:<12}{:>10}{:>10}{:>8}  {}", status.position, status.head, status.lag, status.state);
-    }
+    print!("{}", StatusTable::new(&all));
     for rebuild in all.iter().filter_map(|status| status.rebuild.as_ref()) {
         let by = match &rebuild.builder {
             Some(builder) => format!("built by {} since {} UTC", builder.by, seconds(builder.since)?),
@@ -18,6 +19,12 @@ pub async fn show(bank: &Bank) -> Result<(), Error> {
         let eta = rebuild.eta.map_or_else(String::new, |eta| format!(", {eta:.0?} to go"));
         let (done, total, rate) = (rebuild.done, rebuild.total, rebuild.rate_per_second);
         println!("{}, {by}: {done} of {total} events, {rate:.0} per second{eta}", rebuild.generation);
+    }
+    for orphan in bank.runner.orphans().await? {
+        println!("{orphan}");
+    }
+    for operation in bank.runner.operations(None, None, SHOWN_OPERATIONS).await? {
+        println!("{operation}");
     }
     Ok(())
 }

@@ -30,8 +30,49 @@ fn the_demonstration_tells_the_whole_story_on_every_store_and_can_be_repeated() 
 #[test]
 fn help_lists_every_command_and_needs_no_store() {
     let output = run(bank("sqlite:/nonexistent/x.db").arg("--help"));
-    for command in ["demo", "import", "balances", "statement", "as-of", "rebuild", "roll-back", "status", "--store"] {
+    for command in [
+        "demo",
+        "import",
+        "balances",
+        "statement",
+        "as-of",
+        "rebuild",
+        "roll-back",
+        "status",
+        "pause",
+        "resume",
+        "--store",
+    ] {
         assert!(output.contains(command), "{output}");
+    }
+}
+
+#[test]
+fn the_status_is_a_table_and_a_paused_read_model_says_by_whom() {
+    let folder = Folder::new();
+    for store in [folder.sqlite(), fresh_postgres_database()] {
+        run(&mut bank(&store));
+        let status = run(bank(&store).arg("status"));
+        let lines: Vec<_> = status.lines().collect();
+        assert_eq!(
+            lines[..2],
+            [
+                "consumer  kind  position  lag  rate/s  state      ".trim_end(),
+                "balance   view         6    0       0  not running"
+            ],
+            "{status}"
+        );
+        assert_eq!(run(bank(&store).args(["pause", "--why", "the auditors are here"])), "paused\n");
+        assert_eq!(run(bank(&store).arg("pause")), "it is paused already\n");
+        let status = run(bank(&store).arg("status"));
+        assert!(status.contains("0  paused by the bank's command line since "), "{status}");
+        assert!(status.contains("pause balance (the auditors are here)"), "{status}");
+        let (_, errors) = run_to_failure(bank(&store).arg("balances"));
+        assert!(errors.contains("balance was paused by the bank's command line"), "{errors}");
+        assert!(errors.contains("the auditors are here; resume or enable it first"), "{errors}");
+        assert_eq!(run(bank(&store).arg("resume")), "resumed\n");
+        assert_eq!(run(bank(&store).arg("resume")), "it is not paused\n");
+        assert!(run(bank(&store).arg("balances")).contains("Ann"));
     }
 }
 
@@ -59,7 +100,7 @@ fn the_past_is_asked_by_version_or_by_the_day_that_the_bank_gave() {
     }
     let status = run(bank(&store).arg("status"));
     let words: Vec<&str> = status.lines().nth(1).unwrap_or_default().split_whitespace().collect();
-    assert_eq!(words, ["balance", "view", "3", "3", "0", "not", "running"], "{status}");
+    assert_eq!(words, ["balance", "view", "3", "0", "0", "not", "running"], "{status}");
     let back = run(bank(&store).arg("roll-back"));
     assert!(back.contains("readers are given balance again"), "{back}");
     let in_place = run(bank(&store).args(["rebuild", "--in-place"]));

@@ -72,7 +72,7 @@ async fn main() -> Result<(), Error> {
     print_table(&file).await?;
 
     println!("6. Rolled back, at once");
-    let generation = second.roll_back(TURNOVER).await?;
+    let generation = second.roll_back(TURNOVER, BY).await?;
     println!("   readers are given {generation}");
     print_table(&file).await?;
     store.close().await?;
