@@ -1,6 +1,6 @@
 //! The move of a checkpoint.
 
-use crate::{consumer_name::ConsumerName, lease_store::Lease, parking::Parking, position::Position};
+use crate::{consumer_name::ConsumerName, error::StoreError, lease_store::Lease, parking::Parking, position::Position};
 
 /// The move of a consumer's checkpoint, by compare-and-set: of two runners with the same move one makes it.
 ///
@@ -23,25 +23,32 @@ pub struct Advance {
     /// The lease under which it moves. A store refuses the move once somebody else has had the lease; without one, it only
     /// compares positions.
     pub lease: Option<Lease>,
-    /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
-    /// since they come again.
-    pub parking: Parking,
     /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
     /// store refuses the move in any other.
     pub layout: u64,
+    /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
+    /// since they come again.
+    pub parking: Parking,
 }
 
 impl Advance {
     /// A move without a lease, of a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
-        let parking = Parking::default();
-        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0, parking }
+        let (consumer, parking) = (consumer.clone(), Parking::default());
+        Self { consumer, from, to, lease: None, layout: 0, parking }
     }
 
     /// The same move under a lease, if there is one.
     #[must_use]
     pub fn under(mut self, lease: Option<Lease>) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// The same move in a layout of partitions.
+    #[must_use]
+    pub fn in_layout(mut self, layout: u64) -> Self {
+        self.layout = layout;
         self
     }
 
@@ -57,15 +64,22 @@ impl Advance {
         self.to < self.from || !self.parking.is_empty()
     }
 
-    /// Whose queue of parked events it is: the generation's, with all its partitions.
+    /// Whose queue of parked events it is: all partitions of a generation have one together.
     pub fn queue(&self) -> ConsumerName {
         self.consumer.whole()
     }
 
-    /// The same move in a layout of partitions.
-    #[must_use]
-    pub fn in_layout(mut self, layout: u64) -> Self {
-        self.layout = layout;
-        self
+    /// Checks the move by itself. Stores call it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a partition that moves back: the others would keep what it has taken back, and the queue of parked
+    /// events is everybody's.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.to < self.from && self.consumer.partition().is_some() {
+            return Err(StoreError::Refused {
+                reason: "the partitions of a consumer move back together; reset the whole",
+            });
+        }
+        Ok(())
     }
 }

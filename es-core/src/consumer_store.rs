@@ -141,8 +141,8 @@ pub trait ConsumerStore: Send + Sync {
     /// # Errors
     /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
     /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more, and for a layout of
-    /// partitions that was changed, [`StoreError::ParkingChanged`] if its parked events are not what the move believes; nothing
-    /// was changed.
+    /// partitions that was changed, [`StoreError::ParkingChanged`] if its parked events are not what the move believes,
+    /// [`StoreError::Refused`] for a move that [`Advance::check`] refuses; nothing was changed.
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError>;
 
     /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.

@@ -187,7 +187,10 @@ pub trait ControlStore: ConsumerStore {
     async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError>;
 
     /// Moves a checkpoint by hand, wherever it is; gives where it was. A runner that is applying a page meanwhile loses it,
-    /// and goes on from the new place.
+    /// and goes on from the new place. A step back takes later events out of the queue of parked ones, since they come again.
+    ///
+    /// The partitions of a consumer are moved together, each only in the direction of the move: see
+    /// [`moved_by_hand`](crate::moved_by_hand).
     ///
     /// # Errors
     /// [`StoreError::CannotMove`] says why; [`StoreError::Retired`] for a generation that was live before;

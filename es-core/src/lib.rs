@@ -152,7 +152,9 @@ pub use parking::{
     ParkingRecord, Unpark,
 };
 pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
-pub use partition::{Ahead, Partition, PartitionCheckpoint, Slot, position_of_all, redistributed, slot_of};
+pub use partition::{
+    Ahead, Partition, PartitionCheckpoint, Slot, moved_by_hand, position_of_all, redistributed, slot_of,
+};
 pub use partition_store::PartitionStore;
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use crate::{consumer_name::ConsumerName, error::StoreError, limits, position::Position};
+use crate::{consumer_name::ConsumerName, control_store::HandMove, error::StoreError, limits, position::Position};
 
 /// A part of all keys: the smallest that is ever moved from one partition to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,6 +171,15 @@ impl Ahead {
         Some(ahead)
     }
 
+    /// The same as if nothing after a position had taken effect.
+    fn up_to(&self, position: Position) -> Self {
+        let mut ahead = Self::default();
+        for (slots, reached) in &self.ranges {
+            slots.clone().for_each(|slot| ahead.push(Slot(slot), (*reached).min(position)));
+        }
+        ahead
+    }
+
     /// Adds a slot after all that are in it.
     fn push(&mut self, slot: Slot, position: Position) {
         match self.ranges.last_mut() {
@@ -265,6 +274,25 @@ pub fn redistributed(
         PartitionCheckpoint::new(generation.in_partition(partition), position).with(ahead, layout)
     };
     Ok(partitions.into_iter().map(begin).collect())
+}
+
+/// The checkpoints of a generation before and after they are moved by hand, all of them: no slot is taken forwards by a step back, or
+/// back by a step forwards. Gives where the consumer was: for a step forwards the partition that was last, for one back the one
+/// that was first; `None` if it never started.
+pub fn moved_by_hand(all: &[PartitionCheckpoint], hand_move: HandMove) -> (Option<Position>, Vec<PartitionCheckpoint>) {
+    let to = hand_move.to();
+    if matches!(hand_move, HandMove::Skip(_)) {
+        let forwards =
+            |was: &PartitionCheckpoint| PartitionCheckpoint { position: was.position.max(to), ..was.clone() };
+        return (all.iter().map(|was| was.position).min(), all.iter().map(forwards).collect());
+    }
+    let back = |was: &PartitionCheckpoint| {
+        let position = was.position.min(to);
+        let ahead = if position == to { Ahead::default() } else { was.ahead.up_to(to) };
+        let layout = was.layout + u64::from(ahead != was.ahead);
+        PartitionCheckpoint { position, ..was.clone() }.with(ahead, layout)
+    };
+    (all.iter().map(PartitionCheckpoint::furthest).max(), all.iter().map(back).collect())
 }
 
 /// The one position at which all checkpoints of a generation are: the start if there are none.

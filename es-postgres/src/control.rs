@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, ControlStore, Generation, GenerationInfo, GenerationState, HandMove, Hold, HoldKind, NewOperation,
-    Operation, OperationKind, Order, Position, StoreError, check_operation_count,
+    Operation, OperationKind, Order, Position, StoreError, check_operation_count, moved_by_hand,
 };
 use sqlx::{PgConnection, SqlStr, postgres::PgRow};
 
 use crate::{
     error::store_error,
     generations::{SWAP_LOCK_TIMEOUT, all_locked, execute, number_of},
-    parking,
+    parking, partitions,
     projections::storable,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::{TableStatement, ViewStatement},
@@ -97,21 +97,20 @@ impl ControlStore for PgStore {
         order.check_reason()?;
         let shared = &self.shared;
         let mut transaction = shared.transaction().await?;
+        let consumer = &consumer.whole();
+        let is_read_model = !all_locked(shared, &mut transaction, consumer).await?.is_empty();
         // Waits for a page that is being applied.
-        let query = shared.query(&shared.statements.lock_checkpoint).bind(consumer.as_str().to_owned());
-        let row = query.fetch_optional(&mut *transaction).await.map_err(store_error)?;
-        let (from, is_read_model) = match &row {
-            Some(row) if get(row, 1)? => return Err(StoreError::Retired { generation: consumer.clone() }),
-            Some(row) => (Some(get_position(row, 0)?), get(row, 2)?),
-            None => (None, false),
-        };
+        let (found, is_frozen) = partitions::all_locked(shared, &mut transaction, consumer).await?;
+        if is_frozen {
+            return Err(StoreError::Retired { generation: consumer.clone() });
+        }
         let query = shared.query(&shared.statements.head);
         let head = get_position(&query.fetch_one(&mut *transaction).await.map_err(store_error)?, 0)?;
+        let (from, moved) = moved_by_hand(&found, hand_move);
         let from = hand_move.check(consumer, from, head, is_read_model)?;
-        let query = shared.query(&shared.statements.put_checkpoint).bind(consumer.as_str().to_owned());
-        query.bind(storable(hand_move.to())?).execute(&mut *transaction).await.map_err(store_error)?;
+        partitions::replace(shared, &mut transaction, consumer, &moved).await?;
         if hand_move.to() < from {
-            parking::forget_after(shared, &mut transaction, &consumer.whole(), hand_move.to()).await?;
+            parking::forget_after(shared, &mut transaction, consumer, hand_move.to()).await?;
         }
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         note(shared, &mut transaction, &operation.moved(Some(from), Some(hand_move.to()))).await?;

@@ -52,7 +52,7 @@ pub(crate) async fn all(
 }
 
 /// The same, while nobody else makes, moves or removes them; and whether they are frozen.
-async fn all_locked(
+pub(crate) async fn all_locked(
     shared: &Shared,
     connection: &mut PgConnection,
     generation: &ConsumerName,
@@ -104,10 +104,20 @@ pub(crate) async fn change(
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
     let new = redistributed(old, &generation.whole(), count)?;
     if new != old {
-        remove(shared, connection, generation).await?;
-        add(shared, connection, &new).await?;
+        replace(shared, connection, generation, &new).await?;
     }
     Ok(new)
+}
+
+/// Puts other checkpoints in the place of those that a generation has.
+pub(crate) async fn replace(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    generation: &ConsumerName,
+    new: &[PartitionCheckpoint],
+) -> Result<(), StoreError> {
+    remove(shared, connection, generation).await?;
+    add(shared, connection, new).await
 }
 
 /// Freezes the checkpoints of a generation, of which there is one at least from here on, or lets them move again; gives where

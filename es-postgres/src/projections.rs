@@ -262,6 +262,7 @@ async fn save(
     advance: &Advance,
     changes: &Changes<'_>,
 ) -> Result<(), SaveError> {
+    advance.check()?;
     let sql = shared.statements.of_view(ViewStatement::SAVE, &advance.consumer);
     let query = shared
         .query(&sql)
@@ -344,6 +345,7 @@ pub(crate) async fn change_documents(
 
 /// Moves a checkpoint by compare-and-set, and so locks it to the end of the transaction.
 async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
+    advance.check()?;
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
     let query = query.bind(to_bigint(advance.layout));
@@ -354,6 +356,7 @@ async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance
 /// transaction before the lease runs out, and so nobody waits for it.
 async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
     let Some(lease) = advance.lease else { return move_checkpoint(shared, connection, advance).await };
+    advance.check()?;
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
     let query = query.bind(to_bigint(advance.layout));

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, ControlStore, Diagnostics, Generation, GenerationState, HandMove, Hold, HoldKind, NewOperation,
-    Operation, OperationKind, Order, Position, StoreError, TableNames, check_operation_count,
+    Operation, OperationKind, Order, Position, StoreError, TableNames, check_operation_count, moved_by_hand,
     timestamp::from_unix_micros,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -12,8 +12,8 @@ use crate::{
     documents,
     error::{store_error, to_stored},
     generations::{DROP, DROP_STABLE, all, number_of, on},
-    parking,
-    projections::{CHECKPOINT, now},
+    parking, partitions,
+    projections::now,
     store::SqliteStore,
     writer::{begin, commit},
 };
@@ -23,7 +23,6 @@ const HOLD: &str = include_str!("../sql/hold_add.sql");
 const RELEASE: &str = include_str!("../sql/hold_remove.sql");
 const NOTE: &str = include_str!("../sql/operation_note.sql");
 const OPERATIONS: &str = include_str!("../sql/operations.sql");
-const PUT_CHECKPOINT: &str = include_str!("../sql/put_checkpoint.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 /// What removes the rows of a consumer.
@@ -193,23 +192,15 @@ async fn move_in(
     hand_move: HandMove,
     order: Order,
 ) -> Result<Position, StoreError> {
-    let query = sqlx::query(CHECKPOINT).bind(consumer.as_str());
-    let row = query.fetch_optional(&mut *connection).await.map_err(store_error)?;
-    let from = match row {
-        Some(row) if row.try_get("is_frozen").map_err(store_error)? => {
-            return Err(StoreError::Retired { generation: consumer.clone() });
-        }
-        Some(row) => Some(to_position(row.try_get("position").map_err(store_error)?)),
-        None => None,
-    };
+    let consumer = &consumer.whole();
+    let found = partitions::all_movable(connection, consumer).await?;
     let head: i64 = sqlx::query_scalar(HEAD).fetch_one(&mut *connection).await.map_err(store_error)?;
     let is_read_model = !all(connection, consumer).await?.is_empty();
+    let (from, moved) = moved_by_hand(&found, hand_move);
     let from = hand_move.check(consumer, from, to_position(head), is_read_model)?;
-    let query = sqlx::query(PUT_CHECKPOINT).bind(consumer.as_str());
-    let query = query.bind(to_stored("a position", hand_move.to().get())?).bind(now());
-    query.execute(&mut *connection).await.map_err(store_error)?;
+    partitions::replace(connection, consumer, &moved).await?;
     if hand_move.to() < from {
-        parking::forget_after(connection, &consumer.whole(), hand_move.to()).await?;
+        parking::forget_after(connection, consumer, hand_move.to()).await?;
     }
     let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order);
     note(connection, &operation.moved(Some(from), Some(hand_move.to())), now()).await?;
@@ -219,9 +210,8 @@ async fn move_in(
 async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, order: Order) -> Result<(), StoreError> {
     let generations = all(connection, &consumer).await?;
     let live = generations.iter().find(|info| info.state == GenerationState::Live);
-    let query = sqlx::query(CHECKPOINT).bind(live.map_or(consumer.as_str(), |live| live.name.as_str()));
-    let row = query.fetch_optional(&mut *connection).await.map_err(store_error)?;
-    let at = row.map(|row| row.try_get("position").map(to_position)).transpose().map_err(store_error)?;
+    let at = partitions::all(connection, live.map_or(&consumer, |live| &live.name)).await?;
+    let at = at.iter().map(|reached| reached.position).min();
     let mut removed = 0;
     for removal in REMOVALS {
         let query = sqlx::query(removal).bind(consumer.as_str());

@@ -49,7 +49,7 @@ pub(crate) async fn all(
 }
 
 /// The same, unless they are frozen.
-async fn all_movable(
+pub(crate) async fn all_movable(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
@@ -89,10 +89,19 @@ pub(crate) async fn change(
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
     let new = redistributed(old, &generation.whole(), count)?;
     if new != old {
-        remove(connection, generation).await?;
-        add(connection, &new).await?;
+        replace(connection, generation, &new).await?;
     }
     Ok(new)
+}
+
+/// Puts other checkpoints in the place of those that a generation has.
+pub(crate) async fn replace(
+    connection: &mut SqliteConnection,
+    generation: &ConsumerName,
+    new: &[PartitionCheckpoint],
+) -> Result<(), StoreError> {
+    remove(connection, generation).await?;
+    add(connection, new).await
 }
 
 /// Freezes the checkpoints of a generation, of which there is one at least from here on, or lets them move again; gives where

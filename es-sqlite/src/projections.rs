@@ -20,7 +20,7 @@ use crate::{
     writer::{WriterGuard, begin, commit},
 };
 
-pub(crate) const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
+const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
 const CHECKPOINTS: &str = include_str!("../sql/checkpoints.sql");
 const START: &str = include_str!("../sql/start_checkpoint.sql");
 const MOVE: &str = include_str!("../sql/move_checkpoint.sql");
@@ -54,6 +54,7 @@ async fn compare_and_move(
     sql: &'static str,
     advance: &Advance,
 ) -> Result<(), StoreError> {
+    advance.check()?;
     let Advance { consumer, from, to, lease, .. } = advance;
     // A checkpoint beyond the database's range cannot exist, so it is not where the caller believes it to be.
     let from_stored = i64::try_from(from.get()).unwrap_or(-1);

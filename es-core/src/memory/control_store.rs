@@ -11,6 +11,7 @@ use crate::{
     error::StoreError,
     generation_store::TableNames,
     operation::{NewOperation, Operation, OperationKind, Order, check_operation_count},
+    partition::moved_by_hand,
     position::Position,
     timestamp::to_stored_precision,
 };
@@ -67,11 +68,12 @@ impl ControlStore for MemoryStore {
         let head = lock(&self.shared.log).head();
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(consumer)?;
-        let from = consumers.reached(consumer);
-        let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(&consumer.whole()))?;
-        consumers.put(consumer, hand_move.to());
+        let consumer = &consumer.whole();
+        let (from, moved) = moved_by_hand(&consumers.partitions_of(consumer), hand_move);
+        let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
+        consumers.replace(consumer, &moved);
         if hand_move.to() < from {
-            consumers.parked.forget_after(&consumer.whole(), hand_move.to());
+            consumers.parked.forget_after(consumer, hand_move.to());
         }
         let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
         consumers.note(operation.moved(Some(from), Some(hand_move.to())));
@@ -91,7 +93,7 @@ impl ControlStore for MemoryStore {
             return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
         }
         let at = consumers.live(&base).map_or_else(|| base.clone(), |live| live.name.clone());
-        let from = consumers.partitions_of(&at).iter().map(|reached| reached.position).min();
+        let from = consumers.position_of(&at);
         for (generation, known) in &consumers.generations {
             for table in known.code.tables.iter().filter(|_| is_of_it(generation)) {
                 own_tables.tables.remove(&TableNames::of(generation, table));

@@ -29,7 +29,7 @@ impl Consumers {
         self.generations.values().filter(move |known| known.name.base() == base)
     }
 
-    fn position_of(&self, generation: &ConsumerName) -> Option<Position> {
+    pub(super) fn position_of(&self, generation: &ConsumerName) -> Option<Position> {
         self.partitions_of(generation).iter().map(|reached| reached.position).min()
     }
 

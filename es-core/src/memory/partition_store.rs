@@ -53,6 +53,7 @@ impl Consumers {
 
     pub(super) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
         let Advance { consumer, from: expected, .. } = advance;
+        advance.check()?;
         self.check_not_retired(consumer)?;
         self.leases.check(advance)?;
         let (actual, layout) = match self.checkpoints.get(consumer) {
@@ -92,23 +93,11 @@ impl Consumers {
         self.checkpoints.get(consumer).map(Kept::checkpoint).ok_or(NOT_STARTED)
     }
 
-    /// Moves a checkpoint wherever somebody wants it.
-    pub(super) fn put(&mut self, consumer: &ConsumerName, position: Position) {
-        match self.checkpoints.get_mut(consumer) {
-            Some(kept) => kept.set(position, position >= kept.reached.position),
-            None => self.keep(PartitionCheckpoint::new(consumer.clone(), position)),
-        }
-    }
-
-    /// Where a checkpoint is, if there is one.
-    pub(super) fn reached(&self, consumer: &ConsumerName) -> Option<Position> {
-        self.checkpoints.get(consumer).map(|kept| kept.reached.position)
-    }
-
     /// Moves all partitions of a generation to the beginning.
     pub(super) fn reset(&mut self, generation: &ConsumerName) -> Result<(), StoreError> {
         self.check_not_retired(generation)?;
         let generation = generation.whole();
+        self.parked.forget_after(&generation, Position::ZERO);
         let of_generation = |kept: &&mut Kept| kept.reached.consumer.whole() == generation;
         let mut is_known = false;
         for kept in self.checkpoints.values_mut().filter(of_generation) {

@@ -94,7 +94,6 @@ impl ConsumerStore for MemoryStore {
         let mut consumers = lock(&self.shared.consumers);
         consumers.reset(view)?;
         consumers.documents.remove(&view.whole());
-        consumers.parked.forget_after(&view.whole(), Position::ZERO);
         Ok(())
     }
 }
@@ -158,9 +157,7 @@ impl ProjectionStore for MemoryStore {
         lock(&self.shared.consumers).check_not_retired(projection.name())?;
         let mut changed = tables.clone();
         projection.clear(&mut changed).await?;
-        let mut consumers = lock(&self.shared.consumers);
-        consumers.reset(projection.name())?;
-        consumers.parked.forget_after(&projection.name().whole(), Position::ZERO);
+        lock(&self.shared.consumers).reset(projection.name())?;
         *tables = changed;
         Ok(())
     }

@@ -24,6 +24,7 @@ pub mod loading;
 pub mod multi_stream;
 pub mod ordering;
 pub mod parking;
+pub mod partitions;
 pub mod projections;
 pub mod read_all;
 pub mod read_stream;
@@ -180,6 +181,18 @@ macro_rules! __conformance_cases {
                 an_event_is_discarded_or_takes_effect
                 what_comes_again_is_not_parked
                 every_generation_has_a_queue_of_its_own
+            }
+            partitions {
+                partitions_are_started_together_and_once
+                concurrent_starts_agree_on_the_partitions
+                a_partition_moves_by_itself_and_writes_what_all_write
+                other_partitions_go_on_where_each_slot_was
+                whoever_believes_in_other_partitions_is_refused
+                what_is_ahead_is_taken_back_by_a_step_back
+                generations_with_partitions_take_each_others_place
+                a_picture_needs_all_partitions_at_one_position
+                each_partition_has_a_lease_of_its_own
+                no_event_is_lost_or_repeated_while_the_partitions_change
             }
             checkpoints {
                 a_consumer_starts_once

@@ -54,6 +54,9 @@ impl BrokenStore {
     }
 
     pub(crate) async fn keep_parked(&self, consumer: &ConsumerName, parked: Vec<Park>) -> Result<(), StoreError> {
+        if parked.is_empty() {
+            return Ok(());
+        }
         let at = self.position_of(consumer).await?;
         self.store.move_checkpoint(&Advance::new(consumer, at, at).with_parking(Parking::of(parked))).await
     }

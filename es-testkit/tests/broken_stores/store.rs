@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
+    Advance, Ahead, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
     DocumentQuery, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore,
     Leased, MemoryStore, MemoryTables, PageProjection, PartitionCheckpoint, PartitionStore, Position, ProjectionError,
     ProjectionStore, ReadModelCode, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, Swapped,
@@ -54,6 +54,14 @@ impl BrokenStore {
         if self.defect == Defect::LetsOldSnapshotsWin || snapshot.version > kept {
             snapshots.insert(snapshot.stream.clone(), snapshot.clone());
         }
+    }
+
+    /// The partitions as a defect knows them.
+    fn as_known(&self, mut partitions: Vec<PartitionCheckpoint>) -> Vec<PartitionCheckpoint> {
+        if self.defect == Defect::ForgetsWhatIsAhead {
+            partitions.iter_mut().for_each(|reached| reached.ahead = Ahead::default());
+        }
+        partitions
     }
 
     pub(crate) async fn position_of(&self, consumer: &ConsumerName) -> Result<Position, StoreError> {
@@ -108,6 +116,11 @@ impl ConsumerStore for BrokenStore {
         match self.defect {
             Defect::MovesWithoutComparing => advance.from = self.position_of(&advance.consumer).await?,
             Defect::ForgetsTheFence => advance.lease = None,
+            Defect::MovesInAnyLayout => {
+                let all = self.store.partitions(&advance.consumer).await?;
+                let own = all.iter().find(|reached| reached.consumer == advance.consumer);
+                advance.layout = own.map_or(advance.layout, |own| own.layout);
+            }
             _ => {}
         }
         self.store.move_checkpoint(&advance).await
@@ -243,7 +256,7 @@ impl LeaseStore for BrokenStore {
 #[async_trait]
 impl PartitionStore for BrokenStore {
     async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
-        self.store.partitions(generation).await
+        Ok(self.as_known(self.store.partitions(generation).await?))
     }
 
     async fn start_partitions(
@@ -256,7 +269,7 @@ impl PartitionStore for BrokenStore {
     }
 
     async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
-        self.store.repartition(generation, count).await
+        Ok(self.as_known(self.store.repartition(generation, count).await?))
     }
 }
 
