@@ -122,9 +122,7 @@ pub enum StoreError {
     },
     /// Another generation of the read model, or other partitions of it, have taken this one's place. Nothing was changed; look
     /// for the live one and its partitions, and go on with those.
-    #[error(
-        "{generation} is not live any more, another generation or other partitions took its place; nothing was changed"
-    )]
+    #[error("{generation} is not live any more, another one or other partitions took its place; nothing was changed")]
     Retired {
         /// The consumer, in the generation and partition that was written to.
         generation: ConsumerName,
@@ -207,13 +205,6 @@ pub enum StoreError {
         /// The database's own error.
         source: BoxError,
     },
-}
-
-impl StoreError {
-    /// Whether trying the same call again, unchanged, can succeed.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
-    }
 }
 
 /// Why a domain event could not be turned into a stored one. Nothing was sent to the store.

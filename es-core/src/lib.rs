@@ -113,6 +113,7 @@ mod shared_error;
 mod snapshot_store;
 mod stream_id;
 pub mod timestamp;
+mod transient;
 mod upcast;
 mod version;
 mod view;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use es_core::{ConsumerName, PageSize, Position};
 
-use crate::{error::RunnerError, failure_policy::FailurePolicy, limits};
+use crate::{error::RunnerError, failure_policy::FailurePolicy, limits, status::ConsumerKind};
 
 /// Where a consumer begins that has applied nothing yet. One that has goes on from its checkpoint, whatever this says.
 /// Also where a [`Subscription`](crate::Subscription) begins.
@@ -81,6 +81,11 @@ impl ConsumerOptions {
 
     pub(crate) fn time_limit(&self) -> Duration {
         self.handler_timeout.unwrap_or(limits::DEFAULT_HANDLER_TIMEOUT)
+    }
+
+    /// How long a page may take; of a reactor each event has its time.
+    pub(crate) fn page_time_limit(&self, kind: ConsumerKind) -> Duration {
+        if kind == ConsumerKind::Reactor { Duration::MAX } else { self.time_limit() }
     }
 
     pub(crate) fn largest_page(&self) -> usize {

@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use es_core::{
@@ -24,7 +23,6 @@ use crate::{
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
     parking::Desk,
-    status::ConsumerKind,
     stop::Stop,
     tail::Tail,
     turn::NotOurs,
@@ -426,11 +424,7 @@ impl Steps {
         let _applying = board.enter_page();
         let advance = self.advance(from, next).with_parking(parking);
         let applying = self.consumer.apply(advance, page, stop);
-        // Of a reactor each event has its time.
-        let limit = match self.consumer.kind() {
-            ConsumerKind::Reactor => Duration::MAX,
-            _ => self.options.time_limit(),
-        };
+        let limit = self.options.page_time_limit(self.consumer.kind());
         let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
         let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
             applying.await

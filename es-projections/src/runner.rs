@@ -22,6 +22,7 @@ use crate::{
     rebuild::RebuildProgress,
     rebuild_status::RebuildStatus,
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
+    start_order::arrival,
     status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
     supervisor,
@@ -158,7 +159,6 @@ impl Runner {
                     stopper.stop();
                 }
                 Some(ended) = tasks.join_next() => {
-                    // Its panics were caught before this: the runtime ends.
                     let ended = ended.unwrap_or(Ok(()));
                     if let Err(RunnerError::Consumer { consumer, .. } | RunnerError::ParkedLimit { consumer, .. }) = &ended
                     {
@@ -462,20 +462,6 @@ impl Runner {
     }
 }
 
-/// Waits until the consumer that this one starts after has caught up, in the same catch-up.
-async fn arrival(
-    consumer: &ConsumerLoop,
-    outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,
-) -> Result<(), RunnerError> {
-    let Some((after, outcome)) = consumer.gate().after().and_then(|after| outcomes.get_key_value(after)) else {
-        return Ok(());
-    };
-    match outcome.subscribe().wait_for(Option::is_some).await.map(|outcome| *outcome) {
-        Ok(Some(true)) => Ok(()),
-        _ => Err(RunnerError::NotStarted { consumer: consumer.name().clone(), after: after.clone() }),
-    }
-}
-
 fn status_of(
     consumer: &ConsumerLoop,
     checkpoint: Option<&Checkpoint>,
@@ -498,7 +484,6 @@ fn status_of(
         lag: head.distance_from(position),
         rate_per_second: said.rate_per_second,
         state: match hold {
-            // It may wait for its next try, or finish its page.
             Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
                 hold.into()
             }

@@ -1,6 +1,9 @@
 //! The order in which consumers start.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use es_core::ConsumerName;
+use tokio::sync::watch;
 
 use crate::{consumer_loop::ConsumerLoop, error::RunnerError};
 
@@ -27,4 +30,18 @@ pub(crate) fn set_start_order(loops: &[Arc<ConsumerLoop>]) -> Result<(), RunnerE
         consumer.gate().start_after(other.name().clone(), Arc::clone(other.board()));
     }
     Ok(())
+}
+
+/// Waits until the consumer that this one starts after has caught up, in the same catch-up.
+pub(crate) async fn arrival(
+    consumer: &ConsumerLoop,
+    outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,
+) -> Result<(), RunnerError> {
+    let Some((after, outcome)) = consumer.gate().after().and_then(|after| outcomes.get_key_value(after)) else {
+        return Ok(());
+    };
+    match outcome.subscribe().wait_for(Option::is_some).await.map(|outcome| *outcome) {
+        Ok(Some(true)) => Ok(()),
+        _ => Err(RunnerError::NotStarted { consumer: consumer.name().clone(), after: after.clone() }),
+    }
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, ControlStore, Diagnostics, Generation, GenerationState, HandMove, Hold, HoldKind, NewOperation,
-    Operation, OperationKind, Order, Position, StoreError, TableNames, check_operation_count, moved_by_hand,
+    ConsumerName, ControlStore, Generation, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation,
+    OperationKind, Order, Position, StoreError, TableNames, check_operation_count, moved_by_hand,
     timestamp::from_unix_micros,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -31,9 +31,6 @@ const REMOVALS: [&str; 3] = [
     include_str!("../sql/generations_remove.sql"),
     include_str!("../sql/holds_remove.sql"),
 ];
-
-/// SQLite does not say who holds its lock.
-impl Diagnostics for SqliteStore {}
 
 fn unreadable() -> StoreError {
     StoreError::Backend { source: "a line of the log of operations that this version does not know".into() }
@@ -219,9 +216,6 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     }
     if removed == 0 {
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
-    }
-    for queue in generations.iter().map(|info| &info.name).chain([&consumer]) {
-        parking::forget_after(connection, queue, Position::ZERO).await?;
     }
     sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];

@@ -43,6 +43,7 @@ mod append;
 mod append_alone;
 mod config;
 mod control;
+mod diagnostics;
 mod documents;
 mod error;
 mod generations;

@@ -167,7 +167,6 @@ async fn a_failing_key_is_parked_and_all_others_complete_whatever_the_kind_of_fa
             assert_eq!((queue.key, queue.attempts), (account("a2"), 3));
             assert!(queue.first_error.starts_with("notes failed on the event at position"), "{}", queue.first_error);
 
-            // It fails again, and nothing has changed.
             let still = retry(&runner, "notes", &account("a2")).await;
             let Retried::StillParked(queue) = still else { panic!("{still:?}") };
             assert_eq!((queue.attempts, queue.events, queue.retry), (4, 28, None));
@@ -250,7 +249,6 @@ async fn past_the_limit_of_parked_keys_a_consumer_stops_and_says_so() {
     assert!(status.to_string().contains("stopped at the limit of parked keys"), "{status}");
     assert!(status.to_string().ends_with("no room; 2 parked key(s) with 2 event(s)"), "{status}");
     assert_eq!(checkpoint(&store, "notes").await, Some(2));
-    // With one of them out of the way there is room again.
     assert_eq!(runner.discard_parked("notes", &account("a0"), None, &ann()).await.unwrap(), 1);
     runner.catch_up().await.unwrap();
     assert_eq!(notes(&store).await, all_noted(20, |id, at| at > 1 && id != "a1" && id != "a2"));
@@ -300,7 +298,6 @@ async fn a_running_consumer_does_what_somebody_elsewhere_asks_for_and_goes_on_me
         assert_eq!(parked(&store, consumer, &account("a2")).await, [3, 10]);
     }
     bad.mend();
-    // It has none of these consumers.
     let elsewhere = Runner::builder(&store).build().unwrap();
     for consumer in ["notes", "caller"] {
         let start = tokio::time::Instant::now();
@@ -390,7 +387,6 @@ impl<const MENDED: bool> View for Party<MENDED> {
 
     fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
         let AccountEvent::Deposited { cents } = event.event else { return Fate::Keep };
-        // The document of everything can bear it.
         assert!(MENDED || cents != 666 || self.seen.len() > 2, "the beast");
         self.seen.push(event.position().get());
         Fate::Keep
@@ -466,7 +462,6 @@ async fn however_a_retry_is_cut_off_each_event_takes_effect_once_and_in_order() 
         let noted = notes(&store).await.get("a2").map_or(0, |noted| noted.split(' ').count());
         assert_eq!(parked(&store, "notes", &account("a2")).await.len() + noted, 6, "after {polls} polls");
         deposits(&store, 7).await;
-        // What was asked for is still to be done.
         runner.catch_up().await.unwrap();
         retry(&runner, "notes", &account("a2")).await;
         assert_eq!(notes(&store).await["a2"], "3:1 10:1 17:1 24:1 31:1 38:1 43:1", "after {polls} polls");
@@ -490,10 +485,8 @@ async fn two_runners_that_park_and_retry_at_once_apply_each_event_once_and_in_or
             assert!(round < 10 || one == Retried::Freed || two == Retried::Freed, "{one:?} {two:?}");
         }
     }
-    for runner in [&one, &two] {
+    for (runner, running) in [&one, &two].into_iter().zip(running) {
         runner.wait_for("notes", position(200), Duration::from_secs(90)).await.unwrap();
-    }
-    for running in running {
         running.stop().await.unwrap();
     }
     assert_eq!(store.inner.parked_totals().await.unwrap(), []);
