@@ -39,13 +39,16 @@ pub enum Plan {
     GatedEffects,
     /// Six traces.
     Six,
+    /// A view.
+    View,
 }
 
-const PLANS: [(&str, Plan); 4] = [
+const PLANS: [(&str, Plan); 5] = [
     ("everything", Plan::Everything),
     ("gated-trace", Plan::GatedTrace),
     ("gated-effects", Plan::GatedEffects),
     ("six", Plan::Six),
+    ("view", Plan::View),
 ];
 
 impl Plan {
@@ -137,6 +140,7 @@ impl Orders {
             }
             Plan::GatedTrace => builder.projection(trace(GATED_TRACE, gate())),
             Plan::GatedEffects => builder.reactor(effects(GATED_EFFECTS, gate())),
+            Plan::View => builder.view::<Balance>(),
             Plan::Six => SIX.iter().fold(builder, |some, name| some.projection(trace(name, Gate::default()))),
         }
     }

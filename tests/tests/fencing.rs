@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use es_core::{Append, ConsumerName, ConsumerStore, EventStore, ExpectedVersion, Position};
+use es_core::{Append, ConsumerName, ConsumerStore, EventStore, ExpectedVersion, NewEvent, Position, View};
 use es_e2e::{
     processes::{GATED_AT, GATED_EFFECTS, GATED_TRACE, Orders, Plan, Process, times_moved},
     server::{Folder, shared_postgres_url, unique_schema},
@@ -15,6 +15,8 @@ use es_e2e::{
 };
 use es_postgres::PgOptions;
 use es_sqlite::SqliteStore;
+use es_testkit::bank::{AccountEvent, Balance};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Long enough that the first process comes to its gate, and is stopped, before the server loses patience with it.
 const LEASE: Duration = Duration::from_secs(2);
@@ -97,6 +99,40 @@ async fn a_process_stopped_in_the_middle_of_its_page_neither_blocks_its_successo
     drop((first, second));
     let positions: Vec<u64> = place.trace(GATED_TRACE).await.iter().map(|applied| applied.position.get()).collect();
     assert_eq!(positions, (1..=head.get()).collect::<Vec<_>>());
+}
+
+/// A view has no handler that could wait. It is stopped while its statement waits for a reader's lock on a document, which is then
+/// released: the statement ends, and its transaction is left open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_stopped_while_it_deletes_a_document_does_not_block_its_successor() {
+    let (url, schema, folder) = (shared_postgres_url(), unique_schema(), Folder::new());
+    let store = PgOptions::new(&url).schema(&schema).max_connections(2).connect().await.expect("the store opens");
+    let place = Place::Postgres { url: url.clone(), schema: schema.clone() };
+    let head = append(&store).await;
+    let first = start(Plan::View, "first", &folder, &place);
+    until("there is a document", TAKE_OVER, async || checkpoint(&store, Balance::NAME).await == head).await;
+
+    let mut connection = PgConnection::connect(&url).await.expect("the server accepts connections");
+    let mut reader = connection.begin().await.expect("a transaction");
+    let lock = format!("SELECT 1 FROM {schema}.\"view_{}@1\" FOR UPDATE", Balance::NAME);
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *reader).await.expect("the document is locked");
+    let closed = NewEvent::of(&AccountEvent::Closed).expect("an event");
+    let append = Append::to(account(1), ExpectedVersion::Any, vec![closed]).build().expect("a valid append");
+    let head = store.append(&append).await.map(|_| head.advanced_by(1)).expect("it is appended");
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+    let start_of_wait = Instant::now();
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *reader).await.expect("the locks") == 0 {
+        assert!(start_of_wait.elapsed() < TAKE_OVER, "the deletion does not wait");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.stop();
+    let stopped_at = Instant::now();
+    reader.rollback().await.expect("the lock is released");
+
+    let second = start(Plan::View, "second", &folder, &place);
+    until("the second process takes over", TAKE_OVER, async || checkpoint(&store, Balance::NAME).await == head).await;
+    println!("take-over of a view stopped in its transaction: {:?} after SIGSTOP", stopped_at.elapsed());
+    drop((first, second));
 }
 
 /// The second process is at its gate too when the first one wakes, and has not moved the checkpoint: a store that only compares
