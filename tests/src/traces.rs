@@ -41,7 +41,7 @@ impl Gate {
 
     /// Why what a process wanted to write behind its gate was refused, if it was.
     pub fn refusal(folder: &Path, process: &str) -> Option<String> {
-        fs::read_to_string(Self::file(folder, process, "refused")).ok()
+        fs::read_to_string(Self::file(folder, process, "refused")).ok().filter(|why| !why.is_empty())
     }
 
     fn file(folder: &Path, process: &str, what: &str) -> PathBuf {
