@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use es_core::{Append, EventStore, ExpectedVersion, Position};
+use es_core::{Append, EventStore, ExpectedVersion, PageSize, Position};
 use es_e2e::{
     processes::GATED_AT,
     server::{Folder, shared_postgres_url, unique_schema},
@@ -27,7 +27,9 @@ async fn a_consumer_that_stops_at_its_first_failure_goes_on_after_its_handlers_c
     store.append(&append).await.expect("it is appended");
     let gate = Gate::before(Position::new(GATED_AT), folder.root(), "own");
     let trace = PgTrace { name: NAME, schema: schema.clone(), process: "own".to_owned(), gate };
-    let options = ConsumerOptions::default().on_failure(FailurePolicy::Stop);
+    // A page of several events would be tried again in parts, to find out which one failed.
+    let page_size = PageSize::new(1).expect("a valid size");
+    let options = ConsumerOptions::default().on_failure(FailurePolicy::Stop).page_size(page_size);
     let runner = Runner::builder(&store).projection_with(trace, options).build().expect("a valid runner");
     let running = tokio::spawn({
         let runner = runner.clone();
