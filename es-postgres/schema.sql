@@ -582,11 +582,13 @@ BEGIN
     -- Nobody else makes checkpoints of this generation from here on.
     INSERT INTO es.checkpoints (consumer, position, updated_at)
     SELECT p_consumer, p_position, clock_timestamp()
-    WHERE p_consumer = v_whole AND NOT EXISTS (
-        SELECT
-        FROM es.checkpoints c
-        WHERE c.consumer = v_whole OR (c.consumer > v_whole || '#' AND c.consumer < v_whole || '$')
-    );
+    WHERE p_consumer = v_whole
+      AND NOT EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = v_whole)
+      AND NOT EXISTS (
+          SELECT
+          FROM es.checkpoints c
+          WHERE c.consumer > v_whole || '#' AND c.consumer < v_whole || '$'
+      );
     IF FOUND THEN
         RETURN true;
     END IF;

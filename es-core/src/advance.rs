@@ -23,32 +23,25 @@ pub struct Advance {
     /// The lease under which it moves. A store refuses the move once somebody else has had the lease; without one, it only
     /// compares positions.
     pub lease: Option<Lease>,
-    /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
-    /// store refuses the move in any other.
-    pub layout: u64,
     /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
     /// since they come again.
     pub parking: Parking,
+    /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
+    /// store refuses the move in any other.
+    pub layout: u64,
 }
 
 impl Advance {
     /// A move without a lease, of a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
-        let (consumer, parking) = (consumer.clone(), Parking::default());
-        Self { consumer, from, to, lease: None, layout: 0, parking }
+        let parking = Parking::default();
+        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0, parking }
     }
 
     /// The same move under a lease, if there is one.
     #[must_use]
     pub fn under(mut self, lease: Option<Lease>) -> Self {
         self.lease = lease;
-        self
-    }
-
-    /// The same move in a layout of partitions.
-    #[must_use]
-    pub fn in_layout(mut self, layout: u64) -> Self {
-        self.layout = layout;
         self
     }
 
@@ -64,7 +57,7 @@ impl Advance {
         self.to < self.from || !self.parking.is_empty()
     }
 
-    /// Whose queue of parked events it is: all partitions of a generation have one together.
+    /// Whose queue of parked events it is: the generation's, with all its partitions.
     pub fn queue(&self) -> ConsumerName {
         self.consumer.whole()
     }
@@ -81,5 +74,12 @@ impl Advance {
             });
         }
         Ok(())
+    }
+
+    /// The same move in a layout of partitions.
+    #[must_use]
+    pub fn in_layout(mut self, layout: u64) -> Self {
+        self.layout = layout;
+        self
     }
 }

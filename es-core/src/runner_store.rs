@@ -8,11 +8,11 @@ use crate::{
 /// A store over which consumers can be run: every store that implements the contracts named here. Object-safe, so that an
 /// application that chooses its store when it starts can hold an `Arc<dyn RunnerStore>`.
 pub trait RunnerStore:
-    EventStore + GenerationStore + LeaseStore + ParkingStore + PartitionStore + ControlStore + Diagnostics
+    EventStore + GenerationStore + PartitionStore + LeaseStore + ParkingStore + ControlStore + Diagnostics
 {
 }
 
 impl<S> RunnerStore for S where
-    S: EventStore + GenerationStore + LeaseStore + ParkingStore + PartitionStore + ControlStore + Diagnostics + ?Sized
+    S: EventStore + GenerationStore + PartitionStore + LeaseStore + ParkingStore + ControlStore + Diagnostics + ?Sized
 {
 }

@@ -1,6 +1,6 @@
 -- Moves the checkpoint of an inline projection if it stands right before the append, nobody else holds it and no events of it are
--- parked, behind which new ones may have to wait: an append never waits for a runner. One whose partitions were ever changed is left
--- to its runner.
+-- parked, behind which new ones may have to wait: an append never waits for a runner. One whose partitions were
+-- ever changed is left to its runner.
 -- Binds: $1 consumer, $2 from, $3 to. Columns: whether it moved. Locks: the consumer's row.
 WITH free AS (
     SELECT c.consumer

@@ -23,7 +23,7 @@ use crate::{
     options::{ConsumerOptions, StartFrom},
     pace::Pace,
     parking::Desk,
-    stop::Stop,
+    stop::{EndGuard, NO_END, Stop},
     tail::Tail,
     turn::NotOurs,
 };
@@ -55,18 +55,6 @@ pub(crate) struct Steps {
     ahead: Option<(Position, EventPage)>,
     /// What it knows about parked events.
     pub(crate) desk: Desk,
-}
-
-const NO_END: u64 = u64::MAX;
-
-/// Until it is dropped, no step goes beyond a position.
-#[must_use]
-pub(crate) struct EndGuard(Arc<AtomicU64>);
-
-impl Drop for EndGuard {
-    fn drop(&mut self) {
-        self.0.store(NO_END, Ordering::SeqCst);
-    }
 }
 
 /// What came of a step.
@@ -195,7 +183,7 @@ impl Steps {
     pub(crate) fn end_at(&mut self, end: Position) -> EndGuard {
         self.end.store(end.get(), Ordering::SeqCst);
         self.forget_place();
-        EndGuard(Arc::clone(&self.end))
+        EndGuard::new(&self.end)
     }
 
     fn end(&self) -> Position {

@@ -1,6 +1,9 @@
 //! How consumers learn that they are to stop.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use es_core::ConsumerName;
 use tokio::sync::watch;
@@ -53,5 +56,24 @@ impl Stop {
             return;
         }
         std::future::pending().await
+    }
+}
+
+/// The position beyond which no step goes, where there is none.
+pub(crate) const NO_END: u64 = u64::MAX;
+
+/// Until it is dropped, no step goes beyond a position.
+#[must_use]
+pub(crate) struct EndGuard(Arc<AtomicU64>);
+
+impl EndGuard {
+    pub(crate) fn new(end: &Arc<AtomicU64>) -> Self {
+        Self(Arc::clone(end))
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.store(NO_END, Ordering::SeqCst);
     }
 }

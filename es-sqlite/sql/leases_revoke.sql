@@ -3,5 +3,4 @@
 -- Binds: ?1 consumer without a generation. Result: none.
 -- Locks: takes the write lock.
 UPDATE es_leases SET fence = fence + 1, owner = NULL, since = NULL, until = NULL
-WHERE consumer = ?1 OR substr(consumer, 1, length(?1) + 1) = ?1 || '@'
-   OR substr(consumer, 1, length(?1) + 1) = ?1 || '#';
+WHERE consumer = ?1 OR substr(consumer, 1, length(?1) + 1) IN (?1 || '@', ?1 || '#');
