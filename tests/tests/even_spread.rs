@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use es_core::{ConsumerStore, EventStore, LeaseStore};
+use es_core::{EventStore, LeaseStore};
 use es_e2e::{
     processes::{Orders, Plan, Process, SIX},
     server::{Folder, shared_postgres_url, unique_schema},
@@ -37,7 +37,7 @@ async fn until_spread(store: &impl LeaseStore, expected: &[usize]) -> Duration {
     }
 }
 
-async fn spread(store: &(impl EventStore + ConsumerStore + LeaseStore), place: Place) {
+async fn spread(store: &(impl EventStore + LeaseStore), place: Place) {
     let (folder, workload) = (Folder::new(), Workload::new());
     let start = |process: &str| {
         let (process, folder, place) = (process.to_owned(), folder.root().to_owned(), place.clone());
