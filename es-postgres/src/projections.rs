@@ -1,5 +1,7 @@
 //! Checkpoints, the documents of views, and the transactions of projections.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use es_core::{
     Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation, Lease,
@@ -366,9 +368,12 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
 }
 
+/// However short a lease is: a transaction of several statements needs a moment between two of them.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// For how long the server waits for an owner, in milliseconds: well below the lease.
 fn patience(lease: Lease) -> String {
-    (lease.time / 2).as_millis().max(1).to_string()
+    (lease.time / 2).max(SHORTEST_PATIENCE).as_millis().to_string()
 }
 
 fn fence_of(advance: &Advance) -> Option<i64> {
