@@ -1,6 +1,7 @@
 -- Moves a view's checkpoint by compare-and-set and changes its documents, both or neither.
 -- Binds: $1 view, $2 from, $3 to, $4 fence or null, $5 layout, $6 keys and $7 documents to keep, in pairs; {view} is
--- replaced by the table's qualified name. Columns: null, or where the checkpoint is instead, -1 if it is frozen or of another
+-- replaced by the table's qualified name; $8 milliseconds as text or null, after which the server ends the transaction if it hears
+-- nothing of its owner. Columns: null, or where the checkpoint is instead, -1 if it is frozen or of another
 -- layout, -2 if the lease went to somebody else.
 -- Locks: the view's checkpoint first, then the documents in the order given.
 WITH moved AS MATERIALIZED (
@@ -13,5 +14,7 @@ WITH moved AS MATERIALIZED (
     ON CONFLICT (key) DO UPDATE
     SET document = excluded.document
 )
-SELECT m.actual
+SELECT
+    m.actual,
+    CASE WHEN $8::text IS NOT NULL THEN set_config('idle_in_transaction_session_timeout', $8, true) END
 FROM moved m

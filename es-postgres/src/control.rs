@@ -134,6 +134,9 @@ impl ControlStore for PgStore {
         let at = get::<Option<i64>>(&row, 1)?.map(from_bigint).map(Position::new);
         let operation = NewOperation::new(OperationKind::RETIRE, consumer.clone(), order.clone()).moved(at, None);
         note(shared, &mut transaction, &operation).await?;
+        for queue in generations.iter().map(|info| &info.name).chain([&consumer]) {
+            parking::forget_after(shared, &mut transaction, queue, Position::ZERO).await?;
+        }
         // Last, since readers wait from here on.
         for drop in drops(shared, &consumer, &generations) {
             execute(&mut transaction, drop).await.map_err(store_error)?;

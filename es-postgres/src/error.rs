@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use es_core::{BoxError, ProjectionError, StoreError};
+use es_core::{BoxError, HandlerError, ProjectionError, StoreError};
 use sqlx::PgPool;
 
 /// What an error of a statement means to the caller.
@@ -113,6 +113,39 @@ pub(crate) fn connect_error(error: sqlx::Error, server: &str) -> StoreError {
 /// The same for a projection.
 pub(crate) fn projection_error(error: sqlx::Error) -> ProjectionError {
     ProjectionError::Store(store_error(error))
+}
+
+/// The error of a handler that writes with this store's connection. If the server was the reason (it went away, a deadlock, no
+/// room), the event is not to blame, and the runner waits as it does for the store itself.
+pub(crate) fn of_handler(error: ProjectionError) -> ProjectionError {
+    match error {
+        ProjectionError::Handler { consumer, position, source } if is_of_the_server(&*source) => {
+            let error = HandlerError::transient(source);
+            let error = match position {
+                Some(position) => error.or_at(position),
+                None => error,
+            };
+            ProjectionError::handler(&consumer, error)
+        }
+        error => error,
+    }
+}
+
+/// Whether a statement failed for a reason that passes. A cancelled one does not count: it may always be too slow.
+fn is_of_the_server(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed) => return true,
+            Some(sqlx::Error::Database(database)) => {
+                let code = database.code().unwrap_or_default();
+                return matches!(&*code, "55P03" | "40P01" | "40001" | "25P03")
+                    || ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
+            }
+            _ => cause = error.source(),
+        }
+    }
+    false
 }
 
 /// Whether the error says that a table is missing.

@@ -1,15 +1,17 @@
 //! Checkpoints, the documents of views, and the transactions of projections.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use es_core::{
-    Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
+    Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation, Lease,
     PageProjection, Payload, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError,
     check_document_count,
 };
 use sqlx::{Connection, PgConnection, postgres::PgRow};
 
 use crate::{
-    error::{is_missing_table, projection_error, store_error},
+    error::{is_missing_table, of_handler, projection_error, store_error},
     generations,
     handler_scope::in_handler,
     parking,
@@ -51,12 +53,12 @@ impl ConsumerStore for PgStore {
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
         if advance.changes_parking() {
             let mut transaction = self.shared.transaction().await?;
-            move_checkpoint(&self.shared, &mut transaction, advance).await?;
+            begin_page(&self.shared, &mut transaction, advance).await?;
             parking::follow(&self.shared, &mut transaction, advance).await?;
             return transaction.commit().await.map_err(store_error);
         }
         let mut session = self.shared.session().await?;
-        move_checkpoint(&self.shared, &mut session, advance).await?;
+        begin_page(&self.shared, &mut session, advance).await?;
         session.finish().await
     }
 
@@ -163,7 +165,8 @@ impl ProjectionStore for PgStore {
         let mut transaction = self.shared.transaction().await?;
         begin_page(&self.shared, &mut transaction, advance).await?;
         parking::follow(&self.shared, &mut transaction, advance).await?;
-        in_handler(&self.shared, projection.apply_page(&mut transaction, events)).await?;
+        let applied = in_handler(&self.shared, projection.apply_page(&mut transaction, events)).await;
+        applied.map_err(of_handler)?;
         Ok(self.shared.commit(transaction).await?)
     }
 
@@ -272,7 +275,8 @@ async fn save(
         .bind(fence_of(advance))
         .bind(to_bigint(advance.layout))
         .bind(&changes.keys)
-        .bind(&changes.documents);
+        .bind(&changes.documents)
+        .bind(advance.lease.map(patience));
     let row = query.fetch_one(connection).await?;
     Ok(check_moved(advance, &row)?)
 }
@@ -360,8 +364,16 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
     let query = query.bind(to_bigint(advance.layout));
-    let query = query.bind((lease.time / 2).as_millis().max(1).to_string());
+    let query = query.bind(patience(lease));
     check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
+}
+
+/// However short a lease is: a transaction of several statements needs a moment between two of them.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// For how long the server waits for an owner, in milliseconds: well below the lease.
+fn patience(lease: Lease) -> String {
+    (lease.time / 2).max(SHORTEST_PATIENCE).as_millis().to_string()
 }
 
 fn fence_of(advance: &Advance) -> Option<i64> {

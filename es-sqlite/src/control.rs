@@ -217,6 +217,9 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     if removed == 0 {
         return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
     }
+    for queue in generations.iter().map(|info| &info.name).chain([&consumer]) {
+        parking::forget_after(connection, queue, Position::ZERO).await?;
+    }
     sqlx::query(REVOKE).bind(consumer.as_str()).execute(&mut *connection).await.map_err(store_error)?;
     let mut drops = vec![on(DROP_STABLE, &documents::table(&consumer.live()), "")];
     drops.push(on(DROP, "", &documents::table(&consumer)));

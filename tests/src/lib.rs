@@ -2,8 +2,10 @@
 
 pub mod ledger;
 pub mod poison;
+pub mod processes;
 pub mod read_models;
 pub mod server;
+pub mod traces;
 pub mod workload;
 
 /// The example of the README compiles and runs.
