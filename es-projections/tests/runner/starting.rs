@@ -64,7 +64,9 @@ async fn a_checkpoint_beyond_the_end_of_the_log_is_an_error_that_says_what_to_do
     for result in [runner.catch_up().await, Running::start(&runner).ended().await] {
         let error = result.unwrap_err();
         let RunnerError::CheckpointBeyondHead { consumer, checkpoint, head } = &error else { panic!("{error:?}") };
-        assert_eq!((consumer.as_str(), checkpoint.get(), head.get()), ("balance", 9, 5));
+        // The first that stopped, of a run.
+        assert!(["balance", "ledger"].contains(&consumer.as_str()), "{consumer}");
+        assert_eq!((checkpoint.get(), head.get()), (9, 5));
         let said = error.to_string();
         assert!(said.contains("restored to an earlier state") && said.contains("rebuild the read model"), "{said}");
     }
