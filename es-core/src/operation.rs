@@ -87,6 +87,8 @@ impl OperationKind {
     pub const SKIP: Self = Self(Cow::Borrowed("skip"));
     /// Everything that the store kept for it was removed.
     pub const RETIRE: Self = Self(Cow::Borrowed("retire"));
+    /// The number of its partitions was changed.
+    pub const REPARTITION: Self = Self(Cow::Borrowed("repartition"));
     /// A rebuild of its read model was begun.
     pub const REBUILD_STARTED: Self = Self(Cow::Borrowed("rebuild-started"));
     /// A rebuilt read model was put in the live one's place.

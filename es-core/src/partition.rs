@@ -155,6 +155,11 @@ impl Ahead {
         self.ranges.iter().map(|(_, position)| *position).max().unwrap_or_default()
     }
 
+    /// The next position after another at which it says less: up to there it covers the same slots.
+    pub fn next_end(&self, after: Position) -> Option<Position> {
+        self.ranges.iter().map(|(_, position)| *position).filter(|position| *position > after).min()
+    }
+
     /// Reads what `Display` gave; nothing for an empty text.
     pub fn parse(text: &str) -> Option<Self> {
         let mut ahead = Self::default();

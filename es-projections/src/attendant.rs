@@ -5,9 +5,9 @@ use std::{convert::Infallible, sync::Arc};
 use es_core::{ConsumerName, RunnerStore};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::{board::Board, error::Chain, gate::Holds, limits};
+use crate::{board::Board, consumer_loop::ConsumerLoop, error::Chain, gate::Holds, limits};
 
-/// A consumer that is attended.
+/// A consumer that is attended, or one of its partitions.
 pub(crate) struct Attended {
     pub(crate) name: ConsumerName,
     pub(crate) board: Arc<Board>,
@@ -17,13 +17,13 @@ pub(crate) struct Attended {
 pub(crate) struct Attendant {
     store: Arc<dyn RunnerStore>,
     holds: Arc<Holds>,
-    consumers: Vec<Attended>,
+    consumers: Vec<Arc<ConsumerLoop>>,
     #[cfg(feature = "metrics")]
     publisher: std::sync::Mutex<crate::metrics::Publisher>,
 }
 
 impl Attendant {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, holds: Arc<Holds>, consumers: Vec<Attended>) -> Self {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>, holds: Arc<Holds>, consumers: Vec<Arc<ConsumerLoop>>) -> Self {
         Self {
             store,
             holds,
@@ -31,6 +31,11 @@ impl Attendant {
             #[cfg(feature = "metrics")]
             publisher: std::sync::Mutex::default(),
         }
+    }
+
+    /// Those that there are at the moment.
+    fn attended(&self) -> Vec<Attended> {
+        self.consumers.iter().flat_map(|consumer| consumer.attended()).collect()
     }
 
     /// Looks after them for as long as some work takes.
@@ -49,7 +54,7 @@ impl Attendant {
     #[cfg(feature = "metrics")]
     fn publish(&self, head: Option<es_core::Position>) {
         let mut publisher = self.publisher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for Attended { name, board } in &self.consumers {
+        for Attended { name, board } in &self.attended() {
             publisher.publish(name, board, head);
         }
     }
@@ -79,13 +84,13 @@ impl Attendant {
             let is_silent =
                 |it: &Attended| it.board.silent_for().is_some_and(|time| time >= limits::DIAGNOSIS_INTERVAL);
             let is_due = asked_at.is_none_or(|asked_at| asked_at.elapsed() >= limits::DIAGNOSIS_INTERVAL);
-            if is_due && self.consumers.iter().any(is_silent) {
+            if is_due && self.attended().iter().any(is_silent) {
                 asked_at = Some(Instant::now());
                 self.diagnose().await;
             }
             #[cfg(feature = "metrics")]
             self.publish(timeout(limits::WATCH_INTERVAL, self.store.head()).await.ok().and_then(Result::ok));
-            for Attended { name, board } in &self.consumers {
+            for Attended { name, board } in &self.attended() {
                 if let Some(silent_for) = board.tell_silence() {
                     tracing::warn!(consumer = %name, ?silent_for, "a page takes long, or a task hangs");
                 }
@@ -100,7 +105,7 @@ impl Attendant {
             Ok(Err(error)) => return tracing::debug!(error = %Chain(&error), "the store cannot say for whom it waits"),
             Err(_) => return tracing::debug!("the store did not say in time for whom it waits"),
         };
-        for Attended { name, board } in &self.consumers {
+        for Attended { name, board } in &self.attended() {
             if board.note_waits(&waits) {
                 for wait in &waits {
                     tracing::warn!(consumer = %name, %wait, "waiting on the database");

@@ -87,6 +87,7 @@ pub(crate) enum Phase {
 }
 
 /// What the board says at one moment.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) state: ConsumerState,
     pub(crate) last_error: Option<ConsumerFailure>,

@@ -124,7 +124,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
             let (store, tail, membership) = (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&membership));
-            let gate = Gate::new(consumer.name().base(), Arc::clone(&holds));
+            let gate = Arc::new(Gate::new(consumer.name().base(), Arc::clone(&holds)));
             loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership), gate)));
         }
         set_start_order(&loops)?;

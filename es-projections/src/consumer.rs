@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     error::{HandlerPanic, HandlerTimeout},
+    parking::keys_or_stream,
+    share::Share,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -43,10 +45,29 @@ pub(crate) trait Consumer: Send + Sync {
     async fn prepare(&self) -> Result<(), ProjectionError>;
 
     /// Applies a page, and moves the checkpoint.
-    async fn apply(&self, advance: Advance, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure>;
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        share: &Share,
+        stop: &Stop,
+    ) -> Result<Applied, PageFailure>;
 
-    /// The keys within which the order of an event counts: of a view its documents. The stream alone if that cannot be told.
-    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey>;
+    /// The same consumer once more, in its generation.
+    fn duplicate(&self) -> Option<Box<dyn Consumer>> {
+        self.in_generation(self.name().generation().unwrap_or(Generation::FIRST)).ok().flatten()
+    }
+
+    /// The keys within which the order of an event counts: of a view its documents.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Decode`] for an event that cannot be read. The code of the consumer may panic.
+    fn try_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError>;
+
+    /// The same; the stream alone if that cannot be told.
+    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
+        keys_or_stream(event.stream(), || self.try_keys(event))
+    }
 
     /// Those keys of an event for which it fails.
     async fn failing_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
@@ -57,7 +78,7 @@ pub(crate) trait Consumer: Send + Sync {
     /// Applies an event that was parked, with a move that takes it out of the queue.
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         let end = advance.to;
-        let applied = self.apply(advance, EventPage::new(vec![event], end, end), &Stop::never()).await;
+        let applied = self.apply(advance, EventPage::new(vec![event], end, end), &Share::whole(), &Stop::never()).await;
         applied.map(|_| ()).map_err(|failure| failure.error)
     }
 

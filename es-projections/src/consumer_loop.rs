@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, Generation, Position, ProjectionError, RunnerStore, Wakeups};
+use es_core::{ConsumerName, Generation, Partition, Position, ProjectionError, RunnerStore, Wakeups};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -15,12 +15,14 @@ use crate::{
     consumer::Consumer,
     error::{Chain, RunnerError},
     failure_policy::is_transient,
+    feed::Feed,
     gate::Gate,
     limits,
     membership::Membership,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps},
     parking::{Failing, is_of_the_event},
+    partitions::Others,
     status::ConsumerKind,
     stop::Stop,
     tail::Tail,
@@ -36,6 +38,16 @@ pub(crate) enum Goal {
     Rebuild(Position),
     /// Until it is asked to stop.
     Follow,
+    /// Until the read model is empty.
+    Clear,
+}
+
+/// How a loop ended that did not fail.
+pub(crate) enum Ended {
+    /// It has reached its goal, or was asked to stop.
+    Done,
+    /// The consumer has another number of partitions by now.
+    OtherLayout(u16),
 }
 
 impl Goal {
@@ -43,7 +55,7 @@ impl Goal {
     fn end(self) -> Option<Position> {
         match self {
             Self::Reach(end) | Self::Rebuild(end) => Some(end),
-            Self::Follow => None,
+            Self::Follow | Self::Clear => None,
         }
     }
 }
@@ -60,7 +72,8 @@ pub(crate) struct ConsumerLoop {
     board: Arc<Board>,
     /// `None` where nobody else could do the work: a generation that is being built.
     membership: Option<Arc<Membership>>,
-    gate: Gate,
+    gate: Arc<Gate>,
+    others: Others,
 }
 
 /// How often something failed in a row.
@@ -80,14 +93,15 @@ impl ConsumerLoop {
         options: ConsumerOptions,
         tail: Arc<Tail>,
         membership: Option<Arc<Membership>>,
-        gate: Gate,
+        gate: Arc<Gate>,
     ) -> Self {
+        let others = Others::new(&*consumer, Arc::clone(&tail));
         let board = Arc::new(Board::new());
         let name = consumer.name().base();
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership, gate }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership, gate, others }
     }
 
     /// The same for one generation, live or not.
@@ -98,7 +112,7 @@ impl ConsumerLoop {
         tail: Arc<Tail>,
     ) -> Self {
         let name = consumer.name().clone();
-        let mut pinned = Self::new(store, consumer, options, tail, None, Gate::open(name.clone()));
+        let mut pinned = Self::new(store, consumer, options, tail, None, Arc::new(Gate::open(name.clone())));
         pinned.steps.get_mut().pin();
         Self { name, blueprint: None, ..pinned }
     }
@@ -133,7 +147,18 @@ impl ConsumerLoop {
     /// Tries parked keys again that somebody asked for, unless somebody else runs the consumer and does so. For when no loop
     /// runs here.
     pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
-        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, 0, false));
+        while let Ended::OtherLayout(count) = self.retry_own().await? {
+            self.lay_out(count).await?;
+        }
+        for other in self.others.loops() {
+            other.retry_own().await?;
+        }
+        Ok(())
+    }
+
+    async fn retry_own(&self) -> Result<Ended, RunnerError> {
+        let index = usize::from(self.steps.lock().await.partition().index());
+        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, index, false));
         let tried = async {
             let mut steps = self.steps.lock().await;
             if let Some(turn) = &mut turn {
@@ -148,7 +173,10 @@ impl ConsumerLoop {
             turn.end().await;
         }
         match tried {
-            Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed | StepFailure::NotOurs(_)) => Ok(()),
+            Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed | StepFailure::NotOurs(_)) => {
+                Ok(Ended::Done)
+            }
+            Err(StepFailure::OtherLayout(count)) => Ok(Ended::OtherLayout(count)),
             Err(StepFailure::OtherCode { live, live_version, own_version }) => {
                 Err(RunnerError::OtherCode { live, live_version, own_version })
             }
@@ -175,17 +203,27 @@ impl ConsumerLoop {
         }
     }
 
-    /// Goes on until the goal is reached or the failure policy gives up. `on_advance` is told each new position.
-    ///
-    /// # Cancel safety
-    /// Dropped half way, every page was applied or not. Only a reactor may have reacted to events that it will be given
-    /// again.
-    pub(crate) async fn drive(
+    /// The same for another partition.
+    pub(crate) fn other(&self, consumer: Box<dyn Consumer>, partition: Partition, feed: &Arc<Feed>) -> Self {
+        let (store, tail, gate) = (Arc::clone(&self.store), Arc::clone(feed.tail()), Arc::clone(&self.gate));
+        let mut other = Self::new(store, consumer, self.options, tail, self.membership.clone(), gate);
+        other.steps.get_mut().work_for(partition, Arc::clone(feed));
+        Self { name: self.name.base().in_partition(partition), blueprint: None, ..other }
+    }
+
+    /// The loops of the other partitions.
+    pub(crate) fn others(&self) -> &Others {
+        &self.others
+    }
+
+    /// Goes on with its own partition until the goal is reached or the failure policy gives up. `on_advance` is told each new
+    /// position.
+    pub(crate) async fn drive_one(
         &self,
         goal: Goal,
         stop: Stop,
         on_advance: &mut (dyn FnMut(Position) + Send),
-    ) -> Result<(), RunnerError> {
+    ) -> Result<Ended, RunnerError> {
         let span = tracing::info_span!("consumer", name = %self.name, kind = %self.kind);
         self.drive_in_span(goal, stop, on_advance).instrument(span).await
     }
@@ -195,8 +233,9 @@ impl ConsumerLoop {
         goal: Goal,
         stop: Stop,
         on_advance: &mut (dyn FnMut(Position) + Send),
-    ) -> Result<(), RunnerError> {
-        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, 0, goal == Goal::Follow));
+    ) -> Result<Ended, RunnerError> {
+        let index = usize::from(self.steps.lock().await.partition().index());
+        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, index, goal == Goal::Follow));
         let result = self.go_on(goal, stop, on_advance, &mut turn).await;
         if let Some(turn) = &mut turn {
             turn.end().await;
@@ -210,7 +249,7 @@ impl ConsumerLoop {
         stop: Stop,
         on_advance: &mut (dyn FnMut(Position) + Send),
         turn: &mut Option<Turn>,
-    ) -> Result<(), RunnerError> {
+    ) -> Result<Ended, RunnerError> {
         let (_running, is_only_loop) = self.board.enter();
         if is_only_loop {
             self.steps.lock().await.forget_place();
@@ -218,7 +257,6 @@ impl ConsumerLoop {
         // From before the first read, so that no hint is missed.
         let mut wakeups = self.store.wakeups();
         let mut attempts = Attempts::default();
-        let mut must_clear = matches!(goal, Goal::Rebuild(_));
         while !stop.is_requested() {
             let passed = self.gate.pass(goal == Goal::Follow, &self.board, &stop).await;
             if stop.is_requested() {
@@ -226,22 +264,22 @@ impl ConsumerLoop {
             }
             let result = match passed {
                 Err(failure) => Err(failure),
-                Ok(()) if must_clear => self.steps.lock().await.clear().await,
+                Ok(()) if goal == Goal::Clear => self.steps.lock().await.clear().await,
                 Ok(()) => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
             };
             match result {
                 Ok(step) => {
                     attempts = Attempts::default();
-                    must_clear = false;
                     on_advance(step.reached());
                     match (goal.end(), step) {
                         (Some(end), Step::Advanced(reached)) if reached >= end => {
                             self.board.note_caught_up();
-                            return Ok(());
+                            return Ok(Ended::Done);
                         }
+                        (None, Step::Cleared) if goal == Goal::Clear => return Ok(Ended::Done),
                         (Some(_), Step::CaughtUp(_)) => {
                             self.board.note_caught_up();
-                            return Ok(());
+                            return Ok(Ended::Done);
                         }
                         // A hint says that this is the head: no need to look whether there is more.
                         (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
@@ -263,7 +301,7 @@ impl ConsumerLoop {
                         let reached = self.stored().await?;
                         on_advance(reached);
                         if reached >= end {
-                            return Ok(());
+                            return Ok(Ended::Done);
                         }
                     } else if self.board.is_awaited() {
                         self.note_if_others_caught_up().await;
@@ -273,6 +311,7 @@ impl ConsumerLoop {
                         () = stop.requested() => {}
                     }
                 }
+                Err(StepFailure::OtherLayout(count)) => return Ok(Ended::OtherLayout(count)),
                 Err(failure) => {
                     match (&failure, &mut *turn) {
                         (StepFailure::OtherCode { .. }, Some(turn)) => turn.withdraw().await,
@@ -291,7 +330,7 @@ impl ConsumerLoop {
         if self.steps.lock().await.save_scanned().await.is_err() {
             tracing::debug!("the last checkpoint could not be saved; nothing is lost, some events are looked at again");
         }
-        Ok(())
+        Ok(Ended::Done)
     }
 
     /// Parks what failed, or goes on by one page, if it is this loop's turn.
@@ -333,7 +372,7 @@ impl ConsumerLoop {
     /// What to do about a failure: how long to wait before the next try, or give up.
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
-            StepFailure::Narrowed | StepFailure::NotOurs(_) => Ok(Duration::ZERO),
+            StepFailure::Narrowed | StepFailure::NotOurs(_) | StepFailure::OtherLayout(_) => Ok(Duration::ZERO),
             StepFailure::Held(hold) => Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }),
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();

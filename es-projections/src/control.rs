@@ -116,6 +116,24 @@ impl Runner {
         self.move_by_hand(consumer, HandMove::Skip(to), order).await
     }
 
+    /// Changes the number of partitions of a consumer, here and in all processes that run it. No event is lost or repeated, wherever the
+    /// partitions are. A number in its [options](crate::ConsumerOptions::partitions) counts again when a runner is next started.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`]; in [`RunnerError::Store`]
+    /// [`LimitExceeded`](es_core::StoreError::LimitExceeded) over [`es_core::limits::MAX_PARTITIONS`] and
+    /// [`Refused`](es_core::StoreError::Refused) for none, or for one that was never run.
+    ///
+    /// # Cancel safety
+    /// Safe: it was changed or not.
+    pub async fn repartition(&self, consumer: &str, count: u16, order: &Order) -> Result<(), RunnerError> {
+        let live = self.live_name(self.local(consumer)?.name()).await?;
+        self.store().repartition(&live, count).await?;
+        self.look_up_again(&live.base());
+        self.note(OperationKind::REPARTITION, &live, order.author()).await;
+        Ok(())
+    }
+
     /// Who is held back, by whom and why.
     ///
     /// # Errors

@@ -117,6 +117,17 @@ pub enum RunnerError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The code of a consumer with several partitions cannot tell the key of an event, so that no partition can be sure to have it.
+    /// Mend the code: a key comes of the event alone.
+    #[error("the partition key of the event at {event} cannot be told for {consumer}: {problem}; mend the code")]
+    PartitionKey {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// The event.
+        event: Position,
+        /// What is wrong.
+        problem: String,
+    },
     /// No consumer of this runner has the name, and the store knows no checkpoint of it. Check the spelling.
     #[error("there is no consumer called {name:?}; this runner has {}", List(known))]
     UnknownConsumer {

@@ -87,6 +87,8 @@ pub const FIRST_SWAP_WAIT: Duration = Duration::from_millis(10);
 pub const MAX_SWAP_WAIT: Duration = Duration::from_secs(1);
 /// How often a swap is tried again because the live generation has run ahead, by a page or less each time.
 pub const SWAP_CHASES: u32 = 100;
+/// How often a picture is taken of a read model whose partitions have to come together first.
+pub const FREEZE_ATTEMPTS: u32 = 20;
 /// Most differing rows that a comparison lists.
 pub const MAX_LISTED_DIFFERENCES: usize = 20;
 /// Most characters of a row that a comparison shows.
@@ -106,6 +108,8 @@ pub const SCAN_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Most positions that a running consumer looks at without an event it wants before it saves its checkpoint.
 pub const SCAN_CHECKPOINT_POSITIONS: u64 = 10_000;
 
+/// Most pages that the partitions of a consumer are served from, in one process. One that is further behind reads for itself.
+pub const PAGES_PER_FEED: usize = 8;
 /// Events in a consumer's first page, unless its options ask for less.
 pub const FIRST_PAGE_EVENTS: usize = es_core::limits::DEFAULT_PAGE_EVENTS;
 /// Most events in one page, unless a consumer's options say otherwise: pages grow to it while they are quick.

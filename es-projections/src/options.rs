@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_core::{ConsumerName, PageSize, Position};
+use es_core::{ConsumerName, PageSize, Partition, Position};
 
 use crate::{error::RunnerError, failure_policy::FailurePolicy, limits, status::ConsumerKind};
 
@@ -33,6 +33,7 @@ pub struct ConsumerOptions {
     pub(crate) start_from: StartFrom,
     pub(crate) on_failure: FailurePolicy,
     page_size: Option<PageSize>,
+    pub(crate) partitions: Option<u16>,
     handler_timeout: Option<Duration>,
     pub(crate) start_after: Option<&'static str>,
 }
@@ -88,11 +89,28 @@ impl ConsumerOptions {
         if kind == ConsumerKind::Reactor { Duration::MAX } else { self.time_limit() }
     }
 
+    /// Runs it as so many partitions, at most [`es_core::limits::MAX_PARTITIONS`], which several processes share: events of one key stay
+    /// in order, others do not wait for each other. The key is the stream unless
+    /// [`Projection::partition_key`](es_core::Projection::partition_key) or
+    /// [`Reactor::partition_key`](es_core::Reactor::partition_key) says otherwise, and of a view the document.
+    ///
+    /// The number is seen to when a runner first runs the consumer: no event is lost or repeated when it changes.
+    /// Without it, the consumer keeps the partitions that it has, one at first; see
+    /// [`Runner::repartition`](crate::Runner::repartition).
+    #[must_use]
+    pub fn partitions(mut self, count: u16) -> Self {
+        self.partitions = Some(count);
+        self
+    }
+
     pub(crate) fn largest_page(&self) -> usize {
         self.page_size.map_or(limits::MOST_EVENTS_PER_PAGE, PageSize::get)
     }
 
     pub(crate) fn check(&self, consumer: &ConsumerName) -> Result<(), RunnerError> {
+        if let Some(count) = self.partitions {
+            Partition::new(0, count)?;
+        }
         let retries = self.on_failure.retries();
         if retries > limits::MAX_RETRIES {
             return Err(RunnerError::TooManyRetries {

@@ -1,5 +1,7 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
+mod place;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -9,8 +11,8 @@ use std::{
 };
 
 use es_core::{
-    Advance, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Position, ProjectionError, RunnerStore,
-    StoreError,
+    Advance, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Partition, Position, ProjectionError,
+    RunnerStore, StoreError,
 };
 use tokio::time::Instant;
 
@@ -19,10 +21,12 @@ use crate::{
     consumer::{Applied, Consumer, PageFailure, catch_panic, within},
     error::RunnerError,
     failure_policy::{event_of, is_transient},
+    feed::Feed,
     limits,
-    options::{ConsumerOptions, StartFrom},
+    options::ConsumerOptions,
     pace::Pace,
     parking::Desk,
+    share::Share,
     stop::{EndGuard, NO_END, Stop},
     tail::Tail,
     turn::NotOurs,
@@ -37,6 +41,16 @@ pub(crate) struct Steps {
     is_prepared: bool,
     /// Under which it works, if it shares the work with others.
     lease: Option<Lease>,
+    /// Which partition it works for.
+    partition: Partition,
+    /// What that has of the log, as of when its place was found.
+    pub(crate) share: Share,
+    /// The layout in which its place was found.
+    layout: u64,
+    /// Where several partitions read, once they are several.
+    feed: Option<Arc<Feed>>,
+    /// Whether the number of partitions that its options ask for was seen to.
+    has_declared: bool,
     /// Whether it stays with its generation, live or not.
     is_pinned: bool,
     /// Not a step beyond this position; [`NO_END`] if there is none.
@@ -85,6 +99,8 @@ pub(crate) enum StepFailure {
     Narrowed,
     /// Somebody else works for it.
     NotOurs(NotOurs),
+    /// The consumer has another number of partitions by now.
+    OtherLayout(u16),
     /// Somebody holds the consumer back.
     Held(Hold),
     /// The live generation was written by other code. It may be another one later.
@@ -140,6 +156,11 @@ impl Steps {
             board,
             is_prepared: false,
             lease: None,
+            partition: Partition::WHOLE,
+            share: Share::whole(),
+            layout: 0,
+            feed: None,
+            has_declared: false,
             is_pinned: false,
             end: Arc::new(NO_END.into()),
             place: None,
@@ -161,8 +182,26 @@ impl Steps {
     pub(crate) async fn locate(&mut self) -> Result<ConsumerName, StepFailure> {
         if self.place.is_none() {
             self.go_live().await?;
+            // Whose turn it is depends on how many partitions there are.
+            self.find_partition().await?;
         }
-        Ok(self.consumer.name().clone())
+        Ok(self.name())
+    }
+
+    /// The name of its checkpoint.
+    fn name(&self) -> ConsumerName {
+        self.consumer.name().in_partition(self.partition)
+    }
+
+    /// Which partition it works for.
+    pub(crate) fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Works for a partition from now on.
+    pub(crate) fn work_for(&mut self, partition: Partition, feed: Arc<Feed>) {
+        (self.partition, self.feed) = (partition, Some(feed));
+        self.forget_place();
     }
 
     /// Works under a lease from now on. Whoever had it before may have moved the checkpoint.
@@ -175,8 +214,9 @@ impl Steps {
 
     /// The stored checkpoint.
     pub(crate) async fn stored(&self) -> Result<Position, StoreError> {
-        let checkpoint = self.store.checkpoint(self.consumer.name()).await?;
-        Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
+        let all = self.store.partitions(self.consumer.name()).await?;
+        let own = all.iter().find(|reached| reached.partition() == self.partition);
+        Ok(own.map_or(Position::ZERO, |reached| reached.position))
     }
 
     /// Goes no further than a position, whatever there is, until the guard is dropped.
@@ -307,66 +347,6 @@ impl Steps {
         Ok(())
     }
 
-    pub(crate) async fn find_place(&mut self) -> Result<Place, StepFailure> {
-        let consumer = self.consumer.name();
-        let checkpoint = match self.store.checkpoint(consumer).await? {
-            Some(checkpoint) => checkpoint.position,
-            None => self.store.start_checkpoint(consumer, self.start().await?).await?.position,
-        };
-        let checkpoint = match self.options.start_from {
-            // It was cleared: what it never applied it does not apply now.
-            StartFrom::After(start) if checkpoint == Position::ZERO && start > Position::ZERO => {
-                let start = self.start().await?;
-                self.store.move_checkpoint(&self.advance(checkpoint, start)).await?;
-                start
-            }
-            _ => checkpoint,
-        };
-        // Read after the checkpoint: it can only have grown since.
-        let head = self.store.head().await?;
-        if checkpoint > head {
-            let consumer = consumer.clone();
-            return Err(StepFailure::Fatal(RunnerError::CheckpointBeyondHead { consumer, checkpoint, head }));
-        }
-        self.desk.forget();
-        let place = Place { stored: checkpoint, scanned: checkpoint };
-        self.confirmed_at = Instant::now();
-        self.board.note_found(place);
-        Ok(place)
-    }
-
-    /// Where it begins if it has applied nothing.
-    async fn start(&self) -> Result<Position, StepFailure> {
-        match self.options.start_from {
-            StartFrom::Beginning => Ok(Position::ZERO),
-            StartFrom::Now => Ok(self.store.head().await?),
-            StartFrom::After(start) => match self.store.head().await? {
-                head if start <= head => Ok(start),
-                head => {
-                    let consumer = self.consumer.name().clone();
-                    Err(StepFailure::Fatal(RunnerError::StartBeyondHead { consumer, start, head }))
-                }
-            },
-        }
-    }
-
-    pub(crate) async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
-        let (filter, size) = (self.consumer.filter(), PageSize::new(self.pace.size())?);
-        let page = match self.follows {
-            true => self.tail.read(after, filter, size).await,
-            false => self.store.read_all(after, filter, size).await,
-        };
-        page.map_err(|error| match error {
-            // Those before the damaged one can still be read.
-            StoreError::Corrupt { position, .. } if self.pace.size() > 1 => {
-                self.pace.narrow_to(self.pace.size() / 2);
-                self.board.note_failure(Some(position), Arc::new(error.into()));
-                StepFailure::Narrowed
-            }
-            error => error.into(),
-        })
-    }
-
     /// A page without events: the checkpoint moves, but not for every one of them.
     ///
     /// What is not durable may vanish in a crash of the database, and other events take its place. A checkpoint in the same
@@ -411,10 +391,10 @@ impl Steps {
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
         let advance = self.advance(from, next).with_parking(parking);
-        let applying = self.consumer.apply(advance, page, stop);
+        let applying = self.consumer.apply(advance, page, &self.share, stop);
         let limit = self.options.page_time_limit(self.consumer.kind());
         let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
-        let result = if positions.len() < self.pace.size() || self.ahead.is_some() {
+        let result = if positions.len() < self.pace.size() || self.ahead.is_some() || !self.share.is_everything() {
             applying.await
         } else {
             // A full page: more will follow, so read it meanwhile. If that fails, the next step says so.
@@ -477,7 +457,7 @@ impl Steps {
     }
 
     pub(crate) fn advance(&self, from: Position, to: Position) -> Advance {
-        Advance::new(self.consumer.name(), from, to).under(self.lease)
+        Advance::new(&self.name(), from, to).under(self.lease).in_layout(self.layout)
     }
 
     fn advance_to(&mut self, place: Place) {

@@ -155,7 +155,8 @@ impl Steps {
         let mut parking = self.set_aside(&mut rest).await?;
         let keys = catch_panic(self.consumer.name(), self.consumer.failing_keys(&event)).await?;
         let known: HashSet<EventKey> = parking.park.iter().map(|park| park.key.clone()).collect();
-        let fresh: Vec<EventKey> = keys.into_iter().filter(|key| !known.contains(key)).collect();
+        let is_own = |key: &EventKey| self.share.has_key(key) && !known.contains(key);
+        let fresh: Vec<EventKey> = keys.into_iter().filter(is_own).collect();
         if rest.events.is_empty() || fresh.is_empty() {
             // Somebody parked its key meanwhile.
             return self.apply(place, rest, parking, stop).await;
@@ -187,13 +188,20 @@ impl Steps {
         Ok(step)
     }
 
+    /// The keys of its partition that are to be tried again.
+    async fn own_retries(&self) -> Result<Vec<EventKey>, StoreError> {
+        let mut asked = self.store.asked_retries(&self.queue()).await?;
+        asked.retain(|key| self.share.has_key(key));
+        Ok(asked)
+    }
+
     /// Tries parked keys again that somebody asked for, as far as a step may do so.
     pub(crate) async fn retry_asked(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
         if !self.has_parked().await? || !self.desk.is_look_due() {
             return Ok(());
         }
         let mut left = limits::PARKED_EVENTS_PER_STEP;
-        for key in self.store.asked_retries(&self.queue()).await? {
+        for key in self.own_retries().await? {
             if let Retry::Unfinished = self.retry(&key, place, &mut left, stop).await? {
                 // The next step goes on with it.
                 return Ok(());
@@ -209,7 +217,7 @@ impl Steps {
         self.prepare().await?;
         let place = self.find_place().await?;
         let mut left = usize::MAX;
-        for key in self.store.asked_retries(&self.queue()).await? {
+        for key in self.own_retries().await? {
             self.retry(&key, place, &mut left, &Stop::never()).await?;
         }
         self.forget_place();

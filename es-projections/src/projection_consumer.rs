@@ -10,7 +10,7 @@ use es_core::{
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
-    parking::keys_or_stream,
+    share::Share,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -102,13 +102,13 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
         self.store.prepare_projection(&self.projection).await
     }
 
-    async fn apply(&self, advance: Advance, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(&self, advance: Advance, page: EventPage, _: &Share, _: &Stop) -> Result<Applied, PageFailure> {
         self.store.apply_page(&self.projection, &advance, &page.events).await?;
         Ok(Applied::UpTo(advance.to))
     }
 
-    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
-        keys_or_stream(event.stream(), || self.projection.key(event).map(|key| key.into_iter().collect()))
+    fn try_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
+        Ok(self.projection.key(event)?.into_iter().collect())
     }
 
     fn held_for(&self) -> Option<Duration> {

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, DecodeError, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation, InvalidName,
-    Parking, Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    Advance, ConsumerName, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation, InvalidName, Parking,
+    Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, within},
     limits,
-    parking::keys_or_stream,
+    share::Share,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -21,14 +21,14 @@ pub(crate) struct ReactorConsumer<R: Reactor> {
     store: Arc<dyn RunnerStore>,
     name: ConsumerName,
     decoder: Decoder<R::Event>,
-    reactor: R,
+    reactor: Arc<R>,
     time_limit: Duration,
 }
 
 impl<R: Reactor> ReactorConsumer<R> {
     pub(crate) fn new(store: Arc<dyn RunnerStore>, reactor: R, time_limit: Duration) -> Result<Self, InvalidName> {
         let name = ConsumerName::new(reactor.name())?;
-        Ok(Self { store, name, decoder: R::Event::decoder(), reactor, time_limit })
+        Ok(Self { store, name, decoder: R::Event::decoder(), reactor: Arc::new(reactor), time_limit })
     }
 
     async fn react(&self, event: RecordedEvent) -> Result<(), ProjectionError> {
@@ -86,7 +86,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(())
     }
 
-    async fn apply(&self, advance: Advance, page: EventPage, stop: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(&self, advance: Advance, page: EventPage, _: &Share, stop: &Stop) -> Result<Applied, PageFailure> {
         // An effect elsewhere cannot be taken back if a crash of the database takes the event back.
         if let Some(last) = page.events.last().map(|event| event.position()).filter(|&last| last > page.durable_to) {
             self.store.wait_durable(last).await?;
@@ -115,12 +115,15 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(Applied::UpTo(progress.done))
     }
 
-    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
-        keys_or_stream(event.stream(), || {
-            let parts = self.decoder.decode_events(std::slice::from_ref(event))?;
-            let first = parts.first().map(|part| EventKey::of(&self.reactor.partition_key(part), event.stream()));
-            Ok::<_, DecodeError>(first.into_iter().collect())
-        })
+    fn duplicate(&self) -> Option<Box<dyn Consumer>> {
+        let (store, name, reactor) = (Arc::clone(&self.store), self.name.clone(), Arc::clone(&self.reactor));
+        Some(Box::new(Self { store, name, decoder: R::Event::decoder(), reactor, time_limit: self.time_limit }))
+    }
+
+    fn try_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
+        let parts = self.decoder.decode_events(std::slice::from_ref(event))?;
+        let first = parts.first().map(|part| EventKey::of(&self.reactor.partition_key(part), event.stream()));
+        Ok(first.into_iter().collect())
     }
 
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {

@@ -1,29 +1,23 @@
 //! Runs consumers: views, projections and reactors.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, OperationKind, ParkedTotals, Position, RunnerStore};
+use es_core::{ConsumerName, GenerationState, OperationKind, RunnerStore};
 use futures_util::future::join_all;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    attendant::{Attendant, Attended},
+    attendant::Attendant,
     builder::RunnerBuilder,
     comparison::Comparison,
     consumer_loop::{ConsumerLoop, Goal},
     error::RunnerError,
-    gate::{Holds, hold_of},
-    in_place, limits,
+    gate::Holds,
+    in_place,
     membership::{Alive, Membership},
     rebuild::RebuildProgress,
-    rebuild_status::RebuildStatus,
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
     start_order::arrival,
-    status::{ConsumerKind, ConsumerState, ConsumerStatus},
     stop::{Stop, Stopper},
     supervisor,
 };
@@ -37,12 +31,12 @@ use crate::{
 /// each page takes effect once. They do not share the work, though: one waits for the other.
 #[derive(Clone)]
 pub struct Runner {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    store: Arc<dyn RunnerStore>,
-    loops: Vec<Arc<ConsumerLoop>>,
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn RunnerStore>,
+    pub(crate) loops: Vec<Arc<ConsumerLoop>>,
     membership: Arc<Membership>,
     holds: Arc<Holds>,
     attendant: Attendant,
@@ -67,8 +61,7 @@ impl Runner {
         membership: Arc<Membership>,
         holds: Arc<Holds>,
     ) -> Self {
-        let attended = |it: &Arc<ConsumerLoop>| Attended { name: it.name().clone(), board: Arc::clone(it.board()) };
-        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.iter().map(attended).collect());
+        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.clone());
         Self { shared: Arc::new(Shared { store, loops, membership, holds, attendant }) }
     }
 
@@ -180,115 +173,6 @@ impl Runner {
         tokio::select! {
             result = self.shared.attendant.while_doing(work) => result,
             () = self.shared.membership.keep_alive(false) => std::future::pending().await,
-        }
-    }
-
-    /// Where every consumer stands, in the order in which they were added. Costs three calls of the store, and one more for each
-    /// view and projection.
-    ///
-    /// # Errors
-    /// [`RunnerError::Store`].
-    ///
-    /// # Cancel safety
-    /// Changes nothing.
-    pub async fn status(&self) -> Result<Vec<ConsumerStatus>, RunnerError> {
-        let mut checkpoints: HashMap<ConsumerName, Checkpoint> = HashMap::new();
-        for checkpoint in self.shared.store.checkpoints().await? {
-            checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
-        }
-        let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
-        let holds = self.shared.store.holds().await?;
-        // Read after the checkpoints, so that none of them is beyond it.
-        let head = self.shared.store.head().await?;
-        let mut all = Vec::with_capacity(self.shared.loops.len());
-        for consumer in &self.shared.loops {
-            let generations = match consumer.kind() {
-                ConsumerKind::Reactor => Vec::new(),
-                _ => self.shared.store.generations(consumer.name()).await?,
-            };
-            let live = generations.iter().find(|info| info.state == GenerationState::Live);
-            let live = live.map_or(consumer.name(), |live| &live.name);
-            let parked = parked.get(live).copied().unwrap_or_default();
-            let mut status = status_of(consumer, checkpoints.get(live), parked, head, hold_of(&holds, consumer.name()));
-            status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
-            all.push(status);
-        }
-        Ok(all)
-    }
-
-    /// The rebuilds beside the live read models of this runner's consumers, whoever runs them, and what they left: the `rebuild` of
-    /// every [`status`](Self::status).
-    ///
-    /// # Errors
-    /// [`RunnerError::Store`].
-    ///
-    /// # Cancel safety
-    /// Changes nothing.
-    pub async fn rebuilds(&self) -> Result<Vec<RebuildStatus>, RunnerError> {
-        Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
-    }
-
-    /// Returns when everything up to a position has taken effect, or is parked: a reader that has just written passes the
-    /// `last_position` of its append and then sees its own writes.
-    ///
-    /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs
-    /// elsewhere is looked at every [`limits::POLL_INTERVAL`].
-    ///
-    /// # Errors
-    /// [`RunnerError::WaitTimeout`] with how far it has come, and why not further.
-    /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the name.
-    /// [`RunnerError::Store`] if a checkpoint could not be read.
-    ///
-    /// # Cancel safety
-    /// Changes nothing.
-    pub async fn wait_for(&self, consumer: &str, position: Position, time: Duration) -> Result<(), RunnerError> {
-        let name = ConsumerName::new(consumer)?;
-        let local = self.shared.loops.iter().find(|local| *local.name() == name);
-        if local.is_none() && self.shared.store.checkpoint(&self.live_name(&name).await?).await?.is_none() {
-            return Err(self.unknown(consumer));
-        }
-        let mut reached = Position::ZERO;
-        let waiting = async {
-            match local {
-                Some(local) => self.wait_here_or_elsewhere(local, position, &mut reached).await,
-                None => loop {
-                    reached = self.stored(&name).await?;
-                    if reached >= position {
-                        return Ok(());
-                    }
-                    sleep(limits::POLL_INTERVAL).await;
-                },
-            }
-        };
-        if let Ok(result) = timeout(time, waiting).await {
-            return result;
-        }
-        let state = match local {
-            Some(local) => local.board().snapshot().state,
-            None => ConsumerState::NotRunning,
-        };
-        Err(RunnerError::WaitTimeout { consumer: name, position, reached, waited: time, state: Box::new(state) })
-    }
-
-    async fn wait_here_or_elsewhere(
-        &self,
-        consumer: &ConsumerLoop,
-        position: Position,
-        reached: &mut Position,
-    ) -> Result<(), RunnerError> {
-        let mut news = consumer.board().reached();
-        loop {
-            // In this order, so that what an earlier loop reached is not taken for this one's, and no news is missed.
-            let is_running = consumer.board().is_running();
-            let here = *news.borrow_and_update();
-            *reached = if is_running { here } else { self.stored(consumer.name()).await? };
-            if *reached >= position {
-                return Ok(());
-            }
-            tokio::select! {
-                _ = news.changed() => {}
-                () = sleep(limits::POLL_INTERVAL) => {}
-            }
         }
     }
 
@@ -448,53 +332,11 @@ impl Runner {
         self.while_alive(rebuild).await
     }
 
-    async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
-        let checkpoint = self.shared.store.checkpoint(&self.live_name(consumer).await?).await?;
-        Ok(checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position))
-    }
-
     fn names(&self) -> Vec<ConsumerName> {
         self.shared.loops.iter().map(|consumer| consumer.name().clone()).collect()
     }
 
     pub(crate) fn unknown(&self, name: &str) -> RunnerError {
         RunnerError::UnknownConsumer { name: name.to_owned(), known: self.names() }
-    }
-}
-
-fn status_of(
-    consumer: &ConsumerLoop,
-    checkpoint: Option<&Checkpoint>,
-    parked: ParkedTotals,
-    head: Position,
-    hold: Option<Hold>,
-) -> ConsumerStatus {
-    let said = consumer.board().snapshot();
-    let stored = checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
-    // A loop may have looked at more than it has saved, if it found nothing it wants there.
-    let position = match said.place {
-        Some(place) if place.stored == stored => place.scanned.min(head).max(stored),
-        _ => stored,
-    };
-    ConsumerStatus {
-        name: consumer.name().clone(),
-        kind: consumer.kind(),
-        position,
-        head,
-        lag: head.distance_from(position),
-        rate_per_second: said.rate_per_second,
-        state: match hold {
-            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
-                hold.into()
-            }
-            _ => said.state,
-        },
-        applying_for: said.applying_for,
-        silent_for: said.silent_for,
-        last_error: said.last_error,
-        moved_by_others: said.moved_by_others,
-        parked,
-        updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at),
-        rebuild: None,
     }
 }

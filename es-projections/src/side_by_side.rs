@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use es_core::{
-    BuildClaim, Claimed, ConsumerName, Direction, Generation, GenerationInfo, GenerationState, PageSize, Position,
-    ReadModelCode, RunnerStore, StoreError, Swapped,
+    BuildClaim, Claimed, ConsumerName, Direction, FrozenReadModel, Generation, GenerationInfo, GenerationState,
+    PageSize, Position, ReadModelCode, RunnerStore, StoreError, Swapped,
 };
 use tokio::time::sleep;
 
@@ -241,7 +241,7 @@ impl Build {
 
     /// Compares the two at the position at which the live one is now. It may go on meanwhile.
     async fn compare(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<Comparison, RunnerError> {
-        let live = self.store.freeze(&self.live().await?.name).await?;
+        let live = self.freeze_live().await?;
         self.drive_to(live.position(), on_advance).await?;
         let rebuilt = self.store.freeze(&self.generation).await?;
         if rebuilt.position() != live.position() {
@@ -250,6 +250,29 @@ impl Build {
             return Err(StoreError::CheckpointMoved { consumer, expected, actual }.into());
         }
         Ok(compare(live, rebuilt).await?)
+    }
+
+    /// A picture of the live one. If it runs as several partitions, they are one for a moment, since only one has a position.
+    async fn freeze_live(&self) -> Result<FrozenReadModel, RunnerError> {
+        let live = self.live().await?.name;
+        let count = self.store.partitions(&live).await?.len();
+        if count <= 1 {
+            return Ok(self.store.freeze(&live).await?);
+        }
+        self.store.repartition(&live, 1).await?;
+        let mut attempt = 0;
+        let frozen = loop {
+            attempt += 1;
+            match self.store.freeze(&live).await {
+                // Whoever runs it brings the parts together.
+                Err(StoreError::Busy { .. }) if attempt < limits::FREEZE_ATTEMPTS => {
+                    sleep(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempt)).await;
+                }
+                frozen => break frozen,
+            }
+        };
+        self.store.repartition(&live, u16::try_from(count).unwrap_or(u16::MAX)).await?;
+        Ok(frozen?)
     }
 
     /// Brings it up to date and puts it in the live one's place.

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Position, ProjectionError};
+use es_core::{
+    ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Partition, Position, ProjectionError,
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -63,6 +65,8 @@ pub struct ConsumerStatus {
     pub moved_by_others: u64,
     /// How much of it is parked.
     pub parked: ParkedTotals,
+    /// Its partitions, if it has several; `position`, `lag` and `state` are those of the one that is worst off.
+    pub partitions: Vec<PartitionStatus>,
     /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
     pub updated_at: Option<OffsetDateTime>,
     /// The rebuild beside the live read model, here or elsewhere, or what it left.
@@ -94,6 +98,20 @@ impl fmt::Display for ConsumerStatus {
         }
         Ok(())
     }
+}
+
+/// Where one partition of a consumer stands.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// Which one.
+    pub partition: Partition,
+    /// Everything of its own up to here has taken effect.
+    pub position: Position,
+    /// How many positions it is behind the head.
+    pub lag: u64,
+    /// What it is doing in this runner.
+    pub state: ConsumerState,
 }
 
 /// What a consumer is doing in this runner.

@@ -16,7 +16,7 @@ use es_core::{
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
     limits,
-    parking::keys_or_stream,
+    share::Share,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -66,11 +66,14 @@ impl Consumer for ViewConsumer {
 
     /// The documents are read outside the transaction that saves them. That is safe: they change with the checkpoint
     /// alone, and if that is no longer at `from`, nothing is saved.
-    async fn apply(&self, advance: Advance, page: EventPage, _: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(&self, advance: Advance, page: EventPage, share: &Share, _: &Stop) -> Result<Applied, PageFailure> {
         let can_shrink = page.events.len() > 1;
         let mut page = self.fold.open_page(page.events)?;
         if !advance.parking.is_empty() {
             leave_out_parked(&mut *page, &advance.parking);
+        }
+        if !share.is_everything() {
+            page.retain(&|key| share.owns(&EventKey::Document(key.to_owned()), advance.to));
         }
         let keys = page.keys();
         if can_shrink && keys.len() > limits::MAX_DOCUMENTS_PER_PAGE {
@@ -90,11 +93,9 @@ impl Consumer for ViewConsumer {
         Ok(Applied::UpTo(advance.to))
     }
 
-    fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
-        keys_or_stream(event.stream(), || {
-            let keys = self.fold.keys(event)?;
-            Ok::<_, ProjectionError>(keys.into_iter().map(EventKey::Document).collect())
-        })
+    fn try_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
+        let keys = self.fold.keys(event)?;
+        Ok(keys.into_iter().map(EventKey::Document).collect())
     }
 
     async fn failing_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {

@@ -5,6 +5,7 @@ mod controlling;
 mod failing;
 mod following;
 mod parking;
+mod partitions;
 mod reacting;
 mod rebuilding;
 mod sharing;

@@ -109,7 +109,7 @@ impl Trouble {
         self.tries.load(Ordering::SeqCst)
     }
 
-    async fn meet(&self, position: u64) -> Result<(), HandlerError> {
+    pub(crate) async fn meet(&self, position: u64) -> Result<(), HandlerError> {
         if self.gated_at == Some(position) {
             self.tries.fetch_add(1, Ordering::SeqCst);
             let _ = self.gate.acquire().await;

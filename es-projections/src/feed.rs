@@ -1,0 +1,122 @@
+//! The log, read once for all partitions of a consumer.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use es_core::{EventKey, EventPage, PageSize, Position, RecordedEvent, StoreError};
+use tokio::sync::Mutex;
+
+use crate::{consumer::Consumer, error::HandlerPanic, limits, share::Share, tail::Tail};
+
+/// The latest pages that some partition of a consumer has read, with the keys of their events. A partition is served from them;
+/// the one that is furthest reads the next page for all. One that has fallen behind them reads for itself.
+pub(crate) struct Feed {
+    tail: Arc<Tail>,
+    /// Of any generation: the keys and the filter are the same in all of them.
+    consumer: Box<dyn Consumer>,
+    kept: Mutex<VecDeque<Chunk>>,
+}
+
+struct Chunk {
+    after: Position,
+    page: EventPage,
+    keys: Vec<Result<Vec<EventKey>, String>>,
+}
+
+/// What a partition reads.
+pub(crate) enum Fed {
+    /// Its own events.
+    Page(EventPage),
+    /// The next event is one whose keys the consumer's code cannot tell.
+    NoKey { event: Position, problem: String },
+}
+
+impl Feed {
+    pub(crate) fn new(tail: Arc<Tail>, consumer: Box<dyn Consumer>) -> Self {
+        Self { tail, consumer, kept: Mutex::default() }
+    }
+
+    /// Where it reads.
+    pub(crate) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
+    /// The own events of a partition after a position, up to a number of them.
+    pub(crate) async fn read(&self, after: Position, size: usize, share: &Share) -> Result<Fed, StoreError> {
+        // The others wait for this: it is what they will want.
+        let mut kept = self.kept.lock().await;
+        if let Some(chunk) = kept.iter().find(|chunk| chunk.after <= after && after < chunk.page.scanned_to) {
+            return Ok(chunk.part(after, size, share));
+        }
+        let page = self.tail.read(after, self.consumer.filter(), PageSize::new(limits::MOST_EVENTS_PER_PAGE)?).await?;
+        let keys = page.events.iter().map(|event| self.keys(event)).collect();
+        let chunk = Chunk { after, page, keys };
+        let part = chunk.part(after, size, share);
+        let is_behind = kept.front().is_some_and(|first| after < first.after);
+        let is_durable = chunk.page.scanned_to <= chunk.page.durable_to;
+        if !is_behind && is_durable && chunk.page.scanned_to > after {
+            if kept.back().is_some_and(|last| last.page.scanned_to != after) {
+                kept.clear();
+            }
+            kept.push_back(chunk);
+            if kept.len() > limits::PAGES_PER_FEED {
+                kept.pop_front();
+            }
+        }
+        Ok(part)
+    }
+
+    /// The keys of an event; the stream, if it cannot be read.
+    fn keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, String> {
+        let ask = || catch_unwind(AssertUnwindSafe(|| self.consumer.try_keys(event)));
+        match (ask(), ask()) {
+            (Ok(Ok(first)), Ok(Ok(second))) if first == second => Ok(first),
+            (Ok(Err(_)), Ok(Err(_))) => Ok(vec![EventKey::Stream(event.stream().clone())]),
+            (Err(payload), _) | (_, Err(payload)) => {
+                Err(format!("its code panicked: {}", HandlerPanic::new(payload.as_ref()).message()))
+            }
+            _ => Err("its code gives another key each time".to_owned()),
+        }
+    }
+}
+
+impl Chunk {
+    fn part(&self, after: Position, size: usize, share: &Share) -> Fed {
+        let end = self.page.scanned_to.min(share.end_after(after));
+        let mut events = Vec::new();
+        let mut scanned_to = end;
+        for (event, keys) in self.page.events.iter().zip(&self.keys) {
+            let position = event.position();
+            if position <= after {
+                continue;
+            }
+            if position > end {
+                break;
+            }
+            match keys {
+                Ok(keys) if keys.iter().any(|key| share.owns(key, end)) => {
+                    if events.len() == size {
+                        scanned_to = events.last().map_or(end, |last: &RecordedEvent| last.position());
+                        break;
+                    }
+                    events.push(event.clone());
+                }
+                Ok(_) => {}
+                Err(problem) if share.owns(&EventKey::Stream(event.stream().clone()), end) => {
+                    let before = Position::new(position.get() - 1);
+                    if before <= after {
+                        return Fed::NoKey { event: position, problem: problem.clone() };
+                    }
+                    scanned_to = before;
+                    break;
+                }
+                Err(_) => {}
+            }
+        }
+        // A page may end before an end that decided what is own: what is ahead of a key is so of a part of the page too.
+        Fed::Page(EventPage::new(events, scanned_to, self.page.durable_to))
+    }
+}

@@ -1,0 +1,42 @@
+//! What one partition of a consumer has of the log.
+
+use es_core::{Ahead, EventKey, Partition, PartitionCheckpoint, Position, slot_of};
+
+/// The events that are a partition's own: those of its keys that have not taken effect before it came by them.
+#[derive(Debug, Clone)]
+pub(crate) struct Share {
+    partition: Partition,
+    ahead: Ahead,
+}
+
+impl Share {
+    /// Everything.
+    pub(crate) fn whole() -> Self {
+        Self { partition: Partition::WHOLE, ahead: Ahead::default() }
+    }
+
+    pub(crate) fn of(reached: &PartitionCheckpoint) -> Self {
+        Self { partition: reached.partition(), ahead: reached.ahead.clone() }
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.partition == Partition::WHOLE && self.ahead.is_empty()
+    }
+
+    /// The end of the longest page after a position in which of each key either all events are own or none is.
+    pub(crate) fn end_after(&self, after: Position) -> Position {
+        self.ahead.next_end(after).unwrap_or(Position::new(u64::MAX))
+    }
+
+    /// Whether the events of a key are own, in a page that ends at `end` and is no longer than
+    /// [`end_after`](Self::end_after) says.
+    pub(crate) fn owns(&self, key: &EventKey, end: Position) -> bool {
+        let slot = slot_of(&key.to_string());
+        self.partition.contains(slot) && !self.ahead.covers(slot, end)
+    }
+
+    /// Whether a key is the partition's, whatever has taken effect of it.
+    pub(crate) fn has_key(&self, key: &EventKey) -> bool {
+        self.partition.contains(slot_of(&key.to_string()))
+    }
+}
