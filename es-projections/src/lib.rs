@@ -108,6 +108,8 @@
 //! - A read model and its checkpoint move together, by compare-and-set: a crash, a dropped future, an unknown outcome
 //!   or a second runner never applies an event twice (G7). A page is read and applied at a time, however long the
 //!   history.
+//! - Processes share the work under leases. A reactor is run by one process at a time, except that one which lost its lease may end the
+//!   event that it is at: what an effect elsewhere has already begun cannot be called back, so make it repeatable by the event's id.
 //! - No event is skipped. One that fails is tried again by its consumer's [`FailurePolicy`], and then the consumer
 //!   stops before it; the events before it took effect. Or its key is parked: it and all later events of its key are put aside in
 //!   order, to be [tried again](Runner::retry_parked), and everything else goes on (G9). A panic is a failure like any other.

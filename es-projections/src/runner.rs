@@ -27,8 +27,11 @@ use crate::{
 /// Cloning gives another handle to the same runner: one task holds [`run`](Self::run), others ask for the
 /// [`status`](Self::status) or [`wait_for`](Self::wait_for) a position.
 ///
-/// Two runners with the same consumers, in one process or in two, are safe: a checkpoint moves by compare-and-set, so
-/// each page takes effect once. They do not share the work, though: one waits for the other.
+/// Runners with the same consumers, in one process or in several, share the work: each consumer, or each of its
+/// [partitions](crate::ConsumerOptions::partitions), is run by one of them at a time, under a lease, and all have an even share of those
+/// that they could run. When one stops, the others take over at once; when one is killed, after the
+/// [lease time](crate::RunnerBuilder::lease_time). What is written under a lease that went to somebody else is refused, and every
+/// checkpoint moves by compare-and-set, so each page takes effect once whatever happens.
 #[derive(Clone)]
 pub struct Runner {
     pub(crate) shared: Arc<Shared>,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use es_core::{Projection, ProjectionStore, RunnerStore};
-use es_projections::RunnerBuilder;
+use es_projections::{ConsumerOptions, RunnerBuilder};
 use es_testkit::bank::Balance;
 
 use crate::traces::{Effects, Gate, Place};
@@ -19,6 +19,10 @@ use crate::traces::{Effects, Gate, Place};
 pub const TRACES: [&str; 3] = ["trace_one", "trace_two", "trace_three"];
 /// The reactors of [`Plan::Everything`].
 pub const REACTORS: [&str; 1] = ["effects"];
+/// A trace and a reactor of [`Plan::Everything`] that run as several partitions.
+pub const SPLIT: (&str, &str) = ("trace_split", "effects_split");
+/// As how many, unless somebody changes that.
+pub const PARTITIONS: u16 = 3;
 /// The consumers of [`Plan::Six`].
 pub const SIX: [&str; 6] = ["six_a", "six_b", "six_c", "six_d", "six_e", "six_f"];
 /// The consumer of [`Plan::GatedTrace`].
@@ -136,7 +140,10 @@ impl Orders {
             Plan::Everything => {
                 let builder = builder.view::<Balance>();
                 let builder = TRACES.iter().fold(builder, |some, name| some.projection(trace(name, Gate::default())));
-                REACTORS.iter().fold(builder, |some, name| some.reactor(effects(name, Gate::default())))
+                let builder = REACTORS.iter().fold(builder, |some, name| some.reactor(effects(name, Gate::default())));
+                let split = ConsumerOptions::default().partitions(PARTITIONS);
+                let builder = builder.projection_with(trace(SPLIT.0, Gate::default()), split);
+                builder.reactor_with(effects(SPLIT.1, Gate::default()), split)
             }
             Plan::GatedTrace => builder.projection(trace(GATED_TRACE, gate())),
             Plan::GatedEffects => builder.reactor(effects(GATED_EFFECTS, gate())),

@@ -1,5 +1,6 @@
 //! Three processes run the same consumers, and are killed, stopped, continued and started again at random, while events come
-//! in: each projection has each event once, in order within a stream, and each reactor has reacted to each.
+//! in: each projection has each event once, in order within a stream, and each reactor has reacted to each. Some run as
+//! several partitions, whose number changes all the time.
 //!
 //! `ES_SOAK_SECONDS` says for how long, `ES_TEST_SEED` at which moments.
 
@@ -10,11 +11,11 @@ use std::{
 };
 
 use es_core::{
-    ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventPage, EventStore, EventStoreExt, Position,
-    RecordedEvent, View,
+    ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventPage, EventStore, EventStoreExt, PartitionStore,
+    Position, RecordedEvent, StoreError, View,
 };
 use es_e2e::{
-    processes::{Orders, Plan, Process, REACTORS, TRACES},
+    processes::{Orders, Plan, Process, REACTORS, SPLIT, TRACES},
     server::{Folder, shared_postgres_url, unique_schema},
     traces::{Applied, Place, effects},
     workload::{ACCOUNTS, Workload, fresh_fold},
@@ -199,7 +200,7 @@ fn take_overs(trace: &[Applied]) -> usize {
     trace.windows(2).filter(|pair| pair[0].process != pair[1].process).count()
 }
 
-async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
+async fn soak(store: &(impl EventStore + PartitionStore), place: Place) {
     let (folder, workload, is_over) = (Folder::new(), Workload::new(), AtomicBool::new(false));
     let seed = workload.random.seed();
     let orders = Orders {
@@ -226,8 +227,25 @@ async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
         driver.drive(soak_time()).await;
         is_over.store(true, Ordering::SeqCst);
     };
-    tokio::join!(writer(), writer(), writer(), driving);
-    let names: Vec<&str> = [Balance::NAME].into_iter().chain(TRACES).chain(REACTORS).collect();
+    let layouts = AtomicU64::new(0);
+    let repartitioning = async {
+        let random = SeededRng::new(seed + 1);
+        while !is_over.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(random.below(LONGEST_PEACE_MS))).await;
+            for name in [SPLIT.0, SPLIT.1] {
+                let count = [1, 2, 3, 5, 8][random.below(5) as usize];
+                match store.repartition(&ConsumerName::new(name).expect("a valid name"), count).await {
+                    Ok(_) => _ = layouts.fetch_add(1, Ordering::SeqCst),
+                    // Nobody has run it yet, or somebody holds the file.
+                    Err(StoreError::Refused { .. } | StoreError::Busy { .. }) => {}
+                    Err(error) => panic!("{error:?}, seed {seed}"),
+                }
+            }
+        }
+    };
+    tokio::join!(writer(), writer(), writer(), driving, repartitioning);
+    let split = [SPLIT.0, SPLIT.1];
+    let names: Vec<&str> = [Balance::NAME].into_iter().chain(TRACES).chain(REACTORS).chain(split).collect();
     let over_at = Instant::now();
     let head = wait_for_all(store, &names).await;
     let caught_up_in = over_at.elapsed();
@@ -238,7 +256,7 @@ async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
     let log: Vec<RecordedEvent> =
         store.all_events(Position::ZERO, &EventFilter::all()).try_collect().await.expect("the log can be read");
     let mut changes = 0;
-    for name in TRACES {
+    for name in TRACES.into_iter().chain([SPLIT.0]) {
         let trace = place.trace(name).await;
         assert_eq!(trace.len() as u64, head.get(), "rows of {name}, seed {seed}");
         note_order(&workload, &log, name, &trace);
@@ -246,7 +264,7 @@ async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
     }
     workload.check(store).await;
     let mut repeats = 0;
-    for name in REACTORS {
+    for name in REACTORS.into_iter().chain([SPLIT.1]) {
         let effects = effects(folder.root(), name);
         repeats += check_effects(name, &log, &effects);
         changes += take_overs(&effects);
@@ -255,8 +273,12 @@ async fn soak(store: &(impl EventStore + ConsumerStore), place: Place) {
     assert_eq!(documents.into_iter().collect::<BTreeMap<_, _>>(), fresh_fold(log), "seed {seed}");
     println!(
         "seed {seed}: {head} events; {} processes started, {} killed, {} stopped ({} past the lease of {LEASE:?}); \
-         {changes} changes of the process at work, {repeats} reactions repeated; caught up {caught_up_in:?} after the last disturbance",
-        fate.started, fate.kills, fate.stops, fate.stops_past_the_lease
+         {changes} changes of the process at work, {} of partitions, {repeats} reactions repeated; caught up {caught_up_in:?} after the last disturbance",
+        fate.started,
+        fate.kills,
+        fate.stops,
+        fate.stops_past_the_lease,
+        layouts.load(Ordering::SeqCst)
     );
     assert!(fate.kills > 0 && fate.stops_past_the_lease > 0 && changes > 0, "nothing happened, seed {seed}");
 }
