@@ -114,7 +114,7 @@ async fn deposits_sum_up_exactly_whatever_is_lost_on_the_way() {
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    assert!(bank.0.plan().faults() > 20);
+    assert!(bank.0.plan().faults() > 5, "about a fifth of the calls should fail");
     assert_eq!(cents_in(&bank).await, TASKS * DEPOSITS * (DEPOSITS + 1) / 2);
 }
 
