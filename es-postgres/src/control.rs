@@ -9,7 +9,7 @@ use sqlx::{PgConnection, SqlStr, postgres::PgRow};
 
 use crate::{
     error::store_error,
-    generations::{SWAP_LOCK_TIMEOUT, all_locked, execute, number_of},
+    generations::{NEXT_LOCK_TIMEOUT, SWAP_LOCK_TIMEOUT, all_locked, execute, number_of, set_lock_timeout},
     parking, partitions,
     projections::storable,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
@@ -122,8 +122,7 @@ impl ControlStore for PgStore {
         order.check_reason()?;
         let (shared, consumer) = (&self.shared, consumer.base());
         let mut transaction = shared.transaction().await?;
-        let timeout = shared.query(&shared.statements.set_lock_timeout).bind(SWAP_LOCK_TIMEOUT);
-        timeout.execute(&mut *transaction).await.map_err(store_error)?;
+        set_lock_timeout(shared, &mut transaction, SWAP_LOCK_TIMEOUT).await?;
         let known = all_locked(shared, &mut transaction, &consumer).await?;
         let generations: Vec<GenerationInfo> = known.into_iter().map(|known| known.info).collect();
         let query = shared.query(&shared.statements.remove_consumer).bind(consumer.as_str().to_owned());
@@ -140,6 +139,7 @@ impl ControlStore for PgStore {
         // Last, since readers wait from here on.
         for drop in drops(shared, &consumer, &generations) {
             execute(&mut transaction, drop).await.map_err(store_error)?;
+            set_lock_timeout(shared, &mut transaction, NEXT_LOCK_TIMEOUT).await?;
         }
         transaction.commit().await.map_err(store_error)
     }

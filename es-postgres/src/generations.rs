@@ -23,7 +23,7 @@ pub(crate) const SWAP_LOCK_TIMEOUT: &str = "1s";
 /// The same once something is locked. A reader of several tables may hold what is to be locked next and wait for what is locked
 /// already. The server would end such a deadlock after `deadlock_timeout`, 1 s unless it was changed, at the reader's cost: this
 /// side gives up before, and tries again.
-const NEXT_LOCK_TIMEOUT: &str = "100ms";
+pub(crate) const NEXT_LOCK_TIMEOUT: &str = "100ms";
 /// A picture of a read model: everything is read as it was at the first statement.
 const BEGIN_PICTURE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Rows that are handed on together.
@@ -302,7 +302,7 @@ impl GenerationStore for PgStore {
 }
 
 /// How long each of the next statements waits for locks, to the end of the transaction.
-async fn set_lock_timeout(
+pub(crate) async fn set_lock_timeout(
     shared: &Shared,
     connection: &mut PgConnection,
     timeout: &'static str,

@@ -344,6 +344,11 @@ impl ConsumerLoop {
         let mut steps = self.steps.lock().await;
         let mut stop = stop.clone();
         if let (Some(turn), Some(membership)) = (turn, &self.membership) {
+            if !steps.is_look_due()
+                && let Some(not_ours) = turn.leave_to_other().await
+            {
+                return Err(StepFailure::NotOurs(not_ours));
+            }
             let name = steps.locate().await?;
             let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
             steps.work_under(lease, is_new);

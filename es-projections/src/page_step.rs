@@ -49,6 +49,8 @@ pub(crate) struct Steps {
     layout: u64,
     /// Where several partitions read, once they are several.
     feed: Option<Arc<Feed>>,
+    /// When it was last located.
+    located_at: Option<Instant>,
     /// Whether the number of partitions that its options ask for was seen to.
     has_declared: bool,
     /// Whether it stays with its generation, live or not.
@@ -160,6 +162,7 @@ impl Steps {
             share: Share::whole(),
             layout: 0,
             feed: None,
+            located_at: None,
             has_declared: false,
             is_pinned: false,
             end: Arc::new(NO_END.into()),
@@ -184,8 +187,14 @@ impl Steps {
             self.go_live().await?;
             // Whose turn it is depends on how many partitions there are.
             self.find_partition().await?;
+            self.located_at = Some(Instant::now());
         }
         Ok(self.name())
+    }
+
+    /// Whether it is time to look which generation is live, and how many partitions it has. Whoever works finds out by itself.
+    pub(crate) fn is_look_due(&self) -> bool {
+        self.located_at.is_none_or(|at| at.elapsed() >= limits::CHECKPOINT_CHECK_INTERVAL)
     }
 
     /// The name of its checkpoint.
@@ -200,7 +209,7 @@ impl Steps {
 
     /// Works for a partition from now on.
     pub(crate) fn work_for(&mut self, partition: Partition, feed: Arc<Feed>) {
-        (self.partition, self.feed) = (partition, Some(feed));
+        (self.partition, self.feed, self.located_at) = (partition, Some(feed), None);
         self.forget_place();
     }
 

@@ -140,7 +140,7 @@ impl Runner {
         let mut tasks = JoinSet::new();
         for consumer in &self.shared.loops {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
-            tasks.spawn(async move { supervisor::follow(&consumer, stop).await });
+            tasks.spawn(async move { (consumer.name().clone(), supervisor::follow(&consumer, stop).await) });
         }
         // What stopped here may run elsewhere.
         let mut withdrawn = Vec::new();
@@ -154,11 +154,10 @@ impl Runner {
                     is_shutting_down = true;
                     stopper.stop();
                 }
-                Some(ended) = tasks.join_next() => {
-                    let ended = ended.unwrap_or(Ok(()));
-                    if let Err(RunnerError::Consumer { consumer, .. } | RunnerError::ParkedLimit { consumer, .. }) = &ended
-                    {
-                        withdrawn.push(self.shared.membership.withdraw(&consumer.base()));
+                // Its panics were caught before this: otherwise the runtime ends.
+                Some(ended) = tasks.join_next() => if let Ok((consumer, ended)) = ended {
+                    if ended.is_err() {
+                        withdrawn.push(self.shared.membership.withdraw(&consumer));
                     }
                     result = result.and(ended);
                 }

@@ -53,17 +53,28 @@ impl Turn {
         }
     }
 
-    /// Takes the turn, or keeps it. Says whether it was just taken: somebody else may have had it before.
-    pub(crate) async fn take(&mut self, name: &ConsumerName) -> Result<Result<(Lease, bool), NotOurs>, StoreError> {
-        self.withdrawal = None;
+    /// Who else's turn it is, as the work is spread at the moment.
+    fn other(&mut self) -> Option<String> {
         if self.is_shared && self.roster.has_changed().unwrap_or(false) {
             let roster = self.roster.borrow_and_update();
             let other = assigned(&roster, &self.consumer, self.index);
             self.other = other.filter(|&other| other != self.membership.member()).map(str::to_owned);
         }
-        if let Some(other) = self.other.clone() {
-            self.end().await;
-            return Ok(Err(NotOurs::Assigned(other)));
+        self.other.clone()
+    }
+
+    /// Gives the turn back if it is somebody else's, and says whose. Asks the store for nothing else.
+    pub(crate) async fn leave_to_other(&mut self) -> Option<NotOurs> {
+        let other = self.other()?;
+        self.end().await;
+        Some(NotOurs::Assigned(other))
+    }
+
+    /// Takes the turn, or keeps it. Says whether it was just taken: somebody else may have had it before.
+    pub(crate) async fn take(&mut self, name: &ConsumerName) -> Result<Result<(Lease, bool), NotOurs>, StoreError> {
+        self.withdrawal = None;
+        if let Some(not_ours) = self.leave_to_other().await {
+            return Ok(Err(not_ours));
         }
         if self.held.as_ref().is_some_and(|held| held != name) {
             self.end().await;
