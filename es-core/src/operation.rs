@@ -89,6 +89,12 @@ impl OperationKind {
     pub const RETIRE: Self = Self(Cow::Borrowed("retire"));
     /// The number of its partitions was changed.
     pub const REPARTITION: Self = Self(Cow::Borrowed("repartition"));
+    /// Parked events of a key were asked to be tried again.
+    pub const PARKED_RETRY: Self = Self(Cow::Borrowed("parked-retry"));
+    /// A parked event was edited, and asked to be tried again.
+    pub const PARKED_EDIT: Self = Self(Cow::Borrowed("parked-edit"));
+    /// Parked events were thrown away.
+    pub const PARKED_DISCARD: Self = Self(Cow::Borrowed("parked-discard"));
     /// A rebuild of its read model was begun.
     pub const REBUILD_STARTED: Self = Self(Cow::Borrowed("rebuild-started"));
     /// A rebuilt read model was put in the live one's place.

@@ -272,8 +272,14 @@ impl PgOptions {
         Ok(match self.pgbouncer {
             // PgBouncer takes few parameters at the start of a connection.
             true => options.statement_cache_capacity(0).extra_float_digits(None),
-            // The append function works at this level alone, whatever the database's default is.
-            false => options.options([("default_transaction_isolation", "read committed")]),
+            false => options.options([
+                // The append function works at this level alone, whatever the database's default is.
+                ("default_transaction_isolation", "read committed"),
+                // A client whose machine is gone is noticed within half a minute, and what it holds is free.
+                ("tcp_keepalives_idle", "15"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"),
+            ]),
         })
     }
 

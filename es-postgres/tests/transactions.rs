@@ -344,3 +344,14 @@ async fn a_dropped_unit_of_work_or_begin_leaves_no_transaction_behind() {
         assert_eq!(appended.last_position.get(), head.unsigned_abs());
     }
 }
+
+#[tokio::test]
+async fn the_server_notices_soon_that_a_client_is_gone() {
+    let schema = Schema::new();
+    let mut unit = schema.store().await.begin().await.unwrap();
+    for (setting, expected) in [("idle", "15"), ("interval", "5"), ("count", "3")] {
+        let show = format!("SELECT current_setting('tcp_keepalives_{setting}')");
+        let set: String = sqlx::query_scalar(sqlx::AssertSqlSafe(show)).fetch_one(unit.connection()).await.unwrap();
+        assert_eq!(set, expected, "{setting}");
+    }
+}

@@ -130,7 +130,7 @@ impl Runner {
         let live = self.live_name(self.local(consumer)?.name()).await?;
         self.store().repartition(&live, count).await?;
         self.look_up_again(&live.base());
-        self.note(OperationKind::REPARTITION, &live, order.author()).await;
+        self.note_order(OperationKind::REPARTITION, &live, order).await;
         Ok(())
     }
 
@@ -207,11 +207,17 @@ impl Runner {
 
     /// Notes what was done to the generations of a read model: right after it, in a transaction of its own.
     pub(crate) async fn note(&self, kind: OperationKind, generation: &ConsumerName, by: &str) {
-        let noted = async {
-            let operation = NewOperation::new(kind, generation.clone(), Order::by(by)?);
-            self.store().note(&operation).await
-        };
-        if let Err(error) = noted.await {
+        match Order::by(by) {
+            Ok(order) => self.note_order(kind, generation, &order).await,
+            Err(error) => tracing::error!(%generation, by, %error, "an operation is missing in the log of operations"),
+        }
+    }
+
+    /// The same for what was done by an order.
+    pub(crate) async fn note_order(&self, kind: OperationKind, generation: &ConsumerName, order: &Order) {
+        let operation = NewOperation::new(kind, generation.clone(), order.clone());
+        if let Err(error) = self.store().note(&operation).await {
+            let by = order.author();
             tracing::error!(%generation, by, %error, "an operation is missing in the log of operations");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_core::{ConsumerName, EventKey, Order, ParkedEdit, ParkedQueue, Position};
+use es_core::{ConsumerName, EventKey, OperationKind, Order, ParkedEdit, ParkedQueue, Position};
 use tokio::time::{sleep, timeout};
 
 use crate::{error::RunnerError, limits, runner::Runner, status::ConsumerKind};
@@ -94,6 +94,7 @@ impl Runner {
         let queue = self.queue_of(consumer).await?;
         let discarded = self.store().discard_parked(&queue, key, event, order).await?;
         tracing::warn!(consumer, %key, events = discarded, by = order.author(), "parked events discarded");
+        self.note_order(OperationKind::PARKED_DISCARD, &queue, order).await;
         Ok(discarded)
     }
 
@@ -119,6 +120,8 @@ impl Runner {
         if !self.store().ask_retry(&queue, key, edit, order).await? {
             return Ok(Retried::NotParked);
         }
+        let kind = if edit.is_some() { OperationKind::PARKED_EDIT } else { OperationKind::PARKED_RETRY };
+        self.note_order(kind, &queue, order).await;
         let outcome = async {
             loop {
                 if let Ok(local) = self.local(consumer)

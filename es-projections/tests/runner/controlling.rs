@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use es_core::{ConsumerStore, ConsumerStoreExt, ControlStore, Order, StoreError};
-use es_projections::{ConsumerOptions, ConsumerState, FailurePolicy, Runner, RunnerError, limits};
+use es_projections::{ConsumerOptions, ConsumerState, FailurePolicy, Retried, Runner, RunnerError, limits};
 use es_testkit::bank::Balance;
 use tokio::time::sleep;
 
@@ -296,4 +296,21 @@ async fn rebuilds_and_going_back_are_in_the_log_of_operations() {
             ("rebuild-started", "balance@2", "ann")
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_to_parked_events_and_partitions_is_in_the_log_of_operations() {
+    let (store, mailer) = (SpyStore::default(), Mailer::with(Trouble::at(2, How::Error)));
+    deposits(&store, 9).await;
+    let options = pages_of(5).on_failure(FailurePolicy::park_after(0));
+    let runner = Runner::builder(&store).reactor_with(mailer.clone(), options).build().unwrap();
+    runner.catch_up().await.unwrap();
+    let (key, order) = ("stream:account/a1".parse().unwrap(), Order::by("ann").unwrap().because("a test").unwrap());
+    let time = Duration::from_secs(60);
+    assert!(matches!(runner.retry_parked("mailer", &key, &order, time).await.unwrap(), Retried::StillParked(_)));
+    assert_eq!(runner.discard_parked("mailer", &key, None, &order).await.unwrap(), 2);
+    runner.repartition("mailer", 4, &order).await.unwrap();
+    let told = runner.operations(Some("mailer"), None, 10).await.unwrap();
+    let told: Vec<_> = told.iter().map(|told| (told.what.kind.as_str(), told.what.order.reason())).collect();
+    assert_eq!(told, ["repartition", "parked-discard", "parked-retry"].map(|kind| (kind, Some("a test"))));
 }
