@@ -305,7 +305,7 @@ impl Runner {
     /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
     ///
     /// Unless the verification is skipped, the rebuilt one is compared with what was there before, at the position of that; the
-    /// one before is gone by then, so a difference is for a look alone. Up to [`limits::MAX_DUMP_BYTES`] of rows are
+    /// one before is gone by then, so a difference is for a look alone. Up to [`limits::MAX_DUMP_BYTES`](crate::limits::MAX_DUMP_BYTES) of rows are
     /// remembered for that and compared row by row. Of a larger read model the counts and hashes of ranges of rows are, so that
     /// the comparison names [ranges of keys](Comparison::by_range); memory is bounded.
     ///

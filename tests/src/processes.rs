@@ -91,7 +91,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// What [`arguments`](Self::arguments) said.
+    /// What the arguments of the process said.
     ///
     /// # Errors
     /// If it is something else.
