@@ -51,13 +51,18 @@ impl Feed {
         if let Some(chunk) = kept.iter().find(|chunk| chunk.after <= after && after < chunk.page.scanned_to) {
             return Ok(chunk.part(after, size, share));
         }
-        let page = self.tail.read(after, self.consumer.filter(), PageSize::new(limits::MOST_EVENTS_PER_PAGE)?).await?;
+        let largest = PageSize::new(limits::MOST_EVENTS_PER_PAGE)?;
+        let mut page = self.tail.read(after, self.consumer.filter(), largest).await?;
+        if page.scanned_to > page.durable_to {
+            // What is kept must not vanish, nor what a partition passes over because nothing of it is its own.
+            self.tail.wait_durable(page.scanned_to).await?;
+            page.durable_to = page.scanned_to;
+        }
         let keys = page.events.iter().map(|event| self.keys(event)).collect();
         let chunk = Chunk { after, page, keys };
         let part = chunk.part(after, size, share);
         let is_behind = kept.front().is_some_and(|first| after < first.after);
-        let is_durable = chunk.page.scanned_to <= chunk.page.durable_to;
-        if !is_behind && is_durable && chunk.page.scanned_to > after {
+        if !is_behind && chunk.page.scanned_to > after {
             if kept.back().is_some_and(|last| last.page.scanned_to != after) {
                 kept.clear();
             }

@@ -30,6 +30,11 @@ impl Tail {
         Self { store, wanted, kept: Mutex::new(None) }
     }
 
+    /// Waits until what was read up to a position is durable.
+    pub(crate) async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
+        self.store.wait_durable(position).await
+    }
+
     /// A page, as the store would give it.
     pub(crate) async fn read(
         &self,
