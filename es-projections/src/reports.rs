@@ -1,6 +1,6 @@
 //! What a runner says about its consumers, and how one waits for them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, ParkedTotals, Partition, Position};
 use tokio::time::{sleep, timeout};
@@ -87,14 +87,19 @@ impl Runner {
         let mut reached = Position::ZERO;
         let waiting = async {
             match local {
-                Some(local) => {
+                Some(local) => loop {
                     let others = local.others().loops();
                     self.wait_here_or_elsewhere(local, position, &mut reached).await?;
-                    for other in others {
-                        self.wait_here_or_elsewhere(&other, position, &mut reached).await?;
+                    for other in &others {
+                        self.wait_here_or_elsewhere(other, position, &mut reached).await?;
                     }
-                    Ok(())
-                }
+                    // The partitions may have changed meanwhile.
+                    let now = local.others().loops();
+                    if now.len() == others.len() && now.iter().zip(&others).all(|(now, other)| Arc::ptr_eq(now, other))
+                    {
+                        return Ok(());
+                    }
+                },
                 None => loop {
                     reached = self.stored(&name).await?;
                     if reached >= position {
