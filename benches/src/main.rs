@@ -64,7 +64,7 @@ async fn run(args: &Args) -> Result<ExitCode, Error> {
             store.lines.extend(lines);
         }
         if args.is_write_baseline {
-            baseline.set(kind.name(), &store.lines);
+            baseline.lower(kind.name(), &store.lines);
         } else if args.is_quick && args.slow_flush.is_none() {
             has_fallen |= is_slower(&bench, args, &baseline, &store).await?;
         }

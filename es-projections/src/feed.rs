@@ -9,7 +9,13 @@ use std::{
 use es_core::{EventKey, EventPage, PageSize, Position, RecordedEvent, StoreError};
 use tokio::sync::Mutex;
 
-use crate::{consumer::Consumer, error::HandlerPanic, limits, share::Share, tail::Tail};
+use crate::{
+    consumer::Consumer,
+    error::{Chain, HandlerPanic},
+    limits,
+    share::Share,
+    tail::Tail,
+};
 
 /// The latest pages that some partition of a consumer has read, with the keys of their events. A partition is served from them;
 /// the one that is furthest reads the next page for all. One that has fallen behind them reads for itself.
@@ -74,12 +80,12 @@ impl Feed {
         Ok(part)
     }
 
-    /// The keys of an event; the stream, if it cannot be read.
+    /// The keys of an event, or why they cannot be told.
     fn keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, String> {
         let ask = || catch_unwind(AssertUnwindSafe(|| self.consumer.try_keys(event)));
         match (ask(), ask()) {
             (Ok(Ok(first)), Ok(Ok(second))) if first == second => Ok(first),
-            (Ok(Err(_)), Ok(Err(_))) => Ok(vec![EventKey::Stream(event.stream().clone())]),
+            (Ok(Err(error)), Ok(Err(_))) => Err(Chain(&error).to_string()),
             (Err(payload), _) | (_, Err(payload)) => {
                 Err(format!("its code panicked: {}", HandlerPanic::new(payload.as_ref()).message()))
             }
@@ -101,25 +107,27 @@ impl Chunk {
             if position > end {
                 break;
             }
-            match keys {
-                Ok(keys) if keys.iter().any(|key| share.owns(key, end)) => {
-                    if events.len() == size {
-                        scanned_to = events.last().map_or(end, |last: &RecordedEvent| last.position());
-                        break;
-                    }
-                    events.push(event.clone());
+            let before = Position::new(position.get() - 1);
+            let is_own = match keys {
+                Ok(keys) => keys.iter().any(|key| share.owns(key, end)),
+                Err(_) if share.is_everything_after(before) => true,
+                // Whose it is shows once it can be read: nobody goes past it.
+                Err(problem) if before <= after => {
+                    return Fed::NoKey { event: position, problem: problem.clone() };
                 }
-                Ok(_) => {}
-                Err(problem) if share.owns(&EventKey::Stream(event.stream().clone()), end) => {
-                    let before = Position::new(position.get() - 1);
-                    if before <= after {
-                        return Fed::NoKey { event: position, problem: problem.clone() };
-                    }
+                Err(_) => {
                     scanned_to = before;
                     break;
                 }
-                Err(_) => {}
+            };
+            if !is_own {
+                continue;
             }
+            if events.len() == size {
+                scanned_to = events.last().map_or(end, |last: &RecordedEvent| last.position());
+                break;
+            }
+            events.push(event.clone());
         }
         // A page may end before an end that decided what is own: what is ahead of a key is so of a part of the page too.
         Fed::Page(EventPage::new(events, scanned_to, self.page.durable_to))

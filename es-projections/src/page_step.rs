@@ -288,7 +288,7 @@ impl Steps {
             return self.pass_over(place, &page, is_eager).await;
         }
         let mut page = page;
-        let parking = self.set_aside(&mut page).await?;
+        let parking = self.set_aside(place.scanned, &mut page).await?;
         self.apply(place, page, parking, stop).await
     }
 

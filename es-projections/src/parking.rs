@@ -19,6 +19,7 @@ use crate::{
     failure_policy::is_transient,
     limits,
     page_step::{Step, StepFailure, Steps, is_elsewhere},
+    status::ConsumerKind,
     stop::Stop,
 };
 
@@ -51,6 +52,10 @@ pub(crate) struct Failing {
     /// Most keys that may be parked.
     pub(crate) limit: u64,
 }
+
+const SPLIT_STREAM: StoreError = StoreError::Refused {
+    reason: "a stream of a view with several partitions is parked; run the view as one partition until it is retried or discarded",
+};
 
 /// What came of trying a parked key again.
 enum Retry {
@@ -108,8 +113,8 @@ impl Steps {
     }
 
     /// Takes those events out of a page that have to wait behind parked ones. One that concerns several documents stays in it for
-    /// those that are not parked.
-    pub(crate) async fn set_aside(&mut self, page: &mut EventPage) -> Result<Parking, StoreError> {
+    /// those that are not parked. The page begins after a position.
+    pub(crate) async fn set_aside(&mut self, after: Position, page: &mut EventPage) -> Result<Parking, StoreError> {
         if page.events.is_empty() || !self.has_parked().await? {
             return Ok(Parking::default());
         }
@@ -119,7 +124,11 @@ impl Steps {
         if parked.is_empty() {
             return Ok(Parking::default());
         }
-        let (mut park, mut keys) = (Vec::new(), keys.into_iter());
+        let is_split = self.is_split_view(after);
+        if is_split && parked.iter().any(|key| matches!(key, EventKey::Stream(_))) {
+            return Err(SPLIT_STREAM);
+        }
+        let (mut park, mut keys, end) = (Vec::new(), keys.into_iter(), page.scanned_to);
         page.events.retain(|event| {
             let stream = EventKey::Stream(event.stream().clone());
             let own = keys.next().unwrap_or_default();
@@ -128,6 +137,8 @@ impl Steps {
                 return false;
             }
             let before = park.len();
+            // Another partition's document waits in that partition's turn.
+            let own: Vec<EventKey> = own.into_iter().filter(|key| !is_split || self.share.owns(key, end)).collect();
             let waiting = own.iter().filter(|key| parked.contains(key));
             park.extend(waiting.map(|key| Park::behind(key.clone(), event.position())));
             park.len() - before < own.len().max(1)
@@ -152,7 +163,7 @@ impl Steps {
             return Ok(Step::Advanced(place.scanned));
         };
         let mut rest = page;
-        let mut parking = self.set_aside(&mut rest).await?;
+        let mut parking = self.set_aside(place.scanned, &mut rest).await?;
         let keys = catch_panic(self.consumer.name(), self.consumer.failing_keys(&event)).await?;
         let known: HashSet<EventKey> = parking.park.iter().map(|park| park.key.clone()).collect();
         let is_own = |key: &EventKey| self.share.has_key(key) && !known.contains(key);
@@ -188,10 +199,17 @@ impl Steps {
         Ok(step)
     }
 
+    /// Whether it is a part of a view after a position. An event may concern documents of several partitions then, which are not
+    /// at the same position: it cannot wait behind its stream, to be applied to all of them together.
+    fn is_split_view(&self, after: Position) -> bool {
+        self.consumer.kind() == ConsumerKind::View && !self.share.is_everything_after(after)
+    }
+
     /// The keys of its partition that are to be tried again.
-    async fn own_retries(&self) -> Result<Vec<EventKey>, StoreError> {
+    async fn own_retries(&self, after: Position) -> Result<Vec<EventKey>, StoreError> {
         let mut asked = self.store.asked_retries(&self.queue()).await?;
-        asked.retain(|key| self.share.has_key(key));
+        let is_split = self.is_split_view(after);
+        asked.retain(|key| self.share.has_key(key) && !(is_split && matches!(key, EventKey::Stream(_))));
         Ok(asked)
     }
 
@@ -201,7 +219,7 @@ impl Steps {
             return Ok(());
         }
         let mut left = limits::PARKED_EVENTS_PER_STEP;
-        for key in self.own_retries().await? {
+        for key in self.own_retries(place.scanned).await? {
             if let Retry::Unfinished = self.retry(&key, place, &mut left, stop).await? {
                 // The next step goes on with it.
                 return Ok(());
@@ -217,7 +235,7 @@ impl Steps {
         self.prepare().await?;
         let place = self.find_place().await?;
         let mut left = usize::MAX;
-        for key in self.own_retries().await? {
+        for key in self.own_retries(place.scanned).await? {
             self.retry(&key, place, &mut left, &Stop::never()).await?;
         }
         self.forget_place();

@@ -23,6 +23,11 @@ impl Share {
         self.partition == Partition::WHOLE && self.ahead.is_empty()
     }
 
+    /// Whether every event after a position is own.
+    pub(crate) fn is_everything_after(&self, after: Position) -> bool {
+        self.partition == Partition::WHOLE && self.ahead.next_end(after).is_none()
+    }
+
     /// The end of the longest page after a position in which of each key either all events are own or none is.
     pub(crate) fn end_after(&self, after: Position) -> Position {
         self.ahead.next_end(after).unwrap_or(Position::new(u64::MAX))

@@ -252,6 +252,34 @@ async fn a_key_that_cannot_be_told_stops_its_consumer_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_stops_all_partitions_since_nobody_can_tell_whose_it_is() {
+    let store = SpyStore::default();
+    deposits_to(&store, 5, 20).await;
+    let unreadable = unreadable(&store).await;
+    let options = options(4).on_failure(FailurePolicy::park_after(0));
+    let split = Runner::builder(&store).view_with::<Balance>(options).build().unwrap();
+    let error = split.catch_up().await.unwrap_err();
+    assert!(matches!(&error, RunnerError::PartitionKey { event, .. } if *event == unreadable), "{error:?}");
+    assert_eq!(split.parked("balance", None, 10).await.unwrap(), []);
+
+    // As one, it is parked; and split again, whatever comes in its stream waits until it is seen to.
+    let whole = Runner::builder(&store).view_with::<Balance>(options.partitions(1)).build().unwrap();
+    whole.catch_up().await.unwrap();
+    assert_eq!(whole.parked("balance", None, 10).await.unwrap().len(), 1);
+    deposit(&store, "a0", 1).await;
+    let split = Runner::builder(&store).view_with::<Balance>(options).build().unwrap();
+    let error = split.catch_up().await.unwrap_err().to_string();
+    assert!(error.contains("balance"), "{error}");
+    assert_eq!(balances(&store).await.iter().map(|(_, _, events)| events).sum::<u64>(), 20);
+    whole.repartition("balance", 1, &order()).await.unwrap();
+    let key = "stream:account/a0".parse().unwrap();
+    let order = order().because("a test").unwrap();
+    assert_eq!(whole.discard_parked("balance", &key, None, &order).await.unwrap(), 1);
+    whole.catch_up().await.unwrap();
+    assert_eq!(balances(&store).await.iter().map(|(_, _, events)| events).sum::<u64>(), 21);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_number_of_partitions_has_bounds() {
     let store = SpyStore::default();
     for count in [0, es_core::limits::MAX_PARTITIONS + 1] {
