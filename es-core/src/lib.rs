@@ -79,10 +79,13 @@
 mod advance;
 mod aggregate;
 mod append;
+mod blob_store;
 mod codec;
 mod consumer_name;
 mod consumer_store;
 mod control_store;
+mod dead_letter;
+mod dead_letter_store;
 mod diagnostics;
 mod domain_event;
 mod error;
@@ -92,12 +95,14 @@ mod event_key;
 mod event_store;
 mod expected_version;
 mod generation_store;
+mod inbox_store;
 mod lease_store;
 pub mod limits;
 mod memory;
 mod metadata;
 mod name;
 mod operation;
+mod outbox_store;
 mod parking;
 mod parking_store;
 mod partition;
@@ -105,6 +110,7 @@ mod partition_store;
 mod position;
 mod projection;
 mod projection_store;
+mod raw_message;
 mod reactor;
 mod recent_events;
 mod repository;
@@ -122,6 +128,7 @@ mod wakeups;
 pub use advance::Advance;
 pub use aggregate::Aggregate;
 pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
+pub use blob_store::BlobStore;
 pub use codec::decoder::Decoder;
 pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{
@@ -129,6 +136,8 @@ pub use consumer_store::{
     check_document_key,
 };
 pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
+pub use dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter};
+pub use dead_letter_store::DeadLetterStore;
 pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
@@ -144,10 +153,12 @@ pub use generation_store::{
     BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
     ReadModelCode, ReadModelRow, Swapped, TableNames,
 };
+pub use inbox_store::{InboxStats, InboxStore, MessageUnit, Received};
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
 pub use memory::{MemoryStore, MemoryTables};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
+pub use outbox_store::{Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore};
 pub use parking::{
     AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
     ParkingRecord, Unpark,
@@ -160,6 +171,7 @@ pub use partition_store::PartitionStore;
 pub use position::Position;
 pub use projection::{PageProjection, Projection, Projector};
 pub use projection_store::ProjectionStore;
+pub use raw_message::RawMessage;
 pub use reactor::Reactor;
 pub use recent_events::RecentEvents;
 pub use repository::{AsOf, CacheOptions, Execute, Executed, Loaded, Outcome, Repository};

@@ -80,6 +80,25 @@ pub const MAX_SHOWN_QUERY_CHARS: usize = 300;
 /// Most waits in the database that one report holds.
 pub const MAX_DATABASE_WAITS: usize = 100;
 
+/// Largest message that an outbox or the dead letters keep, with its headers, in bytes.
+pub const MAX_RAW_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Longest topic, subject or routing key, in bytes.
+pub const MAX_TOPIC_BYTES: usize = 1_024;
+/// Longest key within which the order of messages is kept, in bytes.
+pub const MAX_MESSAGE_KEY_BYTES: usize = 1_024;
+/// Longest id of a message, in bytes.
+pub const MAX_MESSAGE_ID_BYTES: usize = 400;
+/// Most messages of the outbox that one call reads.
+pub const MAX_OUTBOX_PER_READ: usize = 1_000;
+/// How many waiting messages of the outbox are counted before it is enough to know that there are so many.
+pub const MAX_COUNTED_OUTBOX: u64 = 100_000;
+/// Most messages that take effect in one transaction.
+pub const MAX_MESSAGES_PER_UNIT: usize = 1_000;
+/// Most dead letters that one call reads.
+pub const MAX_DEAD_LETTERS_PER_READ: usize = 1_000;
+/// Largest payload that a blob store keeps, in bytes.
+pub const MAX_BLOB_BYTES: usize = 256 * 1_024 * 1_024;
+
 /// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most aggregates that one command may change together.

@@ -23,4 +23,23 @@ pub trait Reactor: Send + Sync + 'static {
 
     /// Reacts to one event. An error is handled by the runner's failure policy; the event is never skipped.
     fn react(&self, event: &Recorded<Self::Event>) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// Most stored events that [`react_page`](Self::react_page) is given at once; 1, unless it says otherwise. The handler's time
+    /// limit is for all of them together.
+    fn page_size(&self) -> usize {
+        1
+    }
+
+    /// Reacts to events in order. Override it, with [`page_size`](Self::page_size), where many effects cost little more than one.
+    ///
+    /// An error names the first event that did not take effect ([`HandlerError::at`], [`HandlerError::or_at`]): those before it are
+    /// done, and it is given again with all that follow, whether they took effect or not. One that names none means the first.
+    fn react_page(&self, events: &[Recorded<Self::Event>]) -> impl Future<Output = Result<(), HandlerError>> + Send {
+        async move {
+            for event in events {
+                self.react(event).await.map_err(|error| error.or_at(event.position()))?;
+            }
+            Ok(())
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Reactors as consumers: one event after the other, the checkpoint behind them.
+//! Reactors as consumers: events in order, the checkpoint behind them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,17 +31,37 @@ impl<R: Reactor> ReactorConsumer<R> {
         Ok(Self { store, name, decoder: R::Event::decoder(), reactor: Arc::new(reactor), time_limit })
     }
 
-    async fn react(&self, event: RecordedEvent) -> Result<(), ProjectionError> {
-        let position = event.position();
-        for part in self.decoder.decode(event)? {
-            let reaction = async {
-                let result = self.reactor.react(&part).await;
-                result.map_err(|error| ProjectionError::handler(&self.name, error.or_at(position)))
-            };
-            within(self.time_limit, &self.name, reaction, || false).await?;
+    /// Reacts to events together.
+    async fn react(&self, events: Vec<RecordedEvent>) -> Result<(), Undone> {
+        let Some(first) = events.first().map(|event| event.position()) else { return Ok(()) };
+        let (mut parts, mut unreadable) = (Vec::with_capacity(events.len()), None);
+        for event in events {
+            let position = event.position();
+            if let Err(error) = self.decoder.decode_into(event, &mut parts) {
+                unreadable = Some(Undone { from: position, error: error.into() });
+                break;
+            }
         }
-        Ok(())
+        if !parts.is_empty() {
+            let mut from = first;
+            let reaction = async {
+                self.reactor.react_page(&parts).await.map_err(|error| {
+                    from = error.position().unwrap_or(first);
+                    ProjectionError::handler(&self.name, error.or_at(first))
+                })
+            };
+            let reacted = within(self.time_limit, &self.name, reaction, || false).await;
+            reacted.map_err(|error| Undone { from, error })?;
+        }
+        unreadable.map_or(Ok(()), Err)
     }
+}
+
+/// Events of a page did not take effect.
+struct Undone {
+    /// The first of them.
+    from: Position,
+    error: ProjectionError,
 }
 
 /// How far a reactor has come within a page, and how much of that its checkpoint says.
@@ -93,19 +113,24 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         }
         let (end, from) = (advance.to, advance.from);
         let mut progress = Progress { advance, done: from, unsaved: 0, saved_at: Instant::now() };
-        for event in page.events {
+        let (size, mut events) = (self.reactor.page_size().max(1), page.events.into_iter());
+        while !events.as_slice().is_empty() {
             if stop.is_requested() {
                 self.save(&mut progress).await?;
                 return Ok(Applied::UpTo(progress.done));
             }
-            let position = event.position();
-            if let Err(error) = self.react(event).await {
+            let together: Vec<RecordedEvent> = events.by_ref().take(size).collect();
+            let positions: Vec<Position> = together.iter().map(|event| event.position()).collect();
+            let undone = self.react(together).await.err();
+            let done =
+                positions.iter().take_while(|&&position| undone.as_ref().is_none_or(|undone| position < undone.from));
+            progress.unsaved += done.clone().count();
+            progress.done = done.last().copied().unwrap_or(progress.done);
+            if let Some(Undone { from, error }) = undone {
                 // Those before it are not to be repeated.
                 self.save(&mut progress).await?;
-                return Err(PageFailure { alone: Some(position), error });
+                return Err(PageFailure { alone: Some(from), error });
             }
-            progress.done = position;
-            progress.unsaved += 1;
             if progress.is_save_due() {
                 self.save(&mut progress).await?;
             }
@@ -128,7 +153,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
 
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         self.store.wait_durable(event.position()).await?;
-        self.react(event).await?;
+        self.react(vec![event]).await.map_err(|undone| undone.error)?;
         Ok(self.store.move_checkpoint(&advance).await?)
     }
 

@@ -1,6 +1,12 @@
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
 
+use es_core::{HandlerError, Reactor, Recorded};
 use es_projections::{Runner, RunnerError, limits};
+use es_testkit::bank::AccountEvent;
 
 use crate::{spy_store::SpyStore, support::*};
 
@@ -95,4 +101,50 @@ async fn a_reactor_has_nothing_to_rebuild() {
     assert!(matches!(error, RunnerError::NoReadModel { .. }), "{error:?}");
     assert_eq!(checkpoint(&store, "mailer").await, Some(3));
     assert_eq!(mailer.sent(), [1, 2, 3]);
+}
+
+/// Sends pages of mails; what is in its way fails once.
+struct Mailbag {
+    bags: Arc<Mutex<Vec<Vec<u64>>>>,
+    failing: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Reactor for Mailbag {
+    type Event = AccountEvent;
+
+    fn name(&self) -> &str {
+        "mailbag"
+    }
+
+    fn page_size(&self) -> usize {
+        4
+    }
+
+    async fn react(&self, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
+        self.react_page(std::slice::from_ref(event)).await
+    }
+
+    async fn react_page(&self, events: &[Recorded<AccountEvent>]) -> Result<(), HandlerError> {
+        let positions: Vec<u64> = events.iter().map(|event| event.position().get()).collect();
+        let mut failing = self.failing.lock().unwrap();
+        let failed = failing.iter().position(|at| positions.contains(at)).map(|index| failing.remove(index));
+        let done = positions.into_iter().take_while(|&at| failed != Some(at)).collect();
+        self.bags.lock().unwrap().push(done);
+        failed.map_or(Ok(()), |at| Err(HandlerError::at(position(at), io::Error::other("lost in the mail"))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reactor_of_pages_is_given_again_what_follows_the_first_event_that_it_did_not_manage() {
+    let store = SpyStore::default();
+    deposits(&store, 10).await;
+    let mailbag = Mailbag { bags: Arc::default(), failing: Arc::new(Mutex::new(vec![7])) };
+    let bags = Arc::clone(&mailbag.bags);
+    let runner = Runner::builder(&store).reactor_with(mailbag, retries(0)).build().unwrap();
+    let error = runner.catch_up().await.unwrap_err();
+    assert!(matches!(error, RunnerError::Consumer { event: Some(event), .. } if event == position(7)), "{error:?}");
+    assert_eq!(checkpoint(&store, "mailbag").await, Some(6));
+    runner.catch_up().await.unwrap();
+    assert_eq!(*bags.lock().unwrap(), [vec![1, 2, 3, 4], vec![5, 6], vec![7, 8, 9, 10]]);
+    assert_eq!(checkpoint(&store, "mailbag").await, Some(10));
 }

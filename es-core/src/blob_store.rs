@@ -1,0 +1,45 @@
+//! What keeps payloads that are too large for a broker.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::error::StoreError;
+
+/// Keeps bytes by name: payloads that are too large for a broker, of which the message carries the name alone (a claim check).
+/// Object-safe.
+///
+/// # Cancel safety
+/// Dropping the future of any method leaves the store as if the call had either happened or not.
+#[async_trait]
+pub trait BlobStore: Send + Sync {
+    /// Keeps bytes under a name; the same bytes again do nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] over [`limits::MAX_BLOB_BYTES`](crate::limits::MAX_BLOB_BYTES);
+    /// [`StoreError::InvalidName`] for a name of other than ASCII letters, digits, `_`, `-` and `.`;
+    /// [`StoreError::Refused`] if other bytes are kept under the name.
+    async fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// The bytes; `None` if there are none of the name.
+    async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Throws away all that were put before a time, by the store's clock. Gives how many.
+    async fn drop_blobs_before(&self, time: OffsetDateTime) -> Result<u64, StoreError>;
+}
+
+#[async_trait]
+impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
+    async fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        (**self).put_blob(name, bytes).await
+    }
+
+    async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).blob(name).await
+    }
+
+    async fn drop_blobs_before(&self, time: OffsetDateTime) -> Result<u64, StoreError> {
+        (**self).drop_blobs_before(time).await
+    }
+}

@@ -1,0 +1,111 @@
+//! What a store does so that messages from elsewhere take effect once.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    append::{Append, Appended},
+    consumer_name::ConsumerName,
+    dead_letter::{DeadLetterId, NewDeadLetter},
+    error::StoreError,
+    outbox_store::OutboxMessage,
+};
+
+/// A transaction in which messages take effect: the handler's own writes, appends, messages to be published, and the note of which
+/// messages have been handled, all or nothing. Dropped without a commit, it is rolled back.
+#[async_trait]
+pub trait MessageUnit: Send + Sized {
+    /// What handlers write with: `sqlx::PgConnection`, `sqlx::SqliteConnection`, … as the store says.
+    type Connection: Send;
+
+    /// The connection, within the transaction.
+    fn connection(&mut self) -> &mut Self::Connection;
+
+    /// Adds an append; it is sent with the commit.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`].
+    fn append(&mut self, append: Append) -> Result<(), StoreError>;
+
+    /// Writes a message that is published if this commits.
+    async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError>;
+
+    /// Puts a message aside that cannot be handled.
+    async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError>;
+
+    /// Takes a dead letter away because its message takes effect in this transaction. Gives whether it was still there; whoever
+    /// is told that it was not must not handle it.
+    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError>;
+
+    /// Marks a place to which [`undo`](Self::undo) goes back. There is one at a time: the last.
+    async fn mark(&mut self) -> Result<(), StoreError>;
+
+    /// Takes back everything since the [`mark`](Self::mark), appends too, and whatever a failed statement broke.
+    async fn undo(&mut self) -> Result<(), StoreError>;
+
+    /// Appends everything and commits, and gives the outcomes in order.
+    ///
+    /// # Errors
+    /// As [`EventStore::append`](crate::EventStore::append), for the first append that fails; everything is rolled back then. After
+    /// [`StoreError::Unavailable`] the outcome is unknown: the messages are to be given again, and are known then if it happened.
+    async fn commit(self) -> Result<Vec<Appended>, StoreError>;
+
+    /// Rolls everything back.
+    async fn rollback(self) -> Result<(), StoreError>;
+}
+
+/// Messages on their way into effect.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Received<U> {
+    /// The transaction.
+    pub unit: U,
+    /// For each of the messages, in the order asked, whether it is new. Of several with one id the first is.
+    pub is_new: Vec<bool>,
+}
+
+impl<U> Received<U> {
+    /// What stores give.
+    pub fn new(unit: U, is_new: Vec<bool>) -> Self {
+        Self { unit, is_new }
+    }
+}
+
+/// What the inbox remembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InboxStats {
+    /// Ids that are remembered, as far as the store knows without counting.
+    pub remembered: u64,
+    /// Bytes of storage that they take.
+    pub bytes: u64,
+}
+
+/// The inbox: which messages have taken effect, so that one that comes again does not a second time.
+///
+/// # Cancel safety
+/// Dropping the future of any method leaves the store as if the call had either happened or not.
+#[async_trait]
+pub trait InboxStore: Send + Sync {
+    /// The transaction.
+    type Unit: MessageUnit;
+
+    /// Begins a transaction and notes in it that these messages are handled by a consumer; says which of them are new. Whoever
+    /// handles one of them at the same moment is waited for.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] over [`limits::MAX_MESSAGES_PER_UNIT`](crate::limits::MAX_MESSAGES_PER_UNIT) messages, or for an id
+    /// over [`limits::MAX_MESSAGE_ID_BYTES`](crate::limits::MAX_MESSAGE_ID_BYTES); [`StoreError::Busy`] if the wait takes too long.
+    async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<Self::Unit>, StoreError>;
+
+    /// Begins a transaction that notes nothing: for a dead letter that is tried again.
+    async fn begin_unit(&self) -> Result<Self::Unit, StoreError>;
+
+    /// Forgets the oldest ids, whole partitions at a time, each only when all it holds is older than `keep`. Call it now and
+    /// then: an id is remembered for `keep` at least.
+    async fn rotate_inbox(&self, keep: Duration) -> Result<(), StoreError>;
+
+    /// What is remembered.
+    async fn inbox_stats(&self) -> Result<InboxStats, StoreError>;
+}
