@@ -52,3 +52,12 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(5);
 pub const MIN_EXTEND_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a consumer with metrics counts its dead letters.
 pub const DEAD_LETTER_COUNT_INTERVAL: Duration = Duration::from_secs(15);
+/// Most messages that a subscription of the [`MemoryBroker`](crate::MemoryBroker) holds, dead letters included, unless it is made
+/// with another bound.
+pub const MEMORY_QUEUE_MESSAGES: usize = 100_000;
+/// Largest message that the [`MemoryBroker`](crate::MemoryBroker) takes, in bytes, unless it is made with another bound.
+pub const MEMORY_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most messages in one call to the [`MemoryBroker`](crate::MemoryBroker) that pay.
+pub const MEMORY_BATCH: usize = 1_000;
+/// Most messages a second that a rate limit may allow.
+pub const MAX_RATE: u32 = 1_000_000;

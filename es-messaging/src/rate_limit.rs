@@ -1,13 +1,15 @@
-//! How many messages a second.
+//! So many messages a second.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
-/// How many messages a second are let through, and how many at once after a pause.
+use crate::limits;
+
+/// So many messages a second, and so many at once after a quiet time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     per_second: u32,
@@ -15,22 +17,23 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// So many messages a second, at least 1, and as many at once.
+    /// So many messages a second, from 1 to [`limits::MAX_RATE`], and as many at once.
     pub fn per_second(messages: u32) -> Self {
-        Self { per_second: messages.max(1), burst: messages.max(1) }
+        let per_second = messages.clamp(1, limits::MAX_RATE);
+        Self { per_second, burst: per_second }
     }
 
-    /// The same with another number of messages that may go at once, at least 1.
+    /// The same with another number of messages at once, at least 1.
     #[must_use]
     pub fn burst(mut self, messages: u32) -> Self {
-        self.burst = messages.max(1);
+        self.burst = messages.clamp(1, limits::MAX_RATE);
         self
     }
 }
 
-/// A token bucket: a message takes a token, and tokens come back with time.
+/// Keeps a [`RateLimit`]: a bucket of tokens that fills with time.
 #[derive(Debug)]
-pub(crate) struct RateLimiter {
+pub struct RateLimiter {
     limit: RateLimit,
     bucket: Mutex<Bucket>,
 }
@@ -38,54 +41,54 @@ pub(crate) struct RateLimiter {
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
-    as_of: Instant,
+    at: Instant,
 }
 
 impl RateLimiter {
     /// A full bucket.
-    pub(crate) fn new(limit: RateLimit) -> Self {
-        Self { limit, bucket: Mutex::new(Bucket { tokens: limit.burst.into(), as_of: Instant::now() }) }
+    pub fn new(limit: RateLimit) -> Self {
+        let bucket = Bucket { tokens: f64::from(limit.burst), at: Instant::now() };
+        Self { limit, bucket: Mutex::new(bucket) }
     }
 
-    /// Waits until there is at least one token, and takes as many as there are, at most `max`.
+    /// Waits until a message may go, and takes as many as may, at most `max`.
     ///
     /// # Cancel safety
-    /// Dropped, it has taken nothing.
-    pub(crate) async fn acquire(&self, max: usize) -> usize {
+    /// Dropped while it waits, it has taken none.
+    pub async fn take(&self, max: usize) -> usize {
+        if max == 0 {
+            return 0;
+        }
         loop {
-            match self.take(max) {
+            match self.try_take(max) {
                 Ok(taken) => return taken,
-                Err(wait) => sleep(wait).await,
+                Err(at) => sleep_until(at).await,
             }
         }
     }
 
-    /// Gives back tokens that were not used.
-    pub(crate) fn give_back(&self, tokens: usize) {
-        let mut bucket = self.lock();
-        bucket.tokens = (bucket.tokens + tokens as f64).min(self.limit.burst.into());
+    /// Gives back what was taken and not used.
+    pub fn give_back(&self, messages: usize) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.tokens = (bucket.tokens + messages as f64).min(f64::from(self.limit.burst));
     }
 
-    /// Takes tokens, or says how long it is until there is one.
-    fn take(&self, max: usize) -> Result<usize, Duration> {
-        let rate = f64::from(self.limit.per_second);
-        let mut bucket = self.lock();
-        let now = Instant::now();
-        let earned = now.duration_since(bucket.as_of).as_secs_f64() * rate;
-        bucket.tokens = (bucket.tokens + earned).min(self.limit.burst.into());
-        bucket.as_of = now;
-        if bucket.tokens >= 1.0 {
-            let taken = (bucket.tokens as usize).min(max);
-            bucket.tokens -= taken as f64;
-            return Ok(taken);
+    /// As many as may go now, or when one may.
+    fn try_take(&self, max: usize) -> Result<usize, Instant> {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, rate) = (Instant::now(), f64::from(self.limit.per_second));
+        let filled = bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * rate;
+        bucket.tokens = filled.min(f64::from(self.limit.burst));
+        bucket.at = now;
+        // A hair less than one is one: times are rounded to nanoseconds.
+        let there = (bucket.tokens + 1e-6).floor();
+        if there < 1.0 {
+            let missing = Duration::from_secs_f64((1.0 - bucket.tokens) / rate);
+            return Err(now + missing.max(Duration::from_millis(1)));
         }
-        // A little more than it takes, so that rounding does not ask for a second wait.
-        Err(Duration::from_secs_f64((1.0 - bucket.tokens) / rate) + Duration::from_millis(1))
-    }
-
-    /// Nothing panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, Bucket> {
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+        let taken = max.min(there as usize);
+        bucket.tokens -= taken as f64;
+        Ok(taken)
     }
 }
 
@@ -94,26 +97,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_at_once_and_then_so_many_a_second() {
-        let limiter = RateLimiter::new(RateLimit::per_second(10).burst(3));
-        let started = Instant::now();
-        assert_eq!(limiter.acquire(100).await, 3);
-        assert_eq!(started.elapsed(), Duration::ZERO);
-        let mut taken = 0;
-        while taken < 20 {
-            taken += limiter.acquire(100).await;
+    async fn no_more_go_than_the_burst_and_then_so_many_a_second() {
+        let limiter = RateLimiter::new(RateLimit::per_second(10).burst(5));
+        let begun = Instant::now();
+        assert_eq!(limiter.take(100).await, 5);
+        let mut sent = 0;
+        while sent < 100 {
+            sent += limiter.take(100 - sent).await;
         }
-        let took = started.elapsed().as_secs_f64();
-        assert!((1.9..2.5).contains(&took), "{took}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_not_used_comes_back_and_a_long_pause_earns_no_more_than_a_burst() {
-        let limiter = RateLimiter::new(RateLimit::per_second(1).burst(2));
-        assert_eq!(limiter.acquire(2).await, 2);
+        let took = begun.elapsed();
+        assert!((9.9..10.3).contains(&took.as_secs_f64()), "{took:?}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(limiter.take(100).await, 5);
+        assert_eq!(limiter.take(0).await, 0);
         limiter.give_back(2);
-        assert_eq!(limiter.acquire(1).await, 1);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(limiter.acquire(9).await, 2);
+        assert_eq!(limiter.take(100).await, 2);
     }
 }

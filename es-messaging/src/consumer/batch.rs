@@ -1,11 +1,8 @@
 //! Messages take effect, many in one transaction.
 
-use std::{
-    collections::VecDeque,
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use es_core::{DeadReason, DeadLetterStore, InboxStore, MessageUnit, Received, StoreError};
+use es_core::{DeadLetterStore, DeadReason, InboxStore, MessageUnit, Received, StoreError};
 use es_projections::Backoff;
 use tokio::time::Instant;
 

@@ -152,7 +152,9 @@ mod tests {
     fn a_failure_is_told_apart_by_its_causes() {
         let other = || std::io::Error::other("no answer");
         assert_eq!(Failure::of(other().into()), Failure::Failed("no answer".to_owned()));
-        assert!(matches!(Failure::of(HandlerError::transient(other())), Failure::Transient(text) if text.contains("no answer")));
+        assert!(
+            matches!(Failure::of(HandlerError::transient(other())), Failure::Transient(text) if text.contains("no answer"))
+        );
         let away = StoreError::Unavailable { source: Box::new(other()) };
         assert!(matches!(Failure::of(away.into()), Failure::Transient(_)));
         let never = Unacceptable::new(DeadReason::Schema, "no");

@@ -27,7 +27,8 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
     /// # Errors
     /// The store's; what was asked stays asked then.
     pub(crate) async fn retry_asked(&self) -> Result<(), StoreError> {
-        let query = DeadLetterQuery { is_retry_asked: Some(true), ..DeadLetterQuery::of(self.name.clone()) };
+        let mut query = DeadLetterQuery::of(self.name.clone());
+        query.is_retry_asked = Some(true);
         let mut after = None;
         loop {
             let asked = self.store.dead_letters(&query, after, limits::RETRIES_PER_LOOK).await?;

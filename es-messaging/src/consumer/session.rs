@@ -141,7 +141,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
             }
             let receiving = async {
                 let max = match limiter {
-                    Some(limiter) => limiter.acquire(room).await,
+                    Some(limiter) => limiter.take(room).await,
                     None => room,
                 };
                 let received = self.subscriber.receive(max, limits::RECEIVE_WAIT).await;

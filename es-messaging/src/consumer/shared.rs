@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
-use es_core::{ConsumerName, DeadReason, InboxStore, StoreError};
+use es_core::{ConsumerName, DeadReason, InboxStore};
 use futures_util::FutureExt;
 use time::OffsetDateTime;
 
@@ -114,5 +114,4 @@ impl<S: InboxStore> Shared<S> {
             Err(_) => Err(Failure::Failed(format!("the handler did not return within {limit:?}"))),
         }
     }
-
 }

@@ -158,7 +158,7 @@ impl Board {
         };
         counter.fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
-        crate::metrics::consumer::counted(&self.name, what);
+        super::metrics::counted(&self.name, what);
     }
 
     /// A message took effect that was of a time.
@@ -168,18 +168,21 @@ impl Board {
             let lag = Duration::try_from(OffsetDateTime::now_utc() - time).unwrap_or_default();
             self.lock().lag = Some(lag);
             #[cfg(feature = "metrics")]
-            crate::metrics::consumer::lag(&self.name, lag);
+            super::metrics::lag(&self.name, lag);
         }
     }
 
     pub(crate) fn set_in_hand(&self, messages: usize) {
         self.in_hand.store(messages, Relaxed);
         #[cfg(feature = "metrics")]
-        crate::metrics::consumer::in_hand(&self.name, messages);
+        super::metrics::in_hand(&self.name, messages);
     }
 
     pub(crate) fn set_state(&self, state: ConsumerState) {
-        self.lock().state = state;
+        let mut said = self.lock();
+        #[cfg(feature = "metrics")]
+        super::metrics::state(&self.name, &said.state, &state);
+        said.state = state;
     }
 
     pub(crate) fn set_store_away(&self, is_away: bool) {
