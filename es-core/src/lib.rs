@@ -155,10 +155,13 @@ pub use generation_store::{
 };
 pub use inbox_store::{InboxStats, InboxStore, MessageUnit, Received};
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
-pub use memory::{MemoryStore, MemoryTables};
+pub use memory::{MemoryStore, MemoryTables, MemoryTransaction};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
-pub use outbox_store::{Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore};
+pub use outbox_store::{
+    Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore, check_outbox_count,
+    outbox_consumer,
+};
 pub use parking::{
     AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
     ParkingRecord, Unpark,

@@ -4,10 +4,12 @@ mod control_store;
 mod event_store;
 mod generation_store;
 mod lease_store;
+mod outbox_store;
 mod parking_store;
 mod partition_store;
 mod projection_store;
 mod snapshot_store;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,10 +27,13 @@ use crate::{
     generation_store::GenerationInfo,
     limits,
     operation::Operation,
+    outbox_store::OutboxMessage,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
 };
+
+pub use transaction::MemoryTransaction;
 
 /// A store that keeps everything in memory and forgets it when its last clone is dropped.
 ///
@@ -46,6 +51,8 @@ struct Shared {
     /// Held while a projection writes: its tables change one page at a time.
     tables: tokio::sync::Mutex<MemoryTables>,
     consumers: Mutex<Consumers>,
+    /// Locked after the consumers where both are.
+    outbox: Mutex<outbox_store::Outbox>,
     snapshots: Mutex<HashMap<StreamId, Snapshot>>,
 }
 
@@ -75,6 +82,8 @@ pub struct MemoryTables {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     /// The tables of live generations, by the names that readers use.
     live: BTreeMap<String, String>,
+    /// What is to be published at the commit; empty outside a transaction.
+    enqueued: Vec<OutboxMessage>,
 }
 
 impl MemoryTables {
