@@ -16,10 +16,9 @@ use crate::{
 /// Most appends that one [`UnitOfWork`] takes.
 pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = limits::MAX_APPENDS_PER_UNIT;
 
-const MARK: &str = "SAVEPOINT es_mark";
-/// The place before is given up, so that they do not nest.
-const MARK_AGAIN: &str = "RELEASE SAVEPOINT es_mark; SAVEPOINT es_mark";
-const UNDO: &str = "ROLLBACK TO SAVEPOINT es_mark";
+const MARK: &str = include_str!("../sql/mark.sql");
+const MARK_AGAIN: &str = include_str!("../sql/mark_again.sql");
+const UNDO: &str = include_str!("../sql/undo.sql");
 
 /// A transaction of the caller's own writes and of appends: all of them are stored, or none.
 ///
