@@ -14,7 +14,7 @@ use crate::{error::StoreError, limits, name::check_word};
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Keeps bytes under a name; the same bytes again do nothing.
+    /// Keeps bytes under a name; the same bytes again count as put now.
     ///
     /// # Errors
     /// As [`check_blob`]; [`StoreError::Refused`] if other bytes are kept under the name.
