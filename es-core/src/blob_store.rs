@@ -5,7 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::error::StoreError;
+use crate::{
+    error::{InvalidName, StoreError},
+    limits,
+    name::check_word,
+};
+
+/// Checks the name of a blob. Stores call it.
+///
+/// # Errors
+/// [`InvalidName`] if it is empty, over [`limits::MAX_BLOB_NAME_BYTES`], or has other than ASCII letters, digits, `_`, `-` and `.`.
+pub fn check_blob_name(name: &str) -> Result<(), InvalidName> {
+    check_word("blob", name, limits::MAX_BLOB_NAME_BYTES)
+}
 
 /// Keeps bytes by name: payloads that are too large for a broker, of which the message carries the name alone (a claim check).
 /// Object-safe.
