@@ -1,0 +1,5 @@
+//! Throwaway message brokers.
+
+pub mod moto;
+mod port_server;
+pub mod tansu;
