@@ -138,7 +138,7 @@ pub enum ServerError {
         server: &'static str,
     },
     /// A server's program is not on this machine: install it.
-    #[error("{tool} was not found; run `cargo xtask install`")]
+    #[error("{tool} was not found; `cargo xtask test` installs it")]
     ToolMissing {
         /// Which server.
         tool: &'static str,
