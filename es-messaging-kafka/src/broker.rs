@@ -7,7 +7,7 @@ use es_messaging::{Broker, BrokerError, Publisher, Subscriber, Subscription, Top
 use tokio::sync::watch;
 
 use crate::{
-    admin::{self, check_name, check_topic, is_wildcard},
+    admin::{self, check_name, check_topic, dead_topic, is_wildcard},
     catalogue::Catalogue,
     error::KAFKA,
     options::{KafkaOptions, Target},
@@ -70,6 +70,13 @@ impl Broker for Kafka {
                 let reason = "there is no such topic: declare it, or correct its name".to_owned();
                 return Err(BrokerError::Missing { broker: KAFKA, what: format!("topic {topic}"), reason });
             }
+        }
+        // Brokers know no group that has no members: its dead letters tell that it was declared.
+        let dead = dead_topic(&subscription.name);
+        if self.catalogue.ask(&dead).await?.is_none() {
+            let reason = format!("its topic {dead} is not there: declare the subscription, or correct its name");
+            let what = format!("subscription {}", subscription.name);
+            return Err(BrokerError::Missing { broker: KAFKA, what, reason });
         }
         let publisher = KafkaPublisher::new(self.target.clone(), self.catalogue.clone())?;
         let closed = self.closed.subscribe();

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use es_messaging::BrokerError;
@@ -19,6 +19,9 @@ use crate::{
     limits,
     options::Target,
 };
+
+/// How many events of the connections are served around a question.
+const EVENTS: usize = 16;
 
 /// Asks the brokers about topics, and remembers what they said.
 pub(crate) struct Catalogue {
@@ -73,7 +76,7 @@ impl Catalogue {
 
     fn ask_blocking(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
         // Serves what the connections have to say.
-        let serve = || while self.client.poll(std::time::Duration::ZERO).is_some() {};
+        let serve = || (0..EVENTS).for_each(|_| drop(self.client.poll(Duration::ZERO)));
         serve();
         let answer = self.client.fetch_metadata(Some(topic), limits::ANSWER_TIMEOUT);
         serve();

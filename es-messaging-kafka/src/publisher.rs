@@ -243,6 +243,14 @@ impl Publisher for KafkaPublisher {
     }
 }
 
+impl Drop for KafkaPublisher {
+    fn drop(&mut self) {
+        let producer = self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // Its end waits for its threads, and whoever drops this may be one of the runtime's.
+        drop(std::thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(producer)));
+    }
+}
+
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaPublisher").field("target", &self.target).finish_non_exhaustive()

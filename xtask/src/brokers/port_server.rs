@@ -35,24 +35,35 @@ impl PortServer {
     ) -> Result<Self, ServerError> {
         for _ in 0..port::MAX_PORT_ATTEMPTS {
             let port = port::free()?;
-            let account = Account::choose()?;
-            let what = Supervised {
-                server: name,
-                // Nothing it holds would be missed.
-                stop_signal: "KILL",
-                command: command(port),
-                environment: environment.to_vec(),
-            };
-            let supervisor = Supervisor::spawn(what, TempFolder::create(folder, &account)?, &account)?;
-            let mut server = Self { name, supervisor, port };
-            match server.restart() {
+            match Self::start_at(name, folder, environment, port, command(port)) {
                 // Somebody else took the port in the meantime.
                 Err(ServerError::EndedAtStart { .. }) if !port::is_free(port) => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(server),
+                result => return result,
             }
         }
         Err(ServerError::NoFreePort { attempts: port::MAX_PORT_ATTEMPTS })
+    }
+
+    /// Starts a server on this port.
+    pub(super) fn start_at(
+        name: &'static str,
+        folder: &str,
+        environment: &[(&'static str, OsString)],
+        port: u16,
+        command: Vec<OsString>,
+    ) -> Result<Self, ServerError> {
+        let account = Account::choose()?;
+        let what = Supervised {
+            server: name,
+            // Nothing it holds would be missed.
+            stop_signal: "KILL",
+            command,
+            environment: environment.to_vec(),
+        };
+        let supervisor = Supervisor::spawn(what, TempFolder::create(folder, &account)?, &account)?;
+        let mut server = Self { name, supervisor, port };
+        server.restart()?;
+        Ok(server)
     }
 
     /// Its port on 127.0.0.1.

@@ -33,6 +33,15 @@ impl TansuInstall {
     }
 }
 
+fn command(install: &TansuInstall, port: u16, advertised: u16) -> Vec<std::ffi::OsString> {
+    let listener = format!("tcp://127.0.0.1:{port}");
+    let advertised = format!("tcp://127.0.0.1:{advertised}");
+    let mut command = vec![install.program.clone().into(), "--silent".into()];
+    command.extend(["--listener-url", &listener, "--advertised-listener-url", &advertised].map(Into::into));
+    command.extend(["--storage-engine", "memory://tansu/"].map(Into::into));
+    command
+}
+
 /// The one that the Python package carries, somewhere under its folder.
 fn packaged() -> Option<PathBuf> {
     let libraries = std::fs::read_dir(workspace::tools_folder().join("lib")).ok()?;
@@ -57,14 +66,16 @@ impl ThrowawayTansu {
     ///
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn start(install: &TansuInstall) -> Result<Self, ServerError> {
-        let command = |port: u16| {
-            let listener = format!("tcp://127.0.0.1:{port}");
-            let mut command = vec![install.program.clone().into(), "--silent".into()];
-            command.extend(["--listener-url", &listener, "--advertised-listener-url", &listener].map(Into::into));
-            command.extend(["--storage-engine", "memory://tansu/"].map(Into::into));
-            command
-        };
-        Ok(Self { server: PortServer::start(NAME, "tansu", &[], command)? })
+        Ok(Self { server: PortServer::start(NAME, "tansu", &[], |port| command(install, port, port))? })
+    }
+
+    /// The same on a port of one's choice, telling its clients to come by another: where something stands between.
+    ///
+    /// # Errors
+    ///
+    /// A [`ServerError`], also if the port is taken.
+    pub fn start_behind(install: &TansuInstall, port: u16, advertised: u16) -> Result<Self, ServerError> {
+        Ok(Self { server: PortServer::start_at(NAME, "tansu", &[], port, command(install, port, advertised))? })
     }
 
     /// Its URL: `kafka://127.0.0.1:port`.
