@@ -1,0 +1,6 @@
+//! Throwaway message brokers.
+
+mod plain;
+
+pub mod nats;
+pub mod redis;
