@@ -71,7 +71,7 @@ fn dead_letters(options: &NatsOptions) -> stream::Config {
 async fn declare_stream(nats: &Nats, wanted: stream::Config) -> Result<(), BrokerError> {
     let what = format!("the stream {}", wanted.name);
     let question = format!("STREAM.INFO.{}", wanted.name);
-    let found = match nats.api.ask::<stream::Info>(&question, &()).await? {
+    let found = match nats.api.ask::<stream::Info>(&question, &serde_json::json!({})).await? {
         Ok(found) => found,
         Err(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
             let created = nats.api.ask::<stream::Info>(&format!("STREAM.CREATE.{}", wanted.name), &wanted).await?;
@@ -187,13 +187,13 @@ fn settled(what: String, settings: &[(&str, String, String)]) -> Result<(), Brok
 /// The stream as it is.
 pub(crate) async fn stream(nats: &Nats) -> Result<stream::Info, BrokerError> {
     let name = &nats.options.stream;
-    let answer = nats.api.ask::<stream::Info>(&format!("STREAM.INFO.{name}"), &()).await?;
+    let answer = nats.api.ask::<stream::Info>(&format!("STREAM.INFO.{name}"), &serde_json::json!({})).await?;
     answer.map_err(|error| refused(format!("the stream {name}"), error))
 }
 
 /// A durable consumer as it is.
 pub(crate) async fn consumer(nats: &Nats, name: &str) -> Result<consumer::Info, BrokerError> {
     let stream = &nats.options.stream;
-    let answer = nats.api.ask::<consumer::Info>(&format!("CONSUMER.INFO.{stream}.{name}"), &()).await?;
+    let answer = nats.api.ask::<consumer::Info>(&format!("CONSUMER.INFO.{stream}.{name}"), &serde_json::json!({})).await?;
     answer.map_err(|error| refused(format!("the consumer {name} of the stream {stream}"), error))
 }
