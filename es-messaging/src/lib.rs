@@ -7,6 +7,7 @@ mod broker;
 mod cloud_events;
 mod error;
 pub mod limits;
+mod memory;
 mod message;
 
 pub use broker::{
@@ -15,4 +16,5 @@ pub use broker::{
 };
 pub use cloud_events::{STRUCTURED_CONTENT_TYPE, percent_decode, percent_encode};
 pub use error::{BrokerError, MalformedMessage, PublishError};
+pub use memory::{MemoryBroker, MemoryDeadLetter};
 pub use message::{Message, MessageBuilder, extension};

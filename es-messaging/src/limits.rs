@@ -15,3 +15,10 @@ pub const MAX_PREFETCH: usize = 10_000;
 /// How long a broker waits for an unsettled message before it gives it to somebody else, unless the subscription says
 /// otherwise.
 pub const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
+/// Most messages that a subscription of the [`MemoryBroker`](crate::MemoryBroker) holds, dead letters included, unless it is made
+/// with another bound.
+pub const MEMORY_QUEUE_MESSAGES: usize = 100_000;
+/// Largest message that the [`MemoryBroker`](crate::MemoryBroker) takes, in bytes, unless it is made with another bound.
+pub const MEMORY_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most messages in one call to the [`MemoryBroker`](crate::MemoryBroker) that pay.
+pub const MEMORY_BATCH: usize = 1_000;
