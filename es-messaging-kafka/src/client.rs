@@ -4,17 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use es_messaging::BrokerError;
 use rdkafka::{
-    ClientConfig, ClientContext,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-    types::RDKafkaErrorCode as Code,
+    ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode as Code,
 };
 
-use crate::{
-    error::broker_error,
-    limits,
-    options::Target,
-};
+use crate::{error::broker_error, limits, options::Target};
 
 /// The last thing that the connections of a client have said.
 #[derive(Debug, Clone, Default)]
