@@ -8,10 +8,12 @@ mod generation_store;
 mod inbox_store;
 mod lease_store;
 mod message_unit;
+mod outbox_store;
 mod parking_store;
 mod partition_store;
 mod projection_store;
 mod snapshot_store;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,10 +33,13 @@ use crate::{
     generation_store::GenerationInfo,
     limits,
     operation::Operation,
+    outbox_store::OutboxMessage,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
 };
+
+pub use transaction::MemoryTransaction;
 
 /// A store that keeps everything in memory and forgets it when its last clone is dropped.
 ///
@@ -52,6 +57,8 @@ struct Shared {
     /// Held while a projection or a unit writes: tables change one page or unit at a time.
     tables: Arc<tokio::sync::Mutex<MemoryTables>>,
     consumers: Mutex<Consumers>,
+    /// Locked after the consumers where both are.
+    outbox: Mutex<outbox_store::Outbox>,
     snapshots: Mutex<HashMap<StreamId, Snapshot>>,
     inbox: Mutex<inbox_store::Inbox>,
     /// Changed only by who holds `tables`, so that a unit can prepare a change.
@@ -85,6 +92,8 @@ pub struct MemoryTables {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     /// The tables of live generations, by the names that readers use.
     live: BTreeMap<String, String>,
+    /// What is to be published at the commit; empty outside a transaction.
+    enqueued: Vec<OutboxMessage>,
 }
 
 impl MemoryTables {
