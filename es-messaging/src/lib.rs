@@ -17,6 +17,7 @@ mod error;
 mod file_blob_store;
 pub mod limits;
 mod mapper;
+mod memory;
 mod message;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -42,6 +43,7 @@ pub use draft::{Draft, Drafts, MapError};
 pub use error::{BrokerError, MalformedMessage, PublishError};
 pub use file_blob_store::FileBlobStore;
 pub use mapper::{MapWith, MessageMapper, map_into, map_with};
+pub use memory::{MemoryBroker, MemoryDeadLetter};
 pub use message::{Message, MessageBuilder, extension};
 pub use outbox::{EnqueueError, Outbox, to_outbox};
 pub use outbox_relay::{OutboxRelay, OutboxRelayBuilder, OutboxRelayError, OutboxRelayStore};

@@ -65,3 +65,11 @@ pub const OUTBOX_FIRST_STORE_WAIT: Duration = Duration::from_millis(100);
 pub const OUTBOX_LONGEST_STORE_WAIT: Duration = Duration::from_secs(5);
 /// How long a relay of the outbox that is shut down goes on with the batch under way before it drops it.
 pub const OUTBOX_SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Most messages that a subscription of the [`MemoryBroker`](crate::MemoryBroker) holds, dead letters included, unless it is made
+/// with another bound.
+pub const MEMORY_QUEUE_MESSAGES: usize = 100_000;
+/// Largest message that the [`MemoryBroker`](crate::MemoryBroker) takes, in bytes, unless it is made with another bound.
+pub const MEMORY_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most messages in one call to the [`MemoryBroker`](crate::MemoryBroker) that pay.
+pub const MEMORY_BATCH: usize = 1_000;
