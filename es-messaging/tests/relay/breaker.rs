@@ -32,7 +32,7 @@ async fn a_broker_that_is_away_is_left_alone_and_nothing_is_lost() {
         let calls = seen.calls.clone();
         drop(seen);
         assert!(calls.iter().skip(4).all(|(_, messages)| *messages == 1), "{calls:?}");
-        assert_eq!(checkpoint(&store, "bank-out").await.get(), 0);
+        assert_eq!(checkpoint(&store, "bank_out").await.get(), 0);
         publisher.set(|behaviour| behaviour.is_down = false);
         let back = Instant::now();
         arrival(&store, Position::new(300)).await;
@@ -107,12 +107,12 @@ async fn a_pause_and_a_shutdown_do_not_wait_for_a_broker_that_is_away() {
     let stopped = Arc::clone(&stop);
     let task = tokio::spawn(async move { other.run(stopped.notified()).await });
     sleep(Duration::from_secs(100)).await;
-    runner.pause("bank-out", &order()).await.unwrap();
+    runner.pause("bank_out", &order()).await.unwrap();
     sleep(limits::RELAY_CALL_PATIENCE + Duration::from_secs(3)).await;
     let calls = publisher.calls();
     sleep(Duration::from_secs(100)).await;
     assert_eq!(publisher.calls(), calls);
-    runner.resume("bank-out", &order()).await.unwrap();
+    runner.resume("bank_out", &order()).await.unwrap();
     sleep(Duration::from_secs(100)).await;
     assert!(publisher.calls() > calls);
     let asked = Instant::now();

@@ -27,7 +27,7 @@ fn bytes_out() -> RelayBuilder<impl es_messaging::MessageMapper<Event = AccountE
         let draft = messages.message("bytes").data("text/plain", bytes);
         messages.add(draft)
     });
-    Relay::builder("bytes-out", "/bank", mapper)
+    Relay::builder("bytes_out", "/bank", mapper)
 }
 
 #[tokio::test(start_paused = true)]

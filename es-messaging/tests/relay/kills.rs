@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::MemoryStore;
+use es_core::{LeaseStore, MemoryStore};
 use es_messaging::{Broker, MemoryBroker, Outbox, OutboxRelay, Publisher, Subscription, Topology};
 use es_testkit::SeededRng;
 
@@ -31,20 +31,28 @@ pub(crate) async fn killed_after(polls: u64, future: impl Future) -> bool {
     false
 }
 
+/// The leases of who was killed have run out.
+async fn leases_run_out(store: &MemoryStore) {
+    for (_, holder) in store.leases().await.unwrap() {
+        store.leave(&holder.owner).await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whenever_a_relay_is_killed_everything_arrives_under_the_same_ids() {
     let rng = SeededRng::from_env();
     let store = MemoryStore::new();
-    let behaviour = Behaviour { lost: 5, unconfirmed: 5, ..Behaviour::default() };
+    let behaviour = Behaviour { lost: 2, unconfirmed: 2, ..Behaviour::default() };
     let publisher = Scripted::with(behaviour, SeededRng::new(rng.below(u64::MAX)), 100_000);
     let (mut kills, mut rounds) = (0, 0);
-    deposits(&store, 200).await;
-    while checkpoint(&store, "bank-out").await.get() < 200 {
-        let (runner, _) = runner(&store, &publisher, builder().batch(30));
-        let done = killed_after(rng.below(120), runner.catch_up()).await;
+    deposits(&store, 1_000).await;
+    while checkpoint(&store, "bank_out").await.get() < 1_000 {
+        let (runner, _) = runner(&store, &publisher, builder().batch(10));
+        let done = killed_after(rng.below(400), runner.catch_up()).await;
+        leases_run_out(&store).await;
         kills += u64::from(!done);
         rounds += 1;
-        assert!(rounds < 10_000, "it does not get anywhere");
+        assert!(rounds < 1_000, "it does not get anywhere");
     }
     assert!(kills > 3, "{kills} kills");
     assert_eq!(publisher.first_by_key(), expected(&store).await);
@@ -62,10 +70,11 @@ async fn killed_between_publishing_and_the_checkpoint_it_publishes_again_under_t
         publisher.seen.lock().unwrap().confirmed.clear();
         publisher.seen.lock().unwrap().kept.clear();
         killed_after(polls, runner(&store, &publisher, builder()).0.catch_up()).await;
-        assert!(polls < 1_000 && checkpoint(&store, "bank-out").await.get() == 0);
+        leases_run_out(&store).await;
+        assert!(polls < 1_000 && checkpoint(&store, "bank_out").await.get() == 0);
     }
     runner(&store, &publisher, builder()).0.catch_up().await.unwrap();
-    assert_eq!((publisher.kept().len(), checkpoint(&store, "bank-out").await.get()), (20, 10));
+    assert_eq!((publisher.kept().len(), checkpoint(&store, "bank_out").await.get()), (20, 10));
     assert_eq!(publisher.first_by_key(), expected(&store).await);
 }
 

@@ -56,7 +56,7 @@ async fn an_event_becomes_no_message_or_several_and_private_ones_stay_private() 
     );
     assert_eq!(kept[1].message.id(), format!("{}.1", kept[0].message.id()));
     assert!(kept.iter().all(|outgoing| !String::from_utf8_lossy(outgoing.message.data()).contains("Private")));
-    assert_eq!(checkpoint(&store, "bank-out").await, last);
+    assert_eq!(checkpoint(&store, "bank_out").await, last);
 }
 
 #[derive(Serialize)]
@@ -139,7 +139,7 @@ async fn an_event_that_cannot_be_mapped_is_named_and_those_before_it_are_publish
         matches!(error, es_projections::RunnerError::Consumer { event: Some(event), .. } if event == bad),
         "{error:?}"
     );
-    assert_eq!(checkpoint(&store, "bank-out").await, good);
+    assert_eq!(checkpoint(&store, "bank_out").await, good);
     assert_eq!(publisher.kept().len(), 2);
     assert!(publisher.again().is_empty());
 }

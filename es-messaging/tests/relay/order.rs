@@ -25,7 +25,7 @@ async fn messages_of_a_key_stay_in_order_whichever_confirmations_fail() {
         let relay = builder().batch(1 + rng.below(100) as usize);
         let (runner, _) = runner(&store, &publisher, relay);
         let done = async {
-            while checkpoint(&store, "bank-out").await < es_core::EventStore::head(&store).await.unwrap() {
+            while checkpoint(&store, "bank_out").await < es_core::EventStore::head(&store).await.unwrap() {
                 // One batch of one message that says nothing of it never ends.
                 tokio::time::sleep(Duration::from_secs(20)).await;
                 publisher.set(|behaviour| behaviour.forgets = 0);
@@ -46,7 +46,7 @@ async fn only_what_was_not_confirmed_is_published_again() {
     let done = async {
         tokio::time::sleep(Duration::from_secs(60)).await;
         // The first event of that key is the fourth.
-        assert_eq!(checkpoint(&store, "bank-out").await.get(), 3);
+        assert_eq!(checkpoint(&store, "bank_out").await.get(), 3);
         assert_eq!(publisher.kept().len(), 60);
         publisher.set(|behaviour| behaviour.stuck_key = None);
         arrival(&store, es_core::Position::new(70)).await;
@@ -64,7 +64,7 @@ async fn a_checkpoint_that_is_set_back_publishes_everything_again() {
     let publisher = Scripted::confirming();
     let (runner, _) = runner(&store, &publisher, builder());
     runner.catch_up().await.unwrap();
-    runner.reset("bank-out", es_core::Position::ZERO, &order()).await.unwrap();
+    runner.reset("bank_out", es_core::Position::ZERO, &order()).await.unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!((publisher.kept().len(), publisher.again().len()), (40, 20));
 }

@@ -23,18 +23,18 @@ async fn several_relays_have_checkpoints_of_their_own_and_one_broker_does_not_ho
         relay.build(publisher, Arc::new(store.clone())).unwrap()
     };
     let runner = Runner::builder(&store)
-        .reactor_with(relay("to-up", &up), Relay::options())
-        .reactor_with(relay("to-down", &down), Relay::options())
+        .reactor_with(relay("to_up", &up), Relay::options())
+        .reactor_with(relay("to_down", &down), Relay::options())
         .build()
         .unwrap();
     let done = async {
         sleep(Duration::from_secs(60)).await;
-        assert_eq!((checkpoint(&store, "to-up").await.get(), checkpoint(&store, "to-down").await.get()), (50, 0));
+        assert_eq!((checkpoint(&store, "to_up").await.get(), checkpoint(&store, "to_down").await.get()), (50, 0));
         let status = runner.status().await.unwrap();
-        assert!(status.iter().any(|one| one.name.as_str() == "to-down" && one.last_error.is_some()), "{status:?}");
+        assert!(status.iter().any(|one| one.name.as_str() == "to_down" && one.last_error.is_some()), "{status:?}");
         down.set(|behaviour| behaviour.is_down = false);
         sleep(Duration::from_secs(20)).await;
-        assert_eq!(checkpoint(&store, "to-down").await.get(), 50);
+        assert_eq!(checkpoint(&store, "to_down").await.get(), 50);
     };
     runner.run(done).await.unwrap();
     assert_eq!((up.first_by_key(), down.first_by_key()), (expected(&store).await, expected(&store).await));
@@ -48,12 +48,12 @@ async fn a_paused_relay_publishes_nothing_and_goes_on_where_it_was() {
     let (runner, _) = runner(&store, &publisher, builder());
     let done = async {
         sleep(Duration::from_secs(5)).await;
-        runner.pause("bank-out", &order()).await.unwrap();
+        runner.pause("bank_out", &order()).await.unwrap();
         sleep(Duration::from_secs(5)).await;
         deposits(&store, 10).await;
         sleep(Duration::from_secs(60)).await;
         assert_eq!(publisher.kept().len(), 10);
-        runner.resume("bank-out", &order()).await.unwrap();
+        runner.resume("bank_out", &order()).await.unwrap();
         sleep(Duration::from_secs(5)).await;
     };
     runner.run(done).await.unwrap();

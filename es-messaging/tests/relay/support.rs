@@ -11,7 +11,7 @@ use es_projections::{Backoff, Runner};
 use es_testkit::bank::AccountEvent;
 use serde_json::json;
 
-pub(crate) const NAME: &str = "bank-out";
+pub(crate) const NAME: &str = "bank_out";
 
 /// The bank's contract with others: deposits and withdrawals, of which a large one is told twice; nothing of owners.
 pub(crate) struct BankContract;
