@@ -72,6 +72,12 @@ impl RateLimiter {
         }
     }
 
+    /// Gives back what was taken and not used.
+    pub fn give_back(&self, messages: usize) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.tokens = (bucket.tokens + messages as f64).min(f64::from(self.limit.burst));
+    }
+
     /// As many as may go now, or when one may.
     fn try_take(&self, max: usize) -> Result<usize, Instant> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
