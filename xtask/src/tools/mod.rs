@@ -11,6 +11,7 @@ mod run;
 use std::fs::{self, File};
 
 use crate::account::is_root;
+use crate::brokers::rabbitmq::RabbitMqInstall;
 use crate::error::ServerError;
 use crate::pgbouncer::{PgBouncerInstall, unpacked_folder};
 use crate::postgres::PostgresInstall;
@@ -86,13 +87,33 @@ pub fn ensure_pgbouncer() -> Result<PgBouncerInstall, ServerError> {
     })
 }
 
+/// Finds RabbitMQ, or installs the distribution's package, which needs root rights.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_rabbitmq() -> Result<RabbitMqInstall, ServerError> {
+    find_or_install(RabbitMqInstall::find, || {
+        if !is_root()? || !apt::exists() {
+            let reason = "it comes as a package of the distribution, and only root may install that; have it done by `apt-get install rabbitmq-server`";
+            return Err(ServerError::CannotInstall { tool: "RabbitMQ", reason });
+        }
+        println!("RabbitMQ is missing and this is root: installing the distribution's package");
+        apt::install(&["rabbitmq-server"])
+    })
+}
+
 /// Looks, installs what is missing, and looks again. Of several processes of this workspace only one installs.
 fn find_or_install<T>(
     find: impl Fn() -> Result<T, ServerError>,
     install: impl FnOnce() -> Result<(), ServerError>,
 ) -> Result<T, ServerError> {
-    let is_missing =
-        |error: &ServerError| matches!(error, ServerError::PostgresMissing { .. } | ServerError::PgBouncerMissing);
+    let is_missing = |error: &ServerError| {
+        matches!(
+            error,
+            ServerError::PostgresMissing { .. } | ServerError::PgBouncerMissing | ServerError::ProgramMissing { .. }
+        )
+    };
     match find() {
         Err(error) if is_missing(&error) => {}
         found => return found,

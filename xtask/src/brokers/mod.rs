@@ -1,0 +1,3 @@
+//! Throwaway message brokers.
+
+pub mod rabbitmq;
