@@ -133,10 +133,6 @@ async fn declare_consumer(nats: &Nats, subscription: &Subscription) -> Result<()
                 ],
             )
         }
-        Err(error) if error.error_code() == ErrorCode::CONSUMER_OVERLAPPING_SUBJECT_FILTERS => {
-            let reason = "two of its topics match the same messages, which NATS does not allow; use several subscriptions";
-            Err(BrokerError::Config { what: format!("the subscription {}", subscription.name), reason: reason.to_owned() })
-        }
         Err(error) => Err(refused(what, error)),
     }
 }
