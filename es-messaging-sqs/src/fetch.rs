@@ -122,7 +122,9 @@ impl Queue {
         let mut all = got;
         // A full answer may be the first of several.
         while got > 0 && got % limits::CALL_MESSAGES == 0 && all < room {
-            let calls = (room - all).div_ceil(limits::CALL_MESSAGES).min(limits::CALLS);
+            // Of a key, what comes first is to be here first.
+            let most = if self.connection.target.options.fifo { 1 } else { limits::CALLS };
+            let calls = (room - all).div_ceil(limits::CALL_MESSAGES).min(most);
             let answers = join_all((0..calls).map(|call| self.call(room - all - call * limits::CALL_MESSAGES, 0))).await;
             got = 0;
             for answer in answers {
