@@ -121,7 +121,7 @@ pub trait InboxStore: Send + Sync {
     async fn begin_unit(&self) -> Result<Self::Unit, StoreError>;
 
     /// Forgets the oldest ids, whole partitions at a time, each only when all it holds is older than `keep`. Call it now and
-    /// then, a few times within `keep`: an id is remembered for `keep` at least, and for about one and a half times as long at most.
+    /// then, a few times within `keep`: an id is remembered for `keep` at least, and for about one and a third times as long at most.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if units are open for too long; nothing was forgotten then, and the next call does it.

@@ -23,8 +23,7 @@ impl BlobStore for MemoryStore {
             Some((_, kept)) if kept != bytes => Err(StoreError::Refused {
                 reason: "other bytes are kept under this name; give each payload a name of its own",
             }),
-            Some(_) => Ok(()),
-            None => {
+            _ => {
                 blobs.insert(name.to_owned(), (OffsetDateTime::now_utc(), bytes.to_vec()));
                 Ok(())
             }

@@ -44,7 +44,7 @@ impl Inbox {
     }
 
     fn rotate(&mut self, keep: Duration, now: OffsetDateTime) {
-        if !self.current.is_empty() && now - self.current_since >= keep / (limits::INBOX_PARTITIONS - 2) {
+        if !self.current.is_empty() && now - self.current_since >= keep / (limits::INBOX_PARTITIONS - 1) {
             self.older.push(Older { ids: std::mem::take(&mut self.current), until: now });
             self.current_since = now;
         }
