@@ -25,7 +25,10 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Broker>, Error> {
         "nats" | "tls" => Err(not_built("nats")),
         "kafka" | "sqs" => Err(not_built(scheme)),
         "redis" | "rediss" => Err(not_built("redis")),
-        _ => Err(format!("unknown broker {scheme:?}: use amqp://, nats://, kafka://, redis://, sqs:// or memory:").into()),
+        _ => {
+            Err(format!("unknown broker {scheme:?}: use amqp://, nats://, kafka://, redis://, sqs:// or memory:")
+                .into())
+        }
     }
 }
 

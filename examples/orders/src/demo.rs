@@ -1,8 +1,8 @@
 //! `cargo run -p orders`: both services in one process, with the broker inside it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use es_core::Repository;
+use es_core::{Order, Position, Repository};
 use es_messaging::{Broker, MemoryBroker};
 use es_sqlite::SqliteStore;
 use tokio::{sync::oneshot, time::sleep};
@@ -12,7 +12,16 @@ use crate::{Error, placing, shipping, shop, totals};
 const ORDERS: u64 = 1_000;
 
 pub async fn run() -> Result<(), Error> {
-    let (shop, shipping) = (SqliteStore::in_memory().await?, SqliteStore::in_memory().await?);
+    let folder = std::env::temp_dir().join(format!("orders-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let done = show(&folder).await;
+    std::fs::remove_dir_all(&folder)?;
+    done
+}
+
+async fn show(folder: &Path) -> Result<(), Error> {
+    let shop = SqliteStore::open(folder.join("shop.db")).await?;
+    let shipping = SqliteStore::open(folder.join("shipping.db")).await?;
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
 
     println!("A shop and a shipping service, each with a store of its own, and a broker between them.\n");
@@ -33,7 +42,7 @@ pub async fn run() -> Result<(), Error> {
     relay.catch_up().await?;
     println!("all are published, each with its event's id");
     // As if the shop had been killed before it noted that: everything is published a second time.
-    relay.reset("orders_out", &es_core::Order::by("demo")?.because("to show what duplicates do")?).await?;
+    relay.reset("orders_out", Position::ZERO, &Order::by("demo")?.because("to show what duplicates do")?).await?;
     relay.catch_up().await?;
     println!("and all once more, as after a crash at the worst moment");
 

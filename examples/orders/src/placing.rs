@@ -1,7 +1,7 @@
 //! Customers: they place orders, and go on where they were when the shop was killed.
 
 use es_core::{ExecuteError, Repository};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{TryStreamExt, stream};
 
 use crate::{
     Error,

@@ -14,7 +14,12 @@ use crate::{
 };
 
 /// Places orders up to a number and publishes them, until `shutdown` is ready.
-pub async fn run<S>(store: &S, broker: &dyn Broker, orders: u64, shutdown: impl Future<Output = ()>) -> Result<(), Error>
+pub async fn run<S>(
+    store: &S,
+    broker: &dyn Broker,
+    orders: u64,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error>
 where
     S: EventStore + RunnerStore + DeadLetterStore + Clone + 'static,
 {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use es_core::{DomainEvent, EventFilter, EventStore, PageSize, Position};
+use es_core::{DomainEvent, EventSet, EventStore, PageSize, Position};
 
 use crate::{Error, order::OrderEvent, shipment::ShipmentEvent};
 
