@@ -21,10 +21,16 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Broker>, Error> {
         "redis" | "rediss" => Ok(Arc::new(es_messaging_redis::RedisStreams::connect(url, Default::default()).await?)),
         #[cfg(feature = "sqs")]
         "sqs" => Ok(Arc::new(es_messaging_sqs::Sqs::connect(url, Default::default()).await?)),
+        #[cfg(not(feature = "rabbitmq"))]
         "amqp" | "amqps" => Err(not_built("rabbitmq")),
+        #[cfg(not(feature = "nats"))]
         "nats" | "tls" => Err(not_built("nats")),
-        "kafka" | "sqs" => Err(not_built(scheme)),
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err(not_built("kafka")),
+        #[cfg(not(feature = "redis"))]
         "redis" | "rediss" => Err(not_built("redis")),
+        #[cfg(not(feature = "sqs"))]
+        "sqs" => Err(not_built("sqs")),
         _ => {
             Err(format!("unknown broker {scheme:?}: use amqp://, nats://, kafka://, redis://, sqs:// or memory:")
                 .into())
@@ -32,6 +38,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Broker>, Error> {
     }
 }
 
+#[cfg(not(feature = "all"))]
 fn not_built(feature: &str) -> Error {
     format!("this program was built without that broker: run it with `cargo run -p orders --features {feature}`").into()
 }

@@ -9,6 +9,7 @@ mod kafka;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "kafka", feature = "nats", feature = "rabbitmq", feature = "redis", feature = "sqs"))]
 mod services;
 #[cfg(feature = "sqs")]
 mod sqs;
