@@ -220,7 +220,7 @@ async fn main() -> Result<(), AnyError> {
     }
     for (lanes, batch) in [(1, 64), (1, 256), (4, 256)] {
         let (url, schema) = (shared_postgres_url(), unique_schema());
-        let store = PgOptions::new(&url).schema(&schema).open().await?;
+        let store = PgOptions::new(&url).schema(&schema).connect().await?;
         let mut connection = PgConnection::connect(&url).await?;
         sqlx::raw_sql(AssertSqlSafe(tables(&format!("{schema}.")))).execute(&mut connection).await?;
         let [table, notes] = TABLES.map(|table| format!("{schema}.{table}"));

@@ -34,7 +34,7 @@ struct Ships {
 
 fn shipped(message: &Message) -> Result<Append, HandlerError> {
     let stream = StreamId::new("parcel", message.key().unwrap_or("none"))?;
-    let event = NewEvent::new(EventType::new("Shipped")?, Payload::from_json(&format!("\"{}\"", message.id()))?);
+    let event = NewEvent::new(EventType::new("Shipped")?, Payload::from_json("{}")?);
     Ok(Append::to(stream, ExpectedVersion::Any, vec![event.with_metadata(message.metadata())]).build()?)
 }
 
@@ -196,7 +196,7 @@ fn url(store: &SqliteStore) -> String {
 
 async fn postgres() -> (es_postgres::PgStore, String) {
     let schema = unique_schema();
-    let store = PgOptions::new(shared_postgres_url()).schema(&schema).open().await.expect("it opens");
+    let store = PgOptions::new(shared_postgres_url()).schema(&schema).connect().await.expect("it opens");
     let mut connection = PgConnection::connect(&shared_postgres_url()).await.expect("a connection");
     let sql = format!("CREATE TABLE {schema}.shipped (id text NOT NULL)");
     sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.expect("a table");
