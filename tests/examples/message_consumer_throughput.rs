@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use es_core::{ControlStore, DeadLetterStore, HandlerError, InboxStore, MessageUnit};
+use es_core::{ControlStore, DeadLetterStore, HandlerError, InboxStore};
 use es_e2e::server::{Folder, shared_postgres_url, unique_schema};
 use es_messaging::{
     Broker, BrokerError, Consumer, Delivery, Message, MessageHandler, Publisher, Receipt, Settlement, Subscriber,

@@ -8,7 +8,7 @@ use std::{
 
 use es_core::{
     Append, ControlStore, DeadLetterQuery, DeadLetterStore, EventFilter, EventStore, EventStoreExt, EventType,
-    ExpectedVersion, HandlerError, InboxStore, MessageUnit, NewEvent, Order, Payload, Position, StreamId,
+    ExpectedVersion, HandlerError, InboxStore, NewEvent, Order, Payload, Position, StreamId,
 };
 use es_e2e::server::{Folder, shared_postgres_url, unique_schema};
 use es_messaging::{
