@@ -195,3 +195,23 @@ async fn what_a_failed_handler_did_is_undone_and_the_others_of_its_batch_are_not
     let noted = store.inbox_stats().await.unwrap().remembered;
     assert_eq!(noted, 8, "dead letters are noted too");
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_too_much_together_are_handled_in_smaller_batches() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    let consumer = builder(&store, &broker).lanes(1).on("order", |_: serde_json::Value, message, unit| {
+        Box::pin(async move {
+            for _ in 0..20 {
+                unit.append(packed(message, ExpectedVersion::Any))?;
+            }
+            take_effect(message, unit);
+            Ok(())
+        })
+    });
+    (0..150).for_each(|n| broker.send(order(&n.to_string(), None)));
+    let running = run(consumer.build().unwrap());
+    until("all are settled", async || broker.left() == 0).await;
+    let status = running.consumer.status();
+    assert_eq!((status.handled, status.retried, status.dead), (150, 0, 0), "{status}");
+    running.stop().await;
+}
