@@ -108,7 +108,7 @@ async fn a_pause_and_a_shutdown_do_not_wait_for_a_broker_that_is_away() {
     let task = tokio::spawn(async move { other.run(stopped.notified()).await });
     sleep(Duration::from_secs(100)).await;
     runner.pause("bank_out", &order()).await.unwrap();
-    sleep(limits::RELAY_CALL_PATIENCE + Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(5)).await;
     let calls = publisher.calls();
     sleep(Duration::from_secs(100)).await;
     assert_eq!(publisher.calls(), calls);
@@ -118,5 +118,5 @@ async fn a_pause_and_a_shutdown_do_not_wait_for_a_broker_that_is_away() {
     let asked = Instant::now();
     stop.notify_one();
     task.await.unwrap().unwrap();
-    assert!(asked.elapsed() < limits::RELAY_CALL_PATIENCE + Duration::from_secs(1));
+    assert!(asked.elapsed() < Duration::from_secs(3));
 }
