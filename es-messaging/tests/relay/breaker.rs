@@ -28,9 +28,7 @@ async fn a_broker_that_is_away_is_left_alone_and_nothing_is_lost() {
         // A try every 8 seconds at the most, and each half that time at the least.
         assert!((400..1_000).contains(&publisher.calls()), "{} calls", publisher.calls());
         // After the first few, each is of one message.
-        let seen = publisher.seen.lock().unwrap();
-        let calls = seen.calls.clone();
-        drop(seen);
+        let calls = publisher.seen.lock().unwrap().calls.clone();
         assert!(calls.iter().skip(4).all(|(_, messages)| *messages == 1), "{calls:?}");
         assert_eq!(checkpoint(&store, "bank_out").await.get(), 0);
         publisher.set(|behaviour| behaviour.is_down = false);
