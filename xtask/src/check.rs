@@ -71,6 +71,8 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     cargo(report, TESTS, &["test", "--workspace"], &environment)?;
     let with_metrics = ["test", "-p", "es-projections", "--features", "metrics", "--test", "metrics"];
     cargo(report, TESTS, &with_metrics, &[])?;
+    let relay_metrics = ["test", "-p", "es-messaging", "--features", "metrics", "--test", "relay_metrics"];
+    cargo(report, TESTS, &relay_metrics, &[])?;
 
     match &servers.newest {
         Ok(newest) => {
