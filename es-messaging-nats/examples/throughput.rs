@@ -31,7 +31,9 @@ fn rate(what: &str, begin: Instant) -> f64 {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let install = xtask::tools::ensure_nats()?;
-    for (name, server_options) in [("sync_interval 2 min", ServerOptions::default()), ("sync always", ServerOptions::durable())] {
+    for (name, server_options) in
+        [("sync_interval 2 min", ServerOptions::default()), ("sync always", ServerOptions::durable())]
+    {
         println!("== {name}, batches of {BATCH}");
         let server = ThrowawayNats::start(&install, &server_options)?;
         let nats = Nats::connect(&server.url(), NatsOptions::new().assume_synced()).await?;

@@ -69,9 +69,10 @@ impl Api {
                 RequestErrorKind::NoResponders => BrokerError::Missing {
                     broker: NATS,
                     what: "JetStream".to_owned(),
-                    reason: "no server answers its questions; enable it in the server's configuration (`jetstream {}`) and \
+                    reason:
+                        "no server answers its questions; enable it in the server's configuration (`jetstream {}`) and \
                              for this account"
-                        .to_owned(),
+                            .to_owned(),
                 },
                 _ => match self.events.violation(&format!("$JS.API.{question}")) {
                     Some(reason) => BrokerError::Denied { broker: NATS, reason },

@@ -174,7 +174,10 @@ impl NatsOptions {
         }
         let prefix = self.subject_prefix();
         if !prefix.split('.').all(is_word) {
-            return config("prefix", format!("{prefix:?} is not of words of ASCII letters and digits with dots between"));
+            return config(
+                "prefix",
+                format!("{prefix:?} is not of words of ASCII letters and digits with dots between"),
+            );
         }
         if !matches!(self.replicas, 1 | 3 | 5) {
             return config("replicas", format!("{} servers; 1, 3 or 5 are possible", self.replicas));

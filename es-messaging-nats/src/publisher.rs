@@ -1,12 +1,6 @@
 //! Publishing with acknowledgements.
 
-use std::{
-    collections::HashSet,
-    error::Error,
-    future::IntoFuture,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, error::Error, future::IntoFuture, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, ToSubject,
@@ -76,7 +70,12 @@ impl NatsPublisher {
         }
     }
 
-    async fn confirmed(&self, ack: PublishAckFuture, deadline: Instant, outgoing: &Outgoing) -> Result<(), PublishError> {
+    async fn confirmed(
+        &self,
+        ack: PublishAckFuture,
+        deadline: Instant,
+        outgoing: &Outgoing,
+    ) -> Result<(), PublishError> {
         let Ok(answer) = timeout_at(deadline, ack.into_future()).await else {
             return Err(self.unanswered(&self.subject(outgoing)));
         };
@@ -135,7 +134,9 @@ impl NatsPublisher {
     async fn unroutable(&self, subject: &str) -> PublishError {
         let question = serde_json::json!({ "subject": subject });
         match self.api.ask::<serde_json::Value>("STREAM.NAMES", &question).await {
-            Ok(Ok(answer)) if answer.get("streams").and_then(|streams| streams.as_array()).is_none_or(Vec::is_empty) => {
+            Ok(Ok(answer))
+                if answer.get("streams").and_then(|streams| streams.as_array()).is_none_or(Vec::is_empty) =>
+            {
                 refused(DeadReason::Unroutable, format!("no stream has the subject {subject}"))
             }
             _ => {

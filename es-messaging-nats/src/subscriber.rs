@@ -76,7 +76,10 @@ struct HeldMessage {
 
 impl fmt::Debug for NatsSubscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsSubscriber").field("name", &self.name).field("prefetch", &self.prefetch).finish_non_exhaustive()
+        f.debug_struct("NatsSubscriber")
+            .field("name", &self.name)
+            .field("prefetch", &self.prefetch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -247,7 +250,9 @@ impl NatsSubscriber {
         };
         let done = match settlement {
             Settlement::Retry { after } if after.is_zero() => self.say(&message, "-NAK".to_owned()).await,
-            Settlement::Retry { after } => self.say(&message, format!("-NAK {{\"delay\": {}}}", after.as_nanos())).await,
+            Settlement::Retry { after } => {
+                self.say(&message, format!("-NAK {{\"delay\": {}}}", after.as_nanos())).await
+            }
             Settlement::Reject { reason } => {
                 // Without a place for dead letters it is still unsettled.
                 self.reject(&message, &reason).await?;
@@ -338,7 +343,8 @@ impl Subscriber for NatsSubscriber {
                 Ok(Some(raw)) => match self.take(link, raw)? {
                     Came::Refusal => refused = true,
                     Came::MessageAndMore => {
-                        let gathered = timeout_at(Instant::now() + limits::GATHER_LIMIT, link.subscription.next()).await;
+                        let gathered =
+                            timeout_at(Instant::now() + limits::GATHER_LIMIT, link.subscription.next()).await;
                         if let Ok(Some(raw)) = gathered {
                             self.take(link, raw)?;
                         }

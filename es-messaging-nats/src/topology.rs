@@ -118,7 +118,9 @@ async fn declare_consumer(nats: &Nats, subscription: &Subscription) -> Result<()
     let create = CreateConsumer { stream_name: &options.stream, config, action: "create" };
     match nats.api.ask::<consumer::Info>(&question, &create).await? {
         Ok(_) => Ok(()),
-        Err(error) if matches!(error.error_code(), ErrorCode::CONSUMER_ALREADY_EXISTS | ErrorCode::CONSUMER_NAME_EXIST) => {
+        Err(error)
+            if matches!(error.error_code(), ErrorCode::CONSUMER_ALREADY_EXISTS | ErrorCode::CONSUMER_NAME_EXIST) =>
+        {
             let found = consumer(nats, &subscription.name).await?.config;
             let mut there = found.filter_subjects.clone();
             there.extend((!found.filter_subject.is_empty()).then(|| found.filter_subject.clone()));
@@ -216,6 +218,7 @@ pub(crate) async fn stream(nats: &Nats) -> Result<stream::Info, BrokerError> {
 /// A durable consumer as it is.
 pub(crate) async fn consumer(nats: &Nats, name: &str) -> Result<consumer::Info, BrokerError> {
     let stream = &nats.options.stream;
-    let answer = nats.api.ask::<consumer::Info>(&format!("CONSUMER.INFO.{stream}.{name}"), &serde_json::json!({})).await?;
+    let answer =
+        nats.api.ask::<consumer::Info>(&format!("CONSUMER.INFO.{stream}.{name}"), &serde_json::json!({})).await?;
     answer.map_err(|error| refused(format!("the consumer {name} of the stream {stream}"), error))
 }

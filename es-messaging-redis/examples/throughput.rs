@@ -37,7 +37,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let server = ThrowawayRedis::start(&install, &server_options)?;
         let broker = RedisStreams::connect(&server.url(), RedisOptions::new().assume_durable()).await?;
         let all = Subscription::new("all", ["#"]).prefetch(BATCH);
-        broker.declare(&Topology::new(["order.placed", "bare"], vec![all.clone(), Subscription::new("bare", ["order.#"])])).await?;
+        broker
+            .declare(&Topology::new(
+                ["order.placed", "bare"],
+                vec![all.clone(), Subscription::new("bare", ["order.#"])],
+            ))
+            .await?;
         let mut client = redis::Client::open(server.url())?.get_multiplexed_async_connection().await?;
         let messages: Vec<Outgoing> = (0..MESSAGES).map(outgoing).collect();
 
@@ -54,7 +59,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut transaction = Pipeline::new();
             transaction.atomic();
             for one in batch {
-                transaction.cmd("XADD").arg("bare").arg("*").arg("id").arg(one.message.id()).arg("data").arg(one.message.data());
+                transaction
+                    .cmd("XADD")
+                    .arg("bare")
+                    .arg("*")
+                    .arg("id")
+                    .arg(one.message.id())
+                    .arg("data")
+                    .arg(one.message.data());
             }
             transaction.query_async::<Vec<Value>>(&mut client).await?;
         }

@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn structured_mode_is_read() {
         let message = Message::builder("t", "/s").id("1").json(&serde_json::json!([1])).unwrap().build().unwrap();
-        let pairs = [(CONTENT_TYPE, b"application/cloudevents+json".to_vec()), (DATA, message.to_structured().unwrap())];
+        let pairs =
+            [(CONTENT_TYPE, b"application/cloudevents+json".to_vec()), (DATA, message.to_structured().unwrap())];
         let fields = pairs.map(|(name, value)| (name.as_bytes().to_vec(), value));
         assert_eq!(decode(fields.to_vec()).unwrap(), message);
     }

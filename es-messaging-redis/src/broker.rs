@@ -99,7 +99,10 @@ impl RedisStreams {
     pub async fn trim_settled(&self, topic: &str) -> Result<u64, BrokerError> {
         if !keys::is_topic(topic) {
             let what = format!("the topic {topic:?}");
-            return Err(BrokerError::Config { what, reason: "it has words with dots between, and no wildcards".to_owned() });
+            return Err(BrokerError::Config {
+                what,
+                reason: "it has words with dots between, and no wildcards".to_owned(),
+            });
         }
         topology::trim(&self.shared, &self.shared.keys.stream(topic)).await.map_err(|error| meaning(error, topic))
     }

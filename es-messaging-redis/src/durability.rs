@@ -39,7 +39,8 @@ impl Durability {
             command.arg("GET").arg("append*");
             command
         };
-        let answer: Result<HashMap<String, String>, RedisError> = ask!(link, |connection| command.query_async(connection));
+        let answer: Result<HashMap<String, String>, RedisError> =
+            ask!(link, |connection| command.query_async(connection));
         let found = match answer {
             Err(_) if assume => Self::Assumed,
             Err(_) => Self::Unknown,

@@ -161,9 +161,7 @@ pub(crate) fn meaning(error: RedisError, what: &str) -> BrokerError {
             what: what.to_owned(),
             reason: "its key holds something else than a stream; choose another prefix".to_owned(),
         },
-        (ErrorKind::InvalidClientConfig, _) => {
-            BrokerError::Config { what: what.to_owned(), reason: error.to_string() }
-        }
+        (ErrorKind::InvalidClientConfig, _) => BrokerError::Config { what: what.to_owned(), reason: error.to_string() },
         _ => BrokerError::Unavailable { broker: REDIS, source: error.into() },
     }
 }

@@ -123,7 +123,9 @@ pub(crate) fn parse(url: &str, options: &mut RedisOptions) -> Result<(String, St
             other => return Err(config(&shown, format!("it has no setting {other:?}; the form is {form}"))),
         }
     }
-    if options.prefix.is_empty() || options.prefix.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+    if options.prefix.is_empty()
+        || options.prefix.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+    {
         return Err(config("prefix", format!("{:?} is empty or holds a space", options.prefix)));
     }
     let database = parsed.path().trim_matches('/');

@@ -32,7 +32,10 @@ enum Outcome {
     Done(Vec<bool>),
     Throttled,
     Unconfirmed(RedisError),
-    TooFewReplicas { wanted: u32, found: u32 },
+    TooFewReplicas {
+        wanted: u32,
+        found: u32,
+    },
     /// A key holds something else than a stream, so that nothing is known of the others.
     Refused(String),
 }
@@ -64,7 +67,8 @@ impl RedisPublisher {
                     command.arg("MAXLEN").arg("~").arg(entries);
                 }
                 Trim::MaxAge(age) => {
-                    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+                    let now =
+                        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
                     command.arg("MINID").arg("~").arg(now.saturating_sub(age).as_millis().to_string());
                 }
                 Trim::Never | Trim::Settled => {}

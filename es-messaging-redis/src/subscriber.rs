@@ -217,8 +217,7 @@ impl RedisSubscriber {
         let chosen = all.min(most);
         let begin = state.turn % all.max(1);
         state.turn = state.turn.wrapping_add(chosen);
-        let streams: Vec<String> =
-            (0..chosen).map(|at| state.streams[(begin + at) % all].0.clone()).collect();
+        let streams: Vec<String> = (0..chosen).map(|at| state.streams[(begin + at) % all].0.clone()).collect();
         let mut command = redis::cmd("XREADGROUP");
         command.arg("GROUP").arg(&self.group).arg(&self.consumer).arg("COUNT").arg((most / chosen.max(1)).max(1));
         // With the others waiting for their turn it does not wait long.

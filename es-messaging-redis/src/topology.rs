@@ -7,8 +7,7 @@ use redis::{ErrorKind, Pipeline, RedisError, Script, ServerErrorKind, Value};
 
 use crate::{
     broker::Shared,
-    keys,
-    limits,
+    keys, limits,
     link::{REDIS, ask, meaning},
 };
 
@@ -41,7 +40,10 @@ fn check(topology: &Topology) -> Result<(), BrokerError> {
             return config(what(), "a name is of ASCII letters, digits, `_` and `-`");
         }
         if subscription.topics.is_empty() || !subscription.topics.iter().all(|topic| keys::is_pattern(topic)) {
-            return config(what(), "a topic has words with dots between; `*` is one word, and `#` at the end all others");
+            return config(
+                what(),
+                "a topic has words with dots between; `*` is one word, and `#` at the end all others",
+            );
         }
     }
     Ok(())

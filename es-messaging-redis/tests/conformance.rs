@@ -86,7 +86,8 @@ impl BrokerHarness for RedisHarness {
         let key = self.broker().await.dead_key(&subscription.name);
         let mut command = redis::cmd("XRANGE");
         command.arg(key).arg("-").arg("+");
-        let found: Vec<(String, HashMap<String, String>)> = command.query_async(&mut self.client().await).await.unwrap();
+        let found: Vec<(String, HashMap<String, String>)> =
+            command.query_async(&mut self.client().await).await.unwrap();
         found.into_iter().map(|(_, fields)| fields["ce_id"].clone()).collect()
     }
 

@@ -220,8 +220,7 @@ impl ThrowawayNatsCluster {
         let (ports, routes) = (free(nodes)?, free(nodes)?);
         let mut cluster = Vec::new();
         for (node, port) in ports.into_iter().enumerate() {
-            let mut server =
-                ThrowawayNats::prepare(install, options, port, Some(&Routes { node, ports: &routes }))?;
+            let mut server = ThrowawayNats::prepare(install, options, port, Some(&Routes { node, ports: &routes }))?;
             server.server.begin()?;
             cluster.push(server);
         }

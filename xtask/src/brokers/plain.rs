@@ -48,8 +48,7 @@ impl PlainServer {
     /// Starts it.
     pub(crate) fn begin(&mut self) -> Result<(), ServerError> {
         // What earlier starts have logged is not taken for this one's.
-        std::fs::write(self.supervisor.log_path(), "")
-            .map_err(ServerError::io("empty", self.supervisor.log_path()))?;
+        std::fs::write(self.supervisor.log_path(), "").map_err(ServerError::io("empty", self.supervisor.log_path()))?;
         self.supervisor.start().map(|_| ())
     }
 

@@ -88,8 +88,7 @@ impl ThrowawayRedis {
         for _ in 0..port::MAX_PORT_ATTEMPTS {
             let folder = TempFolder::create("redis", &account)?;
             let port = port::free()?;
-            let keeping =
-                if options.durable { "appendonly yes\nappendfsync always\n" } else { "appendonly no\n" };
+            let keeping = if options.durable { "appendonly yes\nappendfsync always\n" } else { "appendonly no\n" };
             let text = format!(
                 "bind 127.0.0.1\nport {port}\ndir \"{}\"\nsave \"\"\ndaemonize no\n{keeping}{}\n",
                 folder.path().display(),
