@@ -18,7 +18,7 @@ fn outgoing(run: &str, number: usize, keys: usize) -> Outgoing {
         .subject("order/17")
         .key(format!("order/{}", number % keys))
         .json(&serde_json::json!({ "order": number, "cents": 1_999, "note": "x".repeat(120) }))
-        .and_then(|builder| Ok(builder.build()));
+        .map(|builder| builder.build());
     Outgoing { topic: "order.placed".to_owned(), message: message.unwrap().unwrap() }
 }
 

@@ -129,6 +129,21 @@ async fn members_that_are_gone_leave_no_trace_and_what_they_held_is_claimed() {
 }
 
 #[tokio::test]
+async fn a_delay_longer_than_the_time_for_unsettled_messages_is_kept() {
+    let subscription = everything().ack_wait(Duration::from_millis(200));
+    let (redis, subscriber) = with_subscription(options(), subscription.clone()).await;
+    redis.publisher().await.unwrap().publish(&[of(1)]).await.remove(0).unwrap();
+    let delivery = subscriber.receive(1, SOON).await.unwrap().remove(0);
+    let (begin, after) = (Instant::now(), Duration::from_millis(1_500));
+    subscriber.settle(vec![(delivery.receipt, Settlement::Retry { after })]).await.unwrap();
+    // Whoever waits for it need not be who had it.
+    subscriber.close().await.unwrap();
+    let again = redis.subscriber(&subscription).await.unwrap().receive(1, SOON).await.unwrap().remove(0);
+    assert_eq!(again.attempt, 2);
+    assert!(begin.elapsed() >= Duration::from_millis(1_450), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn a_server_without_memory_asks_for_patience() {
     let server = start(&ServerOptions::default().with_lines("maxmemory 3mb\nmaxmemory-policy noeviction"));
     let redis = RedisStreams::connect(&server.url(), RedisOptions::new()).await.unwrap();
