@@ -179,3 +179,15 @@ fn large_numbers_are_compared_exactly() {
     assert_eq!(says(&at_most(u64::MAX), &at_most(u64::MAX - 1)), "compatible");
     assert!(says(&at_most(u64::MAX - 1), &at_most(u64::MAX)).contains("maximum"));
 }
+
+#[test]
+fn keywords_of_the_writer_that_are_not_understood_may_name_any_property() {
+    let reader = json!({"type": "object", "properties": {"xa": {"type": "string"}}});
+    for writer in [
+        json!({"type": "object", "properties": {}, "patternProperties": {"^x": {}}, "additionalProperties": false}),
+        json!({"type": "object", "properties": {"a": {}}, "if": {}, "then": {"properties": {"xa": {"type": "integer"}}}}),
+        json!({"type": "object", "properties": {"a": {}}, "dependentSchemas": {"a": {"properties": {"xa": {}}}}}),
+    ] {
+        assert!(says(&reader, &writer).starts_with("$.xa: "), "{writer}");
+    }
+}
