@@ -69,6 +69,7 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     let mut environment = postgres_environment(&servers.main);
     environment.extend(real_data());
     cargo(report, TESTS, &["test", "--workspace"], &environment)?;
+    cargo(report, TESTS, &["test", "-p", "es-messaging-schemas", "--all-features"], &environment)?;
     let with_metrics = ["test", "-p", "es-projections", "--features", "metrics", "--test", "metrics"];
     cargo(report, TESTS, &with_metrics, &[])?;
     let relay_metrics = ["test", "-p", "es-messaging", "--features", "metrics", "--test", "relay_metrics"];
