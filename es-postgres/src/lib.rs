@@ -27,6 +27,7 @@ mod handler_scope;
 mod inline;
 mod leases;
 mod migrate;
+mod outbox;
 mod parking;
 mod partitions;
 mod projections;

@@ -1,11 +1,12 @@
 //! A transaction of the caller's own writes and of appends.
 
-use es_core::{Append, Appended, StoreError};
+use es_core::{Append, Appended, OutboxMessage, StoreError};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
     append::{Commit, append_in, check},
     error::store_error,
+    outbox,
     store::PgStore,
 };
 
@@ -61,6 +62,17 @@ impl UnitOfWork {
         }
         self.appends.push(append);
         Ok(())
+    }
+
+    /// Writes a message that is published if this commits.
+    ///
+    /// # Errors
+    /// As of [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
+    ///
+    /// # Cancel safety
+    /// Roll back if the future is dropped: the message may be in the transaction or not.
+    pub async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
+        outbox::enqueue(&self.store.shared, &mut self.transaction, message).await
     }
 
     /// Appends everything and commits. Gives the outcomes in the order in which the appends were added.
