@@ -29,7 +29,6 @@ const MIGRATIONS: [Migration; 5] = [
     Migration { version: 3, name: "consumers", sql: include_str!("../migrations/0003_consumers.sql") },
     Migration { version: 4, name: "control", sql: include_str!("../migrations/0004_control.sql") },
     Migration { version: 5, name: "parking", sql: include_str!("../migrations/0005_parking.sql") },
-    Migration { version: 6, name: "outbox", sql: include_str!("../migrations/0006_outbox.sql") },
 ];
 
 /// A migration that a database remembers.
