@@ -42,6 +42,7 @@ impl PgHarness {
 
 impl StoreHarness for PgHarness {
     type Store = PgStore;
+    type Unit = UnitOfWork;
     type Ledger = Ledger;
     type Transaction = Open;
 
@@ -61,6 +62,10 @@ impl StoreHarness for PgHarness {
 
     fn ledger(&self, name: &str) -> Ledger {
         Ledger { name: name.to_owned(), table: format!("{}.ledger_{name}", self.ledgers) }
+    }
+
+    async fn failing_statement(&self, connection: &mut PgConnection) {
+        assert!(sqlx::raw_sql("SELECT 1 / 0").execute(connection).await.is_err());
     }
 
     async fn ledger_rows(&self, _: &PgStore, name: &str) -> Vec<LedgerRow> {

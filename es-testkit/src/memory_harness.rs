@@ -1,7 +1,8 @@
 //! The harness of the store in memory.
 
 use es_core::{
-    HandlerError, InvalidName, MemoryStore, MemoryTables, MemoryTransaction, Projection, Recorded, TableNames,
+    HandlerError, InvalidName, MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit, Projection, Recorded,
+    TableNames,
 };
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ pub struct MemoryHarness;
 
 impl StoreHarness for MemoryHarness {
     type Store = MemoryStore;
+    type Unit = MemoryUnit;
     type Ledger = MemoryLedger;
     type Transaction = MemoryTransaction;
 

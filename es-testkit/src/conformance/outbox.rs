@@ -10,8 +10,8 @@ use std::{
 };
 
 use es_core::{
-    Enqueue, Fence, LeaseStore, Leased, OutboxEntry, OutboxMessage, OutboxStore, RawMessage, StoreError, limits,
-    outbox_consumer,
+    Enqueue, Fence, InboxStore, LeaseStore, Leased, MessageUnit, OutboxEntry, OutboxMessage, OutboxStore, RawMessage,
+    StoreError, limits, outbox_consumer,
 };
 use time::OffsetDateTime;
 use tokio::task::yield_now;
@@ -347,6 +347,24 @@ pub async fn what_waits_is_told<H: StoreHarness>(harness: &H) {
     drain(&store, fence, 10).await;
     let stats = ok(patiently!(store.outbox_stats()));
     assert_eq!((stats.waiting, stats.oldest, stats.delayed), (0, None, 1));
+}
+
+/// A message of the transaction in which others take effect is given if that commits, unless it was taken back.
+pub async fn a_message_of_a_unit_is_given_if_the_unit_commits<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let fence = fence(&store, "relay", LONG).await;
+    let mut gone = ok(patiently!(store.begin_unit()));
+    ok(gone.enqueue(&message("gone")).await);
+    ok(gone.rollback().await);
+    let mut unit = ok(patiently!(store.begin_unit()));
+    ok(unit.enqueue(&message("a")).await);
+    ok(unit.mark().await);
+    ok(unit.enqueue(&message("taken back")).await);
+    ok(unit.undo().await);
+    ok(unit.enqueue(&message("b")).await);
+    assert_eq!(read(&store, 10).await, []);
+    ok(unit.commit().await);
+    assert_eq!(texts(&drain(&store, fence, 10).await), ["a", "b"]);
 }
 
 /// Eight writers, whose transactions are open for times of their own and sometimes rolled back, and one reader who confirms and
