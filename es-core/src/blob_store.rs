@@ -5,7 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::{error::StoreError, limits, name::check_word};
+use crate::{
+    error::{InvalidName, StoreError},
+    limits,
+    name::check_word,
+};
+
+/// Checks the name of a blob. Stores call it.
+///
+/// # Errors
+/// [`InvalidName`] if it is empty, over [`limits::MAX_BLOB_NAME_BYTES`], or has other than ASCII letters, digits, `_`, `-` and `.`.
+pub fn check_blob_name(name: &str) -> Result<(), InvalidName> {
+    check_word("name of a blob", name, limits::MAX_BLOB_NAME_BYTES)
+}
 
 /// Keeps bytes by name: payloads that are too large for a broker, of which the message carries the name alone (a claim check).
 /// Object-safe.
@@ -33,7 +45,7 @@ pub trait BlobStore: Send + Sync {
 /// [`StoreError::LimitExceeded`] over [`limits::MAX_BLOB_BYTES`]; [`StoreError::InvalidName`] for a name that is empty, over
 /// [`limits::MAX_BLOB_NAME_BYTES`] or of other than ASCII letters, digits, `_`, `-` and `.`.
 pub fn check_blob(name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    check_word("name of a blob", name, limits::MAX_BLOB_NAME_BYTES)?;
+    check_blob_name(name)?;
     let (limit, actual) = (limits::MAX_BLOB_BYTES as u64, bytes.len() as u64);
     match actual > limit {
         true => Err(StoreError::LimitExceeded { what: "bytes of a blob", limit, actual }),

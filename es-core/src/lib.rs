@@ -128,7 +128,7 @@ mod wakeups;
 pub use advance::Advance;
 pub use aggregate::Aggregate;
 pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
-pub use blob_store::{BlobStore, check_blob};
+pub use blob_store::{BlobStore, check_blob, check_blob_name};
 pub use codec::decoder::Decoder;
 pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{

@@ -100,10 +100,10 @@ pub const MAX_APPENDS_PER_UNIT: usize = 1_000;
 pub const INBOX_PARTITIONS: u32 = 4;
 /// Most dead letters that one call writes or reads.
 pub const MAX_DEAD_LETTERS_PER_READ: usize = 1_000;
-/// Longest name of a payload in a blob store, in bytes.
-pub const MAX_BLOB_NAME_BYTES: usize = 200;
 /// Largest payload that a blob store keeps, in bytes.
 pub const MAX_BLOB_BYTES: usize = 256 * 1_024 * 1_024;
+/// Longest name of a payload in a blob store, in bytes.
+pub const MAX_BLOB_NAME_BYTES: usize = 200;
 
 /// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;

@@ -3,11 +3,14 @@
 //! - For applications: [`given`] tests an aggregate, [`given_events`] a view or projection; [`FaultyStore`] is a store with a
 //!   bad network; [`HistoryChecker`] finds what was lost, doubled or skipped.
 //! - For stores: [`conformance!`] runs every promise of a store as a test; see [its module](mod@conformance).
+//! - For brokers, with the feature `messaging`: `broker_conformance!` runs every promise of a broker as a test.
 //! - [`bank`] is the small domain that all of this speaks about.
 //!
 //! Everything here panics when a check fails, as tests do.
 
 pub mod bank;
+#[cfg(feature = "messaging")]
+pub mod broker_conformance;
 pub mod conformance;
 mod faulty_store;
 mod given;

@@ -21,6 +21,7 @@
 //! Linux only: processes are followed through `/proc`.
 
 mod account;
+pub mod brokers;
 mod deadline;
 mod error;
 pub mod pgbouncer;

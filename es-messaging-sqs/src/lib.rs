@@ -1,0 +1,1 @@
+//! Messages over Amazon SQS and SNS.
