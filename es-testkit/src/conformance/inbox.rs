@@ -9,6 +9,7 @@ use es_core::{
     ConsumerName, DeadLetterQuery, DeadLetterStore, DeadReason, EventStore, InboxStore, MessageUnit, NewDeadLetter,
     PageProjection, Projector, RawMessage, RecordedEvent, StoreError, limits,
 };
+use tokio::task::yield_now;
 
 use super::{
     checkpoints::consumer, concurrency::dropped_at_random, projections::ledger, projections::some_history, support::*,
@@ -161,8 +162,10 @@ pub async fn a_dropped_unit_happened_or_not<H: StoreHarness>(harness: &H) {
         let handling = async {
             let (mut unit, is_new) = receive(&shop.store, &shop.name, &[&id]).await;
             assert_eq!(is_new, [true]);
+            yield_now().await;
             shop.write(&mut unit, 1).await;
             ok(unit.append(append_to(&account, NoStream, vec![opened("Ann")])));
+            yield_now().await;
             ok(unit.commit().await);
         };
         let rows = shop.rows(harness).await.len();
