@@ -5,7 +5,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Schema, connection, execute, number};
-use es_core::{Enqueue, Fence, LeaseStore, Leased, OutboxEntry, OutboxMessage, OutboxStore, RawMessage, outbox_consumer};
+use es_core::{
+    Enqueue, Fence, LeaseStore, Leased, OutboxEntry, OutboxMessage, OutboxStore, RawMessage, outbox_consumer,
+};
 use es_postgres::{
     PgConnection, PgStore,
     sqlx::{self, AssertSqlSafe, Connection},
