@@ -912,7 +912,7 @@ BEGIN
             VALUES ('outbox_delayed'), ('outbox_progress')
          ) t)
     FROM (
-        SELECT count(*) AS waiting, min(w) AS oldest FROM es.unconfirmed(p, NULL, p_most) AS w
+        SELECT count(*) AS waiting, min(w) AS oldest FROM es.unconfirmed(p, 0::smallint, 7::smallint, p_most) AS w
     ) u;
 END
 $function$
@@ -1175,11 +1175,11 @@ BEGIN
     FOR v_slot IN 0..7 LOOP
         v_leaf := 'es.outbox_' || v_slot;
         CONTINUE WHEN v_slot = v_current OR pg_relation_size(v_leaf::regclass) = 0
-            OR EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, 1));
+            OR EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1));
         BEGIN
             -- With the lock nobody's insert is open, and everything that was committed can be seen.
             EXECUTE 'LOCK TABLE ' || v_leaf || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
-            IF NOT EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, 1)) THEN
+            IF NOT EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1)) THEN
                 EXECUTE 'TRUNCATE ' || v_leaf;
             END IF;
         EXCEPTION WHEN lock_not_available THEN
@@ -1210,7 +1210,7 @@ BEGIN
     END IF;
 END
 $function$
-CREATE OR REPLACE FUNCTION es.unconfirmed(p es.outbox_progress, p_slot smallint, p_limit bigint)
+CREATE OR REPLACE FUNCTION es.unconfirmed(p es.outbox_progress, p_first smallint, p_last smallint, p_limit bigint)
  RETURNS SETOF timestamp with time zone
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1229,20 +1229,20 @@ BEGIN
     FROM (
         SELECT o.enqueued_at
         FROM es.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.xid = ANY (v_ended) AND o.seq > p.given
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid = ANY (v_ended) AND o.seq > p.given
         UNION ALL
         SELECT o.enqueued_at
         FROM es.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.seq > v_from AND o.seq <= p.ceiling
+        WHERE o.slot BETWEEN p_first AND p_last AND o.seq > v_from AND o.seq <= p.ceiling
           AND (o.xid >= v_xmax) IS TRUE AND pg_visible_in_snapshot(o.xid, p.tick)
         UNION ALL
         SELECT o.enqueued_at
         FROM es.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.xid = ANY (v_open)
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid = ANY (v_open)
         UNION ALL
         SELECT o.enqueued_at
         FROM es.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.xid >= v_next
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid >= v_next
     ) u
     LIMIT p_limit;
 END

@@ -280,9 +280,10 @@ BEGIN
 END
 $function$;
 
--- Messages that are not confirmed and can be seen, when they were written, in one slot or in all; up to so many.
-CREATE FUNCTION {schema}.unconfirmed(p {schema}.outbox_progress, p_slot smallint, p_limit bigint)
-RETURNS SETOF timestamp with time zone
+-- Messages that are not confirmed and can be seen, when they were written, in these slots; up to so many.
+CREATE FUNCTION {schema}.unconfirmed(
+    p {schema}.outbox_progress, p_first smallint, p_last smallint, p_limit bigint
+) RETURNS SETOF timestamp with time zone
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -301,20 +302,20 @@ BEGIN
     FROM (
         SELECT o.enqueued_at
         FROM {schema}.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.xid = ANY (v_ended) AND o.seq > p.given
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid = ANY (v_ended) AND o.seq > p.given
         UNION ALL
         SELECT o.enqueued_at
         FROM {schema}.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.seq > v_from AND o.seq <= p.ceiling
+        WHERE o.slot BETWEEN p_first AND p_last AND o.seq > v_from AND o.seq <= p.ceiling
           AND (o.xid >= v_xmax) IS TRUE AND pg_visible_in_snapshot(o.xid, p.tick)
         UNION ALL
         SELECT o.enqueued_at
         FROM {schema}.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.xid = ANY (v_open)
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid = ANY (v_open)
         UNION ALL
         SELECT o.enqueued_at
         FROM {schema}.outbox o
-        WHERE (p_slot IS NULL OR o.slot = p_slot) AND o.xid >= v_next
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid >= v_next
     ) u
     LIMIT p_limit;
 END
@@ -343,11 +344,11 @@ BEGIN
     FOR v_slot IN 0..7 LOOP
         v_leaf := '{schema}.outbox_' || v_slot;
         CONTINUE WHEN v_slot = v_current OR pg_relation_size(v_leaf::regclass) = 0
-            OR EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, 1));
+            OR EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1));
         BEGIN
             -- With the lock nobody's insert is open, and everything that was committed can be seen.
             EXECUTE 'LOCK TABLE ' || v_leaf || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
-            IF NOT EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, 1)) THEN
+            IF NOT EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1)) THEN
                 EXECUTE 'TRUNCATE ' || v_leaf;
             END IF;
         EXCEPTION WHEN lock_not_available THEN
@@ -411,7 +412,7 @@ BEGIN
             VALUES ('outbox_delayed'), ('outbox_progress')
          ) t)
     FROM (
-        SELECT count(*) AS waiting, min(w) AS oldest FROM {schema}.unconfirmed(p, NULL, p_most) AS w
+        SELECT count(*) AS waiting, min(w) AS oldest FROM {schema}.unconfirmed(p, 0::smallint, 7::smallint, p_most) AS w
     ) u;
 END
 $function$;
