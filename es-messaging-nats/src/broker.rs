@@ -1,6 +1,13 @@
 //! The connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, jetstream::ContextBuilder};
 use async_trait::async_trait;
@@ -25,6 +32,7 @@ pub struct Nats {
     pub(crate) client: Client,
     pub(crate) api: Api,
     pub(crate) options: Arc<NatsOptions>,
+    closed: Arc<AtomicBool>,
     durability: Durability,
     shown: String,
 }
@@ -44,12 +52,16 @@ impl Nats {
         let durability = Durability::find(&options).await;
         let context = ContextBuilder::new().timeout(limits::REQUEST_LIMIT).build(client.clone());
         let api = Api { context, events };
-        Ok(Self { client, api, options: Arc::new(options), durability, shown: address.shown })
+        Ok(Self { client, api, options: Arc::new(options), closed: Arc::default(), durability, shown: address.shown })
     }
 
     /// What is known of whether the server flushes before it acknowledges.
     pub fn durability(&self) -> Durability {
         self.durability
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), BrokerError> {
+        if self.closed.load(Ordering::Acquire) { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
     /// The name of the stream of dead letters.
@@ -146,19 +158,23 @@ impl Broker for Nats {
 
     /// Creates the stream, with all subjects under the prefix, the stream of dead letters, and the durable consumers.
     async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        self.check_open()?;
         topology::declare(self, topology).await
     }
 
     async fn publisher(&self) -> Result<Box<dyn Publisher>, BrokerError> {
+        self.check_open()?;
         topology::stream(self).await?;
         Ok(Box::new(NatsPublisher::new(self)))
     }
 
     async fn subscriber(&self, subscription: &Subscription) -> Result<Box<dyn Subscriber>, BrokerError> {
+        self.check_open()?;
         Ok(Box::new(NatsSubscriber::open(self, subscription).await?))
     }
 
     async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         // What fails here is a connection that is gone already.
         let _ = self.client.drain().await;
     }

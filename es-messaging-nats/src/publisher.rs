@@ -56,6 +56,10 @@ impl NatsPublisher {
             let reason = format!("{:?} is no topic: words with dots between, without wildcards", outgoing.topic);
             return Err(refused(DeadReason::Unroutable, reason));
         };
+        let (size, most) = (outgoing.message.size(), self.limits().message_bytes);
+        if size > most {
+            return Err(refused(DeadReason::Refused, format!("it has {size} bytes, at most {most} are taken")));
+        }
         let message = PublishMessage::build()
             .headers(binding::headers(&outgoing.message))
             .payload(outgoing.message.data().to_vec().into())

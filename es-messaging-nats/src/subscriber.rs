@@ -85,7 +85,7 @@ impl fmt::Debug for NatsSubscriber {
 
 impl NatsSubscriber {
     pub(crate) async fn open(nats: &Nats, subscription: &Subscription) -> Result<Self, BrokerError> {
-        let info = topology::consumer(nats, &subscription.name).await?;
+        topology::join(nats, subscription).await?;
         let inbox = nats.client.new_inbox();
         let stream = nats.client.subscribe(format!("{inbox}.*")).await.map_err(unavailable)?;
         let link = Link {
@@ -101,7 +101,7 @@ impl NatsSubscriber {
             name: subscription.name.clone(),
             prefix: nats.options.subject_prefix(),
             prefetch: subscription.prefetch.clamp(1, es_messaging::limits::MAX_PREFETCH),
-            ack_wait: info.config.ack_wait,
+            ack_wait: subscription.ack_wait,
             inbox,
             link: AsyncMutex::new(link),
             held: Mutex::default(),
@@ -276,6 +276,7 @@ enum Came {
 #[async_trait]
 impl Subscriber for NatsSubscriber {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BrokerError> {
+        self.nats.check_open()?;
         let deadline = Instant::now() + wait;
         let mut link = self.link.lock().await;
         let link = &mut *link;
@@ -383,7 +384,9 @@ impl Subscriber for NatsSubscriber {
         while let Some(Some(raw)) = link.subscription.next().now_or_never() {
             let _ = self.take(&mut link, raw);
         }
-        let held: Vec<u64> = self.held().messages.keys().copied().collect();
+        let mut held: Vec<u64> = self.held().messages.keys().copied().collect();
+        // They come again in the order in which they are given back.
+        held.sort_unstable();
         let back = held.into_iter().map(|receipt| (Receipt(receipt), Settlement::Retry { after: Duration::ZERO }));
         self.settle(back.collect()).await
     }

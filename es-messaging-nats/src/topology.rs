@@ -112,21 +112,10 @@ async fn declare_consumer(nats: &Nats, subscription: &Subscription) -> Result<()
     let what = format!("the consumer {}", subscription.name);
     let options = &*nats.options;
     let filters = filters(options, subscription)?;
-    let config = consumer::pull::Config {
-        durable_name: Some(subscription.name.clone()),
-        name: Some(subscription.name.clone()),
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: subscription.ack_wait,
-        // A message is never passed over in silence: see `NatsOptions::max_deliver`.
-        max_deliver: -1,
-        max_ack_pending: max_ack_pending(options),
-        filter_subjects: filters.clone(),
-        ..consumer::pull::Config::default()
-    };
+    let config = wanted(options, subscription, filters.clone());
     // `create` gives the same again if it is there as it should be, and an error if it is there otherwise.
-    let create = CreateConsumer { stream_name: &options.stream, config, action: "create" };
     let question = format!("CONSUMER.CREATE.{}.{}", options.stream, subscription.name);
+    let create = CreateConsumer { stream_name: &options.stream, config, action: "create" };
     match nats.api.ask::<consumer::Info>(&question, &create).await? {
         Ok(_) => Ok(()),
         Err(error)
@@ -140,23 +129,52 @@ async fn declare_consumer(nats: &Nats, subscription: &Subscription) -> Result<()
                 what,
                 &[
                     ("filters", format!("{there:?}"), format!("{filters:?}")),
-                    ("ack_wait", format!("{:?}", found.ack_wait), format!("{:?}", subscription.ack_wait)),
                     ("max_ack_pending", found.max_ack_pending.to_string(), max_ack_pending(options).to_string()),
                     ("max_deliver", found.max_deliver.to_string(), "-1".to_owned()),
                     ("ack policy", format!("{:?}", found.ack_policy), format!("{:?}", AckPolicy::Explicit)),
                 ],
             )
         }
-        Err(error) if error.error_code() == ErrorCode::CONSUMER_OVERLAPPING_SUBJECT_FILTERS => {
-            let reason =
-                "two of its topics match the same messages, which NATS does not allow; use several subscriptions";
-            Err(BrokerError::Config {
-                what: format!("the subscription {}", subscription.name),
-                reason: reason.to_owned(),
-            })
-        }
         Err(error) => Err(refused(what, error)),
     }
+}
+
+/// A consumer as it should be.
+fn wanted(options: &NatsOptions, subscription: &Subscription, filters: Vec<String>) -> consumer::pull::Config {
+    consumer::pull::Config {
+        durable_name: Some(subscription.name.clone()),
+        name: Some(subscription.name.clone()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: subscription.ack_wait,
+        // A message is never passed over in silence: see `NatsOptions::max_deliver`.
+        max_deliver: -1,
+        max_ack_pending: max_ack_pending(options),
+        filter_subjects: filters,
+        ..consumer::pull::Config::default()
+    }
+}
+
+/// The consumer of a subscription, which must be there. Its time for unsettled messages becomes the subscription's: it is the
+/// last member that says it.
+pub(crate) async fn join(nats: &Nats, subscription: &Subscription) -> Result<(), BrokerError> {
+    let options = &*nats.options;
+    let found = consumer(nats, &subscription.name).await?.config;
+    if found.ack_wait == subscription.ack_wait {
+        return Ok(());
+    }
+    let mut filters = found.filter_subjects;
+    filters.extend((!found.filter_subject.is_empty()).then_some(found.filter_subject));
+    let config = consumer::pull::Config {
+        max_deliver: found.max_deliver,
+        max_ack_pending: found.max_ack_pending,
+        num_replicas: found.num_replicas,
+        ..wanted(options, subscription, filters)
+    };
+    let update = CreateConsumer { stream_name: &options.stream, config, action: "update" };
+    let question = format!("CONSUMER.CREATE.{}.{}", options.stream, subscription.name);
+    let answer = nats.api.ask::<consumer::Info>(&question, &update).await?;
+    answer.map(|_| ()).map_err(|error| refused(format!("the consumer {}", subscription.name), error))
 }
 
 fn filters(options: &NatsOptions, subscription: &Subscription) -> Result<Vec<String>, BrokerError> {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use es_core::{BlobStore, StoreError, check_blob_name, limits as core_limits};
+use es_core::{BlobStore, StoreError, check_blob, limits as core_limits};
 
 use crate::{
     error::MalformedMessage,
@@ -95,7 +95,7 @@ impl ClaimError {
 /// # Cancel safety
 /// Only reads.
 pub async fn resolve(blobs: &dyn BlobStore, message: Message) -> Result<Message, ClaimError> {
-    let name = message.extension(extension::DATA_REF).filter(|name| check_blob_name(name).is_ok());
+    let name = message.extension(extension::DATA_REF).filter(|name| check_blob(name, &[]).is_ok());
     let Some(name) = name.filter(|_| !message.has_data()).map(str::to_owned) else { return Ok(message) };
     let Some(data) = blobs.blob(&name).await? else {
         return Err(ClaimError::Missing { id: message.id().to_owned(), name });

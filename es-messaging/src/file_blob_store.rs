@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use es_core::{BlobStore, StoreError, check_blob_name, limits as core_limits};
+use es_core::{BlobStore, StoreError, check_blob};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -36,8 +36,8 @@ impl FileBlobStore {
     }
 
     /// The file of a blob.
-    fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
-        check_blob_name(name)?;
+    fn path(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        check_blob(name, bytes)?;
         if name.starts_with('.') {
             return Err(StoreError::Refused { reason: "the name of a blob in a file does not begin with a dot" });
         }
@@ -105,11 +105,7 @@ fn drop_before(folder: &Path, time: SystemTime) -> io::Result<u64> {
 #[async_trait]
 impl BlobStore for FileBlobStore {
     async fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.path(name)?;
-        if bytes.len() > core_limits::MAX_BLOB_BYTES {
-            let (limit, actual) = (core_limits::MAX_BLOB_BYTES as u64, bytes.len() as u64);
-            return Err(StoreError::LimitExceeded { what: "bytes of a blob", limit, actual });
-        }
+        let path = self.path(name, bytes)?;
         let (folder, bytes) = (self.folder.clone(), bytes.to_vec());
         if run(move || put(&folder, &path, &bytes)).await.map_err(unavailable)? {
             Ok(())
@@ -119,7 +115,7 @@ impl BlobStore for FileBlobStore {
     }
 
     async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path(name)?;
+        let path = self.path(name, &[])?;
         match run(move || fs::read(path)).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -51,7 +51,7 @@ use crate::{
 ///     let mapper = map_into("shop.", |event: &Recorded<OrderEvent>| match event.event {
 ///         OrderEvent::Placed { cents } => Some(ShopMessage::OrderPlaced { cents }),
 ///     });
-///     let relay = Relay::builder("orders-out", "/shop/orders", mapper)
+///     let relay = Relay::builder("orders_out", "/shop/orders", mapper)
 ///         .topic("{category}.{type}")
 ///         .build(publisher, Arc::new(store.clone()))?;
 ///     Ok(Runner::builder(store).reactor_with(relay, Relay::options()).build()?)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{BoxError, DeadLetterStore, DeadReason, NewDeadLetter, RawMessage, StoreError};
+use es_core::{BoxError, DeadLetterStore, DeadReason, NewDeadLetter, RawMessage, StoreError, limits as core_limits};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
@@ -215,7 +215,9 @@ impl Sender {
             return Ok(());
         }
         let (places, letters): (Vec<usize>, Vec<NewDeadLetter>) = letters.into_iter().unzip();
-        self.letters.add_dead_letters(&letters).await.inspect_err(|error| self.monitor.shared.note_error(error))?;
+        for some in letters.chunks(core_limits::MAX_DEAD_LETTERS_PER_READ) {
+            self.letters.add_dead_letters(some).await.inspect_err(|error| self.monitor.shared.note_error(error))?;
+        }
         self.monitor.note_refused(&letters);
         for place in places {
             is_done[place] = true;
@@ -349,9 +351,11 @@ fn dead_letter(
     let consumer = sender.monitor.shared.consumer.clone();
     let raw = message.to_raw().unwrap_or_else(|_| RawMessage::new(message.content_type(), message.data()));
     let mut text = with_causes(error);
+    let message_type = message.message_type();
+    let message_type = &message_type[..message_type.floor_char_boundary(core_limits::MAX_TOPIC_BYTES)];
     let letter = |text: &str, raw| {
         NewDeadLetter::new(consumer.clone(), message.id(), outgoing.topic.as_str(), reason, text, raw)
-            .with_type(Some(message.message_type()))
+            .with_type(Some(message_type))
             .with_key(message.key())
     };
     if raw.check().is_ok() {

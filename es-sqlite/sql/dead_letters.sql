@@ -13,4 +13,4 @@ WHERE (?1 IS NULL OR consumer = ?1)
   AND (?7 IS NULL OR is_retry_asked = ?7)
   AND id > ?8
 ORDER BY id
-LIMIT ?9;
+LIMIT (SELECT ?9);

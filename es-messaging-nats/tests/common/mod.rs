@@ -10,46 +10,51 @@ use es_messaging::{Broker, Delivery, Message, Outgoing, Settlement, Subscriber, 
 use es_messaging_nats::{Nats, NatsOptions};
 use xtask::brokers::nats::{NatsOptions as ServerOptions, ThrowawayNats};
 
-pub const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 /// The server of this test binary.
-pub fn server() -> &'static ThrowawayNats {
+pub(crate) fn server() -> &'static ThrowawayNats {
     static SERVER: OnceLock<ThrowawayNats> = OnceLock::new();
-    SERVER.get_or_init(|| start(&ServerOptions::durable()))
+    SERVER.get_or_init(|| start(&large()))
+}
+
+/// That takes messages of some megabytes.
+pub(crate) fn large() -> ServerOptions {
+    ServerOptions::durable().with_lines("max_payload: 4MB")
 }
 
 /// A server of one's own.
-pub fn start(options: &ServerOptions) -> ThrowawayNats {
+pub(crate) fn start(options: &ServerOptions) -> ThrowawayNats {
     let install = xtask::tools::ensure_nats().unwrap();
     ThrowawayNats::start(&install, options).unwrap()
 }
 
 /// A stream of one's own.
-pub fn options() -> NatsOptions {
+pub(crate) fn options() -> NatsOptions {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NatsOptions::new().stream(format!("T{}", NEXT.fetch_add(1, Ordering::Relaxed))).assume_synced()
 }
 
 /// A connection, and a declared subscription to everything.
-pub async fn with_subscription(options: NatsOptions, subscription: Subscription) -> (Nats, Box<dyn Subscriber>) {
+pub(crate) async fn with_subscription(options: NatsOptions, subscription: Subscription) -> (Nats, Box<dyn Subscriber>) {
     let nats = Nats::connect(&server().url(), options).await.unwrap();
     nats.declare(&Topology::new(["order.placed"], vec![subscription.clone()])).await.unwrap();
     let subscriber = nats.subscriber(&subscription).await.unwrap();
     (nats, subscriber)
 }
 
-pub fn outgoing(id: &str, key: Option<&str>) -> Outgoing {
+pub(crate) fn outgoing(id: &str, key: Option<&str>) -> Outgoing {
     let builder = Message::builder("shop.order.placed", "/shop").id(id).maybe_extension("partitionkey", key);
     let message = builder.json(&serde_json::json!({"id": id})).unwrap().build().unwrap();
     Outgoing { topic: "order.placed".to_owned(), message }
 }
 
-pub fn ids(deliveries: &[Delivery]) -> Vec<String> {
+pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(|delivery| delivery.content.as_ref().unwrap().id().to_owned()).collect()
 }
 
 /// Receives and acknowledges until nothing comes for `quiet`.
-pub async fn drain(subscriber: &dyn Subscriber, quiet: Duration) -> Vec<String> {
+pub(crate) async fn drain(subscriber: &dyn Subscriber, quiet: Duration) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let deliveries = subscriber.receive(256, quiet).await.unwrap();

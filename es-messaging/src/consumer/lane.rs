@@ -54,7 +54,10 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
                 if !self.is_open {
                     return;
                 }
-                let earliest = self.queue.iter().filter_map(|item| item.not_before).min();
+                // Whatever's time has come is behind something that waits.
+                let now = Instant::now();
+                let waiting = self.queue.iter().filter(|item| item.waits_at(now));
+                let earliest = waiting.filter_map(|item| item.not_before).min();
                 self.wait(earliest, true).await;
                 continue;
             }

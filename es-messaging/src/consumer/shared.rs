@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     broker::{Broker, Subscription},
-    message::{Message, extension},
+    claim_check,
+    message::Message,
 };
 
 pub(crate) struct Shared<S: InboxStore> {
@@ -79,19 +80,11 @@ impl<S: InboxStore> Shared<S> {
 
     /// The message with its content, if that was too large for the broker.
     async fn resolve(&self, message: &Message) -> Result<Message, Failure> {
-        let Some(name) = message.extension(extension::DATA_REF) else { return Ok(message.clone()) };
-        let Some(blobs) = self.settings.blobs.as_ref().filter(|_| !message.has_data()) else {
-            return Ok(message.clone());
-        };
-        match blobs.blob(name).await {
-            Ok(Some(data)) => {
-                let whole = message.to_builder().data(message.content_type(), data).build();
-                whole.map_err(|error| Failure::Never(DeadReason::Undecodable, error.to_string()))
-            }
-            Ok(None) => Err(Failure::Failed(format!("its content is not in the blob store: {name}"))),
-            Err(error) if error.is_transient() => Err(Failure::Transient(chain(&error))),
-            Err(error) => Err(Failure::Failed(chain(&error))),
-        }
+        let Some(blobs) = &self.settings.blobs else { return Ok(message.clone()) };
+        claim_check::resolve(&**blobs, message.clone()).await.map_err(|error| match error.is_transient() {
+            true => Failure::Transient(chain(&error)),
+            false => Failure::Failed(chain(&error)),
+        })
     }
 
     /// Gives a message to its handler, within the time limit; a panic is a failure.

@@ -15,4 +15,5 @@ pub fn free_port() -> Result<u16, crate::ServerError> {
 mod plain;
 
 pub mod nats;
+pub mod rabbitmq;
 pub mod redis;

@@ -8,25 +8,28 @@ use crate::workspace;
 
 const NAME: &str = "moto";
 
-/// The program moto on this machine.
+/// How moto is run.
+const LAUNCHER: &str = include_str!("moto_server.py");
+
+/// A Python that has moto.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MotoInstall {
     program: PathBuf,
 }
 
 impl MotoInstall {
-    /// Finds moto: the program named by the variable `ES_MOTO_SERVER`, else the one in the workspace's `.tools`.
+    /// Finds moto: the Python named by the variable `ES_MOTO_PYTHON`, else the one in the workspace's `.tools`.
     ///
     /// # Errors
     ///
     /// [`ServerError::ToolMissing`] if there is none.
     pub fn find() -> Result<Self, ServerError> {
-        let named = std::env::var_os("ES_MOTO_SERVER").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = std::env::var_os("ES_MOTO_PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from);
         let program = named.or_else(packaged).filter(|program| program.is_file());
         program.map(|program| Self { program }).ok_or(ServerError::ToolMissing { tool: NAME })
     }
 
-    /// The path of the program.
+    /// The path of Python.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program
@@ -34,7 +37,8 @@ impl MotoInstall {
 }
 
 fn packaged() -> Option<PathBuf> {
-    Some(workspace::tools_folder().join("bin/moto_server"))
+    let folder = workspace::tools_folder().join("bin");
+    folder.join("moto_server").is_file().then(|| folder.join("python3"))
 }
 
 /// A server that speaks as Amazon SQS and SNS do, on a free port of 127.0.0.1, stopped on drop.
@@ -71,7 +75,9 @@ impl ThrowawayMoto {
     ) -> Result<Self, ServerError> {
         let command = |port: u16| {
             let port = port.to_string();
-            vec![install.program.clone().into(), "-H".into(), "127.0.0.1".into(), "-p".into(), port.into()]
+            let mut command = vec![install.program.clone().into(), "-c".into(), LAUNCHER.into()];
+            command.extend(["-H", "127.0.0.1", "-p", &port].map(Into::into));
+            command
         };
         Ok(Self { server: PortServer::start(NAME, "moto", environment, command)? })
     }

@@ -45,13 +45,22 @@ pub struct NatsOptions {
     pub sync_always: bool,
     /// Lines added to its configuration.
     pub lines: String,
+    /// Whether it has no JetStream.
+    pub no_jetstream: bool,
 }
 
 impl NatsOptions {
     /// A server that loses nothing that it has acknowledged.
     #[must_use]
     pub fn durable() -> Self {
-        Self { sync_always: true, lines: String::new() }
+        Self { sync_always: true, ..Self::default() }
+    }
+
+    /// The same without JetStream.
+    #[must_use]
+    pub fn without_jetstream(mut self) -> Self {
+        self.no_jetstream = true;
+        self
     }
 
     /// The same with lines added to the configuration.
@@ -105,10 +114,14 @@ impl ThrowawayNats {
         let account = Account::choose()?;
         let folder = TempFolder::create("nats", &account)?;
         let sync = if options.sync_always { "sync_interval: always, " } else { "" };
+        let jetstream = if options.no_jetstream {
+            String::new()
+        } else {
+            format!("jetstream {{{sync}store_dir: \"{}\"}}", folder.path().join("data").display())
+        };
         let mut text = format!(
-            "server_name: n{}\nlisten: 127.0.0.1:{port}\njetstream {{{sync}store_dir: \"{}\"}}\n{}\n",
+            "server_name: n{}\nlisten: 127.0.0.1:{port}\n{jetstream}\n{}\n",
             routes.map_or(0, |routes| routes.node),
-            folder.path().join("data").display(),
             options.lines
         );
         if let Some(routes) = routes {

@@ -11,7 +11,9 @@ mod run;
 use std::fs::{self, File};
 
 use crate::account::is_root;
-use crate::brokers::{moto::MotoInstall, nats::NatsInstall, redis::RedisInstall, tansu::TansuInstall};
+use crate::brokers::{
+    moto::MotoInstall, nats::NatsInstall, rabbitmq::RabbitMqInstall, redis::RedisInstall, tansu::TansuInstall,
+};
 use crate::error::ServerError;
 use crate::pgbouncer::{PgBouncerInstall, unpacked_folder};
 use crate::postgres::PostgresInstall;
@@ -96,6 +98,22 @@ pub fn ensure_pgbouncer() -> Result<PgBouncerInstall, ServerError> {
             println!("PgBouncer is missing and this is not root: unpacking the distribution's package into .tools");
             apt::unpack("pgbouncer", &["libc-ares", "libcares", "libevent"], &unpacked_folder())
         }
+    })
+}
+
+/// Finds RabbitMQ, or installs the distribution's package, which needs root rights.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_rabbitmq() -> Result<RabbitMqInstall, ServerError> {
+    find_or_install(RabbitMqInstall::find, || {
+        if !is_root()? || !apt::exists() {
+            let reason = "it comes as a package of the distribution, and only root may install that; have it done by `apt-get install rabbitmq-server`";
+            return Err(ServerError::CannotInstall { tool: "RabbitMQ", reason });
+        }
+        println!("RabbitMQ is missing and this is root: installing the distribution's package");
+        apt::install(&["rabbitmq-server"])
     })
 }
 
