@@ -50,8 +50,7 @@ fn of_cursor(cursor: &OutboxCursor) -> Result<(i64, i64), StoreError> {
 fn to_entry(row: &PgRow) -> Result<OutboxEntry, StoreError> {
     let headers =
         serde_json::from_str(get_text(row, 6)?).map_err(|error| StoreError::Backend { source: error.into() })?;
-    let mut raw = RawMessage::default();
-    (raw.headers, raw.body) = (headers, get(row, 7)?);
+    let raw = RawMessage { headers, body: get(row, 7)? };
     let mut message = OutboxMessage::new(get_text(row, 4)?, raw);
     (message.key, message.available_at) = (get(row, 5)?, get(row, 3)?);
     Ok(OutboxEntry::new(to_cursor(get(row, 0)?, get(row, 1)?), get(row, 2)?, message))

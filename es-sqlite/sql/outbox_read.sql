@@ -9,7 +9,7 @@ WITH sizes AS MATERIALIZED (
     FROM es_outbox_1
     WHERE id > (SELECT confirmed_id FROM es_outbox_state)
     ORDER BY id
-    LIMIT ?1
+    LIMIT (SELECT ?1)
 ), page AS MATERIALIZED (
     SELECT id, sum(size) OVER (ORDER BY id) - size AS bytes_before FROM sizes
 )

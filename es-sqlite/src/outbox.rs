@@ -31,6 +31,7 @@ const READ: &str = include_str!("../sql/outbox_read.sql");
 const STATE: &str = include_str!("../sql/outbox_state.sql");
 const CONFIRM: &str = include_str!("../sql/outbox_confirm.sql");
 const ROTATE: &str = include_str!("../sql/outbox_rotate.sql");
+const NEWEST: [&str; 2] = [include_str!("../sql/outbox_newest_0.sql"), include_str!("../sql/outbox_newest_1.sql")];
 const STATS: &str = include_str!("../sql/outbox_stats.sql");
 
 /// Messages are written to the other table when those in the first have so many bytes.
@@ -90,9 +91,8 @@ fn to_time(micros: i64) -> Result<OffsetDateTime, StoreError> {
 }
 
 fn to_entry(row: &SqliteRow) -> Result<OutboxEntry, StoreError> {
-    let mut raw = RawMessage::default();
-    raw.headers = serde_json::from_str(column(row, "headers")?).map_err(unreadable)?;
-    raw.body = column(row, "body")?;
+    let headers = serde_json::from_str(column(row, "headers")?).map_err(unreadable)?;
+    let raw = RawMessage { headers, body: column(row, "body")? };
     let mut message = OutboxMessage::new(column::<String>(row, "topic")?, raw);
     message.key = column(row, "key")?;
     message.available_at = column::<Option<i64>>(row, "available_at")?.map(to_time).transpose()?;
@@ -179,8 +179,6 @@ async fn tidy(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     }
     Ok(())
 }
-
-const NEWEST: [&str; 2] = [include_str!("../sql/outbox_newest_0.sql"), include_str!("../sql/outbox_newest_1.sql")];
 
 #[async_trait]
 impl OutboxStore for SqliteStore {

@@ -181,6 +181,7 @@ macro_rules! __conformance_cases {
                 confirming_goes_forward_only
                 a_relay_that_lost_its_lease_confirms_nothing
                 a_late_commit_is_not_skipped
+                the_youngest_open_transaction_is_not_skipped
                 a_held_transaction_loses_nothing_and_keeps_nothing_else
                 a_delayed_message_comes_at_its_time
                 the_limits_of_the_outbox_are_reached

@@ -202,6 +202,28 @@ pub async fn a_late_commit_is_not_skipped<H: StoreHarness>(harness: &H) {
     }
 }
 
+/// The youngest of several transactions is open while another's messages are read and confirmed: its own, with numbers between or
+/// before those, come at its commit.
+pub async fn the_youngest_open_transaction_is_not_skipped<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let fence = fence(&store, "relay", LONG).await;
+    if !H::CONCURRENT_TRANSACTIONS {
+        return;
+    }
+    for round in 0..5 {
+        let mut older = harness.begin(&store).await;
+        ok(store.enqueue(older.connection(), &message("older 1")).await);
+        let mut youngest = harness.begin(&store).await;
+        ok(store.enqueue(youngest.connection(), &message("youngest 1")).await);
+        ok(store.enqueue(older.connection(), &message("older 2")).await);
+        older.commit().await;
+        assert_eq!(texts(&drain(&store, fence, 10).await), ["older 1", "older 2"], "in round {round}");
+        ok(store.enqueue(youngest.connection(), &message("youngest 2")).await);
+        youngest.commit().await;
+        assert_eq!(texts(&drain(&store, fence, 10).await), ["youngest 1", "youngest 2"], "in round {round}");
+    }
+}
+
 /// While one transaction is held open, all others are given, confirmed and cleared away, again and again; storage stays bounded,
 /// and the held message comes at its commit.
 pub async fn a_held_transaction_loses_nothing_and_keeps_nothing_else<H: StoreHarness>(harness: &H) {
