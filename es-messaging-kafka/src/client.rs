@@ -4,17 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use es_messaging::BrokerError;
 use rdkafka::{
-    ClientConfig, ClientContext,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-    types::RDKafkaErrorCode as Code,
+    ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode as Code,
 };
 
-use crate::{
-    error::broker_error,
-    limits,
-    options::Target,
-};
+use crate::{error::broker_error, limits, options::Target};
 
 /// The last thing that the connections of a client have said.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +22,17 @@ impl Said {
         // That all brokers are down follows whatever is the cause.
         if code != Code::AllBrokersDown || said.is_none() {
             *said = Some((code, reason.to_owned()));
+        }
+    }
+
+    /// Something that librdkafka only logs: what ended a connection.
+    fn hint(&self, facility: &str, line: &str) {
+        if !matches!(facility, "FAIL" | "ERROR" | "PROTOERR") {
+            return;
+        }
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.as_ref().is_none_or(|(code, _)| *code == Code::AllBrokersDown) {
+            *said = Some((Code::BrokerTransportFailure, line.to_owned()));
         }
     }
 
@@ -63,6 +67,7 @@ pub(crate) struct Plain {
 impl ClientContext for Plain {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log(level, facility, line);
+        self.said.hint(facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -33,12 +33,7 @@ pub struct KafkaOptions {
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self {
-            partitions: 6,
-            replication: -1,
-            publish_timeout: limits::PUBLISH_TIMEOUT,
-            properties: BTreeMap::new(),
-        }
+        Self { partitions: 6, replication: -1, publish_timeout: limits::PUBLISH_TIMEOUT, properties: BTreeMap::new() }
     }
 }
 

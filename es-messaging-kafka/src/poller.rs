@@ -293,4 +293,3 @@ fn note(member: &Member, shared: &Shared, error: KafkaError) {
     drop(state);
     shared.arrived.notify_one();
 }
-

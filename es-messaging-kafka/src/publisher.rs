@@ -67,7 +67,9 @@ impl KafkaPublisher {
     /// What was on its way at this moment may arrive; a later producer is another one to the broker.
     fn retire(&self, retired: Native) {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |current: &Native| std::ptr::eq(&raw const **current.client().context(), &raw const **retired.client().context());
+        let is_same = |current: &Native| {
+            std::ptr::eq(&raw const **current.client().context(), &raw const **retired.client().context())
+        };
         if producer.as_ref().is_some_and(is_same) {
             *producer = None;
         }
@@ -136,7 +138,9 @@ impl KafkaPublisher {
     /// What is known beforehand to be wrong with a message.
     fn refusal(&self, message: &Message) -> Option<PublishError> {
         let (bytes, limit) = (message.size(), self.limits().message_bytes);
-        let reason = format!("{bytes} bytes, at most {limit}: raise message.max.bytes here and on the topic, or send a reference");
+        let reason = format!(
+            "{bytes} bytes, at most {limit}: raise message.max.bytes here and on the topic, or send a reference"
+        );
         (bytes > limit).then_some(PublishError::Refused { broker: KAFKA, kind: DeadReason::Refused, reason })
     }
 
@@ -213,7 +217,8 @@ impl Publisher for KafkaPublisher {
             let topics = self.check_topics(part).await;
             let mut records = Vec::with_capacity(part.len());
             for Outgoing { topic, message } in part {
-                let wrong = topics.iter().find(|(name, _)| name == topic).and_then(|(_, error)| error.as_ref().map(again));
+                let wrong =
+                    topics.iter().find(|(name, _)| name == topic).and_then(|(_, error)| error.as_ref().map(again));
                 let wrong = match message.key() {
                     Some(key) if stopped.contains(key) => Some(PublishError::Behind),
                     _ => wrong.or_else(|| self.refusal(message)),
@@ -256,4 +261,3 @@ impl fmt::Debug for KafkaPublisher {
         f.debug_struct("KafkaPublisher").field("target", &self.target).finish_non_exhaustive()
     }
 }
-

@@ -161,7 +161,9 @@ impl KafkaSubscriber {
         };
         match error.rdkafka_error_code() {
             // The group is about to share anew. If the partitions stay here, the next commit tells; if not, the messages come again.
-            Some(Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId | Code::NoOffset) => Ok(()),
+            Some(Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId | Code::NoOffset) => {
+                Ok(())
+            }
             _ => Err(self.explain(error)),
         }
     }
@@ -174,8 +176,16 @@ impl KafkaSubscriber {
     }
 
     /// Publishes a record to the group's dead letters.
-    async fn put_aside(&self, topic: &str, partition: i32, offset: i64, record: &Record, reason: &str) -> Result<(), BrokerError> {
-        let missing = |reason| BrokerError::Missing { broker: KAFKA, what: format!("topic {}", self.dead_topic), reason };
+    async fn put_aside(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        record: &Record,
+        reason: &str,
+    ) -> Result<(), BrokerError> {
+        let missing =
+            |reason| BrokerError::Missing { broker: KAFKA, what: format!("topic {}", self.dead_topic), reason };
         let (number, position) = (partition.to_string(), offset.to_string());
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 4);
         for (name, value) in &record.headers {
@@ -229,8 +239,12 @@ impl Subscriber for KafkaSubscriber {
             let found = self.shared.lock().receipts.get(&receipt).cloned();
             let Some((partition, offset)) = found else { continue };
             if let Settlement::Reject { reason } = &settlement {
-                let record =
-                    self.shared.lock().partitions.get_mut(&partition).and_then(|window| window.in_hand(offset, receipt));
+                let record = self
+                    .shared
+                    .lock()
+                    .partitions
+                    .get_mut(&partition)
+                    .and_then(|window| window.in_hand(offset, receipt));
                 let Some(record) = record else { continue };
                 if let Err(error) = self.put_aside(&partition.0, partition.1, offset, &record, reason).await {
                     failed = Some(error);

@@ -46,11 +46,7 @@ async fn topic(connection: &Connection) -> Result<String, BrokerError> {
 }
 
 /// The queue of a subscription, after the one for its dead letters.
-async fn queues(
-    connection: &Connection,
-    subscription: &Subscription,
-    topic_arn: &str,
-) -> Result<Queue, BrokerError> {
+async fn queues(connection: &Connection, subscription: &Subscription, topic_arn: &str) -> Result<Queue, BrokerError> {
     let options = &connection.target.options;
     let (name, dead_name) = options.queue_names(&subscription.name)?;
     let visibility = visibility_seconds(subscription)?.to_string();
@@ -114,7 +110,8 @@ async fn check(
     for (name, wanted) in wanted.iter().filter(|(name, _)| **name != Name::VisibilityTimeout) {
         let found = there.get(name).map(String::as_str).unwrap_or_default();
         if !is_same(wanted, found) {
-            let reason = format!("its {} is {found:?}, not {wanted:?}: change it there, or what is declared", name.as_str());
+            let reason =
+                format!("its {} is {found:?}, not {wanted:?}: change it there, or what is declared", name.as_str());
             return Err(BrokerError::Missing { broker: SQS, what: what.to_owned(), reason });
         }
     }

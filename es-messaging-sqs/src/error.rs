@@ -27,15 +27,38 @@ pub(crate) enum Kind {
 pub(crate) fn kind(code: &str) -> Kind {
     let code = code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code);
     match code {
-        "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "AuthFailure" | "ExpiredToken"
-        | "ExpiredTokenException" | "IncompleteSignature" | "InvalidAccessKeyId" | "InvalidClientTokenId"
-        | "InvalidSecurity" | "MissingAuthenticationToken" | "NotAuthorized" | "OptInRequired"
-        | "SignatureDoesNotMatch" | "UnrecognizedClientException" => Kind::Denied,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthorizationError"
+        | "AuthFailure"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidSecurity"
+        | "MissingAuthenticationToken"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => Kind::Denied,
         "NonExistentQueue" | "QueueDoesNotExist" | "NotFound" | "NotFoundException" => Kind::Missing,
-        "OverLimit" | "RequestThrottled" | "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException"
-        | "KmsThrottled" | "TooManyRequestsException" | "RequestLimitExceeded" => Kind::Throttled,
-        "InvalidMessageContents" | "InvalidParameter" | "InvalidParameterException" | "InvalidParameterValue"
-        | "InvalidParameterValueException" | "MessageTooLong" | "ValidationException" => Kind::Invalid,
+        "OverLimit"
+        | "RequestThrottled"
+        | "Throttled"
+        | "ThrottledException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "KmsThrottled"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded" => Kind::Throttled,
+        "InvalidMessageContents"
+        | "InvalidParameter"
+        | "InvalidParameterException"
+        | "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "MessageTooLong"
+        | "ValidationException" => Kind::Invalid,
         "MessageNotInflight" | "ReceiptHandleIsInvalid" => Kind::Stale,
         _ => Kind::Other,
     }
@@ -57,6 +80,7 @@ where
         let reason = said(code, service);
         return match kind(code) {
             Kind::Denied => BrokerError::Denied { broker: SQS, reason },
+            _ if is_forbidden(&error) => BrokerError::Denied { broker: SQS, reason },
             Kind::Missing => BrokerError::Missing {
                 broker: SQS,
                 what: what.to_owned(),
@@ -78,6 +102,11 @@ where
         SdkError::ConstructionFailure(_) => BrokerError::Config { what: what.to_owned(), reason: text },
         _ => BrokerError::Unavailable { broker: SQS, source: text.into() },
     }
+}
+
+/// Some answers have no code that can be read; their status says it too.
+fn is_forbidden<E>(error: &SdkError<E>) -> bool {
+    error.raw_response().is_some_and(|answer| matches!(answer.status().as_u16(), 401 | 403))
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

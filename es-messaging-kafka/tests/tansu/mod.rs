@@ -94,7 +94,10 @@ impl BrokerHarness for TansuHarness {
     }
 
     async fn dead_letters(&self, subscription: &Subscription) -> Vec<String> {
-        records(&self.servers(), &format!("{}.dead", subscription.name)).iter().map(|record| record["ce_id"].clone()).collect()
+        records(&self.servers(), &format!("{}.dead", subscription.name))
+            .iter()
+            .map(|record| record["ce_id"].clone())
+            .collect()
     }
 
     async fn publish_raw(&self, topic: &str, content_type: &str, body: &[u8]) -> bool {
