@@ -80,7 +80,10 @@ pub(crate) fn publish_error(code: Code, topic: &str) -> PublishError {
         | Code::InvalidRecord
         | Code::PolicyViolation
         | Code::UnsupportedForMessageFormat => refused(DeadReason::Refused, format!("{code}, on topic {topic}")),
-        code if is_denied(code) => refused(DeadReason::Refused, format!("{code}, on topic {topic}")),
+        // No fault of the message: it waits until somebody mends the permissions.
+        code if is_denied(code) => {
+            PublishError::Unconfirmed { broker: KAFKA, source: format!("{code}, on topic {topic}").into() }
+        }
         Code::QueueFull | Code::ThrottlingQuotaExceeded => PublishError::Throttled { broker: KAFKA, after: None },
         code => PublishError::Unconfirmed { broker: KAFKA, source: code.to_string().into() },
     }
