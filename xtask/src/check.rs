@@ -145,6 +145,9 @@ fn try_start_servers() -> Result<Servers, ServerError> {
     let bouncer = tools::ensure_pgbouncer()?;
     tools::ensure_tansu()?;
     tools::ensure_moto()?;
+    tools::ensure_nats()?;
+    tools::ensure_redis()?;
+    tools::ensure_rabbitmq()?;
     let main = start_postgres(&install, &bouncer)?;
     let newest = start_newest(&install, &bouncer)?;
     Ok(Servers { main, newest })

@@ -31,6 +31,22 @@ pub enum ServerError {
         /// What it names.
         program: PathBuf,
     },
+    /// A server that tests need is not on this machine: install it.
+    #[error("{program} was not found (neither by {variable}, on PATH, nor in .tools); run `cargo xtask install`")]
+    ProgramMissing {
+        /// The program.
+        program: &'static str,
+        /// The variable that may name it.
+        variable: &'static str,
+    },
+    /// A variable that should name a program names no file: correct or remove it.
+    #[error("{variable} is {}, which is not a file", program.display())]
+    NotAProgram {
+        /// The variable.
+        variable: &'static str,
+        /// What it names.
+        program: PathBuf,
+    },
     /// A folder that should hold the programs of a PostgreSQL server does not: correct `ES_PG_BIN`.
     #[error(
         "{} holds no PostgreSQL server: there is no `{program}` (is ES_PG_BIN right? to install one, run `cargo xtask install`)",

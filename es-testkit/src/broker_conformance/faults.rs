@@ -26,6 +26,7 @@ pub async fn nothing_confirmed_is_lost_when_the_server_is_killed(harness: &impl 
         let mut restart = Some(restart);
         for (number, batch) in messages.chunks(20).enumerate() {
             publish_at_last(&*publisher, batch, harness.patience() * 2).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
             if number == BATCHES / 4
                 && let Some(restart) = restart.take()
             {

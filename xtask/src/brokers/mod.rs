@@ -12,3 +12,8 @@ pub mod tansu;
 pub fn free_port() -> Result<u16, crate::ServerError> {
     crate::port::free()
 }
+mod plain;
+
+pub mod nats;
+pub mod rabbitmq;
+pub mod redis;

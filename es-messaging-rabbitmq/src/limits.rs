@@ -1,0 +1,20 @@
+//! Bounds of this crate, in one place.
+
+use std::time::Duration;
+
+/// Largest message that is sent, unless the options say otherwise: what RabbitMQ 4 takes without being configured.
+pub const DEFAULT_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Most messages on their way without a confirmation. A larger batch is cut.
+pub const BATCH: usize = 1_000;
+/// How long to wait for the next confirmation, unless the options say otherwise.
+pub const DEFAULT_CONFIRM_WAIT: Duration = Duration::from_secs(5);
+/// How long connecting may take.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for the broker's answer to an order, such as opening a channel.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// Shortest and longest time between two attempts to connect.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Seconds between two heartbeats, unless the URL says otherwise (`?heartbeat=`).
+pub const HEARTBEAT_SECONDS: u16 = 10;
+/// Longest topic, and longest type of content, in bytes: AMQP's short strings.
+pub const SHORT_STRING_BYTES: usize = 255;
