@@ -149,9 +149,6 @@ impl KafkaPublisher {
         match self.catalogue.partitions(topic).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(unroutable(topic)),
-            Err(BrokerError::Denied { reason, .. }) => {
-                Err(PublishError::Refused { broker: KAFKA, kind: DeadReason::Refused, reason })
-            }
             Err(error) => Err(PublishError::Unconfirmed { broker: KAFKA, source: error.into() }),
         }
     }

@@ -80,6 +80,7 @@ where
         let reason = said(code, service);
         return match kind(code) {
             Kind::Denied => BrokerError::Denied { broker: SQS, reason },
+            _ if is_forbidden(&error) => BrokerError::Denied { broker: SQS, reason },
             Kind::Missing => BrokerError::Missing {
                 broker: SQS,
                 what: what.to_owned(),
@@ -101,6 +102,11 @@ where
         SdkError::ConstructionFailure(_) => BrokerError::Config { what: what.to_owned(), reason: text },
         _ => BrokerError::Unavailable { broker: SQS, source: text.into() },
     }
+}
+
+/// Some answers have no code that can be read; their status says it too.
+fn is_forbidden<E>(error: &SdkError<E>) -> bool {
+    error.raw_response().is_some_and(|answer| matches!(answer.status().as_u16(), 401 | 403))
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

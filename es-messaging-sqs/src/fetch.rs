@@ -93,6 +93,10 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn visibility_seconds(&self) -> i32 {
+        i32::try_from(self.visibility.as_secs()).unwrap_or(i32::MAX)
+    }
+
     /// Begins to get at most `room` messages, waiting so long for the first, unless that is going on already.
     pub(crate) fn fetch(self: &Arc<Self>, room: usize, wait: Duration) {
         let mut state = self.lock();
@@ -148,6 +152,8 @@ impl Queue {
         let receive = receive
             .max_number_of_messages(most)
             .wait_time_seconds(seconds)
+            // The queue may have been declared with another time.
+            .visibility_timeout(self.visibility_seconds())
             .message_attribute_names(TOPIC)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);

@@ -163,7 +163,7 @@ impl Subscriber for SqsSubscriber {
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
-        let seconds = i32::try_from(self.queue.visibility.as_secs()).unwrap_or(i32::MAX);
+        let seconds = self.queue.visibility_seconds();
         let until = Instant::now() + self.queue.visibility;
         let handles: Vec<(u64, String)> = {
             let state = self.queue.lock();

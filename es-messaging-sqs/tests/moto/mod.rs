@@ -24,8 +24,8 @@ pub fn start() -> ThrowawayMoto {
     ThrowawayMoto::start(&install).expect("moto starts")
 }
 
-pub fn url(port: u16) -> String {
-    format!("sqs://test:test@127.0.0.1:{port}?prefix=t")
+pub fn url(port: u16, prefix: &str) -> String {
+    format!("sqs://test:test@127.0.0.1:{port}?prefix={prefix}")
 }
 
 /// Clients of the SDK itself, past ours.
@@ -59,9 +59,13 @@ pub struct MotoHarness {
 }
 
 impl MotoHarness {
+    /// What the names on the server begin with: a topic for each case.
+    fn own(&self) -> &str {
+        &self.prefix[24..]
+    }
+
     pub fn new(fifo: bool) -> Self {
-        // Names of queues are short.
-        Self { fifo, prefix: unique_prefix()[..29].to_owned(), alone: Mutex::default() }
+        Self { fifo, prefix: unique_prefix(), alone: Mutex::default() }
     }
 
     fn port(&self) -> u16 {
@@ -92,7 +96,7 @@ impl BrokerHarness for MotoHarness {
 
     async fn connect(&self) -> Arc<dyn Broker> {
         let options = SqsOptions::new().fifo(self.fifo);
-        Arc::new(Sqs::connect(&url(self.port()), options).await.expect("moto answers"))
+        Arc::new(Sqs::connect(&url(self.port(), self.own()), options).await.expect("moto answers"))
     }
 
     async fn alone(&self) {
@@ -107,7 +111,7 @@ impl BrokerHarness for MotoHarness {
 
     async fn dead_letters(&self, subscription: &Subscription) -> Vec<String> {
         let port = self.port();
-        let url = queue_url(port, &format!("t-{}-dead{}", subscription.name, self.ending())).await;
+        let url = queue_url(port, &format!("{}-{}-dead{}", self.own(), subscription.name, self.ending())).await;
         let receive = clients(port).0.receive_message().queue_url(url).max_number_of_messages(10);
         let answer = receive.visibility_timeout(0).send().await.expect("moto answers");
         let id = |body: &str| Message::from_structured(body.as_bytes()).expect("a message").id().to_owned();
@@ -117,7 +121,7 @@ impl BrokerHarness for MotoHarness {
     async fn publish_raw(&self, topic: &str, _: &str, body: &[u8]) -> bool {
         let (_, sns) = clients(self.port());
         let topics = sns.list_topics().send().await.expect("moto answers");
-        let ending = format!(":t-messages{}", self.ending());
+        let ending = format!(":{}-messages{}", self.own(), self.ending());
         let arn = topics.topics().iter().filter_map(|topic| topic.topic_arn()).find(|arn| arn.ends_with(&ending));
         let attribute = aws_sdk_sns::types::MessageAttributeValue::builder().data_type("String").string_value(topic);
         let mut publish = sns.publish().topic_arn(arn.expect("it was declared"));
@@ -128,6 +132,11 @@ impl BrokerHarness for MotoHarness {
         }
         publish.send().await.expect("moto takes anything");
         true
+    }
+
+    fn patience(&self) -> Duration {
+        // It takes a while over a deep queue.
+        Duration::from_secs(90)
     }
 
     fn quiet(&self) -> Duration {

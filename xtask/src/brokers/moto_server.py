@@ -1,6 +1,7 @@
-# Runs moto's server with three things mended that tests would wait for, or see as faults of the client:
-# the time is told without going through calendars; a queue does not count all its messages whenever one is sent; and no two
-# receivers look at a queue at the same time, so that a message group is given to one of them, as SQS does it.
+# Runs moto's server with four things mended that tests would wait for, or see as faults of the client:
+# the time is told without going through calendars; a queue does not count all its messages whenever one is sent; no two
+# receivers look at a queue at the same time, so that a message group is given to one of them, as SQS does it; and of several
+# messages of a group whose time is over the first one comes first.
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ def receive_message(self, queue_name, count, wait_seconds_timeout, visibility_ti
     end = time.time() + wait_seconds_timeout
     while True:
         with looking:
+            queue = self.get_queue(queue_name)
+            queue.pending_messages = {message for message in queue.pending_messages if not message.visible}
             messages = receive_at_once(self, queue_name, count, 0, visibility_timeout, message_attribute_names)
         if messages or time.time() >= end:
             return messages
