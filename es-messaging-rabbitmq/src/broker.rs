@@ -52,18 +52,34 @@ impl RabbitMq {
         &self.consuming.settings
     }
 
-    async fn declare_exchange(&self, channel: &Channel, name: &ShortString, kind: ExchangeKind) -> Result<(), BrokerError> {
+    async fn declare_exchange(
+        &self,
+        channel: &Channel,
+        name: &ShortString,
+        kind: ExchangeKind,
+    ) -> Result<(), BrokerError> {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declaring = channel.exchange_declare(name.clone(), kind, durable, FieldTable::default());
         answer(&format!("the exchange {name}"), declaring).await
     }
 
-    async fn declare_queue(&self, channel: &Channel, name: &ShortString, arguments: FieldTable) -> Result<(), BrokerError> {
+    async fn declare_queue(
+        &self,
+        channel: &Channel,
+        name: &ShortString,
+        arguments: FieldTable,
+    ) -> Result<(), BrokerError> {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         answer(&format!("the queue {name}"), channel.queue_declare(name.clone(), durable, arguments)).await.map(drop)
     }
 
-    async fn bind(&self, channel: &Channel, queue: &ShortString, exchange: &ShortString, topic: &str) -> Result<(), BrokerError> {
+    async fn bind(
+        &self,
+        channel: &Channel,
+        queue: &ShortString,
+        exchange: &ShortString,
+        topic: &str,
+    ) -> Result<(), BrokerError> {
         let what = format!("the binding of {queue} to {topic}");
         let topic = short(&what, topic)?;
         let options = QueueBindOptions::default();

@@ -59,7 +59,8 @@ pub(crate) fn of_connecting(error: Error, is_tls: bool) -> BrokerError {
             BrokerError::Tls { broker, reason: cause.to_string() }
         }
         ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) if !is_tls => {
-            let reason = "it does not speak plain AMQP; if this is its port for TLS, the URL begins with amqps://".to_owned();
+            let reason =
+                "it does not speak plain AMQP; if this is its port for TLS, the URL begins with amqps://".to_owned();
             BrokerError::Tls { broker, reason }
         }
         _ => of_order(error, "the connection"),

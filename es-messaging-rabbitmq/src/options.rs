@@ -174,7 +174,10 @@ impl Address {
         }
         let exchange = options.exchange.clone().or(exchange).unwrap_or_else(|| DEFAULT_EXCHANGE.to_owned());
         if exchange.is_empty() || exchange.len() + DEAD.len() > limits::SHORT_STRING_BYTES {
-            return Err(config(format!("an exchange has a name of 1 to {} bytes", limits::SHORT_STRING_BYTES - DEAD.len())));
+            return Err(config(format!(
+                "an exchange has a name of 1 to {} bytes",
+                limits::SHORT_STRING_BYTES - DEAD.len()
+            )));
         }
         Ok(Self { uri, exchange })
     }
@@ -216,7 +219,9 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_said_to_be_wrong_without_its_password() {
-        for url in ["", "broker:5672", "http://me:secret@broker", "amqp://me:secret@broker?exchnage=x", "amqp://me:secret@:x"] {
+        for url in
+            ["", "broker:5672", "http://me:secret@broker", "amqp://me:secret@broker?exchnage=x", "amqp://me:secret@:x"]
+        {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, BrokerError::Config { .. }), "{url}: {error:?}");
             assert!(!error.to_string().contains("secret"), "{error}");

@@ -70,7 +70,8 @@ impl RabbitMqSubscriber {
         let queue = short("a subscription's name", &subscription.name)?;
         let prefetch = u16::try_from(subscription.prefetch).unwrap_or(u16::MAX);
         let (consumer, settling) = (Mutex::default(), Mutex::default());
-        let this = Self { link, queue, prefetch, consumer, settling, held: Arc::default(), retries: StdMutex::default() };
+        let this =
+            Self { link, queue, prefetch, consumer, settling, held: Arc::default(), retries: StdMutex::default() };
         let consumer = this.consume(Duration::ZERO).await?;
         *this.consumer.lock().await = Some(consumer);
         Ok(this)
@@ -160,7 +161,10 @@ impl Subscriber for RabbitMqSubscriber {
                 Some(Some(Ok(delivery))) => came.push(self.handed_out(delivery)),
                 Some(Some(Err(error))) => break Some(of_order(error, &format!("the queue {}", self.queue))),
                 Some(None) => {
-                    break Some(unavailable(format!("the server ended the consumer of {}; was it removed?", self.queue)));
+                    break Some(unavailable(format!(
+                        "the server ended the consumer of {}; was it removed?",
+                        self.queue
+                    )));
                 }
                 None => break None,
             }

@@ -26,7 +26,8 @@ const PERSISTENT: u8 = 2;
 /// The header of an attribute.
 pub(crate) fn header(properties: &BasicProperties, attribute: &str) -> Option<String> {
     let headers = properties.headers().as_ref()?.inner();
-    let value = [PREFIX, OTHER_PREFIX].into_iter().find_map(|prefix| headers.get(format!("{prefix}{attribute}").as_str()));
+    let value =
+        [PREFIX, OTHER_PREFIX].into_iter().find_map(|prefix| headers.get(format!("{prefix}{attribute}").as_str()));
     value.and_then(text)
 }
 
@@ -44,7 +45,10 @@ pub(crate) fn properties(message: &Message) -> Result<BasicProperties, PublishEr
     if message.has_data() {
         let content_type = ShortString::try_new(message.content_type()).map_err(|_| {
             let most = limits::SHORT_STRING_BYTES;
-            refused(DeadReason::Refused, format!("its content type has {} bytes, at most {most}", message.content_type().len()))
+            refused(
+                DeadReason::Refused,
+                format!("its content type has {} bytes, at most {most}", message.content_type().len()),
+            )
         })?;
         properties = properties.with_content_type(content_type);
     }
@@ -178,7 +182,10 @@ mod tests {
         let properties = BasicProperties::default().with_content_type("text/plain".into());
         let undecodable = message(&properties, b"hello".to_vec()).unwrap_err();
         assert_eq!(undecodable.error, MalformedMessage::MissingAttribute { attribute: "specversion" });
-        assert_eq!((undecodable.raw.header("content-type"), &*undecodable.raw.body), (Some("text/plain"), &b"hello"[..]));
+        assert_eq!(
+            (undecodable.raw.header("content-type"), &*undecodable.raw.body),
+            (Some("text/plain"), &b"hello"[..])
+        );
     }
 
     #[test]

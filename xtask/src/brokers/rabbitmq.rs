@@ -145,7 +145,10 @@ impl ThrowawayRabbitMq {
             ("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins")),
             ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
             ("RABBITMQ_CONF_ENV_FILE", path("env.conf")),
-            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}".into()),
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}".into(),
+            ),
             ("ERL_EPMD_PORT", names_port.to_string().into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             // The script then becomes the server, instead of starting it.
@@ -221,7 +224,9 @@ impl ThrowawayRabbitMq {
         self.server.reap(STOP_LIMIT)
     }
 
-    /// Starts it again with the same data on the same ports; one that still runs is killed first.
+    /// Starts it again with the same data on the same ports; one that still runs is killed first. Returns when its quorum queues have
+    /// a leader. A client should not come earlier: a quorum queue of RabbitMQ 3.10 on one node that is used before it has one may never
+    /// get one.
     ///
     /// # Errors
     ///
@@ -253,7 +258,7 @@ impl ThrowawayRabbitMq {
         self.log_seen = self.server.log()?.len();
         let process = self.server.start()?;
         let ended = poll(START_LIMIT, || match self.server.log() {
-            Ok(log) if log.get(self.log_seen..).is_some_and(|new| new.contains(READY)) => Some(false),
+            Ok(log) if log.get(self.log_seen..).is_some_and(is_ready) => Some(false),
             _ => (!process.is_running()).then_some(true),
         });
         match ended {
@@ -266,6 +271,16 @@ impl ThrowawayRabbitMq {
             None => Err(ServerError::NotReady { server: NAME, waited: START_LIMIT, log: self.server.log_tail() }),
         }
     }
+}
+
+/// Whether the log of a start says that connections are taken, and that each recovered quorum queue has a leader.
+fn is_ready(log: &str) -> bool {
+    let recovered = log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("Recovering ")?;
+        let (count, kind) = rest.split_once(" queues of type ")?;
+        kind.starts_with("rabbit_quorum_queue").then(|| count.parse::<usize>().ok())?
+    });
+    log.contains(READY) && log.matches("-> leader in term").count() >= recovered.sum()
 }
 
 /// Starts the program in which Erlang's nodes look each other up, in the foreground.
@@ -305,4 +320,22 @@ fn configuration(options: &RabbitMqOptions, port: u16, tls_port: Option<u16>, fo
         ));
     }
     text + &options.lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_ready_when_its_quorum_queues_have_leaders() {
+        let started = "x [info] Recovering 0 queues of type rabbit_classic_queue took 4ms\n\
+                       x [info] Recovering 2 queues of type rabbit_quorum_queue took 4ms\n\
+                       x [info] Server startup complete; 0 plugins started.\n";
+        let leader = "queue 'q' in vhost '/': candidate -> leader in term: 2\n";
+        assert!(!is_ready(started));
+        assert!(!is_ready(&format!("{started}{leader}")));
+        assert!(is_ready(&format!("{started}{leader}{leader}")));
+        assert!(!is_ready(&leader.repeat(3)));
+        assert!(is_ready(READY));
+    }
 }
