@@ -5,6 +5,11 @@ TABLE appends WITH (autovacuum_vacuum_insert_threshold=100000, autovacuum_vacuum
     first_position bigint NOT NULL
     last_position bigint NOT NULL
     CONSTRAINT appends_pkey PRIMARY KEY (key)
+TABLE blobs
+    name text COLLATE "C" NOT NULL
+    put_at timestamp with time zone NOT NULL
+    bytes bytea NOT NULL
+    CONSTRAINT blobs_pkey PRIMARY KEY (name)
 TABLE checkpoints WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     position bigint NOT NULL
@@ -14,6 +19,35 @@ TABLE checkpoints WITH (fillfactor=10)
     layout bigint NOT NULL DEFAULT 0
     CONSTRAINT checkpoints_pkey PRIMARY KEY (consumer)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
+TABLE dead_letter_edits
+    id bigint NOT NULL
+    letter bigint NOT NULL
+    at timestamp with time zone NOT NULL
+    by text NOT NULL
+    reason text
+    headers json NOT NULL
+    body bytea NOT NULL
+    CONSTRAINT dead_letter_edits_pkey PRIMARY KEY (id)
+TABLE dead_letter_totals
+    consumer text COLLATE "C" NOT NULL
+    ever bigint NOT NULL
+    CONSTRAINT dead_letter_totals_pkey PRIMARY KEY (consumer)
+TABLE dead_letters
+    id bigint NOT NULL
+    consumer text COLLATE "C" NOT NULL
+    message_id text COLLATE "C" NOT NULL
+    message_type text COLLATE "C"
+    topic text NOT NULL
+    key text COLLATE "C"
+    reason text COLLATE "C" NOT NULL
+    error text NOT NULL
+    attempts bigint NOT NULL
+    since timestamp with time zone NOT NULL
+    is_retry_asked boolean NOT NULL
+    headers json NOT NULL
+    body bytea NOT NULL
+    CONSTRAINT dead_letters_message_key UNIQUE (consumer, message_id)
+    CONSTRAINT dead_letters_pkey PRIMARY KEY (id)
 TABLE es_migrations
     version integer NOT NULL
     name text NOT NULL
@@ -58,6 +92,29 @@ TABLE holds
     reason text
     CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
     CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
+TABLE inbox_0
+    consumer text COLLATE "C" NOT NULL
+    id text COLLATE "C" NOT NULL
+    CONSTRAINT inbox_0_pkey PRIMARY KEY (consumer, id)
+TABLE inbox_1
+    consumer text COLLATE "C" NOT NULL
+    id text COLLATE "C" NOT NULL
+    CONSTRAINT inbox_1_pkey PRIMARY KEY (consumer, id)
+TABLE inbox_2
+    consumer text COLLATE "C" NOT NULL
+    id text COLLATE "C" NOT NULL
+    CONSTRAINT inbox_2_pkey PRIMARY KEY (consumer, id)
+TABLE inbox_3
+    consumer text COLLATE "C" NOT NULL
+    id text COLLATE "C" NOT NULL
+    CONSTRAINT inbox_3_pkey PRIMARY KEY (consumer, id)
+TABLE inbox_ring
+    partition smallint NOT NULL
+    opened_at timestamp with time zone
+    closed_at timestamp with time zone
+    CONSTRAINT inbox_ring_partition_check CHECK (((partition >= 0) AND (partition <= 3)))
+    CONSTRAINT inbox_ring_pkey PRIMARY KEY (partition)
+    CONSTRAINT inbox_ring_times_check CHECK (((closed_at IS NULL) OR (opened_at IS NOT NULL)))
 TABLE leases WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     fence bigint NOT NULL
@@ -128,7 +185,16 @@ TABLE snapshots
     saved_at timestamp with time zone NOT NULL
     CONSTRAINT snapshots_pkey PRIMARY KEY (stream)
 CREATE UNIQUE INDEX appends_pkey ON es.appends USING btree (key)
+CREATE UNIQUE INDEX blobs_pkey ON es.blobs USING btree (name)
+CREATE INDEX blobs_put_at_idx ON es.blobs USING btree (put_at)
 CREATE UNIQUE INDEX checkpoints_pkey ON es.checkpoints USING btree (consumer)
+CREATE INDEX dead_letter_edits_letter_idx ON es.dead_letter_edits USING btree (letter, id)
+CREATE UNIQUE INDEX dead_letter_edits_pkey ON es.dead_letter_edits USING btree (id)
+CREATE UNIQUE INDEX dead_letter_totals_pkey ON es.dead_letter_totals USING btree (consumer)
+CREATE INDEX dead_letters_asked_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_asked
+CREATE UNIQUE INDEX dead_letters_message_key ON es.dead_letters USING btree (consumer, message_id)
+CREATE UNIQUE INDEX dead_letters_pkey ON es.dead_letters USING btree (id)
+CREATE INDEX dead_letters_since_idx ON es.dead_letters USING btree (consumer, since)
 CREATE UNIQUE INDEX es_migrations_pkey ON es.es_migrations USING btree (version)
 CREATE INDEX events_category_position_idx ON es.events USING btree (category, "position")
 CREATE UNIQUE INDEX events_event_id_key ON es.events USING btree (event_id)
@@ -138,6 +204,12 @@ CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (cons
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
 CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
+CREATE UNIQUE INDEX inbox_0_pkey ON es.inbox_0 USING btree (consumer, id)
+CREATE UNIQUE INDEX inbox_1_pkey ON es.inbox_1 USING btree (consumer, id)
+CREATE UNIQUE INDEX inbox_2_pkey ON es.inbox_2 USING btree (consumer, id)
+CREATE UNIQUE INDEX inbox_3_pkey ON es.inbox_3 USING btree (consumer, id)
+CREATE UNIQUE INDEX inbox_ring_open_idx ON es.inbox_ring USING btree ((true)) WHERE ((opened_at IS NOT NULL) AND (closed_at IS NULL))
+CREATE UNIQUE INDEX inbox_ring_pkey ON es.inbox_ring USING btree (partition)
 CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
@@ -544,6 +616,85 @@ BEGIN
     END LOOP;
 END
 $function$
+CREATE OR REPLACE FUNCTION es.receive_messages(p_consumer text, p_ids text[], p_lock_timeout_ms integer)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    v_timeout   text := current_setting('lock_timeout');
+    v_setting   text;
+    v_partition smallint;
+    v_new       text[];
+BEGIN
+    IF current_setting('synchronous_commit') = 'off' THEN
+        v_setting := set_config('synchronous_commit', 'on', true);
+    END IF;
+    v_setting := set_config('lock_timeout', p_lock_timeout_ms::text, true);
+    LOCK TABLE es.inbox_ring IN ROW EXCLUSIVE MODE;
+    -- A statement after the lock sees what the one before it waited for.
+    SELECT r.partition INTO STRICT v_partition
+    FROM es.inbox_ring r
+    WHERE r.opened_at IS NOT NULL AND r.closed_at IS NULL;
+
+    IF v_partition = 0 THEN
+        WITH noted AS (
+            INSERT INTO es.inbox_0 (consumer, id)
+            SELECT p_consumer, g.id
+            FROM unnest(p_ids) AS g (id)
+            WHERE (SELECT true FROM es.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+            ON CONFLICT DO NOTHING
+            RETURNING id
+        )
+        SELECT array_agg(n.id) INTO v_new FROM noted n;
+    ELSIF v_partition = 1 THEN
+        WITH noted AS (
+            INSERT INTO es.inbox_1 (consumer, id)
+            SELECT p_consumer, g.id
+            FROM unnest(p_ids) AS g (id)
+            WHERE (SELECT true FROM es.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+            ON CONFLICT DO NOTHING
+            RETURNING id
+        )
+        SELECT array_agg(n.id) INTO v_new FROM noted n;
+    ELSIF v_partition = 2 THEN
+        WITH noted AS (
+            INSERT INTO es.inbox_2 (consumer, id)
+            SELECT p_consumer, g.id
+            FROM unnest(p_ids) AS g (id)
+            WHERE (SELECT true FROM es.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+            ON CONFLICT DO NOTHING
+            RETURNING id
+        )
+        SELECT array_agg(n.id) INTO v_new FROM noted n;
+    ELSE
+        WITH noted AS (
+            INSERT INTO es.inbox_3 (consumer, id)
+            SELECT p_consumer, g.id
+            FROM unnest(p_ids) AS g (id)
+            WHERE (SELECT true FROM es.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+              AND (SELECT true FROM es.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
+            ON CONFLICT DO NOTHING
+            RETURNING id
+        )
+        SELECT array_agg(n.id) INTO v_new FROM noted n;
+    END IF;
+    v_setting := set_config('lock_timeout', v_timeout, true);
+    IF cardinality(v_new) = cardinality(p_ids) THEN
+        RETURN NULL;
+    END IF;
+    RETURN coalesce(v_new, '{}');
+END
+$function$
 CREATE OR REPLACE FUNCTION es.reset_checkpoints(p_generation text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -559,6 +710,61 @@ BEGIN
     WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
       AND NOT c.is_frozen;
     RETURN FOUND OR es.start_checkpoint(p_generation, 0, true);
+END
+$function$
+CREATE OR REPLACE FUNCTION es.rotate_inbox(p_keep interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    v_now       timestamp with time zone := clock_timestamp();
+    v_partition smallint;
+    v_has_ids   boolean;
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1
+        FROM es.inbox_ring r
+        WHERE r.closed_at <= v_now - p_keep OR (r.closed_at IS NULL AND r.opened_at <= v_now - p_keep / 3)
+    ) THEN
+        RETURN;
+    END IF;
+    LOCK TABLE es.inbox_ring IN SHARE ROW EXCLUSIVE MODE;
+    -- Nothing that was noted under the lock is older.
+    v_now := clock_timestamp();
+
+    SELECT r.partition INTO v_partition
+    FROM es.inbox_ring r
+    WHERE r.closed_at IS NULL AND r.opened_at <= v_now - p_keep / 3;
+    IF FOUND THEN
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM es.%I)', 'inbox_' || v_partition) INTO v_has_ids;
+        IF v_has_ids THEN
+            UPDATE es.inbox_ring r SET closed_at = v_now WHERE r.partition = v_partition;
+        ELSE
+            UPDATE es.inbox_ring r SET opened_at = v_now WHERE r.partition = v_partition;
+        END IF;
+    END IF;
+
+    FOR v_partition IN
+        SELECT r.partition FROM es.inbox_ring r WHERE r.closed_at <= v_now - p_keep ORDER BY r.closed_at
+    LOOP
+        EXECUTE format('TRUNCATE es.%I', 'inbox_' || v_partition);
+        UPDATE es.inbox_ring r SET opened_at = NULL, closed_at = NULL WHERE r.partition = v_partition;
+    END LOOP;
+
+    IF NOT EXISTS (SELECT 1 FROM es.inbox_ring r WHERE r.opened_at IS NOT NULL AND r.closed_at IS NULL) THEN
+        SELECT r.partition INTO v_partition
+        FROM es.inbox_ring r
+        WHERE r.opened_at IS NULL
+        ORDER BY r.partition
+        LIMIT 1;
+        IF NOT FOUND THEN
+            -- Only if it is called with a longer time than before: the last one stays open for longer.
+            UPDATE es.inbox_ring r SET closed_at = NULL WHERE r.closed_at = v_now;
+        ELSE
+            UPDATE es.inbox_ring r SET opened_at = v_now WHERE r.partition = v_partition;
+        END IF;
+    END IF;
 END
 $function$
 CREATE OR REPLACE FUNCTION es.start_checkpoint(p_consumer text, p_position bigint, p_waits boolean)

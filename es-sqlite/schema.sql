@@ -7,6 +7,14 @@ CREATE TABLE es_appends (
     recorded_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE es_blobs (
+    name   TEXT    PRIMARY KEY,
+    put_at INTEGER NOT NULL,
+    bytes  BLOB    NOT NULL
+) STRICT;
+
+CREATE INDEX es_blobs_put_at ON es_blobs (put_at);
+
 CREATE TABLE es_checkpoints (
     consumer   TEXT    PRIMARY KEY,
     position   INTEGER NOT NULL,
@@ -18,6 +26,46 @@ CREATE TABLE es_checkpoints (
     -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
     layout     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_dead_letter_edits (
+    id      INTEGER PRIMARY KEY,
+    letter  INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    by      TEXT    NOT NULL,
+    reason  TEXT,
+    headers TEXT    NOT NULL,
+    body    BLOB    NOT NULL
+) STRICT;
+
+CREATE INDEX es_dead_letter_edits_letter ON es_dead_letter_edits (letter, id);
+
+CREATE TABLE es_dead_letter_totals (
+    consumer TEXT    PRIMARY KEY,
+    ever     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_dead_letters (
+    -- Never used twice.
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    consumer       TEXT    NOT NULL,
+    message_id     TEXT    NOT NULL,
+    message_type   TEXT,
+    topic          TEXT    NOT NULL,
+    key            TEXT,
+    reason         TEXT    NOT NULL,
+    error          TEXT    NOT NULL,
+    attempts       INTEGER NOT NULL,
+    since          INTEGER NOT NULL,
+    is_retry_asked INTEGER NOT NULL,
+    -- The message: an object of texts as JSON, and bytes.
+    headers        TEXT    NOT NULL,
+    body           BLOB    NOT NULL,
+    UNIQUE (consumer, message_id)
+) STRICT;
+
+CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_asked;
+
+CREATE INDEX es_dead_letters_since ON es_dead_letters (consumer, since);
 
 CREATE TABLE es_events (
     position    INTEGER PRIMARY KEY,
@@ -68,6 +116,27 @@ CREATE TABLE es_holds (
     reason   TEXT,
     PRIMARY KEY (consumer, kind)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_inbox_0 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_inbox_1 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_inbox_2 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_inbox_3 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE es_inbox_ring (
+    partition INTEGER PRIMARY KEY CHECK (partition BETWEEN 0 AND 3),
+    -- NULL: it is empty.
+    opened_at INTEGER,
+    -- NULL: it is open, or empty.
+    closed_at INTEGER CHECK (closed_at IS NULL OR opened_at IS NOT NULL),
+    -- How many ids it holds, and about how many bytes.
+    ids       INTEGER NOT NULL DEFAULT 0,
+    bytes     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE UNIQUE INDEX es_inbox_open ON es_inbox_ring (opened_at IS NOT NULL) WHERE opened_at IS NOT NULL AND closed_at IS NULL;
 
 CREATE TABLE es_leases (
     consumer TEXT    PRIMARY KEY,
@@ -164,6 +233,14 @@ CREATE TABLE es_snapshots (
 CREATE VIEW "es_view_name" AS SELECT * FROM "es_view_name@1";
 
 CREATE TABLE "es_view_name@1" (key TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sqlite_sequence(name,seq);
+
+CREATE TRIGGER es_dead_letters_count AFTER INSERT ON es_dead_letters
+BEGIN
+    INSERT INTO es_dead_letter_totals (consumer, ever) VALUES (new.consumer, 1)
+    ON CONFLICT (consumer) DO UPDATE SET ever = ever + 1;
+END;
 
 CREATE TRIGGER es_events_removed AFTER DELETE ON es_events
 BEGIN

@@ -110,7 +110,8 @@ pub struct NewDeadLetter {
 }
 
 impl NewDeadLetter {
-    /// A dead letter that was tried once, without type and key.
+    /// A dead letter that was tried once, without type and key. Control characters in its texts, which databases refuse, become
+    /// spaces, here and in the methods below; the message stays as it is.
     pub fn new(
         consumer: ConsumerName,
         message_id: impl Into<String>,
@@ -120,21 +121,21 @@ impl NewDeadLetter {
         message: RawMessage,
     ) -> Self {
         let error = crate::parking::ParkFailure::new(error, 1).error;
-        let (message_id, topic) = (message_id.into(), topic.into());
+        let (message_id, topic) = (storable(message_id.into()), storable(topic.into()));
         Self { consumer, message_id, message_type: None, topic, key: None, reason, error, attempts: 1, message }
     }
 
     /// The same with the message's type.
     #[must_use]
     pub fn with_type(mut self, message_type: Option<&str>) -> Self {
-        self.message_type = message_type.map(str::to_owned);
+        self.message_type = message_type.map(str::to_owned).map(storable);
         self
     }
 
     /// The same with the message's key.
     #[must_use]
     pub fn with_key(mut self, key: Option<&str>) -> Self {
-        self.key = key.map(str::to_owned);
+        self.key = key.map(str::to_owned).map(storable);
         self
     }
 
@@ -148,11 +149,12 @@ impl NewDeadLetter {
     /// Checks its sizes. Stores call it.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for an id over [`limits::MAX_MESSAGE_ID_BYTES`], and as
+    /// [`StoreError::LimitExceeded`] for an id over [`limits::MAX_MESSAGE_ID_BYTES`], a type over [`limits::MAX_TOPIC_BYTES`], and as
     /// [`OutboxMessage::check`](crate::OutboxMessage::check).
     pub fn check(&self) -> Result<(), StoreError> {
         let sizes = [
             ("bytes of a message id", limits::MAX_MESSAGE_ID_BYTES, self.message_id.len()),
+            ("bytes of a message type", limits::MAX_TOPIC_BYTES, self.message_type.as_ref().map_or(0, String::len)),
             ("bytes of a topic", limits::MAX_TOPIC_BYTES, self.topic.len()),
             ("bytes of a message key", limits::MAX_MESSAGE_KEY_BYTES, self.key.as_ref().map_or(0, String::len)),
         ];
@@ -162,6 +164,13 @@ impl NewDeadLetter {
             }
         }
         self.message.check()
+    }
+}
+
+fn storable(text: String) -> String {
+    match text.contains(char::is_control) {
+        true => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        false => text,
     }
 }
 

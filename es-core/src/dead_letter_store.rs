@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
+    consumer_name::ConsumerName,
     consumer_store::ConsumerStore,
     dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, NewDeadLetter},
     error::StoreError,
-    operation::Order,
+    limits,
+    operation::{NewOperation, OperationKind, Order},
     raw_message::RawMessage,
 };
 
@@ -16,8 +18,9 @@ use crate::{
 ///
 /// A retry is asked for here and carried out by whoever runs the relay or consumer, since they have the broker and the handler. Each
 /// operation is written to the log of operations ([`ControlStore::operations`](crate::ControlStore::operations)) in its own
-/// transaction: `dead_letter_retry`, `dead_letter_edit`, `dead_letter_discard`, with the number of letters, or the id of the one, in
-/// its reason.
+/// transaction, a line for each relay or consumer whose letters it concerns: [`OperationKind::DEAD_LETTER_RETRY`],
+/// [`OperationKind::DEAD_LETTER_EDIT`], [`OperationKind::DEAD_LETTER_DISCARD`], with the number of letters, or the id of the one, at
+/// the beginning of its reason ([`NewOperation::on_dead_letters`]).
 ///
 /// # Cancel safety
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
@@ -25,6 +28,9 @@ use crate::{
 pub trait DeadLetterStore: ConsumerStore {
     /// Puts messages aside. One that is there already keeps its place and gets the new failure and message; a retry that was
     /// asked for it counts as carried out.
+    ///
+    /// # Errors
+    /// As [`check_dead_letters`].
     async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError>;
 
     /// Dead letters by id, after an id, with their messages.
@@ -41,18 +47,18 @@ pub trait DeadLetterStore: ConsumerStore {
     /// How many each relay or consumer has, by name; with those that have none left.
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError>;
 
-    /// Asks for all that match to be tried again. Gives how many.
+    /// Asks for all that match to be tried again. Gives how many match, those of which it was asked before as well.
     async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError>;
 
     /// Gives a dead letter another message and asks for it to be tried again. What it was stays in a history. Gives whether
     /// it is there.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason; [`StoreError::LimitExceeded`].
+    /// [`StoreError::Refused`] without a reason; [`StoreError::LimitExceeded`] as [`RawMessage::check`].
     async fn edit_dead_letter(&self, id: DeadLetterId, message: &RawMessage, order: &Order)
     -> Result<bool, StoreError>;
 
-    /// What a dead letter was before it was edited, oldest first.
+    /// What a dead letter was before it was edited, oldest first; kept when the letter is gone.
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError>;
 
     /// Throws away all that match. Gives how many.
@@ -64,6 +70,44 @@ pub trait DeadLetterStore: ConsumerStore {
     /// Takes a dead letter away because its message was published. Gives whether it was still there. A consumer does so within
     /// its transaction: [`MessageUnit::resolve_dead_letter`](crate::MessageUnit::resolve_dead_letter).
     async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError>;
+}
+
+/// Checks dead letters that are to be put aside. Stores call it.
+///
+/// # Errors
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`] letters, and as [`NewDeadLetter::check`].
+pub fn check_dead_letters(letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+    check_dead_letter_count(letters.len())?;
+    letters.iter().try_for_each(NewDeadLetter::check)
+}
+
+/// Checks how many dead letters one call may write or read. Stores call it.
+///
+/// # Errors
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`].
+pub fn check_dead_letter_count(count: usize) -> Result<(), StoreError> {
+    let (limit, actual) = (limits::MAX_DEAD_LETTERS_PER_READ as u64, count as u64);
+    match actual > limit {
+        true => Err(StoreError::LimitExceeded { what: "dead letters in one call", limit, actual }),
+        false => Ok(()),
+    }
+}
+
+impl NewOperation {
+    /// An operation on so many dead letters of a relay or consumer, or on one. Stores note it.
+    pub fn on_dead_letters(
+        kind: OperationKind,
+        consumer: ConsumerName,
+        one: Option<DeadLetterId>,
+        count: u64,
+        order: &Order,
+    ) -> Self {
+        let which = match one {
+            Some(id) => format!("dead letter {id}"),
+            None => format!("{count} dead letters"),
+        };
+        Self::new(kind, consumer, order.clone().about(&which))
+    }
 }
 
 #[async_trait]

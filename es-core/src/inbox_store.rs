@@ -9,11 +9,16 @@ use crate::{
     consumer_name::ConsumerName,
     dead_letter::{DeadLetterId, NewDeadLetter},
     error::StoreError,
+    limits,
+    name::check_text,
     outbox_store::OutboxMessage,
 };
 
-/// A transaction in which messages take effect: the handler's own writes, appends, messages to be published, and the note of which
-/// messages have been handled, all or nothing. Dropped without a commit, it is rolled back.
+/// A transaction in which messages take effect: the handler's own writes, appends, messages to be published, dead letters, and the
+/// note of which messages have been handled, all or nothing. Dropped without a commit, it is rolled back.
+///
+/// Where a store has one writer, as SQLite, a unit holds it from its beginning to its end: keep it short, and give the unit what is
+/// to be written. See [`InboxStore::in_handler`].
 #[async_trait]
 pub trait MessageUnit: Send + Sized {
     /// What handlers write with: `sqlx::PgConnection`, `sqlx::SqliteConnection`, … as the store says.
@@ -25,23 +30,34 @@ pub trait MessageUnit: Send + Sized {
     /// Adds an append; it is sent with the commit.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`].
+    /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over
+    /// [`limits::MAX_APPENDS_PER_UNIT`](crate::limits::MAX_APPENDS_PER_UNIT).
     fn append(&mut self, append: Append) -> Result<(), StoreError>;
 
     /// Writes a message that is published if this commits.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] as [`OutboxMessage::check`].
     async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError>;
 
-    /// Puts a message aside that cannot be handled.
+    /// Puts a message aside that cannot be handled, as [`DeadLetterStore::add_dead_letters`](crate::DeadLetterStore).
+    ///
+    /// # Errors
+    /// As [`NewDeadLetter::check`].
     async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError>;
 
     /// Takes a dead letter away because its message takes effect in this transaction. Gives whether it was still there; whoever
     /// is told that it was not must not handle it.
     async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError>;
 
-    /// Marks a place to which [`undo`](Self::undo) goes back. There is one at a time: the last.
+    /// Marks a place to which [`undo`](Self::undo) goes back. There is one at a time: the last. After a failed statement, undo first.
     async fn mark(&mut self) -> Result<(), StoreError>;
 
-    /// Takes back everything since the [`mark`](Self::mark), appends too, and whatever a failed statement broke.
+    /// Takes back everything since the [`mark`](Self::mark), appends too, and whatever a failed statement broke. The mark stays. That
+    /// the messages are handled stays noted: it was before the mark.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a mark.
     async fn undo(&mut self) -> Result<(), StoreError>;
 
     /// Appends everything and commits, and gives the outcomes in order.
@@ -95,17 +111,68 @@ pub trait InboxStore: Send + Sync {
     /// handles one of them at the same moment is waited for.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_MESSAGES_PER_UNIT`](crate::limits::MAX_MESSAGES_PER_UNIT) messages, or for an id
-    /// over [`limits::MAX_MESSAGE_ID_BYTES`](crate::limits::MAX_MESSAGE_ID_BYTES); [`StoreError::Busy`] if the wait takes too long.
+    /// As [`check_message_ids`]; [`StoreError::Busy`] if the wait takes too long.
     async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<Self::Unit>, StoreError>;
 
     /// Begins a transaction that notes nothing: for a dead letter that is tried again.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if the wait for a connection, or for the only writer, takes too long.
     async fn begin_unit(&self) -> Result<Self::Unit, StoreError>;
 
     /// Forgets the oldest ids, whole partitions at a time, each only when all it holds is older than `keep`. Call it now and
-    /// then: an id is remembered for `keep` at least.
+    /// then, a few times within `keep`: an id is remembered for `keep` at least, and for about one and a third times as long at most.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if units are open for too long; nothing was forgotten then, and the next call does it.
     async fn rotate_inbox(&self, keep: Duration) -> Result<(), StoreError>;
 
     /// What is remembered.
     async fn inbox_stats(&self) -> Result<InboxStats, StoreError>;
+
+    /// Runs a handler that is given a unit of this store. Whatever in it would write to the store past the unit is refused with
+    /// [`StoreError::Refused`], where it would wait for the unit or stay though the unit is rolled back. Stores that cannot tell
+    /// run it as it is.
+    fn in_handler<F>(&self, handler: F) -> impl Future<Output = F::Output> + Send
+    where
+        Self: Sized,
+        F: Future + Send,
+    {
+        handler
+    }
+}
+
+/// Checks the ids of messages that are to be received together. Stores call it.
+///
+/// # Errors
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_MESSAGES_PER_UNIT`] ids; [`StoreError::InvalidName`] for an id that is empty, over
+/// [`limits::MAX_MESSAGE_ID_BYTES`] or holds a control character.
+pub fn check_message_ids(ids: &[&str]) -> Result<(), StoreError> {
+    let limit = limits::MAX_MESSAGES_PER_UNIT;
+    if ids.len() > limit {
+        let (limit, actual) = (limit as u64, ids.len() as u64);
+        return Err(StoreError::LimitExceeded { what: "messages in one transaction", limit, actual });
+    }
+    ids.iter().try_for_each(|id| check_message_id(id))
+}
+
+/// Checks the id of a message: whoever takes messages in may do so before they are received with others.
+///
+/// # Errors
+/// [`StoreError::InvalidName`] if it is empty, over [`limits::MAX_MESSAGE_ID_BYTES`] or holds a control character.
+pub fn check_message_id(id: &str) -> Result<(), StoreError> {
+    Ok(check_text("message id", id, limits::MAX_MESSAGE_ID_BYTES)?)
+}
+
+/// Checks how many appends a unit takes, before it takes one more. Stores call it.
+///
+/// # Errors
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_APPENDS_PER_UNIT`].
+pub fn check_append_count(count: usize) -> Result<(), StoreError> {
+    let limit = limits::MAX_APPENDS_PER_UNIT;
+    if count >= limit {
+        let (limit, actual) = (limit as u64, count as u64 + 1);
+        return Err(StoreError::LimitExceeded { what: "appends in a unit of work", limit, actual });
+    }
+    Ok(())
 }

@@ -128,7 +128,7 @@ mod wakeups;
 pub use advance::Advance;
 pub use aggregate::Aggregate;
 pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
-pub use blob_store::BlobStore;
+pub use blob_store::{BlobStore, check_blob, check_blob_name};
 pub use codec::decoder::Decoder;
 pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{
@@ -137,7 +137,7 @@ pub use consumer_store::{
 };
 pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
 pub use dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter};
-pub use dead_letter_store::DeadLetterStore;
+pub use dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters};
 pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
 pub use domain_event::{DomainEvent, EventSet};
 pub use error::{
@@ -153,12 +153,17 @@ pub use generation_store::{
     BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
     ReadModelCode, ReadModelRow, Swapped, TableNames,
 };
-pub use inbox_store::{InboxStats, InboxStore, MessageUnit, Received};
+pub use inbox_store::{
+    InboxStats, InboxStore, MessageUnit, Received, check_append_count, check_message_id, check_message_ids,
+};
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
-pub use memory::{MemoryStore, MemoryTables};
+pub use memory::{MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
-pub use outbox_store::{Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore};
+pub use outbox_store::{
+    Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore, check_outbox_count,
+    outbox_consumer,
+};
 pub use parking::{
     AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
     ParkingRecord, Unpark,

@@ -94,10 +94,16 @@ pub const MAX_OUTBOX_PER_READ: usize = 1_000;
 pub const MAX_COUNTED_OUTBOX: u64 = 100_000;
 /// Most messages that take effect in one transaction.
 pub const MAX_MESSAGES_PER_UNIT: usize = 1_000;
-/// Most dead letters that one call reads.
+/// Most appends in one such transaction.
+pub const MAX_APPENDS_PER_UNIT: usize = 1_000;
+/// Partitions in which the ids of handled messages are remembered: one takes new ones, the others grow old.
+pub const INBOX_PARTITIONS: u32 = 4;
+/// Most dead letters that one call writes or reads.
 pub const MAX_DEAD_LETTERS_PER_READ: usize = 1_000;
 /// Largest payload that a blob store keeps, in bytes.
 pub const MAX_BLOB_BYTES: usize = 256 * 1_024 * 1_024;
+/// Longest name of a payload in a blob store, in bytes.
+pub const MAX_BLOB_NAME_BYTES: usize = 200;
 
 /// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;

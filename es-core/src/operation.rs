@@ -56,6 +56,17 @@ impl Order {
         self.reason.as_deref()
     }
 
+    /// The same with a few words before its reason, which is cut to [`limits::MAX_REASON_BYTES`].
+    pub(crate) fn about(mut self, words: &str) -> Self {
+        let mut reason = match self.reason {
+            Some(reason) => format!("{words}: {reason}"),
+            None => words.to_owned(),
+        };
+        reason.truncate(reason.floor_char_boundary(limits::MAX_REASON_BYTES));
+        self.reason = Some(reason);
+        self
+    }
+
     /// Checks that there is a reason, where one is asked for. Stores call it.
     ///
     /// # Errors
@@ -103,6 +114,13 @@ impl OperationKind {
     pub const REBUILD_DISCARDED: Self = Self(Cow::Borrowed("rebuild-discarded"));
     /// The read model from before a rebuild was put in the live one's place.
     pub const ROLLED_BACK: Self = Self(Cow::Borrowed("rolled-back"));
+
+    /// Dead letters were asked to be tried again.
+    pub const DEAD_LETTER_RETRY: Self = Self(Cow::Borrowed("dead-letter-retry"));
+    /// A dead letter was edited, and asked to be tried again.
+    pub const DEAD_LETTER_EDIT: Self = Self(Cow::Borrowed("dead-letter-edit"));
+    /// Dead letters were thrown away.
+    pub const DEAD_LETTER_DISCARD: Self = Self(Cow::Borrowed("dead-letter-discard"));
 
     /// Another kind.
     ///

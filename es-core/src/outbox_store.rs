@@ -5,7 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::{consumer_store::ConsumerStore, error::StoreError, lease_store::Fence, limits, raw_message::RawMessage};
+use crate::{
+    consumer_name::ConsumerName, consumer_store::ConsumerStore, error::StoreError, lease_store::Fence, limits,
+    raw_message::RawMessage,
+};
 
 /// A message that is to be published once the transaction that wrote it has committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +124,8 @@ pub struct OutboxStats {
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
 #[async_trait]
 pub trait OutboxStore: ConsumerStore {
-    /// The next messages that are not confirmed, in order.
+    /// The next messages that are not confirmed, in order; none if there are none. The same again until they are confirmed, though a
+    /// later read may give more. A batch ends after the message that brings it to [`limits::MAX_PAGE_BYTES`].
     ///
     /// # Errors
     /// [`StoreError::LimitExceeded`] over [`limits::MAX_OUTBOX_PER_READ`].
@@ -131,7 +135,8 @@ pub trait OutboxStore: ConsumerStore {
     /// before it does nothing.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] if the relay's lease, under the name [`OUTBOX_CONSUMER`], went on to somebody else.
+    /// [`StoreError::LeaseLost`] if the relay's lease, under the name [`OUTBOX_CONSUMER`], went on to somebody else;
+    /// [`StoreError::Refused`] for a place that this outbox never gave.
     async fn confirm_outbox(&self, fence: Fence, upto: &OutboxCursor) -> Result<(), StoreError>;
 
     /// Clears away what was published, as far as nobody's open transaction is in the way: whole partitions, never row by row. The
@@ -144,6 +149,26 @@ pub trait OutboxStore: ConsumerStore {
 
 /// The name under which the relay of the outbox claims its lease and is held.
 pub const OUTBOX_CONSUMER: &str = "outbox";
+
+/// The same as a name of a consumer.
+///
+/// # Errors
+/// None: the name is a valid one.
+pub fn outbox_consumer() -> Result<ConsumerName, StoreError> {
+    Ok(ConsumerName::new(OUTBOX_CONSUMER)?)
+}
+
+/// Checks how many messages a read may be asked for. Stores call it.
+///
+/// # Errors
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_OUTBOX_PER_READ`].
+pub fn check_outbox_count(count: usize) -> Result<(), StoreError> {
+    let (limit, actual) = (limits::MAX_OUTBOX_PER_READ as u64, count as u64);
+    if actual > limit {
+        return Err(StoreError::LimitExceeded { what: "messages in a read of the outbox", limit, actual });
+    }
+    Ok(())
+}
 
 /// An outbox that the caller's own transactions write to.
 #[async_trait]

@@ -28,10 +28,12 @@ impl Message {
         }
         if self.has_data() {
             fields.push(("datacontenttype", text(self.content_type()).map_err(content)?));
-            if self.is_json() {
-                fields.push(("data", serde_json::from_slice(self.data()).map_err(content)?));
-            } else {
-                fields.push(("data_base64", text(&STANDARD.encode(self.data())).map_err(content)?));
+            let json: Option<Box<RawValue>> =
+                if self.is_json() { Some(serde_json::from_slice(self.data()).map_err(content)?) } else { None };
+            match json {
+                // Spaces around it would be lost.
+                Some(json) if json.get().len() == self.data().len() => fields.push(("data", json)),
+                _ => fields.push(("data_base64", text(&STANDARD.encode(self.data())).map_err(content)?)),
             }
         }
         let mut out = Vec::with_capacity(self.size() + 64);
@@ -175,6 +177,7 @@ mod tests {
         let messages = [
             message(),
             message().to_builder().data("application/octet-stream", vec![0, 159, 255]).build().unwrap(),
+            message().to_builder().data("application/json", b"  {} ".to_vec()).build().unwrap(),
             message().to_builder().without_data().extension("traceparent", "00-ab").build().unwrap(),
         ];
         for message in messages {

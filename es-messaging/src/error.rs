@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_core::{BoxError, DeadReason};
+use es_core::{BoxError, ConsumerName, DeadReason, InvalidName};
 
 /// Why a broker, or a connection to one, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,5 +136,36 @@ pub enum MalformedMessage {
     Content {
         /// What is wrong.
         reason: String,
+    },
+}
+
+/// Why a consumer of messages could not be put together, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// Its name cannot be used.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidName),
+    /// It has nothing to do: give it a handler.
+    #[error("{name} has no handlers; add one for each type of message that it wants")]
+    NoHandlers {
+        /// Which consumer.
+        name: ConsumerName,
+    },
+    /// Two handlers want the same messages: make them one.
+    #[error("{name} has two handlers for the type {message_type:?}; make them one")]
+    DuplicateType {
+        /// Which consumer.
+        name: ConsumerName,
+        /// The type.
+        message_type: String,
+    },
+    /// The broker cannot be used, and time will not mend that.
+    #[error("{name} cannot receive")]
+    Broker {
+        /// Which consumer.
+        name: ConsumerName,
+        /// What is wrong.
+        source: BrokerError,
     },
 }

@@ -219,8 +219,12 @@ impl Message {
 
     /// About how many bytes it takes on a wire.
     pub fn size(&self) -> usize {
-        let attributes: usize = self.attributes().iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-        attributes + self.content_type().len() + self.data().len()
+        let own = &*self.attributes;
+        // Names, quotes and separators of what every message has, and a time.
+        let fixed = 64 + own.id.len() + own.source.len() + own.message_type.len() + own.time.map_or(0, |_| 48);
+        let optional = own.subject.iter().chain(&own.data_schema).map(|value| value.len() + 20);
+        let extensions = own.extensions.iter().map(|(name, value)| name.len() + value.len() + 8);
+        fixed + optional.chain(extensions).sum::<usize>() + self.content_type().len() + self.data().len()
     }
 
     /// The same message, to be changed.
@@ -297,6 +301,20 @@ impl MessageBuilder {
             Some(value) => self.extension(name, value),
             None => self,
         }
+    }
+
+    /// After this time nobody wants it any more.
+    pub fn expires_at(self, time: OffsetDateTime) -> Self {
+        match time.format(&Rfc3339) {
+            Ok(text) => self.extension(extension::EXPIRY, text),
+            // Beyond the year 9999: never.
+            Err(_) => self,
+        }
+    }
+
+    /// From 0 to 9; more counts as 9.
+    pub fn priority(self, priority: u8) -> Self {
+        self.extension(extension::PRIORITY, priority.min(9).to_string())
     }
 
     /// The same without an extension attribute.

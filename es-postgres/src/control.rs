@@ -39,7 +39,11 @@ fn to_operation(row: &PgRow) -> Result<Operation, StoreError> {
     Ok(Operation::new(from_bigint(get(row, 0)?), get(row, 1)?, what.moved(position(5)?, position(6)?)))
 }
 
-async fn note(shared: &Shared, connection: &mut PgConnection, operation: &NewOperation) -> Result<(), StoreError> {
+pub(crate) async fn note(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    operation: &NewOperation,
+) -> Result<(), StoreError> {
     let NewOperation { kind, consumer, from, to, order, .. } = operation;
     let query = shared.query(&shared.statements.note_operation).bind(kind.as_str().to_owned());
     let query = query.bind(consumer.base_text().to_owned()).bind(number_of(consumer));

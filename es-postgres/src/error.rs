@@ -54,8 +54,8 @@ fn of_sqlstate(code: &str, error: sqlx::Error) -> StoreError {
         ),
         "42501" => setup(
             "the role lacks a privilege",
-            "let the schema's owner migrate it and grant USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on its \
-             tables; or connect as the owner",
+            "let the schema's owner migrate it and grant USAGE on the schema, and SELECT, INSERT, UPDATE, DELETE and \
+             TRUNCATE on its tables; or connect as the owner",
             source,
         ),
         "25006" => setup(

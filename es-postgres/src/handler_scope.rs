@@ -1,7 +1,7 @@
-//! Detects a handler of a projection that appends to its own store.
+//! Detects a handler of a projection or of messages that appends to its own store.
 //!
 //! In an inline projection it would wait for the lock that its own append holds; on a runner its events would stay
-//! though its page was rolled back. What a handler does in a task that it spawned is not noticed.
+//! though its page was rolled back, and in a unit of messages though that was. What a handler does in a task that it spawned is not noticed.
 
 use es_core::StoreError;
 
@@ -12,7 +12,7 @@ tokio::task_local! {
     static STORES: Vec<usize>;
 }
 
-/// Runs a handler of a projection on a store.
+/// Runs a handler of a projection or of messages on a store.
 pub(crate) async fn in_handler<F: Future>(shared: &Shared, handler: F) -> F::Output {
     let mut stores = STORES.try_with(Clone::clone).unwrap_or_default();
     stores.push(address(shared));
@@ -23,8 +23,8 @@ pub(crate) async fn in_handler<F: Future>(shared: &Shared, handler: F) -> F::Out
 pub(crate) fn refuse_in_handler(shared: &Shared) -> Result<(), StoreError> {
     match STORES.try_with(|stores| stores.contains(&address(shared))) {
         Ok(true) => Err(StoreError::Refused {
-            reason: "a projection's handler must not append to its own store, nor execute commands on it; react to the \
-                     event by a reactor",
+            reason: "a handler must not append to its own store past its transaction, nor execute commands on it; give \
+                     appends to the unit of the message, or react to the event by a reactor",
         }),
         // An error means that no handler runs in this task.
         Ok(false) | Err(_) => Ok(()),

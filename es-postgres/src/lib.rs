@@ -17,13 +17,16 @@
 //! Projections write with a [`PgConnection`]; [`sqlx`] is re-exported for them.
 
 mod append;
+mod blobs;
 mod config;
 mod control;
+mod dead_letters;
 mod diagnostics;
 mod durability;
 mod error;
 mod generations;
 mod handler_scope;
+mod inbox;
 mod inline;
 mod leases;
 mod migrate;

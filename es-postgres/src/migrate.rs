@@ -23,12 +23,15 @@ struct Migration {
 }
 
 /// All steps. One that was released is never changed: databases remember what it was.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration { version: 1, name: "log", sql: include_str!("../migrations/0001_log.sql") },
     Migration { version: 2, name: "append", sql: include_str!("../migrations/0002_append.sql") },
     Migration { version: 3, name: "consumers", sql: include_str!("../migrations/0003_consumers.sql") },
     Migration { version: 4, name: "control", sql: include_str!("../migrations/0004_control.sql") },
     Migration { version: 5, name: "parking", sql: include_str!("../migrations/0005_parking.sql") },
+    Migration { version: 6, name: "inbox", sql: include_str!("../migrations/0006_inbox.sql") },
+    Migration { version: 7, name: "dead_letters", sql: include_str!("../migrations/0007_dead_letters.sql") },
+    Migration { version: 8, name: "blobs", sql: include_str!("../migrations/0008_blobs.sql") },
 ];
 
 /// A migration that a database remembers.

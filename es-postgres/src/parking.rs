@@ -91,7 +91,7 @@ fn to_record(consumer: &ConsumerName, row: &PgRow) -> Result<ParkingRecord, Stor
 }
 
 impl PgStore {
-    async fn rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
+    pub(crate) async fn rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
         let mut session = self.shared.session().await?;
         let rows = query.fetch_all(&mut *session).await.map_err(store_error)?;
         session.finish().await?;

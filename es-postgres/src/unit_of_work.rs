@@ -1,21 +1,31 @@
 //! A transaction of the caller's own writes and of appends.
 
-use es_core::{Append, Appended, StoreError};
+use async_trait::async_trait;
+use es_core::{
+    Append, Appended, DeadLetterId, MessageUnit, NewDeadLetter, OutboxMessage, StoreError, check_append_count, limits,
+};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
-    append::{Commit, append_in, check},
+    append::{Commit, append_in},
+    dead_letters,
     error::store_error,
-    store::PgStore,
+    store::{PgStore, Shared},
 };
 
 /// Most appends that one [`UnitOfWork`] takes.
-pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = 1_000;
+pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = limits::MAX_APPENDS_PER_UNIT;
+
+const MARK: &str = include_str!("../sql/mark.sql");
+const MARK_AGAIN: &str = include_str!("../sql/mark_again.sql");
+const UNDO: &str = include_str!("../sql/undo.sql");
 
 /// A transaction of the caller's own writes and of appends: all of them are stored, or none.
 ///
 /// The appends wait in memory until [`commit`](Self::commit), so that the lock that orders all appends is held for the end of
 /// the transaction alone, however long the caller takes before. Dropped without a commit, it is rolled back.
+///
+/// It is the [`MessageUnit`] of this store as well.
 ///
 /// ```no_run
 /// # async fn example(store: es_postgres::PgStore, append: es_core::Append) -> Result<(), Box<dyn std::error::Error>> {
@@ -32,11 +42,13 @@ pub struct UnitOfWork {
     store: PgStore,
     transaction: Transaction<'static, Postgres>,
     appends: Vec<Append>,
+    /// How many appends there were at the mark.
+    marked: Option<usize>,
 }
 
 impl UnitOfWork {
     pub(crate) fn new(store: PgStore, transaction: Transaction<'static, Postgres>) -> Self {
-        Self { store, transaction, appends: Vec::new() }
+        Self { store, transaction, appends: Vec::new(), marked: None }
     }
 
     /// The connection, within the transaction, at the isolation level READ COMMITTED. Leave the transaction's end to
@@ -51,14 +63,9 @@ impl UnitOfWork {
     /// # Errors
     /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over [`MAX_APPENDS_PER_UNIT_OF_WORK`].
     pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
-        check(&self.store.shared, &append)?;
-        if self.appends.len() >= MAX_APPENDS_PER_UNIT_OF_WORK {
-            return Err(StoreError::LimitExceeded {
-                what: "appends in a unit of work",
-                limit: MAX_APPENDS_PER_UNIT_OF_WORK as u64,
-                actual: self.appends.len() as u64 + 1,
-            });
-        }
+        // A handler of messages may do this, though it may not append to the store.
+        append.check_payload_limit(self.store.shared.settings.max_payload_bytes)?;
+        check_append_count(self.appends.len())?;
         self.appends.push(append);
         Ok(())
     }
@@ -89,6 +96,70 @@ impl UnitOfWork {
     /// [`StoreError::Unavailable`] if the connection is gone; the server rolls back by itself then.
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.transaction.rollback().await.map_err(store_error)
+    }
+}
+
+impl UnitOfWork {
+    /// The store, and the connection within the transaction.
+    pub(crate) fn parts(&mut self) -> (&Shared, &mut PgConnection) {
+        (&self.store.shared, &mut self.transaction)
+    }
+
+    async fn run(&mut self, statements: &'static str) -> Result<(), StoreError> {
+        sqlx::raw_sql(statements).execute(&mut *self.transaction).await.map_err(store_error)?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl MessageUnit for UnitOfWork {
+    type Connection = PgConnection;
+
+    fn connection(&mut self) -> &mut PgConnection {
+        self.connection()
+    }
+
+    fn append(&mut self, append: Append) -> Result<(), StoreError> {
+        self.append(append)
+    }
+
+    async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
+        message.check()?;
+        Err(StoreError::Refused { reason: "this store has no outbox yet" })
+    }
+
+    async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {
+        letter.check()?;
+        let (shared, connection) = self.parts();
+        dead_letters::add(shared, connection, std::slice::from_ref(letter)).await
+    }
+
+    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+        let (shared, connection) = self.parts();
+        dead_letters::resolve(shared, connection, letter).await
+    }
+
+    async fn mark(&mut self) -> Result<(), StoreError> {
+        self.run(if self.marked.is_some() { MARK_AGAIN } else { MARK }).await?;
+        self.marked = Some(self.appends.len());
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        let Some(appends) = self.marked else {
+            return Err(StoreError::Refused { reason: "nothing was marked in this unit: call mark before undo" });
+        };
+        self.run(UNDO).await?;
+        self.appends.truncate(appends);
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<Vec<Appended>, StoreError> {
+        self.commit().await
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        self.rollback().await
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 use common::{Schemas, connection, execute, pgbouncer_url, url};
 use es_core::{HandlerError, InvalidName, Projection, Recorded, TableNames};
 use es_postgres::{
-    PgConnection, PgOptions, PgStore,
+    PgConnection, PgOptions, PgStore, UnitOfWork,
     sqlx::{self, AssertSqlSafe, Row},
 };
 use es_testkit::{LedgerRow, StoreHarness, bank::AccountEvent};
@@ -42,6 +42,7 @@ impl PgHarness {
 
 impl StoreHarness for PgHarness {
     type Store = PgStore;
+    type Unit = UnitOfWork;
     type Ledger = Ledger;
 
     async fn fresh(&self) -> PgStore {
@@ -54,6 +55,10 @@ impl StoreHarness for PgHarness {
 
     fn ledger(&self, name: &str) -> Ledger {
         Ledger { name: name.to_owned(), table: format!("{}.ledger_{name}", self.ledgers) }
+    }
+
+    async fn failing_statement(&self, connection: &mut PgConnection) {
+        assert!(sqlx::raw_sql("SELECT 1 / 0").execute(connection).await.is_err());
     }
 
     async fn ledger_rows(&self, _: &PgStore, name: &str) -> Vec<LedgerRow> {

@@ -66,7 +66,11 @@ fn to_operation(row: &SqliteRow) -> Result<Operation, StoreError> {
     Ok(Operation::new(number("id")?.unsigned_abs(), at, what))
 }
 
-async fn note(connection: &mut SqliteConnection, operation: &NewOperation, now: i64) -> Result<(), StoreError> {
+pub(crate) async fn note(
+    connection: &mut SqliteConnection,
+    operation: &NewOperation,
+    now: i64,
+) -> Result<(), StoreError> {
     let NewOperation { kind, consumer, from, to, order, .. } = operation;
     let stored = |position: Option<Position>| position.map(|it| to_stored("a position", it.get())).transpose();
     let query = sqlx::query(NOTE).bind(now).bind(kind.as_str()).bind(consumer.base_text()).bind(number_of(consumer));

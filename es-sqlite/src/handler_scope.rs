@@ -1,15 +1,15 @@
-//! Tells whether code runs inside the handler of a projection, whose transaction holds the writer.
+//! Tells whether code runs inside a handler of a projection or of messages, whose transaction holds the writer.
 
 use std::{path::Path, sync::Arc};
 
 use es_core::StoreError;
 
 tokio::task_local! {
-    /// The files whose writer is held further up in this task, by a handler of a projection.
+    /// The files whose writer is held further up in this task, by a handler.
     static HELD: Vec<Arc<Path>>;
 }
 
-/// Runs the handler of a projection on the store of a file.
+/// Runs a handler of a projection or of messages on the store of a file.
 pub(crate) async fn in_handler<T>(file: &Arc<Path>, handler: impl Future<Output = T>) -> T {
     let mut held = HELD.try_with(Clone::clone).unwrap_or_default();
     held.push(Arc::clone(file));
@@ -21,8 +21,9 @@ pub(crate) fn refuse_in_handler(file: &Arc<Path>) -> Result<(), StoreError> {
     let is_held = HELD.try_with(|held| held.contains(file)).unwrap_or(false);
     if is_held {
         return Err(StoreError::Refused {
-            reason: "a projection's handler cannot write to its own store, which waits for the handler; write with the \
-                     handler's connection, or execute commands from a reactor",
+            reason: "a handler cannot write to its own store past its transaction, which holds the only writer; write with \
+                     the handler's connection, give appends to the unit of the message, or execute commands from a \
+                     reactor",
         });
     }
     Ok(())

@@ -41,13 +41,16 @@
 
 mod append;
 mod append_alone;
+mod blobs;
 mod config;
 mod control;
+mod dead_letters;
 mod diagnostics;
 mod documents;
 mod error;
 mod generations;
 mod handler_scope;
+mod inbox;
 mod inline;
 mod leases;
 mod migrate;

@@ -34,6 +34,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "events", sql: include_str!("../migrations/0001_events.sql") },
     Migration { version: 2, name: "control", sql: include_str!("../migrations/0002_control.sql") },
     Migration { version: 3, name: "parking", sql: include_str!("../migrations/0003_parking.sql") },
+    Migration { version: 4, name: "inbox", sql: include_str!("../migrations/0004_inbox.sql") },
+    Migration { version: 5, name: "dead_letters", sql: include_str!("../migrations/0005_dead_letters.sql") },
+    Migration { version: 6, name: "blobs", sql: include_str!("../migrations/0006_blobs.sql") },
 ];
 
 /// Opens the file for writing, with the schema of this version. Gives its path without links too.

@@ -179,7 +179,7 @@ async fn record(
 }
 
 impl SqliteStore {
-    async fn rows(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(crate) async fn rows(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<SqliteRow>, StoreError> {
         let mut reader = self.shared.readers.get().await?;
         let rows = query.fetch_all(reader.connection()?).await;
         reader.settle(rows.map_err(store_error))

@@ -2,22 +2,32 @@
 
 use std::sync::Arc;
 
-use es_core::{Append, Appended, StoreError};
+use async_trait::async_trait;
+use es_core::{
+    Append, Appended, DeadLetterId, MessageUnit, NewDeadLetter, OutboxMessage, StoreError, check_append_count,
+};
 use sqlx::SqliteConnection;
 
 use crate::{
     append::{Prepared, Within, append_batch},
+    dead_letters,
     error::{DatabaseError, store_error},
     store::Shared,
-    writer::Transaction,
+    writer::{Transaction, roll_back_to},
 };
 
 const TAKE_WRITE_LOCK: &str = include_str!("../sql/take_write_lock.sql");
 const BEGIN: &str = include_str!("../sql/begin_read.sql");
 const ROLLBACK: &str = include_str!("../sql/rollback.sql");
+const MARK: &str = include_str!("../sql/mark.sql");
+const MARK_AGAIN: &str = include_str!("../sql/mark_again.sql");
+const UNDO: &str = include_str!("../sql/undo.sql");
 
 /// Writes of the caller's own and appends, in one transaction: all are stored by [`commit`](Self::commit), or none.
 /// Dropping it rolls back.
+///
+/// It is the [`MessageUnit`] of this store as well. It holds the store's only writer from its beginning to its end: messages are handled
+/// one unit after the other, and everything else that writes waits meanwhile, for as long as the busy timeout.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,13 +52,15 @@ const ROLLBACK: &str = include_str!("../sql/rollback.sql");
 #[must_use = "a unit of work that is dropped is rolled back"]
 pub struct UnitOfWork {
     shared: Arc<Shared>,
-    transaction: Transaction,
+    pub(crate) transaction: Transaction,
     appends: Vec<Prepared>,
+    /// How many appends there were at the mark.
+    marked: Option<usize>,
 }
 
 impl UnitOfWork {
     pub(crate) fn new(shared: Arc<Shared>, transaction: Transaction) -> Self {
-        Self { shared, transaction, appends: Vec::new() }
+        Self { shared, transaction, appends: Vec::new(), marked: None }
     }
 
     /// The connection, inside the transaction. Do not end the transaction through it; nested ones are welcome.
@@ -59,8 +71,10 @@ impl UnitOfWork {
     /// Adds an append. It is checked against the store, and stored, by [`commit`](Self::commit); in the order of adding.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for a payload over the store's limit.
+    /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over
+    /// [`limits::MAX_APPENDS_PER_UNIT`](es_core::limits::MAX_APPENDS_PER_UNIT).
     pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
+        check_append_count(self.appends.len())?;
         self.appends.push(Prepared::new(&append, self.shared.max_payload_bytes)?);
         Ok(())
     }
@@ -74,7 +88,7 @@ impl UnitOfWork {
     /// # Cancel safety
     /// Dropping the future stores everything or nothing.
     pub async fn commit(self) -> Result<Vec<Appended>, StoreError> {
-        let Self { shared, mut transaction, appends } = self;
+        let Self { shared, mut transaction, appends, .. } = self;
         let mut outcomes = Vec::with_capacity(appends.len());
         let mut head = None;
         for prepared in &appends {
@@ -88,6 +102,76 @@ impl UnitOfWork {
             shared.wakeups.notify(head);
         }
         Ok(outcomes)
+    }
+}
+
+impl UnitOfWork {
+    /// Rolls everything back, and returns when that has happened. Dropping the unit does the same a moment later.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the connection is lost; nothing is stored then either.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        self.transaction.rollback().await
+    }
+
+    async fn run(&mut self, statements: &'static str) -> Result<(), StoreError> {
+        let done = sqlx::raw_sql(statements).execute(self.transaction.connection()).await;
+        self.transaction.settle(done.map_err(store_error))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl MessageUnit for UnitOfWork {
+    type Connection = SqliteConnection;
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.connection()
+    }
+
+    fn append(&mut self, append: Append) -> Result<(), StoreError> {
+        self.append(append)
+    }
+
+    async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
+        message.check()?;
+        Err(StoreError::Refused { reason: "this store has no outbox yet" })
+    }
+
+    async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {
+        letter.check()?;
+        let added = dead_letters::add(self.transaction.connection(), letter).await;
+        self.transaction.settle(added)
+    }
+
+    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+        let resolved = dead_letters::resolve(self.transaction.connection(), letter).await;
+        self.transaction.settle(resolved)
+    }
+
+    async fn mark(&mut self) -> Result<(), StoreError> {
+        self.run(if self.marked.is_some() { MARK_AGAIN } else { MARK }).await?;
+        self.marked = Some(self.appends.len());
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        let Some(appends) = self.marked else {
+            return Err(StoreError::Refused { reason: "nothing was marked in this unit: call mark before undo" });
+        };
+        // Nested transactions that were left open since, of which the driver keeps count.
+        roll_back_to(1, self.transaction.connection()).await?;
+        self.run(UNDO).await?;
+        self.appends.truncate(appends);
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<Vec<Appended>, StoreError> {
+        self.commit().await
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        self.rollback().await
     }
 }
 

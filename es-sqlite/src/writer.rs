@@ -212,6 +212,14 @@ impl Transaction {
         self.settle(committed.map_err(store_error))
     }
 
+    /// Rolls back, nested transactions too, and returns when that has happened.
+    pub(crate) async fn rollback(mut self) -> Result<(), StoreError> {
+        let rolled_back = roll_back_to(0, &mut self.connection).await;
+        self.is_open = rolled_back.is_err();
+        self.settle(rolled_back)?;
+        Ok(())
+    }
+
     /// Notes whether the connection was lost.
     pub(crate) fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(is_loss) {

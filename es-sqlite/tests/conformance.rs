@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use common::{SqliteLedger, TempFolder};
 use es_core::{HandlerError, Projection, Recorded};
-use es_sqlite::{SqliteConnection, SqliteOptions, SqliteStore, Synchronous};
+use es_sqlite::{SqliteConnection, SqliteOptions, SqliteStore, Synchronous, UnitOfWork, sqlx};
 use es_testkit::{LedgerRow, StoreHarness, bank::AccountEvent};
 
 /// Gives each test stores in folders of its own.
@@ -28,6 +28,7 @@ impl SqliteHarness {
 
 impl StoreHarness for SqliteHarness {
     type Store = SqliteStore;
+    type Unit = UnitOfWork;
     type Ledger = SqliteLedger;
 
     async fn fresh(&self) -> SqliteStore {
@@ -43,6 +44,10 @@ impl StoreHarness for SqliteHarness {
 
     fn ledger(&self, name: &str) -> SqliteLedger {
         SqliteLedger::new(name)
+    }
+
+    async fn failing_statement(&self, connection: &mut SqliteConnection) {
+        assert!(sqlx::raw_sql("INSERT INTO es_inbox_ring (partition) VALUES (9)").execute(connection).await.is_err());
     }
 
     async fn ledger_rows(&self, store: &SqliteStore, name: &str) -> Vec<LedgerRow> {

@@ -1,6 +1,8 @@
 //! What a store gives the conformance suite, so that the suite can run on it.
 
-use es_core::{Projection, ProjectionStore, RunnerStore, SnapshotStore};
+use es_core::{
+    BlobStore, DeadLetterStore, InboxStore, MessageUnit, Projection, ProjectionStore, RunnerStore, SnapshotStore,
+};
 
 use crate::bank::AccountEvent;
 
@@ -9,7 +11,16 @@ use crate::bank::AccountEvent;
 /// A failure to make one is a panic: the test it was for has failed, with the reason.
 pub trait StoreHarness: Send + Sync + 'static {
     /// The store under test.
-    type Store: RunnerStore + SnapshotStore + ProjectionStore + Clone + 'static;
+    type Store: RunnerStore
+        + SnapshotStore
+        + ProjectionStore
+        + InboxStore<Unit = Self::Unit>
+        + DeadLetterStore
+        + BlobStore
+        + Clone
+        + 'static;
+    /// The transaction in which messages take effect.
+    type Unit: MessageUnit<Connection = <Self::Store as ProjectionStore>::Connection> + 'static;
     /// See [`ledger`](Self::ledger).
     type Ledger: Projection<Connection = <Self::Store as ProjectionStore>::Connection, Event = AccountEvent>;
 
@@ -22,6 +33,15 @@ pub trait StoreHarness: Send + Sync + 'static {
     /// A projection called `name` that inserts a row of [`LedgerRow`]'s columns into a table of its own for each event, by
     /// a plain `INSERT` without any check for duplicates: it shows what is applied twice or not at all.
     fn ledger(&self, name: &str) -> Self::Ledger;
+
+    /// Runs a statement that the database refuses, within a transaction. A store whose writes cannot fail has none.
+    fn failing_statement(
+        &self,
+        connection: &mut <Self::Store as ProjectionStore>::Connection,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = connection;
+        async {}
+    }
 
     /// What the ledger called `name` has written, in the order of positions.
     fn ledger_rows(&self, store: &Self::Store, name: &str) -> impl Future<Output = Vec<LedgerRow>> + Send;

@@ -1,6 +1,6 @@
 //! The harness of the store in memory.
 
-use es_core::{HandlerError, InvalidName, MemoryStore, MemoryTables, Projection, Recorded, TableNames};
+use es_core::{HandlerError, InvalidName, MemoryStore, MemoryTables, MemoryUnit, Projection, Recorded, TableNames};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +14,7 @@ pub struct MemoryHarness;
 
 impl StoreHarness for MemoryHarness {
     type Store = MemoryStore;
+    type Unit = MemoryUnit;
     type Ledger = MemoryLedger;
 
     async fn fresh(&self) -> MemoryStore {

@@ -143,6 +143,10 @@ fn start_servers(report: &mut Report) -> Result<Servers, Failed> {
 fn try_start_servers() -> Result<Servers, ServerError> {
     let install = tools::ensure_postgres()?;
     let bouncer = tools::ensure_pgbouncer()?;
+    tools::ensure_tansu()?;
+    tools::ensure_moto()?;
+    tools::ensure_nats()?;
+    tools::ensure_redis()?;
     tools::ensure_rabbitmq()?;
     let main = start_postgres(&install, &bouncer)?;
     let newest = start_newest(&install, &bouncer)?;

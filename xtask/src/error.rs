@@ -153,6 +153,12 @@ pub enum ServerError {
         /// Which server.
         server: &'static str,
     },
+    /// A server's program is not on this machine: install it.
+    #[error("{tool} was not found; `cargo xtask test` installs it")]
+    ToolMissing {
+        /// Which server.
+        tool: &'static str,
+    },
     /// No route of installation is left for this machine.
     #[error("{tool} cannot be installed here: {reason}")]
     CannotInstall {

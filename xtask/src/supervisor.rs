@@ -111,6 +111,11 @@ impl Supervisor {
         &self.folder
     }
 
+    /// The file of its log.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     /// The end of what the server has logged.
     pub(crate) fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::{
 impl Diagnostics for MemoryStore {}
 
 impl Consumers {
-    fn note(&mut self, operation: NewOperation) -> OffsetDateTime {
+    pub(super) fn note(&mut self, operation: NewOperation) -> OffsetDateTime {
         let at = to_stored_precision(OffsetDateTime::now_utc());
         let id = self.operations.len() as u64 + 1;
         self.operations.push(Operation::new(id, at, operation));

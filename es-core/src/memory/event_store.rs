@@ -92,6 +92,36 @@ impl Log {
         Ok(self.write(append))
     }
 
+    /// Appends all, or nothing.
+    pub(super) fn append_all(&mut self, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        let stored = self.events.len();
+        let mut outcomes = Vec::with_capacity(appends.len());
+        for append in appends {
+            match self.append(append) {
+                Ok(appended) => outcomes.push(appended),
+                Err(error) => {
+                    let of_new = appends.iter().zip(&outcomes).filter(|(_, appended)| !appended.repeated);
+                    of_new.filter_map(|(append, _)| append.idempotency_key()).for_each(|key| {
+                        self.by_key.remove(key);
+                    });
+                    self.truncate(stored);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes back what was stored last.
+    fn truncate(&mut self, stored: usize) {
+        for event in self.events.drain(stored..) {
+            self.by_id.remove(&event.id());
+            if let Some(indexes) = self.by_stream.get_mut(event.stream()) {
+                indexes.retain(|&index| index < stored);
+            }
+        }
+    }
+
     /// The earlier outcome, if every event is there already with equal content and place.
     fn find_repeat(&self, append: &Append) -> Result<Option<Appended>, StoreError> {
         let mut found = append.events().map(|(_, event)| self.by_id.get(&event.id()).copied()).peekable();

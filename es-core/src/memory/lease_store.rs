@@ -30,12 +30,18 @@ struct Entry {
 impl Leases {
     /// Refuses a move under a lease that somebody else has had since.
     pub(super) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
-        let current = self.by_consumer.get(&advance.consumer).map_or(0, |entry| entry.fence);
         match advance.lease {
-            Some(lease) if lease.fence.get() != current => {
-                Err(StoreError::LeaseLost { consumer: advance.consumer.clone() })
-            }
-            _ => Ok(()),
+            Some(lease) => self.check_fence(&advance.consumer, lease.fence),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is written under a lease that somebody else has had since.
+    pub(super) fn check_fence(&self, consumer: &ConsumerName, fence: Fence) -> Result<(), StoreError> {
+        let current = self.by_consumer.get(consumer).map_or(0, |entry| entry.fence);
+        match fence.get() == current {
+            true => Ok(()),
+            false => Err(StoreError::LeaseLost { consumer: consumer.clone() }),
         }
     }
 }

@@ -1,13 +1,19 @@
 //! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
 
+mod blob_store;
 mod control_store;
+mod dead_letter_store;
 mod event_store;
 mod generation_store;
+mod inbox_store;
 mod lease_store;
+mod message_unit;
+mod outbox_store;
 mod parking_store;
 mod partition_store;
 mod projection_store;
 mod snapshot_store;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,6 +23,8 @@ use std::{
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use message_unit::MemoryUnit;
+
 use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
@@ -25,10 +33,13 @@ use crate::{
     generation_store::GenerationInfo,
     limits,
     operation::Operation,
+    outbox_store::OutboxMessage,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
 };
+
+pub use transaction::MemoryTransaction;
 
 /// A store that keeps everything in memory and forgets it when its last clone is dropped.
 ///
@@ -43,10 +54,16 @@ pub struct MemoryStore {
 struct Shared {
     log: Mutex<Log>,
     wakeups: WakeupSender,
-    /// Held while a projection writes: its tables change one page at a time.
-    tables: tokio::sync::Mutex<MemoryTables>,
+    /// Held while a projection or a unit writes: tables change one page or unit at a time.
+    tables: Arc<tokio::sync::Mutex<MemoryTables>>,
     consumers: Mutex<Consumers>,
+    /// Locked after the consumers where both are.
+    outbox: Mutex<outbox_store::Outbox>,
     snapshots: Mutex<HashMap<StreamId, Snapshot>>,
+    inbox: Mutex<inbox_store::Inbox>,
+    /// Changed only by who holds `tables`, so that a unit can prepare a change.
+    letters: Mutex<dead_letter_store::Letters>,
+    blobs: Mutex<blob_store::Blobs>,
 }
 
 /// The log and its indexes. `events[n]` has position `n + 1`.
@@ -75,6 +92,8 @@ pub struct MemoryTables {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     /// The tables of live generations, by the names that readers use.
     live: BTreeMap<String, String>,
+    /// What is to be published at the commit; empty outside a transaction.
+    enqueued: Vec<OutboxMessage>,
 }
 
 impl MemoryTables {

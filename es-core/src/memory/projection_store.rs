@@ -122,7 +122,7 @@ impl ProjectionStore for MemoryStore {
             let own = TableNames::of(projection.name(), table);
             changed.live.entry(table.clone()).or_insert(own);
         }
-        *tables = changed;
+        self.commit(&mut tables, changed);
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl ProjectionStore for MemoryStore {
         }
         // Nothing is awaited from here on, so both happen or neither.
         lock(&self.shared.consumers).advance(advance)?;
-        *tables = changed;
+        self.commit(&mut tables, changed);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl ProjectionStore for MemoryStore {
         let mut tables = self.shared.tables.lock().await;
         let mut changed = tables.clone();
         projection.after_load(&mut changed).await?;
-        *tables = changed;
+        self.commit(&mut tables, changed);
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl ProjectionStore for MemoryStore {
         let mut changed = tables.clone();
         projection.clear(&mut changed).await?;
         lock(&self.shared.consumers).reset(projection.name())?;
-        *tables = changed;
+        self.commit(&mut tables, changed);
         Ok(())
     }
 }

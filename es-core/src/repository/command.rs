@@ -56,6 +56,14 @@ pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>
     }
 }
 
+/// Decides a command from the ends of its streams, without appending.
+pub(super) async fn decide<A: Aggregate>(execute: Execute<A>) -> Result<Option<Append>, ExecuteError<A::Error>> {
+    let mut command = Command::prepare(execute)?;
+    command.load().await?;
+    command.confirm().await?;
+    Ok(command.decide().await??)
+}
+
 /// A command whose settings are checked.
 struct Command<A: Aggregate> {
     store: Arc<dyn EventStore>,

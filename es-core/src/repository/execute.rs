@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     aggregate::Aggregate,
+    append::Append,
     error::{ExecuteError, StoreError},
     event::Envelope,
     expected_version::ExpectedVersion,
@@ -123,6 +124,24 @@ impl<A: Aggregate> Execute<A> {
     pub fn caused_by(self, event: &Envelope) -> Self {
         let correlation = event.metadata().correlation().map_or_else(|| event.id().to_string(), str::to_owned);
         self.with_metadata(|metadata| metadata.with_causation(event.id().to_string()).with_correlation(correlation))
+    }
+
+    /// What is known of it so far: sets all metadata, of the message that led to it for example.
+    pub fn metadata(self, metadata: Metadata) -> Self {
+        self.with_metadata(|_| metadata)
+    }
+
+    /// Decides without appending: for a transaction of the caller's, which takes the append and commits it with other writes
+    /// ([`MessageUnit::append`](crate::MessageUnit::append)). `None` if there is nothing to record. The states are read to the end of their
+    /// streams first; if one moves on before the commit, that is a [`StoreError::Conflict`] there, and the caller decides again.
+    ///
+    /// # Errors
+    /// Those of the command, as if it were awaited.
+    ///
+    /// # Cancel safety
+    /// Only reads.
+    pub async fn decide(self) -> Result<Option<Append>, ExecuteError<A::Error>> {
+        command::decide(self).await
     }
 
     /// When it happened, if that is not now.

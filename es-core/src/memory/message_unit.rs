@@ -1,0 +1,113 @@
+//! The transaction in which messages take effect, in memory.
+
+use async_trait::async_trait;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{MemoryStore, MemoryTables, dead_letter_store::Letters, lock};
+use crate::{
+    append::{Append, Appended},
+    consumer_name::ConsumerName,
+    dead_letter::{DeadLetterId, NewDeadLetter},
+    error::StoreError,
+    inbox_store::{MessageUnit, check_append_count},
+    limits,
+    outbox_store::OutboxMessage,
+};
+
+/// The transaction of a [`MemoryStore`] in which messages take effect. There is one at a time: others, projections, and operations on
+/// dead letters wait for its end, [`MemoryStore::tables`] too. Appends to the store itself do not; they stay if it is rolled back.
+#[must_use = "a unit that is dropped is rolled back"]
+#[derive(Debug)]
+pub struct MemoryUnit {
+    store: MemoryStore,
+    /// Held to the end of the unit.
+    tables: OwnedMutexGuard<MemoryTables>,
+    pub(super) handled: Vec<(ConsumerName, String)>,
+    changes: Changes,
+    marked: Option<Changes>,
+}
+
+/// What happens with the commit.
+#[derive(Debug, Clone)]
+struct Changes {
+    tables: MemoryTables,
+    appends: Vec<Append>,
+    letters: Option<Letters>,
+}
+
+impl MemoryUnit {
+    pub(super) fn new(store: MemoryStore, tables: OwnedMutexGuard<MemoryTables>) -> Self {
+        let changes = Changes { tables: tables.clone(), appends: Vec::new(), letters: None };
+        Self { store, tables, handled: Vec::new(), changes, marked: None }
+    }
+
+    /// The dead letters as they are for this unit.
+    fn letters(&mut self) -> &mut Letters {
+        let store = &self.store;
+        self.changes.letters.get_or_insert_with(|| lock(&store.shared.letters).clone())
+    }
+}
+
+#[async_trait]
+impl MessageUnit for MemoryUnit {
+    type Connection = MemoryTables;
+
+    fn connection(&mut self) -> &mut MemoryTables {
+        &mut self.changes.tables
+    }
+
+    fn append(&mut self, append: Append) -> Result<(), StoreError> {
+        append.check_payload_limit(limits::MAX_PAYLOAD_BYTES)?;
+        check_append_count(self.changes.appends.len())?;
+        self.changes.appends.push(append);
+        Ok(())
+    }
+
+    async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
+        message.check()?;
+        Err(StoreError::Refused { reason: "this store has no outbox yet" })
+    }
+
+    async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {
+        letter.check()?;
+        self.letters().add(letter);
+        Ok(())
+    }
+
+    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+        Ok(self.letters().resolve(letter))
+    }
+
+    async fn mark(&mut self) -> Result<(), StoreError> {
+        self.marked = Some(self.changes.clone());
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        match &self.marked {
+            Some(marked) => {
+                self.changes = marked.clone();
+                Ok(())
+            }
+            None => Err(StoreError::Refused { reason: "nothing was marked in this unit: call mark before undo" }),
+        }
+    }
+
+    async fn commit(mut self) -> Result<Vec<Appended>, StoreError> {
+        // Nothing is awaited, and nothing fails after the appends: all of it happens or nothing.
+        let outcomes = lock(&self.store.shared.log).append_all(&self.changes.appends)?;
+        lock(&self.store.shared.inbox).remember(std::mem::take(&mut self.handled));
+        if let Some(letters) = self.changes.letters {
+            *lock(&self.store.shared.letters) = letters;
+        }
+        *self.tables = self.changes.tables;
+        if let Some(head) = outcomes.iter().map(|appended| appended.last_position).max() {
+            self.store.shared.wakeups.notify(head);
+        }
+        Ok(outcomes)
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! Webhooks against a real server on loopback.
+
+mod answers;
+mod order;
+mod server;
+mod signatures;
+#[cfg(feature = "tls")]
+mod tls;

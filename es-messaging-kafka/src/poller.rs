@@ -1,0 +1,295 @@
+//! The thread of a group's member: it follows the group, and reads while there is room.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use es_messaging::BrokerError;
+use rdkafka::{
+    ClientContext, Message as _, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, base_consumer::PartitionQueue},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers},
+    types::RDKafkaErrorCode as Code,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    binding::Record,
+    client::{Said, log},
+    limits,
+    window::Window,
+};
+
+/// A partition: its topic and its number.
+pub(crate) type Partition = (Arc<str>, i32);
+pub(crate) type Member = BaseConsumer<Following>;
+
+/// How many records are taken from a partition before the others get their turn.
+const TURN: usize = 64;
+
+/// What the member's thread and its callers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<Windows>,
+    /// Something for the thread to do.
+    wake: (Mutex<bool>, Condvar),
+    /// Something for a caller that waits for records.
+    pub(crate) arrived: Notify,
+    pub(crate) closing: AtomicBool,
+    /// The thread has left the group.
+    pub(crate) left: Notify,
+    next_receipt: AtomicU64,
+    prefetch: usize,
+}
+
+/// Everything that the member has in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    pub(crate) partitions: BTreeMap<Partition, Window>,
+    /// Which record is in somebody's hands, by receipt.
+    pub(crate) receipts: std::collections::HashMap<u64, (Partition, i64)>,
+    /// What the next caller is to hear.
+    pub(crate) error: Option<BrokerError>,
+    assigned: Vec<Partition>,
+    revoked: Vec<Partition>,
+}
+
+impl Windows {
+    fn unsettled(&self) -> usize {
+        self.partitions.values().map(Window::unsettled).sum()
+    }
+
+    /// The connection is gone, and who holds something hears of it: all that is in hands comes again.
+    fn take_back(&mut self) {
+        self.receipts.clear();
+        let now = Instant::now();
+        self.partitions.values_mut().for_each(|window| window.take_back(now));
+    }
+
+    /// What is settled and the broker does not know, of some partitions.
+    pub(crate) fn to_commit<'a>(&self, partitions: impl Iterator<Item = &'a Partition>) -> Vec<(Partition, i64)> {
+        let offset = |partition: &Partition| self.partitions.get(partition)?.to_commit();
+        partitions.filter_map(|partition| Some((partition.clone(), offset(partition)?))).collect()
+    }
+
+    pub(crate) fn committed(&mut self, offsets: &[(Partition, i64)]) {
+        for (partition, offset) in offsets {
+            if let Some(window) = self.partitions.get_mut(partition) {
+                window.committed = window.committed.max(Some(*offset));
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(prefetch: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            wake: (Mutex::new(false), Condvar::new()),
+            arrived: Notify::new(),
+            closing: AtomicBool::new(false),
+            left: Notify::new(),
+            next_receipt: AtomicU64::new(1),
+            prefetch,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Windows> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn receipt(&self) -> u64 {
+        self.next_receipt.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes the thread look around.
+    pub(crate) fn wake(&self) {
+        *self.wake.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.1.notify_one();
+    }
+
+    fn rest(&self) {
+        let awake = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested = self.wake.1.wait_timeout_while(awake, limits::POLL_INTERVAL, |awake| !*awake);
+        *rested.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+/// What follows the group.
+#[derive(Debug, Clone)]
+pub(crate) struct Following {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) said: Said,
+}
+
+impl ClientContext for Following {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.said.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Following {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let revoked = partitions(list);
+        let offsets = self.shared.lock().to_commit(revoked.iter());
+        // The next member begins behind what is settled. What is lost already belongs to somebody else.
+        if !offsets.is_empty() && !consumer.assignment_lost() {
+            if let Err(error) = consumer.commit(&offset_list(&offsets), CommitMode::Sync) {
+                tracing::warn!(%error, "offsets of revoked partitions were not committed: some messages come twice");
+            }
+        }
+        let mut state = self.shared.lock();
+        for partition in &revoked {
+            state.partitions.remove(partition);
+            state.assigned.retain(|assigned| assigned != partition);
+        }
+        state.receipts.retain(|_, (partition, _)| !revoked.contains(partition));
+        state.revoked.extend(revoked);
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(list) = rebalance else { return };
+        // Nothing may come before each partition has a queue of its own.
+        if let Err(error) = consumer.pause(list) {
+            tracing::warn!(%error, "partitions could not be paused");
+        }
+        let assigned = partitions(list);
+        let mut state = self.shared.lock();
+        for partition in &assigned {
+            state.partitions.insert(partition.clone(), Window::default());
+            state.revoked.retain(|revoked| revoked != partition);
+        }
+        state.assigned.extend(assigned);
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements().iter().map(|element| (element.topic().into(), element.partition())).collect()
+}
+
+/// Offsets as librdkafka takes them.
+pub(crate) fn offset_list(offsets: &[(Partition, i64)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for ((topic, number), offset) in offsets {
+        // Refused only for offsets that are none.
+        let _ = list.add_partition_offset(topic, *number, Offset::Offset(*offset));
+    }
+    list
+}
+
+type Queues = BTreeMap<Partition, PartitionQueue<Following>>;
+
+/// Runs until it is told to end; then leaves the group, so that others take over at once.
+pub(crate) fn run(member: Arc<Member>, shared: &Arc<Shared>) {
+    let mut queues = Queues::new();
+    while !shared.closing.load(Ordering::Relaxed) {
+        // Rebalances and errors; the records have queues of their own.
+        match member.poll(Duration::ZERO) {
+            Some(Err(error)) => note(&member, shared, error),
+            Some(Ok(message)) => push(shared, &(message.topic().into(), message.partition()), &message),
+            None => {}
+        }
+        follow(&member, shared, &mut queues);
+        if !read(&member, shared, &queues) {
+            shared.rest();
+        }
+    }
+    drop(queues);
+    // Commits what is settled, gives the partitions back, and leaves.
+    drop(member);
+    shared.lock().receipts.clear();
+    shared.left.notify_one();
+}
+
+/// Gives new partitions a queue, and lets go of those that went.
+fn follow(member: &Arc<Member>, shared: &Arc<Shared>, queues: &mut Queues) {
+    let (assigned, revoked) = {
+        let mut state = shared.lock();
+        (std::mem::take(&mut state.assigned), std::mem::take(&mut state.revoked))
+    };
+    queues.retain(|partition, _| !revoked.contains(partition));
+    if assigned.is_empty() {
+        return;
+    }
+    let mut list = TopicPartitionList::new();
+    for partition in assigned {
+        let Some(mut queue) = member.split_partition_queue(&partition.0, partition.1) else { continue };
+        let shared = shared.clone();
+        queue.set_nonempty_callback(move || shared.wake());
+        list.add_partition(&partition.0, partition.1);
+        queues.insert(partition, queue);
+    }
+    if let Err(error) = member.resume(&list) {
+        note(member, shared, error);
+    }
+}
+
+/// Reads while there is room. Whether there was anything.
+fn read(member: &Member, shared: &Arc<Shared>, queues: &Queues) -> bool {
+    let mut any = false;
+    for (partition, queue) in queues {
+        let room = {
+            let state = shared.lock();
+            let full = state.partitions.get(partition).is_none_or(|window| window.len() >= limits::MAX_WINDOW);
+            // As many as are in hands may wait.
+            if full { 0 } else { (2 * shared.prefetch).saturating_sub(state.unsettled()).min(TURN) }
+        };
+        for _ in 0..room {
+            match queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    push(shared, partition, &message);
+                    any = true;
+                }
+                Some(Err(error)) => note(member, shared, error),
+            }
+        }
+    }
+    if any {
+        shared.arrived.notify_one();
+    }
+    any
+}
+
+fn push(shared: &Shared, partition: &Partition, message: &BorrowedMessage<'_>) {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    });
+    let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+    if let Some(window) = shared.lock().partitions.get_mut(partition) {
+        window.push(message.offset(), Record { key, headers, value });
+    }
+}
+
+/// An error that concerns nobody's call.
+fn note(member: &Member, shared: &Shared, error: KafkaError) {
+    let code = error.rdkafka_error_code();
+    let said = &member.context().said;
+    said.note(&error, &error.to_string());
+    match code {
+        // Each broker by itself; the others may do.
+        Some(Code::BrokerTransportFailure | Code::Resolve | Code::PartitionEOF | Code::OperationTimedOut) => return,
+        _ => {}
+    }
+    tracing::warn!(%error, "kafka");
+    let error = said.explain(error);
+    said.forget();
+    let mut state = shared.lock();
+    // Whoever hears of it gives up what is in hands.
+    state.take_back();
+    state.error = Some(error);
+    drop(state);
+    shared.arrived.notify_one();
+}

@@ -1,0 +1,139 @@
+//! A moto for the tests of this binary.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use es_messaging::{Broker, Message, Subscription};
+use es_messaging_sqs::{Sqs, SqsOptions};
+use es_testkit::broker_conformance::{BrokerAbilities, BrokerHarness, TcpProxy, unique_prefix};
+use xtask::{brokers::moto::ThrowawayMoto, tools};
+
+/// The server that all tests of this binary share.
+pub fn shared() -> &'static ThrowawayMoto {
+    static SERVER: OnceLock<ThrowawayMoto> = OnceLock::new();
+    SERVER.get_or_init(start)
+}
+
+pub fn start() -> ThrowawayMoto {
+    let install = tools::ensure_moto().expect("moto is there or can be installed");
+    ThrowawayMoto::start(&install).expect("moto starts")
+}
+
+pub fn url(port: u16) -> String {
+    format!("sqs://test:test@127.0.0.1:{port}?prefix=t")
+}
+
+/// Clients of the SDK itself, past ours.
+pub fn clients(port: u16) -> (aws_sdk_sqs::Client, aws_sdk_sns::Client) {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let sqs = aws_sdk_sqs::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(&endpoint)
+        .credentials_provider(credentials.clone())
+        .http_client(http.clone());
+    let sns = aws_sdk_sns::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(&endpoint)
+        .credentials_provider(credentials)
+        .http_client(http);
+    (aws_sdk_sqs::Client::from_conf(sqs.build()), aws_sdk_sns::Client::from_conf(sns.build()))
+}
+
+pub async fn queue_url(port: u16, name: &str) -> String {
+    clients(port).0.get_queue_url().queue_name(name).send().await.expect("there is such a queue").queue_url.unwrap()
+}
+
+pub struct MotoHarness {
+    fifo: bool,
+    prefix: String,
+    alone: Mutex<Option<(ThrowawayMoto, TcpProxy)>>,
+}
+
+impl MotoHarness {
+    pub fn new(fifo: bool) -> Self {
+        // Names of queues are short.
+        Self { fifo, prefix: unique_prefix()[..29].to_owned(), alone: Mutex::default() }
+    }
+
+    fn port(&self) -> u16 {
+        self.alone.lock().unwrap().as_ref().map_or_else(|| shared().port(), |(_, proxy)| proxy.port())
+    }
+
+    fn ending(&self) -> &'static str {
+        if self.fifo { ".fifo" } else { "" }
+    }
+}
+
+#[async_trait]
+impl BrokerHarness for MotoHarness {
+    fn abilities(&self) -> BrokerAbilities {
+        let mut abilities = BrokerAbilities::all();
+        abilities.keeps_data = false;
+        abilities.deduplicates = self.fifo;
+        abilities.orders_keys = self.fifo;
+        abilities.orders_keys_among_members = self.fifo;
+        abilities.tells_unroutable = false;
+        abilities.large_message_bytes = 180_000;
+        abilities
+    }
+
+    fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    async fn connect(&self) -> Arc<dyn Broker> {
+        let options = SqsOptions::new().fifo(self.fifo);
+        Arc::new(Sqs::connect(&url(self.port()), options).await.expect("moto answers"))
+    }
+
+    async fn alone(&self) {
+        let server = start();
+        let proxy = TcpProxy::to(server.port()).await.expect("a proxy");
+        *self.alone.lock().unwrap() = Some((server, proxy));
+    }
+
+    async fn set_reachable(&self, reachable: bool) {
+        self.alone.lock().unwrap().as_ref().expect("alone").1.set_open(reachable);
+    }
+
+    async fn dead_letters(&self, subscription: &Subscription) -> Vec<String> {
+        let port = self.port();
+        let url = queue_url(port, &format!("t-{}-dead{}", subscription.name, self.ending())).await;
+        let receive = clients(port).0.receive_message().queue_url(url).max_number_of_messages(10);
+        let answer = receive.visibility_timeout(0).send().await.expect("moto answers");
+        let id = |body: &str| Message::from_structured(body.as_bytes()).expect("a message").id().to_owned();
+        answer.messages().iter().map(|message| id(message.body().unwrap_or_default())).collect()
+    }
+
+    async fn publish_raw(&self, topic: &str, _: &str, body: &[u8]) -> bool {
+        let (_, sns) = clients(self.port());
+        let topics = sns.list_topics().send().await.expect("moto answers");
+        let ending = format!(":t-messages{}", self.ending());
+        let arn = topics.topics().iter().filter_map(|topic| topic.topic_arn()).find(|arn| arn.ends_with(&ending));
+        let attribute = aws_sdk_sns::types::MessageAttributeValue::builder().data_type("String").string_value(topic);
+        let mut publish = sns.publish().topic_arn(arn.expect("it was declared"));
+        publish = publish.message(String::from_utf8_lossy(body)).message_attributes("topic", attribute.build().unwrap());
+        if self.fifo {
+            publish = publish.message_group_id("raw").message_deduplication_id(self.prefix());
+        }
+        publish.send().await.expect("moto takes anything");
+        true
+    }
+
+    fn quiet(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+
+    fn ack_wait(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+}

@@ -1,0 +1,5 @@
+//! SQS and SNS keep every promise of a broker, on moto, with standard queues.
+
+mod moto;
+
+es_testkit::broker_conformance!(moto::MotoHarness::new(false));

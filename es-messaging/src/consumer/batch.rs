@@ -1,0 +1,313 @@
+//! Messages take effect, many in one transaction.
+
+use std::{collections::VecDeque, time::Duration};
+
+use es_core::{DeadLetterStore, DeadReason, InboxStore, MessageUnit, Received, StoreError};
+use es_projections::Backoff;
+use tokio::time::Instant;
+
+use super::{
+    handler::{Failure, chain},
+    item::Item,
+    shared::{Plan, Shared},
+    status::Count,
+};
+use crate::{broker::Receipt, limits};
+
+/// What the broker is to be told of a message.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    Ack(Receipt),
+    Reject { item: Box<Item>, reason: DeadReason, error: String },
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Processed {
+    /// What is done with, in any order.
+    pub(crate) settled: Vec<Settled>,
+    /// What is to be tried again, in the order in which it came.
+    pub(crate) left: Vec<Item>,
+    /// How many messages the longest transaction had, and for how long it was held.
+    pub(crate) held: Option<(usize, Duration)>,
+    /// Why the store cannot be used for now.
+    pub(crate) store_away: Option<String>,
+}
+
+/// A message of a batch.
+struct Work<U> {
+    item: Item,
+    plan: Plan<U>,
+    step: Step,
+    is_new: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// To be done in a transaction.
+    Open,
+    /// Done, and committed.
+    Done,
+    /// Left to the broker's own dead letters.
+    Rejected,
+    /// To be done later.
+    Left,
+}
+
+/// How a transaction ended.
+enum End {
+    Committed,
+    /// It was rolled back, because of messages that know it.
+    Failed,
+    /// It was rolled back, and one message a transaction is to be tried.
+    Split,
+    /// It was rolled back, since it took too long.
+    TooLong,
+    /// The store cannot be used.
+    Away(String),
+}
+
+/// A wait before an attempt: at least half of the longest, so that nothing spins.
+pub(crate) fn wait_before(backoff: Backoff, attempt: u32) -> Duration {
+    (backoff.longest(attempt) + backoff.wait(attempt)) / 2
+}
+
+impl<S: InboxStore + DeadLetterStore> Shared<S> {
+    /// Lets messages take effect, in order within each key; as many as possible in one transaction.
+    ///
+    /// The first transaction assumes that no handler fails. If one does, all is rolled back; a second one marks a place before each
+    /// message, and so finds all that fail, and a third does the others. If that fails too, each gets a transaction of its own.
+    pub(crate) async fn process(&self, items: Vec<Item>) -> Processed {
+        let mut works = Vec::with_capacity(items.len());
+        for item in items {
+            let plan = match &item.content {
+                Ok(message) => self.plan(message).await,
+                Err(undecodable) => {
+                    Plan::Dead { reason: DeadReason::Undecodable, error: undecodable.error.to_string() }
+                }
+            };
+            works.push(Work { item, plan, step: Step::Open, is_new: true });
+        }
+        for index in 0..works.len() {
+            if works[index].step != Step::Open {
+                continue;
+            }
+            if let Plan::Failed(failure) = &works[index].plan {
+                let failure = failure.clone();
+                self.fail(&mut works, index, failure);
+            } else if self.settings.to_broker && matches!(works[index].plan, Plan::Dead { .. }) {
+                works[index].step = Step::Rejected;
+            }
+        }
+        let mut processed = Processed::default();
+        let mut groups = VecDeque::from([(0..works.len()).collect::<Vec<_>>()]);
+        let mut passes = 0;
+        while let Some(mut group) = groups.pop_front() {
+            group.retain(|index| works[*index].step == Step::Open);
+            if group.is_empty() {
+                continue;
+            }
+            let is_marked = passes == 1 && group.len() > 1;
+            passes += 1;
+            let (started, messages) = (Instant::now(), group.len());
+            let end = self.transact(&mut works, &group, is_marked).await;
+            let held = (messages, started.elapsed());
+            if processed.held.is_none_or(|longest| longest.1 < held.1) {
+                processed.held = Some(held);
+            }
+            match end {
+                End::Committed => group.into_iter().for_each(|index| self.done(&mut works[index])),
+                End::Failed if passes <= 2 || group.len() == 1 => groups.push_front(group),
+                End::Failed | End::Split => groups.extend(group.into_iter().map(|index| vec![index])),
+                End::TooLong => break,
+                End::Away(error) => {
+                    processed.store_away = Some(error);
+                    break;
+                }
+            }
+        }
+        for work in works {
+            let Work { item, plan, step, .. } = work;
+            match (step, plan) {
+                (Step::Done, _) => processed.settled.push(Settled::Ack(item.receipt)),
+                (Step::Rejected, Plan::Dead { reason, error }) => {
+                    processed.settled.push(Settled::Reject { item: Box::new(item), reason, error });
+                }
+                _ => processed.left.push(item),
+            }
+        }
+        processed
+    }
+
+    /// One transaction over some messages. If it marks a place before each, it goes on behind one that fails.
+    async fn transact(&self, works: &mut [Work<S::Unit>], group: &[usize], is_marked: bool) -> End {
+        let needs_unit = |work: &Work<S::Unit>| !matches!(work.plan, Plan::Skip | Plan::Drop);
+        if !group.iter().any(|index| needs_unit(&works[*index])) {
+            return End::Committed;
+        }
+        let is_noted = |work: &Work<S::Unit>| needs_unit(work) && work.item.content.is_ok();
+        let noted: Vec<usize> = group.iter().copied().filter(|index| is_noted(&works[*index])).collect();
+        let ids: Vec<&str> = noted.iter().map(|index| &*works[*index].item.id).collect();
+        let started = Instant::now();
+        let received = match ids.is_empty() {
+            true => self.store.begin_unit().await.map(|unit| Received::new(unit, Vec::new())),
+            false => self.store.receive(&self.name, &ids).await,
+        };
+        let (mut unit, is_new) = match received {
+            Ok(Received { unit, is_new, .. }) => (unit, is_new),
+            Err(error) => return End::Away(chain(&error)),
+        };
+        for (index, is_new) in noted.into_iter().zip(is_new) {
+            works[index].is_new = is_new;
+        }
+        let mut has_failed = false;
+        for (place, &index) in group.iter().enumerate() {
+            let work = &works[index];
+            // Behind one of its key that has just failed.
+            if work.step != Step::Open || !work.is_new {
+                continue;
+            }
+            if started.elapsed() > limits::MAX_BATCH_TIME && place > 0 {
+                return match unit.rollback().await {
+                    Ok(()) => End::TooLong,
+                    Err(error) => End::Away(chain(&error)),
+                };
+            }
+            let result = match &work.plan {
+                Plan::Dead { reason, error } => {
+                    let letter = work.item.dead_letter(&self.name, *reason, error);
+                    match unit.add_dead_letter(&letter).await {
+                        Ok(()) => Ok(()),
+                        Err(error) => return End::Away(chain(&error)),
+                    }
+                }
+                Plan::Handle { message, handler } => {
+                    if is_marked && let Err(error) = unit.mark().await {
+                        return End::Away(chain(&error));
+                    }
+                    self.call(&**handler, message, &mut unit).await
+                }
+                Plan::Skip | Plan::Drop | Plan::Failed(_) => Ok(()),
+            };
+            let Err(failure) = result else { continue };
+            has_failed = true;
+            if is_marked {
+                if let Err(error) = unit.undo().await {
+                    return End::Away(chain(&error));
+                }
+                self.fail(works, index, failure);
+            } else {
+                // If the connection is lost, it is not the message's fault.
+                return match unit.rollback().await {
+                    Err(error) if error.is_transient() => End::Away(chain(&error)),
+                    _ => {
+                        self.fail(works, index, failure);
+                        End::Failed
+                    }
+                };
+            }
+        }
+        if has_failed {
+            return match unit.rollback().await {
+                Ok(()) => End::Failed,
+                Err(error) => End::Away(chain(&error)),
+            };
+        }
+        match unit.commit().await {
+            Ok(_) => End::Committed,
+            Err(error) if error.is_transient() => End::Away(chain(&error)),
+            Err(error) => self.not_committed(works, group, &error),
+        }
+    }
+
+    /// The commit was refused: by an append, or by what a handler wrote.
+    fn not_committed(&self, works: &mut [Work<S::Unit>], group: &[usize], error: &StoreError) -> End {
+        let [index] = *group else {
+            tracing::debug!(error = chain(error), messages = group.len(), "one message a transaction");
+            return End::Split;
+        };
+        let work = &mut works[index];
+        match (&work.plan, error) {
+            (Plan::Handle { .. }, StoreError::Conflict { .. }) if work.item.conflicts < limits::CONFLICT_RETRIES => {
+                work.item.conflicts += 1;
+            }
+            (Plan::Handle { .. }, _) => self.fail(works, index, Failure::Failed(chain(error))),
+            _ => return End::Away(chain(error)),
+        }
+        End::Failed
+    }
+
+    /// A message failed: it waits, and with it what is behind it in its key, or becomes a dead letter.
+    fn fail(&self, works: &mut [Work<S::Unit>], index: usize, failure: Failure) {
+        let work = &mut works[index];
+        let item = &mut work.item;
+        let error = failure.text().to_owned();
+        self.board.set_error(error.clone());
+        let wait = match failure {
+            Failure::Transient(_) => {
+                item.waits = item.waits.saturating_add(1);
+                Some(wait_before(self.settings.backoff, item.waits))
+            }
+            Failure::Failed(_) => {
+                item.failures = item.failures.saturating_add(1);
+                let is_last = item.attempts() >= self.settings.attempts;
+                (!is_last).then(|| wait_before(self.settings.backoff, item.failures))
+            }
+            Failure::Never(..) => {
+                item.failures = item.failures.saturating_add(1);
+                None
+            }
+        };
+        let (id, attempt) = (&*item.id, item.attempts());
+        let Some(wait) = wait else {
+            let reason = if let Failure::Never(reason, _) = failure { reason } else { DeadReason::Failed };
+            tracing::warn!(consumer = %self.name, id, attempt, error, "a message becomes a dead letter");
+            work.plan = Plan::Dead { reason, error };
+            if self.settings.to_broker {
+                work.step = Step::Rejected;
+            }
+            return;
+        };
+        tracing::warn!(consumer = %self.name, id, attempt, ?wait, error, "a message failed and will be tried again");
+        self.board.count(Count::Retried);
+        item.not_before = Some(Instant::now() + wait);
+        work.step = Step::Left;
+        let Some(key) = work.item.key().map(str::to_owned) else { return };
+        for later in works.iter_mut().skip(index + 1) {
+            if later.step == Step::Open && later.item.key() == Some(&key) {
+                later.step = Step::Left;
+            }
+        }
+    }
+
+    /// A message's transaction has committed.
+    fn done(&self, work: &mut Work<S::Unit>) {
+        if work.step != Step::Open {
+            return;
+        }
+        work.step = Step::Done;
+        match &work.plan {
+            Plan::Skip => self.board.count(Count::Skipped),
+            Plan::Drop => self.board.count(Count::Expired),
+            _ if !work.is_new => self.board.count(Count::Duplicate),
+            Plan::Handle { message, .. } => self.board.handled(message.time()),
+            Plan::Dead { reason, .. } => self.board.count(Count::Dead(*reason)),
+            Plan::Failed(_) => {}
+        }
+    }
+
+    /// Keeps a message in the store's dead letters, alone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn put_aside(&self, item: &Item, reason: DeadReason, error: &str) -> Result<(), StoreError> {
+        let ids: &[&str] = if item.content.is_ok() { &[&item.id] } else { &[] };
+        let Received { mut unit, is_new, .. } = self.store.receive(&self.name, ids).await?;
+        if is_new.first().copied().unwrap_or(true) {
+            unit.add_dead_letter(&item.dead_letter(&self.name, reason, error)).await?;
+        }
+        unit.commit().await?;
+        self.board.count(Count::Dead(reason));
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! What an application does with messages.
+
+use std::{error::Error, marker::PhantomData, pin::Pin};
+
+use es_core::{DeadReason, HandlerError, MessageUnit, StoreError, TransientFailure};
+use serde::de::DeserializeOwned;
+
+use crate::message::Message;
+
+/// Handles messages of a type, within a transaction of the store: `U` is the store's
+/// [`InboxStore::Unit`](es_core::InboxStore::Unit).
+///
+/// What it writes with [`connection`](MessageUnit::connection), appends and enqueues takes effect once for each message, together with
+/// the note that the message was handled. It may be called more than once, and what it did before is rolled back then; so it
+/// should have no effects elsewhere, except such as may happen twice.
+///
+/// An error is a failure of the message, unless it is [transient](HandlerError::transient); [`Unacceptable`] is one that no
+/// retry would mend.
+pub trait MessageHandler<U: MessageUnit>: Send + Sync + 'static {
+    /// Handles one message.
+    fn handle(&self, message: &Message, unit: &mut U) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+/// What a closure that handles messages gives: `Box::pin(async move { .. })`.
+pub type Handling<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'a>>;
+
+/// A message that its handler will never take: it becomes a dead letter at once, without retries.
+///
+/// ```
+/// use es_core::{DeadReason, HandlerError};
+/// use es_messaging::Unacceptable;
+/// fn check(cents: i64) -> Result<(), HandlerError> {
+///     if cents < 0 {
+///         return Err(Unacceptable::new(DeadReason::Schema, "an amount below zero").into());
+///     }
+///     Ok(())
+/// }
+/// # assert!(check(-1).is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unacceptable {
+    reason: DeadReason,
+    why: String,
+}
+
+impl Unacceptable {
+    /// A message that is refused, and why.
+    pub fn new(reason: DeadReason, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into() }
+    }
+}
+
+/// A handler of whatever type.
+pub(crate) trait AnyHandler<U>: Send + Sync {
+    fn handle<'a>(&'a self, message: &'a Message, unit: &'a mut U) -> Handling<'a>;
+}
+
+/// A [`MessageHandler`] as an [`AnyHandler`].
+pub(crate) struct ByTrait<H>(pub(crate) H);
+
+impl<U: MessageUnit, H: MessageHandler<U>> AnyHandler<U> for ByTrait<H> {
+    fn handle<'a>(&'a self, message: &'a Message, unit: &'a mut U) -> Handling<'a> {
+        Box::pin(self.0.handle(message, unit))
+    }
+}
+
+/// A closure over the decoded content.
+pub(crate) struct ByContent<T, F> {
+    handle: F,
+    content: PhantomData<fn() -> T>,
+}
+
+impl<T, F> ByContent<T, F> {
+    pub(crate) fn new(handle: F) -> Self {
+        Self { handle, content: PhantomData }
+    }
+}
+
+impl<U, T, F> AnyHandler<U> for ByContent<T, F>
+where
+    U: MessageUnit,
+    T: DeserializeOwned,
+    F: for<'a> Fn(T, &'a Message, &'a mut U) -> Handling<'a> + Send + Sync,
+{
+    fn handle<'a>(&'a self, message: &'a Message, unit: &'a mut U) -> Handling<'a> {
+        match message.json::<T>() {
+            Ok(content) => (self.handle)(content, message, unit),
+            Err(error) => {
+                let why = format!("its content is no {}: {error}", std::any::type_name::<T>());
+                Box::pin(std::future::ready(Err(Unacceptable::new(DeadReason::Schema, why).into())))
+            }
+        }
+    }
+}
+
+/// What became of a message in a handler's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It passes by itself: not the message's fault.
+    Transient(String),
+    /// One more failed attempt.
+    Failed(String),
+    /// No further attempt is worth it.
+    Never(DeadReason, String),
+}
+
+impl Failure {
+    /// Finds out of an error what kind it is.
+    pub(crate) fn of(error: HandlerError) -> Self {
+        let error = error.into_source();
+        let text = chain(&*error);
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+        while let Some(error) = cause {
+            if let Some(unacceptable) = error.downcast_ref::<Unacceptable>() {
+                return Self::Never(unacceptable.reason, text);
+            }
+            let is_store_away = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient);
+            if is_store_away || error.is::<TransientFailure>() {
+                return Self::Transient(text);
+            }
+            cause = error.source();
+        }
+        Self::Failed(text)
+    }
+
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Transient(text) | Self::Failed(text) | Self::Never(_, text) => text,
+        }
+    }
+}
+
+/// An error with all its causes on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_apart_by_its_causes() {
+        let other = || std::io::Error::other("no answer");
+        assert_eq!(Failure::of(other().into()), Failure::Failed("no answer".to_owned()));
+        assert!(
+            matches!(Failure::of(HandlerError::transient(other())), Failure::Transient(text) if text.contains("no answer"))
+        );
+        let away = StoreError::Unavailable { source: Box::new(other()) };
+        assert!(matches!(Failure::of(away.into()), Failure::Transient(_)));
+        let never = Unacceptable::new(DeadReason::Schema, "no");
+        assert_eq!(Failure::of(never.into()), Failure::Never(DeadReason::Schema, "no".to_owned()));
+    }
+}

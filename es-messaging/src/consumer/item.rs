@@ -1,0 +1,158 @@
+//! A message in a consumer's hands, and what it is kept under.
+
+use es_core::{ConsumerName, DeadReason, NewDeadLetter, RawMessage, limits as core_limits};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::{
+    broker::{Delivery, Receipt, Undecodable},
+    error::MalformedMessage,
+    message::Message,
+};
+
+/// A message in hand.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) receipt: Receipt,
+    pub(crate) topic: String,
+    pub(crate) content: Result<Message, Undecodable>,
+    /// What it is kept under in the inbox.
+    pub(crate) id: String,
+    /// How often it was given before this time, as far as the broker knows.
+    given_before: u32,
+    /// Failed attempts here.
+    pub(crate) failures: u32,
+    /// How often it was waited for something that passes by itself.
+    pub(crate) waits: u32,
+    /// How often its appends met a conflict.
+    pub(crate) conflicts: u32,
+    /// Not to be tried before.
+    pub(crate) not_before: Option<Instant>,
+}
+
+impl Item {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        let id = match &delivery.content {
+            Ok(message) => inbox_id(message),
+            Err(undecodable) => digest("undecodable", &undecodable.raw.body),
+        };
+        let Delivery { receipt, topic, attempt, content } = delivery;
+        let given_before = attempt.saturating_sub(1);
+        Self { receipt, topic, content, id, given_before, failures: 0, waits: 0, conflicts: 0, not_before: None }
+    }
+
+    /// The key within which order counts.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.content.as_ref().ok().and_then(Message::key)
+    }
+
+    /// Attempts so far, with those of others before.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.given_before.saturating_add(self.failures)
+    }
+
+    /// Whether it must wait.
+    pub(crate) fn waits_at(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|time| time > now)
+    }
+
+    /// Whether something was wrong with it, so that it does not share a transaction with others.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.failures > 0 || self.waits > 0
+    }
+
+    /// The dead letter that it becomes.
+    pub(crate) fn dead_letter(&self, consumer: &ConsumerName, reason: DeadReason, error: &str) -> NewDeadLetter {
+        let attempts = self.attempts().max(1);
+        let topic = cut(&self.topic, core_limits::MAX_TOPIC_BYTES);
+        let new = |error: &str, raw| NewDeadLetter::new(consumer.clone(), &*self.id, topic, reason, error, raw);
+        let raw = match &self.content {
+            Ok(message) => raw_of(message),
+            Err(undecodable) => undecodable.raw.clone(),
+        };
+        let letter = match raw.size() > core_limits::MAX_RAW_MESSAGE_BYTES {
+            false => new(error, raw),
+            true => {
+                let error = format!("{error} (its content of {} bytes is too large to be kept)", raw.body.len());
+                new(&error, RawMessage::default())
+            }
+        };
+        let letter = letter.with_attempts(attempts);
+        match &self.content {
+            Ok(message) => letter
+                .with_type(Some(message.message_type()))
+                .with_key(message.key().map(|key| cut(key, core_limits::MAX_MESSAGE_KEY_BYTES))),
+            Err(_) => letter,
+        }
+    }
+}
+
+/// What a message is known by in the inbox: its source and its id, since ids are unique within a source alone.
+pub(crate) fn inbox_id(message: &Message) -> String {
+    let id = format!("{}#{}", message.source(), message.id());
+    match id.len() > core_limits::MAX_MESSAGE_ID_BYTES {
+        true => digest("long", id.as_bytes()),
+        false => id,
+    }
+}
+
+fn digest(what: &str, bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut out = format!("{what}:");
+    for byte in Sha256::digest(bytes) {
+        // A String takes everything.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// Stands before the names of attributes in the headers of a message that is kept in binary mode.
+const BINARY_PREFIX: &str = "ce-";
+
+/// A message as the dead letters keep it: in structured mode, or, if its content is not the JSON that it says it is, in binary mode.
+pub(crate) fn raw_of(message: &Message) -> RawMessage {
+    message.to_raw().unwrap_or_else(|_| {
+        let mut raw = RawMessage::new(message.content_type(), message.data());
+        let attributes = message.attributes().into_iter();
+        raw.headers.extend(attributes.map(|(name, value)| (format!("{BINARY_PREFIX}{name}"), value)));
+        raw
+    })
+}
+
+/// Reads a message that the dead letters keep, in either mode.
+pub(crate) fn message_of(raw: &RawMessage) -> Result<Message, MalformedMessage> {
+    let attributes = raw.headers.iter().filter_map(|(name, value)| Some((name.strip_prefix(BINARY_PREFIX)?, &**value)));
+    match attributes.clone().next() {
+        Some(_) => Message::from_attributes(attributes, raw.header("content-type"), Some(raw.body.clone())),
+        None => Message::from_raw(raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_two_sources_are_two_and_a_long_one_is_cut_to_a_digest() {
+        let message = |source: &str| Message::builder("t", source).id("7").build().unwrap();
+        assert_eq!(inbox_id(&message("/shop")), "/shop#7");
+        let long = inbox_id(&message(&"/".repeat(1_000)));
+        assert_eq!(long.len(), "long:".len() + 64);
+        assert_ne!(long, inbox_id(&message(&"/".repeat(1_001))));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_written_as_json_is_kept_all_the_same() {
+        let broken = Message::builder("t", "/shop").id("7").key("k").data("application/json", b"{\"a".to_vec());
+        let broken = broken.build().unwrap();
+        let again = message_of(&raw_of(&broken)).unwrap();
+        assert_eq!((again.id(), again.key(), again.data()), ("7", Some("k"), broken.data()));
+        let whole = Message::builder("t", "/shop").json(&1).unwrap().build().unwrap();
+        assert_eq!(message_of(&raw_of(&whole)).unwrap().data(), b"1");
+        assert!(message_of(&RawMessage::new("text/plain", "x")).is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! A lane of a consumer: messages of the same keys, one batch after the other.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use es_core::{DeadLetterStore, InboxStore};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    batch::{Settled, wait_before},
+    item::Item,
+    pace::Pace,
+    shared::Shared,
+};
+
+pub(crate) struct Lane<S: InboxStore> {
+    shared: Arc<Shared<S>>,
+    /// Bounded by what the consumer takes in hand.
+    incoming: UnboundedReceiver<Item>,
+    is_open: bool,
+    queue: VecDeque<Item>,
+    settled: UnboundedSender<Settled>,
+    /// Messages in this lane.
+    load: Arc<AtomicUsize>,
+    pace: Pace,
+}
+
+impl<S: InboxStore + DeadLetterStore> Lane<S> {
+    pub(crate) fn new(
+        shared: Arc<Shared<S>>,
+        incoming: UnboundedReceiver<Item>,
+        settled: UnboundedSender<Settled>,
+        load: Arc<AtomicUsize>,
+    ) -> Self {
+        let pace = Pace::new(shared.settings.batch);
+        Self { shared, incoming, is_open: true, queue: VecDeque::new(), settled, load, pace }
+    }
+
+    /// Works until no more messages come and only such are left as have to wait.
+    pub(crate) async fn run(mut self) {
+        let mut store_failures: u32 = 0;
+        loop {
+            self.take_incoming();
+            let batch = self.next_batch();
+            if batch.is_empty() {
+                if !self.is_open {
+                    return;
+                }
+                // Whatever's time has come is behind something that waits.
+                let now = Instant::now();
+                let waiting = self.queue.iter().filter(|item| item.waits_at(now));
+                let earliest = waiting.filter_map(|item| item.not_before).min();
+                self.wait(earliest, true).await;
+                continue;
+            }
+            let processed = self.shared.process(batch).await;
+            processed.left.into_iter().rev().for_each(|item| self.queue.push_front(item));
+            self.load.fetch_sub(processed.settled.len(), Relaxed);
+            for settled in processed.settled {
+                // Nobody hears it if the consumer is being dropped.
+                let _ = self.settled.send(settled);
+            }
+            if let Some((messages, time)) = processed.held {
+                self.pace.held(messages, time);
+            }
+            let board = &self.shared.board;
+            board.set_store_away(processed.store_away.is_some());
+            let Some(error) = processed.store_away else {
+                store_failures = 0;
+                continue;
+            };
+            store_failures = store_failures.saturating_add(1);
+            let wait = wait_before(self.shared.settings.backoff, store_failures);
+            tracing::warn!(consumer = %self.shared.name, attempt = store_failures, ?wait, error, "waiting for the store");
+            board.set_error(error);
+            if !self.is_open {
+                return;
+            }
+            self.wait(Some(Instant::now() + wait), false).await;
+            if !self.is_open {
+                return;
+            }
+        }
+    }
+
+    fn take_incoming(&mut self) {
+        loop {
+            match self.incoming.try_recv() {
+                Ok(item) => self.queue.push_back(item),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_open = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for a time, or until no more messages come; if `for_any`, also for a message.
+    async fn wait(&mut self, until: Option<Instant>, for_any: bool) {
+        let time = async {
+            match until {
+                Some(time) => sleep_until(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut time = std::pin::pin!(time);
+        while self.is_open {
+            tokio::select! {
+                item = self.incoming.recv() => match item {
+                    None => self.is_open = false,
+                    Some(item) => {
+                        self.queue.push_back(item);
+                        if for_any {
+                            return;
+                        }
+                    }
+                },
+                () = &mut time => return,
+            }
+        }
+    }
+
+    /// What the next transaction takes: in order, but nothing that has to wait, or is behind such of its key. What has failed
+    /// is alone.
+    fn next_batch(&mut self) -> Vec<Item> {
+        let now = Instant::now();
+        let mut batch: Vec<Item> = Vec::new();
+        let mut passed = VecDeque::new();
+        let mut blocked: HashSet<String> = HashSet::new();
+        while let Some(item) = self.queue.pop_front() {
+            let is_blocked = item.key().is_some_and(|key| blocked.contains(key));
+            if is_blocked || item.waits_at(now) || (item.is_suspect() && !batch.is_empty()) {
+                if let Some(key) = item.key().filter(|_| !is_blocked) {
+                    blocked.insert(key.to_owned());
+                }
+                passed.push_back(item);
+                continue;
+            }
+            let is_alone = item.is_suspect();
+            batch.push(item);
+            if is_alone || batch.len() >= self.pace.size() {
+                break;
+            }
+        }
+        passed.append(&mut self.queue);
+        self.queue = passed;
+        batch
+    }
+}

@@ -1,0 +1,54 @@
+//! How many messages the next transaction takes.
+
+use std::time::Duration;
+
+use crate::limits;
+
+/// How many messages the next transaction takes: more while they are quick, fewer when one was held for too long.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    size: usize,
+    largest: usize,
+}
+
+impl Pace {
+    pub(crate) fn new(largest: usize) -> Self {
+        Self { size: largest.clamp(1, limits::FIRST_BATCH), largest: largest.max(1) }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// A transaction with so many messages was held for so long.
+    pub(crate) fn held(&mut self, messages: usize, time: Duration) {
+        if time > limits::TARGET_BATCH_TIME {
+            let share = limits::TARGET_BATCH_TIME.as_secs_f64() / time.as_secs_f64();
+            self.size = ((messages as f64 * share) as usize).clamp(1, self.largest);
+        } else if time <= limits::TARGET_BATCH_TIME / 2 && messages >= self.size {
+            self.size = self.size.saturating_mul(2).min(self.largest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_batches_grow_and_a_slow_one_comes_down_to_the_target_time() {
+        let mut pace = Pace::new(100);
+        for _ in 0..10 {
+            pace.held(pace.size(), Duration::from_millis(1));
+        }
+        assert_eq!(pace.size(), 100);
+        pace.held(100, limits::TARGET_BATCH_TIME * 10);
+        assert_eq!(pace.size(), 10);
+        pace.held(1, limits::TARGET_BATCH_TIME * 10);
+        assert_eq!(pace.size(), 1, "one at least");
+        pace.held(1, Duration::ZERO);
+        assert_eq!(pace.size(), 2);
+        pace.held(1, Duration::ZERO);
+        assert_eq!(pace.size(), 2, "a batch that was not full says nothing of larger ones");
+    }
+}

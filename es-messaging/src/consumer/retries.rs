@@ -1,0 +1,115 @@
+//! Dead letters that are tried again, because somebody asked for it.
+
+use es_core::{
+    DeadLetter, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore, MessageUnit, NewDeadLetter, StoreError,
+};
+
+use super::{
+    handler::{Failure, chain},
+    item::message_of,
+    shared::{Plan, Shared},
+    status::Count,
+};
+use crate::limits;
+
+/// How an attempt ended that did not fail.
+enum Revival {
+    Done,
+    /// It was taken away by somebody else.
+    Gone,
+    /// Its append met a conflict: it may be tried again at once.
+    Conflict(String),
+}
+
+impl<S: InboxStore + DeadLetterStore> Shared<S> {
+    /// Tries all dead letters again for which that was asked, each in a transaction of its own, and once.
+    ///
+    /// # Errors
+    /// The store's; what was asked stays asked then.
+    pub(crate) async fn retry_asked(&self) -> Result<(), StoreError> {
+        let mut query = DeadLetterQuery::of(self.name.clone());
+        query.is_retry_asked = Some(true);
+        let mut after = None;
+        loop {
+            let asked = self.store.dead_letters(&query, after, limits::RETRIES_PER_LOOK).await?;
+            let Some(last) = asked.last() else { return Ok(()) };
+            after = Some(last.id);
+            for dead in asked {
+                self.retry(dead).await?;
+            }
+        }
+    }
+
+    async fn retry(&self, dead: DeadLetter) -> Result<(), StoreError> {
+        let mut conflicts = 0;
+        let failure = loop {
+            match self.revive(&dead).await? {
+                Ok(Revival::Done) => {
+                    tracing::info!(consumer = %self.name, letter = %dead.id, "a dead letter took effect");
+                    self.board.count(Count::Revived);
+                    return Ok(());
+                }
+                Ok(Revival::Gone) => return Ok(()),
+                Ok(Revival::Conflict(error)) if conflicts >= limits::CONFLICT_RETRIES => break Failure::Failed(error),
+                Ok(Revival::Conflict(_)) => conflicts += 1,
+                Err(failure) => break failure,
+            }
+        };
+        tracing::warn!(consumer = %self.name, letter = %dead.id, error = failure.text(), "a dead letter failed again");
+        self.board.set_error(failure.text().to_owned());
+        let (reason, error) = match failure {
+            // It stays asked.
+            Failure::Transient(_) => return Ok(()),
+            Failure::Failed(error) => (DeadReason::Failed, error),
+            Failure::Never(reason, error) => (reason, error),
+        };
+        let DeadLetter { id, letter: old, .. } = dead;
+        let letter = NewDeadLetter::new(old.consumer, old.message_id, old.topic, reason, &error, old.message)
+            .with_type(old.message_type.as_deref())
+            .with_key(old.key.as_deref())
+            .with_attempts(old.attempts.saturating_add(1));
+        // Only if it is still there: somebody may have thrown it away meanwhile.
+        let mut unit = self.store.begin_unit().await?;
+        unit.mark().await?;
+        let is_there = unit.resolve_dead_letter(id).await?;
+        unit.undo().await?;
+        if is_there {
+            unit.add_dead_letter(&letter).await?;
+        }
+        unit.commit().await.map(drop)
+    }
+
+    /// One attempt, in one transaction with the dead letter's end.
+    async fn revive(&self, dead: &DeadLetter) -> Result<Result<Revival, Failure>, StoreError> {
+        let message = match message_of(&dead.letter.message) {
+            Ok(message) => message,
+            Err(error) => return Ok(Err(Failure::Never(DeadReason::Undecodable, error.to_string()))),
+        };
+        let (message, handler) = match self.plan_in_time(&message).await {
+            Plan::Handle { message, handler } => (message, handler),
+            Plan::Dead { reason, error } => return Ok(Err(Failure::Never(reason, error))),
+            Plan::Failed(failure) => return Ok(Err(failure)),
+            Plan::Skip | Plan::Drop => {
+                let error = format!("nobody handles messages of the type {:?}", message.message_type());
+                return Ok(Err(Failure::Never(DeadReason::UnknownType, error)));
+            }
+        };
+        let mut unit = self.store.begin_unit().await?;
+        if !unit.resolve_dead_letter(dead.id).await? {
+            unit.rollback().await?;
+            return Ok(Ok(Revival::Gone));
+        }
+        if let Err(failure) = self.call(&*handler, &message, &mut unit).await {
+            return match unit.rollback().await {
+                Err(error) if error.is_transient() => Err(error),
+                _ => Ok(Err(failure)),
+            };
+        }
+        match unit.commit().await {
+            Ok(_) => Ok(Ok(Revival::Done)),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error @ StoreError::Conflict { .. }) => Ok(Ok(Revival::Conflict(chain(&error)))),
+            Err(error) => Ok(Err(Failure::Failed(chain(&error)))),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What all parts of a consumer share, and what each message is up to.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+
+use es_core::{ConsumerName, DeadReason, InboxStore};
+use futures_util::FutureExt;
+use time::OffsetDateTime;
+
+use super::{
+    builder::{ExpiredMessages, Settings, UnknownTypes},
+    handler::{AnyHandler, Failure, chain},
+    status::Board,
+};
+use crate::{
+    broker::{Broker, Subscription},
+    claim_check,
+    message::Message,
+};
+
+pub(crate) struct Shared<S: InboxStore> {
+    pub(crate) name: ConsumerName,
+    pub(crate) store: S,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) subscription: Subscription,
+    pub(crate) handlers: HashMap<String, Arc<dyn AnyHandler<S::Unit>>>,
+    pub(crate) settings: Settings,
+    pub(crate) board: Arc<Board>,
+}
+
+/// What is to be done with a message.
+pub(crate) enum Plan<U> {
+    /// It is given to its handler, with its content.
+    Handle { message: Message, handler: Arc<dyn AnyHandler<U>> },
+    /// It is put aside.
+    Dead { reason: DeadReason, error: String },
+    /// Nobody handles its type.
+    Skip,
+    /// It came too late, and nobody wants it.
+    Drop,
+    /// Nothing can be done with it now.
+    Failed(Failure),
+}
+
+impl<S: InboxStore> Shared<S> {
+    /// What is to be done with a message that came now.
+    pub(crate) async fn plan(&self, message: &Message) -> Plan<S::Unit> {
+        if let Some(time) = message.expires_at().filter(|time| *time < OffsetDateTime::now_utc()) {
+            return match self.settings.expired {
+                ExpiredMessages::Drop => Plan::Drop,
+                ExpiredMessages::Park => {
+                    Plan::Dead { reason: DeadReason::Expired, error: format!("it expired at {time}") }
+                }
+            };
+        }
+        self.plan_in_time(message).await
+    }
+
+    /// What is to be done with a message, however old it is.
+    pub(crate) async fn plan_in_time(&self, message: &Message) -> Plan<S::Unit> {
+        let Some(handler) = self.handlers.get(message.message_type()) else {
+            return match self.settings.unknown {
+                UnknownTypes::Skip => Plan::Skip,
+                UnknownTypes::Park => {
+                    let error = format!("nobody handles messages of the type {:?}", message.message_type());
+                    Plan::Dead { reason: DeadReason::UnknownType, error }
+                }
+            };
+        };
+        let message = match self.resolve(message).await {
+            Ok(message) => message,
+            Err(failure) => return Plan::Failed(failure),
+        };
+        for validator in &self.settings.validators {
+            if let Err(invalid) = validator.validate(&message) {
+                return Plan::Dead { reason: DeadReason::Schema, error: invalid.to_string() };
+            }
+        }
+        Plan::Handle { message, handler: Arc::clone(handler) }
+    }
+
+    /// The message with its content, if that was too large for the broker.
+    async fn resolve(&self, message: &Message) -> Result<Message, Failure> {
+        let Some(blobs) = &self.settings.blobs else { return Ok(message.clone()) };
+        claim_check::resolve(&**blobs, message.clone()).await.map_err(|error| match error.is_transient() {
+            true => Failure::Transient(chain(&error)),
+            false => Failure::Failed(chain(&error)),
+        })
+    }
+
+    /// Gives a message to its handler, within the time limit; a panic is a failure.
+    pub(crate) async fn call(
+        &self,
+        handler: &dyn AnyHandler<S::Unit>,
+        message: &Message,
+        unit: &mut S::Unit,
+    ) -> Result<(), Failure> {
+        let limit = self.settings.handler_time;
+        // Also what a closure does before its future.
+        let handling = AssertUnwindSafe(async { handler.handle(message, unit).await }).catch_unwind();
+        match tokio::time::timeout(limit, handling).await {
+            Ok(Ok(result)) => result.map_err(Failure::of),
+            Ok(Err(panic)) => {
+                let text = panic.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| panic.downcast_ref::<String>().map(|text| &**text));
+                Err(Failure::Failed(format!("the handler panicked: {}", text.unwrap_or("(no message)"))))
+            }
+            Err(_) => Err(Failure::Failed(format!("the handler did not return within {limit:?}"))),
+        }
+    }
+}

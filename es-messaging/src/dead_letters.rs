@@ -1,0 +1,129 @@
+//! Dead letters, for people.
+
+use es_core::{
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, Order, RawMessage, StoreError,
+};
+
+use crate::{
+    consumer::{message_of, raw_of},
+    error::MalformedMessage,
+    message::Message,
+};
+
+/// What people do with dead letters: list, show, try again, mend, discard. Every operation is recorded, with who and why
+/// ([`ControlStore::operations`](es_core::ControlStore::operations)).
+///
+/// A retry is asked for here and carried out by whoever runs the relay or consumer, within a second or so: a consumer lets the message
+/// take effect, and the letter go, in one transaction.
+///
+/// ```
+/// use es_core::{DeadLetterQuery, MemoryStore, Order};
+/// use es_messaging::DeadLetters;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = MemoryStore::new();
+/// let letters = DeadLetters::new(store);
+/// for dead in letters.list(&DeadLetterQuery::default(), None, 100).await? {
+///     println!("{} {} {}: {}", dead.id, dead.letter.consumer, dead.letter.reason, dead.letter.error);
+/// }
+/// letters.retry_all(&DeadLetterQuery::default(), &Order::by("ann")?).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DeadLetters<S> {
+    store: S,
+}
+
+/// A dead letter with everything that is kept of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShownDeadLetter {
+    /// What is kept.
+    pub dead: DeadLetter,
+    /// The message in it, if it can be read.
+    pub message: Result<Message, MalformedMessage>,
+    /// What the message was before it was edited, oldest first.
+    pub edits: Vec<RawMessage>,
+}
+
+impl<S: DeadLetterStore> DeadLetters<S> {
+    /// The dead letters of a store.
+    pub fn new(store: S) -> Self {
+        Self { store }
+    }
+
+    /// Those that match, by id, after an id; at most
+    /// [`MAX_DEAD_LETTERS_PER_READ`](es_core::limits::MAX_DEAD_LETTERS_PER_READ).
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(
+        &self,
+        query: &DeadLetterQuery,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.dead_letters(query, after, limit).await
+    }
+
+    /// One, with its message and history; `None` if it is gone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn show(&self, id: DeadLetterId) -> Result<Option<ShownDeadLetter>, StoreError> {
+        let found = self.store.dead_letters(&DeadLetterQuery::one(id), None, 1).await?;
+        let Some(dead) = found.into_iter().next() else { return Ok(None) };
+        let edits = self.store.dead_letter_edits(id).await?;
+        let message = message_of(&dead.letter.message);
+        Ok(Some(ShownDeadLetter { dead, message, edits }))
+    }
+
+    /// How many each relay or consumer has and has had, and since when.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
+        self.store.dead_letter_totals().await
+    }
+
+    /// Asks for one to be tried again; gives whether it is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn retry(&self, id: DeadLetterId, order: &Order) -> Result<bool, StoreError> {
+        self.retry_all(&DeadLetterQuery::one(id), order).await.map(|count| count > 0)
+    }
+
+    /// Asks for all that match to be tried again; gives how many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn retry_all(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+        self.store.ask_dead_letter_retries(query, order).await
+    }
+
+    /// Puts another message in the place of one, and asks for that to be tried. What it was is kept. Gives whether it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a reason; the store's.
+    pub async fn edit_and_retry(&self, id: DeadLetterId, message: &Message, order: &Order) -> Result<bool, StoreError> {
+        self.store.edit_dead_letter(id, &raw_of(message), order).await
+    }
+
+    /// Throws one away; gives whether it was there.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a reason; the store's.
+    pub async fn discard(&self, id: DeadLetterId, order: &Order) -> Result<bool, StoreError> {
+        self.discard_all(&DeadLetterQuery::one(id), order).await.map(|count| count > 0)
+    }
+
+    /// Throws all away that match; gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a reason; the store's.
+    pub async fn discard_all(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+        self.store.discard_dead_letters(query, order).await
+    }
+}

@@ -1,0 +1,147 @@
+//! What becomes of events outside: integration messages.
+
+use std::{borrow::Cow, marker::PhantomData};
+
+use es_core::{EventSet, Recorded};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::draft::{Drafts, MapError};
+
+/// Turns events into the messages that others see: the contract with them. It may rename, leave out, enrich and split; what it does not
+/// write into a message stays private.
+///
+/// It must make the same messages of the same event each time, since an event may be mapped again after a crash. Whatever it adds from
+/// elsewhere, it holds already: it cannot wait for anything.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)] enum OrderEvent { Placed { cents: i64, notes: String }, Checked }
+/// # impl es_core::DomainEvent for OrderEvent { const CATEGORY: &'static str = "order"; }
+/// use es_core::Recorded;
+/// use es_messaging::{Drafts, MapError, MessageMapper};
+///
+/// struct ShopContract;
+///
+/// impl MessageMapper for ShopContract {
+///     type Event = OrderEvent;
+///
+///     fn map(&self, event: &Recorded<OrderEvent>, messages: &mut Drafts<'_>) -> Result<(), MapError> {
+///         match &event.event {
+///             // The notes are nobody's business.
+///             OrderEvent::Placed { cents, .. } => {
+///                 let placed = messages.message("shop.order.placed").json(&serde_json::json!({ "cents": cents }))?;
+///                 messages.add(placed)
+///             }
+///             OrderEvent::Checked => Ok(()),
+///         }
+///     }
+/// }
+/// ```
+pub trait MessageMapper: Send + Sync + 'static {
+    /// The events that it wants.
+    type Event: EventSet;
+
+    /// The key within which the messages of events keep their order; the stream, unless it says otherwise. It must always be the
+    /// same for an event: a relay of several partitions is divided by it.
+    fn key<'a>(&'a self, event: &'a Recorded<Self::Event>) -> Cow<'a, str> {
+        event.stream().as_str().into()
+    }
+
+    /// Makes the messages of an event: none, one or several.
+    ///
+    /// # Errors
+    /// [`MapError`]: the relay's failure policy decides; the event is not skipped.
+    fn map(&self, event: &Recorded<Self::Event>, messages: &mut Drafts<'_>) -> Result<(), MapError>;
+}
+
+/// A mapper of a closure; see [`map_with`] and [`map_into`].
+pub struct MapWith<E, F> {
+    map: F,
+    events: PhantomData<fn(E)>,
+}
+
+impl<E, F> std::fmt::Debug for MapWith<E, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MapWith")
+    }
+}
+
+impl<E, F> MessageMapper for MapWith<E, F>
+where
+    E: EventSet,
+    F: Fn(&Recorded<E>, &mut Drafts<'_>) -> Result<(), MapError> + Send + Sync + 'static,
+{
+    type Event = E;
+
+    fn map(&self, event: &Recorded<E>, messages: &mut Drafts<'_>) -> Result<(), MapError> {
+        (self.map)(event, messages)
+    }
+}
+
+/// A mapper that does what a closure says.
+pub fn map_with<E, F>(map: F) -> MapWith<E, F>
+where
+    E: EventSet,
+    F: Fn(&Recorded<E>, &mut Drafts<'_>) -> Result<(), MapError> + Send + Sync + 'static,
+{
+    MapWith { map, events: PhantomData }
+}
+
+/// A mapper for the simple case: each event becomes a variant of an enum of integration messages in serde's default form, or nothing.
+/// The message's type is `prefix` and the variant's name, its content the variant's content.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)] enum OrderEvent { Placed { cents: i64, notes: String }, Checked }
+/// # impl es_core::DomainEvent for OrderEvent { const CATEGORY: &'static str = "order"; }
+/// #[derive(Serialize)]
+/// enum ShopMessage { OrderPlaced { cents: i64 } }
+///
+/// let mapper = es_messaging::map_into("shop.", |event: &es_core::Recorded<OrderEvent>| match &event.event {
+///     OrderEvent::Placed { cents, .. } => Some(ShopMessage::OrderPlaced { cents: *cents }),
+///     OrderEvent::Checked => None,
+/// });
+/// # let _ = mapper;
+/// ```
+pub fn map_into<E, M, F>(prefix: impl Into<String>, map: F) -> impl MessageMapper<Event = E>
+where
+    E: EventSet,
+    M: Serialize,
+    F: Fn(&Recorded<E>) -> Option<M> + Send + Sync + 'static,
+{
+    let prefix = prefix.into();
+    map_with(move |event: &Recorded<E>, messages: &mut Drafts<'_>| {
+        let Some(message) = map(event) else { return Ok(()) };
+        let json = serde_json::to_string(&message)?;
+        let (variant, content) = variant_of(&json).ok_or(MapError::NoVariant)?;
+        let draft = messages.message(format!("{prefix}{variant}")).data(crate::message::JSON, content);
+        messages.add(draft)
+    })
+}
+
+/// The name and the content of a variant in serde's default form.
+fn variant_of(json: &str) -> Option<(Cow<'_, str>, &str)> {
+    if let Ok(unit) = serde_json::from_str::<Cow<'_, str>>(json) {
+        return Some((unit, "{}"));
+    }
+    let fields: std::collections::HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json).ok()?;
+    let mut fields = fields.into_iter();
+    match (fields.next(), fields.next()) {
+        (Some((name, content)), None) => Some((name, content.get())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_is_told_from_its_content() {
+        assert_eq!(variant_of(r#""Closed""#).unwrap(), ("Closed".into(), "{}"));
+        assert_eq!(variant_of(r#"{"Placed":{"cents":1}}"#).unwrap(), ("Placed".into(), r#"{"cents":1}"#));
+        assert!(variant_of(r#"{"a":1,"b":2}"#).is_none());
+        assert!(variant_of("7").is_none());
+    }
+}

@@ -1,0 +1,327 @@
+//! The relay of events: publishes from the log.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use es_core::{ConsumerName, DeadLetterStore, HandlerError, InvalidName, Position, Reactor, Recorded};
+use es_projections::{Backoff, ConsumerOptions, FailurePolicy};
+
+use crate::{
+    broker::{Outgoing, Publisher},
+    circuit_breaker::{BreakerOptions, CircuitBreaker},
+    claim_check::ClaimCheck,
+    dead_letter_alert::DeadLetterAlert,
+    dead_letter_retries::DeadLetterRetries,
+    draft::{DraftSettings, Drafts},
+    limits,
+    mapper::MessageMapper,
+    rate_limit::RateLimit,
+    relay_monitor::RelayMonitor,
+    sender::{RelayError, Sender},
+    sender_settings::SenderSettings,
+    topic_template::TopicTemplate,
+};
+
+/// Publishes the events of the log, mapped to messages, to one broker: a [`Reactor`], to be run by a
+/// [`Runner`](es_projections::Runner) with [`Relay::options`].
+///
+/// - Every message is published at least once, always under the same id. The checkpoint is never past a message that the broker has
+///   neither confirmed nor refused for good; refused ones are dead letters.
+/// - Messages of one key are published in the order of their events, one after the other is confirmed or in one batch.
+/// - While the broker is away nothing is lost and nothing else is held up: a circuit breaker tries it now and then.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)] enum OrderEvent { Placed { cents: i64 } }
+/// # impl es_core::DomainEvent for OrderEvent { const CATEGORY: &'static str = "order"; }
+/// # #[derive(Serialize)] enum ShopMessage { OrderPlaced { cents: i64 } }
+/// use std::sync::Arc;
+/// use es_core::{DeadLetterStore, Recorded, RunnerStore};
+/// use es_messaging::{Publisher, Relay, map_into};
+/// use es_projections::Runner;
+///
+/// fn runner<S>(store: &S, publisher: Arc<dyn Publisher>) -> Result<Runner, Box<dyn std::error::Error>>
+/// where
+///     S: RunnerStore + DeadLetterStore + Clone + 'static,
+/// {
+///     let mapper = map_into("shop.", |event: &Recorded<OrderEvent>| match event.event {
+///         OrderEvent::Placed { cents } => Some(ShopMessage::OrderPlaced { cents }),
+///     });
+///     let relay = Relay::builder("orders_out", "/shop/orders", mapper)
+///         .topic("{category}.{type}")
+///         .build(publisher, Arc::new(store.clone()))?;
+///     Ok(Runner::builder(store).reactor_with(relay, Relay::options()).build()?)
+/// }
+/// ```
+pub struct Relay<M> {
+    name: ConsumerName,
+    mapper: M,
+    drafts: DraftSettings,
+    sender: Arc<Sender>,
+    retries: DeadLetterRetries,
+    confirmed: Mutex<Confirmed>,
+}
+
+impl<M> std::fmt::Debug for Relay<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why a relay cannot be put together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayConfigError {
+    /// Its name cannot be that of a consumer.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Its topic is no template.
+    #[error(transparent)]
+    Topic(#[from] crate::topic_template::InvalidTopic),
+    /// Its source is empty or too long, or has a control character or a space: give a URI reference of the system, such as `/shop/orders`.
+    #[error("{source_uri:?} is no source of messages; give a URI reference of the system, such as /shop/orders")]
+    Source {
+        /// What was given.
+        source_uri: String,
+    },
+}
+
+/// Puts a [`Relay`] together.
+#[must_use = "a builder does nothing until it is built"]
+#[derive(Debug)]
+pub struct RelayBuilder<M> {
+    name: String,
+    mapper: M,
+    source: String,
+    topic: Option<String>,
+    expires_after: Option<Duration>,
+    priority: Option<u8>,
+    settings: SenderSettings,
+    alert: DeadLetterAlert,
+}
+
+impl Relay<()> {
+    /// Begins a relay: its name is that of its checkpoint and of its dead letters; the source is a URI reference of the system that
+    /// its messages come from.
+    pub fn builder<M: MessageMapper>(name: impl Into<String>, source: impl Into<String>, mapper: M) -> RelayBuilder<M> {
+        RelayBuilder {
+            name: name.into(),
+            mapper,
+            source: source.into(),
+            topic: None,
+            expires_after: None,
+            priority: None,
+            settings: SenderSettings::default(),
+            alert: DeadLetterAlert::default(),
+        }
+    }
+
+    /// How a runner should run it: it asks again soon while the broker is away, since the relay's own circuit breaker does the waiting.
+    /// An event that cannot be mapped stops the relay after [`es_projections::limits::DEFAULT_RETRIES`], as with every consumer; see
+    /// [`FailurePolicy`] for another way.
+    pub fn options() -> ConsumerOptions {
+        let backoff = Backoff::new(es_projections::limits::DEFAULT_FIRST_BACKOFF, limits::RELAY_RUNNER_BACKOFF);
+        ConsumerOptions::default().on_failure(FailurePolicy::default().with_backoff(backoff))
+    }
+}
+
+impl<M: MessageMapper> RelayBuilder<M> {
+    /// Its topics, as a [`TopicTemplate`]; `{category}.{type}` if not said.
+    pub fn topic(mut self, template: impl Into<String>) -> Self {
+        self.topic = Some(template.into());
+        self
+    }
+
+    /// So long after an event nobody wants its messages any more, where the mapper says nothing else.
+    pub fn expires_after(mut self, time: Duration) -> Self {
+        self.expires_after = Some(time);
+        self
+    }
+
+    /// The priority of its messages, from 0 to 9, where the mapper says nothing else.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Most messages that are given to the publisher at once; [`limits::DEFAULT_RELAY_BATCH`] if not said, at most
+    /// [`limits::MAX_RELAY_BATCH`].
+    pub fn batch(mut self, messages: usize) -> Self {
+        self.settings.batch = Some(messages);
+        self
+    }
+
+    /// At most so many messages a second, of all its partitions in this process together.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.settings.rate_limit = Some(limit);
+        self
+    }
+
+    /// Where content goes that is too large for the broker. Without it such messages are dead letters.
+    pub fn claim_check(mut self, claim_check: ClaimCheck) -> Self {
+        self.settings.claim_check = Some(claim_check);
+        self
+    }
+
+    /// When the broker is left alone, and for how long.
+    pub fn breaker(mut self, options: BreakerOptions) -> Self {
+        self.settings.breaker = options;
+        self
+    }
+
+    /// When its dead letters are too many or too old.
+    pub fn dead_letter_alert(mut self, alert: DeadLetterAlert) -> Self {
+        self.alert = alert;
+        self
+    }
+
+    /// The relay, over a publisher and the store of its dead letters.
+    ///
+    /// # Errors
+    /// [`RelayConfigError`].
+    pub fn build(
+        self,
+        publisher: impl Into<Arc<dyn Publisher>>,
+        letters: Arc<dyn DeadLetterStore>,
+    ) -> Result<Relay<M>, RelayConfigError> {
+        let Self { name, mapper, source, topic, expires_after, priority, settings, alert } = self;
+        let name = ConsumerName::new(&name)?;
+        let is_uri = |c: char| c.is_ascii_graphic();
+        if source.is_empty() || source.len() > limits::MAX_ATTRIBUTE_BYTES || !source.chars().all(is_uri) {
+            return Err(RelayConfigError::Source { source_uri: source });
+        }
+        let topic = topic.map_or_else(|| Ok(TopicTemplate::default()), |topic| TopicTemplate::new(&topic))?;
+        let monitor = RelayMonitor::new(name.clone(), CircuitBreaker::new(settings.breaker.clone()));
+        let sender = Arc::new(Sender::new(monitor, publisher.into(), letters, &settings));
+        let retries = DeadLetterRetries::new(Arc::clone(&sender), alert);
+        let drafts = DraftSettings { source, topic, expires_after, priority };
+        Ok(Relay { name, mapper, drafts, sender, retries, confirmed: Mutex::default() })
+    }
+}
+
+impl<M: MessageMapper> Relay<M> {
+    /// Shows what it does. Take it before the runner gets the relay.
+    pub fn monitor(&self) -> RelayMonitor {
+        self.sender.monitor.clone()
+    }
+
+    /// Publishes dead letters again that somebody asked for. The relay does so by itself while there are events; run this beside
+    /// it, so that they do not wait for one.
+    pub fn retries(&self) -> DeadLetterRetries {
+        self.retries.clone()
+    }
+}
+
+/// Messages that the broker confirmed though an earlier one of their page was not, by id, with the position of that: they are not
+/// published again when the page is.
+#[derive(Default)]
+struct Confirmed(HashMap<String, Position>);
+
+impl Confirmed {
+    /// Forgets what a checkpoint that was set back would have published again.
+    fn forget_from(&mut self, first: Position) {
+        if !self.0.is_empty() {
+            self.0.retain(|_, from| *from <= first);
+        }
+    }
+}
+
+/// One page on its way. Dropped, whenever that is, it remembers what was confirmed out of turn.
+struct Page<'a> {
+    confirmed: &'a Mutex<Confirmed>,
+    /// Of each message, its event's position, its id once there was a failure, and whether it is done.
+    positions: Vec<Position>,
+    ids: Vec<String>,
+    is_done: Vec<bool>,
+}
+
+impl Page<'_> {
+    fn first_undone(&self) -> Option<Position> {
+        self.is_done.iter().position(|&is_done| !is_done).and_then(|place| self.positions.get(place).copied())
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        let Some(from) = self.first_undone() else { return };
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = std::mem::take(&mut self.ids).into_iter().zip(&self.is_done).zip(&self.positions);
+        let out_of_turn = ids.filter(|((_, is_done), position)| **is_done && **position >= from);
+        confirmed.0.extend(out_of_turn.map(|((id, _), _)| (id, from)));
+    }
+}
+
+impl<M: MessageMapper> Reactor for Relay<M> {
+    type Event = M::Event;
+
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn partition_key<'a>(&'a self, event: &'a Recorded<M::Event>) -> Cow<'a, str> {
+        self.mapper.key(event)
+    }
+
+    async fn react(&self, event: &Recorded<M::Event>) -> Result<(), HandlerError> {
+        self.react_page(std::slice::from_ref(event)).await
+    }
+
+    fn page_size(&self) -> usize {
+        self.sender.batch()
+    }
+
+    async fn react_page(&self, events: &[Recorded<M::Event>]) -> Result<(), HandlerError> {
+        let Some(first) = events.first().map(|event| event.position()) else { return Ok(()) };
+        self.retries.on_the_way().await;
+        let (mut messages, mut positions) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        let mut unmapped = None;
+        for event in events {
+            let (key, before) = (self.mapper.key(event), messages.len());
+            let mut drafts = Drafts::new(&self.drafts, event, &key, &mut messages);
+            if let Err(error) = self.mapper.map(event, &mut drafts) {
+                messages.truncate(before);
+                unmapped = Some(HandlerError::at(event.position(), error));
+                break;
+            }
+            positions.resize(messages.len(), event.position());
+        }
+        self.publish(first, messages, positions).await?;
+        unmapped.map_or(Ok(()), Err)
+    }
+}
+
+impl<M: MessageMapper> Relay<M> {
+    async fn publish(
+        &self,
+        first: Position,
+        messages: Vec<Outgoing>,
+        positions: Vec<Position>,
+    ) -> Result<(), HandlerError> {
+        let ids = messages.iter().map(|outgoing| outgoing.message.id().to_owned()).collect();
+        let is_done = vec![false; messages.len()];
+        let mut page = Page { confirmed: &self.confirmed, positions, ids, is_done };
+        {
+            let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            confirmed.forget_from(first);
+            if !confirmed.0.is_empty() {
+                for (is_done, id) in page.is_done.iter_mut().zip(&page.ids) {
+                    *is_done = confirmed.0.remove(id).is_some();
+                }
+            }
+        }
+        let places: Vec<usize> = (0..messages.len()).filter(|&place| !page.is_done[place]).collect();
+        let mut flags = page.is_done.clone().into_iter();
+        let messages = messages.into_iter().filter(|_| !flags.next().unwrap_or(false)).collect();
+        let sent = self.sender.send(messages, |place| page.is_done[places[place]] = true).await;
+        let Err(error) = sent else { return Ok(()) };
+        let at = page.first_undone().unwrap_or(first);
+        Err(match error {
+            RelayError::Store(_) => HandlerError::at(at, error),
+            error => HandlerError::transient(error).or_at(at),
+        })
+    }
+}

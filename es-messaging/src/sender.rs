@@ -1,0 +1,370 @@
+//! Publishes in order, with confirmation: the machine of every relay.
+
+use std::{sync::Arc, time::Duration};
+
+use es_core::{BoxError, DeadLetterStore, DeadReason, NewDeadLetter, RawMessage, StoreError, limits as core_limits};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::{
+    broker::{Outgoing, Publisher},
+    circuit_breaker::{Admit, BreakerState, CircuitBreaker},
+    claim_check::{ClaimCheck, ClaimError},
+    error::PublishError,
+    limits,
+    rate_limit::RateLimiter,
+    relay_monitor::{RelayMonitor, with_causes},
+    sender_settings::SenderSettings,
+};
+
+/// Publishes messages in order until each is confirmed or a dead letter.
+pub(crate) struct Sender {
+    publisher: Arc<dyn Publisher>,
+    letters: Arc<dyn DeadLetterStore>,
+    claim_check: Option<ClaimCheck>,
+    limiter: Option<RateLimiter>,
+    batch: usize,
+    pub(crate) monitor: RelayMonitor,
+}
+
+/// Why not every message was published. All but the store's pass by themselves.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The broker does not confirm; it is left alone for a while. Nothing is lost: what is not confirmed is published again.
+    #[error("the broker does not confirm, it is tried again in {wait:?}: {last_error}")]
+    Waiting {
+        /// For how long.
+        wait: Duration,
+        /// What it, or its client, said last.
+        last_error: String,
+    },
+    /// There is more than may be sent in one go: it goes on at once.
+    #[error("the messages take their time: a slow broker, or the rate limit")]
+    OutOfTime,
+    /// Dead letters could not be kept, or content not put into the blob store.
+    #[error("what cannot be published could not be put aside")]
+    Store(#[from] StoreError),
+}
+
+/// Messages on their way: those not done, in order, each with its place among those given.
+struct Queue {
+    messages: Vec<Outgoing>,
+    places: Vec<usize>,
+}
+
+impl Queue {
+    /// Takes out of the first messages those that are done.
+    fn take_out(&mut self, is_done: &[bool]) {
+        if is_done.iter().all(|&is_done| is_done) {
+            self.messages.drain(..is_done.len());
+            self.places.drain(..is_done.len());
+            return;
+        }
+        let mut flags = is_done.iter();
+        self.messages.retain(|_| !flags.next().copied().unwrap_or(false));
+        let mut flags = is_done.iter();
+        self.places.retain(|_| !flags.next().copied().unwrap_or(false));
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(
+        monitor: RelayMonitor,
+        publisher: Arc<dyn Publisher>,
+        letters: Arc<dyn DeadLetterStore>,
+        settings: &SenderSettings,
+    ) -> Self {
+        let limiter = settings.rate_limit.map(RateLimiter::new);
+        let claim_check = settings.claim_check.clone();
+        Self { publisher, letters, claim_check, limiter, batch: settings.batch(), monitor }
+    }
+
+    /// Most messages that are given to the publisher at once.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    pub(crate) fn letters(&self) -> &dyn DeadLetterStore {
+        &*self.letters
+    }
+
+    fn breaker(&self) -> &CircuitBreaker {
+        &self.monitor.shared.breaker
+    }
+
+    /// Publishes messages in order. `done` tells of each, by its place, once it is confirmed or kept as a dead letter: whatever the
+    /// result, and also if the future is dropped, what was told is so.
+    ///
+    /// # Errors
+    /// [`RelayError`]: some are not done.
+    pub(crate) async fn send(
+        &self,
+        messages: Vec<Outgoing>,
+        mut done: impl FnMut(usize) + Send,
+    ) -> Result<(), RelayError> {
+        let begun = Instant::now();
+        let deadline = begun + limits::RELAY_CALL_TIME;
+        let mut patience = limits::RELAY_CALL_PATIENCE;
+        let mut queue = Queue { places: (0..messages.len()).collect(), messages };
+        self.fit(&mut queue, &mut done).await?;
+        while !queue.messages.is_empty() {
+            if Instant::now() >= deadline {
+                return Err(RelayError::OutOfTime);
+            }
+            let admitted = self.breaker().admit();
+            let most = match &admitted {
+                Admit::Wait(at) => {
+                    let wait = at.saturating_duration_since(Instant::now());
+                    let Some(left) = patience.checked_sub(wait) else {
+                        return Err(self.waiting(wait));
+                    };
+                    patience = left;
+                    sleep_until(*at).await;
+                    continue;
+                }
+                Admit::Batch => self.batch.min(queue.messages.len()),
+                Admit::Probe(_) => 1,
+            };
+            let most = match &self.limiter {
+                None => most,
+                Some(limiter) => timeout_at(deadline, limiter.take(most)).await.map_err(|_| RelayError::OutOfTime)?,
+            };
+            self.publish(&mut queue, most, &mut done).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the first messages of the queue once, and takes out those that are done.
+    async fn publish(
+        &self,
+        queue: &mut Queue,
+        count: usize,
+        done: &mut (impl FnMut(usize) + Send),
+    ) -> Result<(), RelayError> {
+        let shared = &self.monitor.shared;
+        let batch = &queue.messages[..count];
+        let begun = Instant::now();
+        let results = {
+            let _in_flight = shared.in_flight(count);
+            timeout(limits::PUBLISH_TIMEOUT, self.publisher.publish(batch)).await
+        };
+        self.monitor.note_latency(begun.elapsed());
+        let silence = || {
+            let source: BoxError = format!("no answer within {:?}", limits::PUBLISH_TIMEOUT).into();
+            Err(PublishError::Unconfirmed { broker: "the broker", source })
+        };
+        let mut results = results.unwrap_or_default();
+        // One that says nothing of a message has not confirmed it.
+        results.resize_with(count, silence);
+        let (mut is_done, mut letters) = (vec![false; count], Vec::new());
+        let (mut failed, mut worst, mut after) = (0_u64, None, None);
+        for (index, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(()) => is_done[index] = true,
+                Err(PublishError::Refused { broker, kind, reason }) => {
+                    let error = PublishError::Refused { broker, kind, reason };
+                    letters.push((index, dead_letter(self, &batch[index], kind, &error)));
+                }
+                Err(error) => {
+                    failed += 1;
+                    if let PublishError::Throttled { after: asked, .. } = &error {
+                        after = after.max(*asked);
+                    }
+                    // That it is behind another says nothing.
+                    if !matches!(error, PublishError::Behind) || worst.is_none() {
+                        worst = Some(error);
+                    }
+                }
+            }
+        }
+        let published = is_done.iter().filter(|&&is_done| is_done).count();
+        self.monitor.note_published(published);
+        for place in is_done.iter().enumerate().filter(|(_, is_done)| **is_done) {
+            done(queue.places[place.0]);
+        }
+        let refused = letters.len();
+        if let Some(error) = &worst {
+            self.monitor.note_unconfirmed(failed, error);
+        }
+        if published == 0 && refused == 0 {
+            if self.breaker().note_failure(after) {
+                let error = shared.last_error().unwrap_or_default();
+                tracing::warn!(consumer = %shared.consumer, error, "the broker does not confirm; it is left alone for a while");
+            }
+        } else {
+            if self.breaker().state().0 != BreakerState::Closed {
+                tracing::info!(consumer = %shared.consumer, "the broker confirms again");
+            }
+            let is_first_refused = letters.first().is_some_and(|(index, _)| *index == 0);
+            self.breaker().note_progress(!is_done[0] && !is_first_refused, after);
+        }
+        let keep = self.put_aside(letters, queue, &mut is_done, done).await;
+        queue.take_out(&is_done);
+        keep
+    }
+
+    /// Keeps dead letters; they are done then.
+    async fn put_aside(
+        &self,
+        letters: Vec<(usize, NewDeadLetter)>,
+        queue: &Queue,
+        is_done: &mut [bool],
+        done: &mut (impl FnMut(usize) + Send),
+    ) -> Result<(), RelayError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let (places, letters): (Vec<usize>, Vec<NewDeadLetter>) = letters.into_iter().unzip();
+        for some in letters.chunks(core_limits::MAX_DEAD_LETTERS_PER_READ) {
+            self.letters.add_dead_letters(some).await.inspect_err(|error| self.monitor.shared.note_error(error))?;
+        }
+        self.monitor.note_refused(&letters);
+        for place in places {
+            is_done[place] = true;
+            done(queue.places[place]);
+        }
+        Ok(())
+    }
+
+    /// Sees to messages that are too large: their content is kept elsewhere, or they are dead letters.
+    async fn fit(&self, queue: &mut Queue, done: &mut (impl FnMut(usize) + Send)) -> Result<(), RelayError> {
+        let (limit, mut letters) = (self.size_limit(), Vec::new());
+        for (index, outgoing) in queue.messages.iter_mut().enumerate() {
+            if outgoing.message.size() > limit
+                && let Some(error) = self.fit_one(outgoing, limit).await?
+            {
+                letters.push((index, dead_letter(self, outgoing, DeadReason::Refused, &error)));
+            }
+        }
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let mut is_done = vec![false; queue.messages.len()];
+        self.put_aside(letters, queue, &mut is_done, done).await?;
+        queue.take_out(&is_done);
+        Ok(())
+    }
+
+    /// The largest message that keeps its content.
+    fn size_limit(&self) -> usize {
+        let most = self.publisher.limits().message_bytes;
+        self.claim_check.as_ref().map_or(most, |claim_check| claim_check.limit(most))
+    }
+
+    async fn fit_one(&self, outgoing: &mut Outgoing, limit: usize) -> Result<Option<TooLarge>, StoreError> {
+        let (message, most) = (&mut outgoing.message, self.publisher.limits().message_bytes);
+        if message.size() > limit
+            && message.has_data()
+            && let Some(claim_check) = &self.claim_check
+        {
+            match claim_check.put(message).await {
+                Ok(small) => *message = small,
+                // Larger than a blob may be: it is too large for everybody.
+                Err(ClaimError::Store(StoreError::LimitExceeded { .. })) => {}
+                Err(ClaimError::Store(error)) => {
+                    self.monitor.shared.note_error(&error);
+                    return Err(error);
+                }
+                Err(ClaimError::Message(_) | ClaimError::Missing { .. }) => {}
+            }
+        }
+        let size = message.size();
+        Ok((size > most).then_some(TooLarge { size, most }))
+    }
+
+    /// Publishes messages once, as dead letters that are tried again are, and says what came of each. `None` if the broker is left
+    /// alone at the moment.
+    pub(crate) async fn try_once(&self, mut messages: Vec<Outgoing>) -> Option<Vec<Result<(), PublishError>>> {
+        let admitted = self.breaker().admit();
+        match &admitted {
+            Admit::Wait(_) => return None,
+            Admit::Batch => {}
+            Admit::Probe(_) => messages.truncate(1),
+        }
+        let most = match &self.limiter {
+            Some(limiter) => limiter.take(messages.len()).await,
+            None => messages.len(),
+        };
+        messages.truncate(most);
+        let count = messages.len();
+        let results = timeout(limits::PUBLISH_TIMEOUT, self.publisher.publish(&messages)).await.unwrap_or_default();
+        let published = results.iter().filter(|result| result.is_ok()).count();
+        let is_there = |result: &Result<(), PublishError>| matches!(result, Ok(()) | Err(PublishError::Refused { .. }));
+        self.monitor.note_published(published);
+        if let Some(Err(error)) = results.iter().find(|result| !is_there(result)) {
+            self.monitor.note_unconfirmed((count - published) as u64, error);
+        }
+        if results.iter().any(is_there) {
+            self.breaker().note_progress(false, None);
+        } else {
+            self.breaker().note_failure(None);
+        }
+        Some(results)
+    }
+
+    /// A message as the publisher takes it: without its content if that is too large and may be kept elsewhere.
+    pub(crate) async fn fitted(&self, outgoing: Outgoing) -> Result<Outgoing, PublishError> {
+        let mut queue = Queue { messages: vec![outgoing], places: vec![0] };
+        let limit = self.size_limit();
+        match self.fit_one(&mut queue.messages[0], limit).await {
+            Ok(None) => Ok(queue.messages.remove(0)),
+            Ok(Some(error)) => {
+                let (kind, reason) = (DeadReason::Refused, error.to_string());
+                Err(PublishError::Refused { broker: "the relay", kind, reason })
+            }
+            Err(error) => Err(PublishError::Unconfirmed { broker: "the blob store", source: error.into() }),
+        }
+    }
+
+    /// Keeps bytes as a dead letter that are no message.
+    pub(crate) async fn put_undecodable_aside(&self, letter: NewDeadLetter) -> Result<(), StoreError> {
+        let letters = [letter];
+        self.letters.add_dead_letters(&letters).await?;
+        self.monitor.note_refused(&letters);
+        Ok(())
+    }
+
+    fn waiting(&self, wait: Duration) -> RelayError {
+        self.monitor.note_breaker();
+        RelayError::Waiting { wait, last_error: self.monitor.shared.last_error().unwrap_or_default() }
+    }
+}
+
+/// Marks a dead letter whose content was too large to be kept.
+pub(crate) const CONTENT_DROPPED: &str = "es-content-dropped";
+
+/// A message that no broker of this kind takes.
+#[derive(Debug, thiserror::Error)]
+#[error("the message has {size} bytes, the broker takes {most}; use a claim check")]
+struct TooLarge {
+    size: usize,
+    most: usize,
+}
+
+fn dead_letter(
+    sender: &Sender,
+    outgoing: &Outgoing,
+    reason: DeadReason,
+    error: &(dyn std::error::Error + 'static),
+) -> NewDeadLetter {
+    let message = &outgoing.message;
+    let consumer = sender.monitor.shared.consumer.clone();
+    let raw = message.to_raw().unwrap_or_else(|_| RawMessage::new(message.content_type(), message.data()));
+    let mut text = with_causes(error);
+    let message_type = message.message_type();
+    let message_type = &message_type[..message_type.floor_char_boundary(core_limits::MAX_TOPIC_BYTES)];
+    let letter = |text: &str, raw| {
+        NewDeadLetter::new(consumer.clone(), message.id(), outgoing.topic.as_str(), reason, text, raw)
+            .with_type(Some(message_type))
+            .with_key(message.key())
+    };
+    if raw.check().is_ok() {
+        return letter(&text, raw);
+    }
+    // The event itself is in the log still.
+    text.push_str(&format!("; its content of {} bytes is too large to be kept here", message.data().len()));
+    let without = message.to_builder().without_data().build().and_then(|message| message.to_raw());
+    let mut raw = without.unwrap_or_default();
+    raw.headers.insert(CONTENT_DROPPED.to_owned(), "true".to_owned());
+    letter(&text, raw)
+}

@@ -1,0 +1,13 @@
+//! Relays of events and of the outbox, over the store in memory and the real runner.
+
+mod breaker;
+mod claim_check;
+mod dead_letters;
+mod kills;
+mod mapping;
+mod order;
+mod outbox;
+mod outbox_sharing;
+mod publisher;
+mod running;
+mod support;

@@ -1,0 +1,43 @@
+-- Messages that could not be published or handled.
+--
+-- {schema} is replaced by the store's quoted schema name.
+
+CREATE TABLE {schema}.dead_letters (
+    id             bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT dead_letters_pkey PRIMARY KEY,
+    consumer       text COLLATE "C"         NOT NULL,
+    message_id     text COLLATE "C"         NOT NULL,
+    message_type   text COLLATE "C",
+    topic          text                     NOT NULL,
+    key            text COLLATE "C",
+    reason         text COLLATE "C"         NOT NULL,
+    error          text                     NOT NULL,
+    attempts       bigint                   NOT NULL,
+    since          timestamp with time zone NOT NULL,
+    is_retry_asked boolean                  NOT NULL,
+    -- The message: an object of texts, and bytes.
+    headers        json                     NOT NULL,
+    body           bytea                    NOT NULL,
+    CONSTRAINT dead_letters_message_key UNIQUE (consumer, message_id)
+);
+
+CREATE INDEX dead_letters_since_idx ON {schema}.dead_letters (consumer, since);
+CREATE INDEX dead_letters_asked_idx ON {schema}.dead_letters (consumer, id) WHERE is_retry_asked;
+
+-- What dead letters were before they were edited. Kept when the letters are gone.
+CREATE TABLE {schema}.dead_letter_edits (
+    id      bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT dead_letter_edits_pkey PRIMARY KEY,
+    letter  bigint                   NOT NULL,
+    at      timestamp with time zone NOT NULL,
+    by      text                     NOT NULL,
+    reason  text,
+    headers json                     NOT NULL,
+    body    bytea                    NOT NULL
+);
+
+CREATE INDEX dead_letter_edits_letter_idx ON {schema}.dead_letter_edits (letter, id);
+
+-- How many dead letters each relay or consumer ever had.
+CREATE TABLE {schema}.dead_letter_totals (
+    consumer text COLLATE "C" CONSTRAINT dead_letter_totals_pkey PRIMARY KEY,
+    ever     bigint NOT NULL
+);

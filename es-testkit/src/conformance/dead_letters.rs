@@ -1,0 +1,315 @@
+//! Dead letters: what could not be published or handled is kept, found, tried again, edited or thrown away, never without a record.
+
+use es_core::{
+    ConsumerName, ControlStore, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore,
+    MessageUnit, NewDeadLetter, NewOperation, Order, RawMessage, StoreError, limits,
+};
+
+use super::{
+    checkpoints::consumer,
+    inbox::{dead, letters_of},
+    support::*,
+};
+use crate::harness::StoreHarness;
+
+fn order(by: &str) -> Order {
+    ok(Order::by(by))
+}
+
+fn reasoned(by: &str) -> Order {
+    ok(order(by).because("the disk was full"))
+}
+
+fn id(number: u64) -> DeadLetterId {
+    DeadLetterId::new(number)
+}
+
+async fn add<S: DeadLetterStore>(store: &S, letters: &[NewDeadLetter]) {
+    ok(patiently!(store.add_dead_letters(letters)));
+}
+
+async fn list<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery) -> Vec<DeadLetter> {
+    ok(store.dead_letters(query, None, limits::MAX_DEAD_LETTERS_PER_READ).await)
+}
+
+/// The ids of the messages that match.
+async fn found<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery) -> Vec<String> {
+    let letters = list(store, query).await;
+    assert!(letters.iter().all(|dead| query.matches(dead)), "{query:?} found what does not match it");
+    letters.into_iter().map(|dead| dead.letter.message_id).collect()
+}
+
+/// Kind, consumer, author and reason of the operations, oldest first.
+async fn log_of<S: ControlStore>(store: &S) -> Vec<String> {
+    let mut log = ok(store.operations(None, None, limits::MAX_OPERATIONS_PER_READ).await);
+    log.reverse();
+    let line = |NewOperation { kind, consumer, order, .. }: &NewOperation| {
+        format!("{kind} {consumer} {}: {}", order.author(), order.reason().unwrap_or_default())
+    };
+    log.iter().map(|operation| line(&operation.what)).collect()
+}
+
+async fn ask<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery, order: &Order) -> u64 {
+    ok(patiently!(store.ask_dead_letter_retries(query, order)))
+}
+
+/// Five letters of two consumers, each with something of its own.
+fn some_letters() -> Vec<NewDeadLetter> {
+    let (relay, shop) = (consumer("relay"), consumer("shop"));
+    let letter = |consumer: &ConsumerName, id: &str, reason| {
+        let message = RawMessage::new("text/plain", id.as_bytes());
+        NewDeadLetter::new(consumer.clone(), id, format!("topic of {id}"), reason, "no room", message)
+    };
+    vec![
+        letter(&shop, "a", DeadReason::Failed).with_type(Some("placed")).with_key(Some("order 1")).with_attempts(5),
+        letter(&shop, "b", DeadReason::Schema).with_type(Some("placed")).with_key(Some("order 2")),
+        letter(&relay, "a", DeadReason::Unroutable).with_key(Some("order 1")),
+        letter(&shop, "c", DeadReason::Failed).with_type(Some("paid")),
+        letter(&relay, "d", DeadReason::Refused).with_type(Some("paid")),
+    ]
+}
+
+/// What is put aside comes back as it was; put aside again, it keeps its place and has the latest failure.
+pub async fn a_dead_letter_is_kept_once_with_its_latest_failure<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let mut odd =
+        RawMessage { headers: [("é\0'\"".to_owned(), "ü\n\0".to_owned())].into(), body: (0..=255).collect() };
+    odd.headers.insert(String::new(), String::new());
+    let shop = consumer("shop");
+    let first = NewDeadLetter::new(shop.clone(), "a\0b", "t\0", DeadReason::Undecodable, "bad\0", odd.clone());
+    let first = first.with_type(Some("ä\0")).with_key(Some("k'\0")).with_attempts(7);
+    add(&store, std::slice::from_ref(&first)).await;
+    add(&store, &[dead(&shop, "b")]).await;
+    add(&store, &[]).await;
+    let kept = list(&harness.reopened(&store).await, &DeadLetterQuery::default()).await;
+    assert_eq!(kept.iter().map(|dead| &dead.letter).collect::<Vec<_>>(), [&first, &dead(&shop, "b")]);
+    assert!(kept[0].id < kept[1].id && kept[0].since <= kept[1].since && !kept[0].is_retry_asked);
+
+    let mut again = dead(&shop, &first.message_id).with_attempts(9);
+    again.reason = DeadReason::Expired;
+    // The last of several is the latest.
+    add(&store, &[dead(&shop, &first.message_id), dead(&consumer("other"), "b"), again.clone()]).await;
+    let letters = list(&store, &DeadLetterQuery::of(shop)).await;
+    assert_eq!(letters[0], DeadLetter::new(kept[0].id, kept[0].since, false, again));
+    assert_eq!(letters[1..], kept[1..]);
+    assert_eq!(letters_of(&store).await.len(), 3);
+}
+
+/// Each part of a query narrows it; pages of any size give each letter once and in order.
+pub async fn dead_letters_are_found_by_what_is_known_of_them<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    add(&store, &some_letters()).await;
+    let all = list(&store, &DeadLetterQuery::default()).await;
+    let (shop, relay) = (consumer("shop"), consumer("relay"));
+    let query = |change: &dyn Fn(&mut DeadLetterQuery)| {
+        let mut query = DeadLetterQuery::default();
+        change(&mut query);
+        query
+    };
+    assert_eq!(found(&store, &query(&|_| {})).await, ["a", "b", "a", "c", "d"]);
+    assert_eq!(found(&store, &DeadLetterQuery::of(shop.clone())).await, ["a", "b", "c"]);
+    assert_eq!(found(&store, &DeadLetterQuery::one(all[3].id)).await, ["c"]);
+    assert_eq!(found(&store, &query(&|q| q.message_type = Some("placed".to_owned()))).await, ["a", "b"]);
+    assert_eq!(found(&store, &query(&|q| q.key = Some("order 1".to_owned()))).await, ["a", "a"]);
+    assert_eq!(found(&store, &query(&|q| q.reason = Some(DeadReason::Failed))).await, ["a", "c"]);
+    assert_eq!(found(&store, &query(&|q| q.before = Some(all[0].since))).await, [""; 0]);
+    let later = all[4].since + std::time::Duration::from_micros(1);
+    assert_eq!(found(&store, &query(&|q| q.before = Some(later))).await.len(), 5);
+    let one = DeadLetterQuery::one(all[1].id);
+    assert_eq!(ask(&store, &one, &order("ann")).await, 1);
+    assert_eq!(found(&store, &query(&|q| q.is_retry_asked = Some(true))).await, ["b"]);
+    assert_eq!(found(&store, &query(&|q| q.is_retry_asked = Some(false))).await, ["a", "a", "c", "d"]);
+    // All at once.
+    let mut narrow = DeadLetterQuery::of(relay);
+    (narrow.id, narrow.reason) = (Some(all[2].id), Some(DeadReason::Unroutable));
+    (narrow.key, narrow.before, narrow.is_retry_asked) = (Some("order 1".to_owned()), Some(later), Some(false));
+    assert_eq!(found(&store, &narrow).await, ["a"]);
+    narrow.consumer = Some(shop);
+    assert_eq!(found(&store, &narrow).await, [""; 0]);
+    for size in [1, 2, 5, 7] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = ok(store.dead_letters(&DeadLetterQuery::default(), after, size).await);
+            assert!(page.len() <= size);
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            seen.extend(page.iter().map(|dead| dead.id));
+        }
+        assert_eq!(seen, all.iter().map(|dead| dead.id).collect::<Vec<_>>(), "pages of {size}");
+    }
+}
+
+/// How many there are, since when, and how many there ever were: also of whoever has none left.
+pub async fn totals_tell_what_there_is_and_ever_was<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let totals = async || -> Vec<(String, u64, u64)> {
+        let totals = ok(store.dead_letter_totals().await);
+        assert!(totals.iter().all(|totals| totals.oldest.is_some() == (totals.depth > 0)));
+        totals.into_iter().map(|totals| (totals.consumer.to_string(), totals.depth, totals.ever)).collect()
+    };
+    let line = |consumer: &str, depth, ever| (consumer.to_owned(), depth, ever);
+    assert_eq!(totals().await, []);
+    add(&store, &some_letters()).await;
+    assert_eq!(totals().await, [line("relay", 2, 2), line("shop", 3, 3)]);
+    let all = list(&store, &DeadLetterQuery::default()).await;
+    assert_eq!(ok(store.dead_letter_totals().await)[1].oldest, Some(all[0].since));
+    // The same once more is no further one.
+    add(&store, &some_letters()[..2]).await;
+    assert_eq!(totals().await, [line("relay", 2, 2), line("shop", 3, 3)]);
+    assert!(ok(patiently!(store.resolve_dead_letter(all[0].id))));
+    let of_relay = DeadLetterQuery::of(consumer("relay"));
+    assert_eq!(ok(patiently!(store.discard_dead_letters(&of_relay, &reasoned("ann")))), 2);
+    assert_eq!(totals().await, [line("relay", 0, 2), line("shop", 2, 3)]);
+    add(&store, &some_letters()).await;
+    assert_eq!(totals().await, [line("relay", 2, 4), line("shop", 3, 4)]);
+    let newest = list(&store, &DeadLetterQuery::default()).await;
+    assert!(newest.iter().skip(2).all(|dead| all.iter().all(|old| old.id < dead.id)), "an id was used twice");
+}
+
+/// A retry is asked for all that match, noted for each consumer, and carried out when the message fails again.
+pub async fn a_retry_is_asked_for_and_carried_out<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    add(&store, &some_letters()).await;
+    let none = DeadLetterQuery::of(consumer("nobody"));
+    assert_eq!(ask(&store, &none, &order("ann")).await, 0);
+    assert_eq!(log_of(&store).await, [""; 0], "nothing happened");
+    let mut paid = DeadLetterQuery::default();
+    paid.message_type = Some("paid".to_owned());
+    assert_eq!(ask(&store, &paid, &order("ann")).await, 2);
+    assert_eq!(ask(&store, &DeadLetterQuery::of(consumer("shop")), &reasoned("bob")).await, 3);
+    let one = list(&store, &paid).await[1].id;
+    assert_eq!(ask(&store, &DeadLetterQuery::one(one), &order("eve")).await, 1);
+    let expected = [
+        "dead-letter-retry relay ann: 1 dead letters".to_owned(),
+        "dead-letter-retry shop ann: 1 dead letters".to_owned(),
+        "dead-letter-retry shop bob: 3 dead letters: the disk was full".to_owned(),
+        format!("dead-letter-retry relay eve: dead letter {one}"),
+    ];
+    assert_eq!(log_of(&store).await, expected);
+    let mut asked = DeadLetterQuery::default();
+    asked.is_retry_asked = Some(true);
+    assert_eq!(found(&store, &asked).await, ["a", "b", "c", "d"]);
+    // It failed again, outside of a unit and within one.
+    add(&store, &[dead(&consumer("shop"), "b")]).await;
+    let mut unit = ok(patiently!(store.begin_unit()));
+    ok(unit.add_dead_letter(&dead(&consumer("shop"), "c")).await);
+    ok(unit.commit().await);
+    assert_eq!(found(&store, &asked).await, ["a", "d"]);
+}
+
+/// An edit replaces the message, asks for a retry, keeps what there was, and needs a reason.
+pub async fn an_edited_dead_letter_keeps_what_it_was<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let shop = consumer("shop");
+    add(&store, &[dead(&shop, "a"), dead(&shop, "b")]).await;
+    let letters = list(&store, &DeadLetterQuery::default()).await;
+    let messages: Vec<RawMessage> =
+        ["one", "two"].map(|body| RawMessage::new("application/json", body.as_bytes())).into();
+    let edit = async |id, message: &RawMessage, order: &Order| patiently!(store.edit_dead_letter(id, message, order));
+    let refused = edit(letters[0].id, &messages[0], &order("ann")).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
+    assert!(!ok(edit(id(letters[1].id.get() + 1_000), &messages[0], &reasoned("ann")).await));
+    assert_eq!((log_of(&store).await, list(&store, &DeadLetterQuery::default()).await), (Vec::new(), letters.clone()));
+    for message in &messages {
+        assert!(ok(edit(letters[0].id, message, &reasoned("ann")).await));
+    }
+    let edited = list(&store, &DeadLetterQuery::default()).await;
+    let mut expected = letters.clone();
+    (expected[0].letter.message, expected[0].is_retry_asked) = (messages[1].clone(), true);
+    assert_eq!(edited, expected);
+    let line = format!("dead-letter-edit shop ann: dead letter {}: the disk was full", letters[0].id);
+    assert_eq!(log_of(&store).await, [line.clone(), line]);
+    assert!(ok(patiently!(store.resolve_dead_letter(letters[0].id))));
+    let history = ok(store.dead_letter_edits(letters[0].id).await);
+    assert_eq!(history, [letters[0].letter.message.clone(), messages[0].clone()]);
+    assert_eq!(ok(store.dead_letter_edits(letters[1].id).await), []);
+}
+
+/// What is thrown away needs a reason, and a line in the log.
+pub async fn what_is_discarded_needs_a_reason_and_is_noted<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    add(&store, &some_letters()).await;
+    let mut failed = DeadLetterQuery::default();
+    failed.reason = Some(DeadReason::Failed);
+    let refused = patiently!(store.discard_dead_letters(&failed, &order("ann")));
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
+    assert_eq!(letters_of(&store).await.len(), 5);
+    let longest = ok(order("ann").because(&"é".repeat(limits::MAX_REASON_BYTES / 2)));
+    assert_eq!(ok(patiently!(store.discard_dead_letters(&failed, &longest))), 2);
+    assert_eq!(letters_of(&store).await, ["b", "a", "d"]);
+    assert_eq!(ok(patiently!(store.discard_dead_letters(&failed, &reasoned("bob")))), 0);
+    assert_eq!(ok(patiently!(store.discard_dead_letters(&DeadLetterQuery::default(), &reasoned("bob")))), 3);
+    assert_eq!(letters_of(&store).await, [""; 0]);
+    let log = log_of(&store).await;
+    assert!(log[0].starts_with("dead-letter-discard shop ann: 2 dead letters: éé"), "{}", log[0]);
+    assert_eq!(
+        log[1..],
+        [
+            "dead-letter-discard relay bob: 2 dead letters: the disk was full",
+            "dead-letter-discard shop bob: 1 dead letters: the disk was full"
+        ]
+    );
+}
+
+/// Of several who try a dead letter again at the same time one is told that it is there, and handles it; a unit that is rolled back
+/// gives it to the next.
+pub async fn a_dead_letter_is_resolved_once<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let other = harness.reopened(&store).await;
+    add(&store, &[dead(&consumer("shop"), "a")]).await;
+    let id = list(&store, &DeadLetterQuery::default()).await[0].id;
+    let mut unit = ok(patiently!(store.begin_unit()));
+    assert!(ok(unit.resolve_dead_letter(id).await));
+    ok(unit.rollback().await);
+    let resolved = together(5, |task| {
+        let store = if task % 2 == 0 { store.clone() } else { other.clone() };
+        async move {
+            if task == 4 {
+                return ok(patiently!(store.resolve_dead_letter(id)));
+            }
+            loop {
+                let mut unit = ok(patiently!(store.begin_unit()));
+                match unit.resolve_dead_letter(id).await {
+                    Ok(was_there) => {
+                        ok(unit.commit().await);
+                        return was_there;
+                    }
+                    Err(StoreError::Busy { .. }) => ok(unit.rollback().await),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }
+    });
+    assert_eq!(resolved.await.into_iter().filter(|was_there| *was_there).count(), 1);
+    assert_eq!(letters_of(&store).await, [""; 0]);
+}
+
+/// The limits are reached, and hold.
+pub async fn the_largest_dead_letters_are_kept_and_larger_ones_refused<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let shop = consumer("shop");
+    let mut largest = dead(&shop, &"i".repeat(limits::MAX_MESSAGE_ID_BYTES));
+    largest.topic = "t".repeat(limits::MAX_TOPIC_BYTES);
+    largest.key = Some("k".repeat(limits::MAX_MESSAGE_KEY_BYTES));
+    largest.message = RawMessage { headers: [].into(), body: vec![7; limits::MAX_RAW_MESSAGE_BYTES] };
+    add(&store, std::slice::from_ref(&largest)).await;
+    assert!(list(&store, &DeadLetterQuery::default()).await[0].letter == largest, "the largest letter has changed");
+    let mut larger = largest.clone();
+    larger.message.body.push(7);
+    let most = limits::MAX_RAW_MESSAGE_BYTES;
+    assert_limit(store.add_dead_letters(&[larger.clone()]).await, most, most + 1);
+    let mut unit = ok(patiently!(store.begin_unit()));
+    assert_limit(unit.add_dead_letter(&larger).await, most, most + 1);
+    ok(unit.rollback().await);
+    larger.message = largest.message;
+    larger.message_id.push('i');
+    let most = limits::MAX_MESSAGE_ID_BYTES;
+    assert_limit(store.add_dead_letters(&[larger]).await, most, most + 1);
+    let most = limits::MAX_DEAD_LETTERS_PER_READ;
+    let many: Vec<_> = (0..=most).map(|number| dead(&shop, &number.to_string())).collect();
+    assert_limit(store.add_dead_letters(&many).await, most, most + 1);
+    add(&store, &many[1..]).await;
+    assert_limit(store.dead_letters(&DeadLetterQuery::default(), None, most + 1).await, most, most + 1);
+    let first = list(&store, &DeadLetterQuery::default()).await[0].id;
+    assert_eq!(ok(store.dead_letters(&DeadLetterQuery::default(), Some(first), most).await).len(), most);
+}

@@ -1,0 +1,299 @@
+//! Messages take effect once: what their handlers write, append and publish, and the note that they were handled, are one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use es_core::{
+    ConsumerName, DeadLetterQuery, DeadLetterStore, DeadReason, EventStore, InboxStore, MessageUnit, NewDeadLetter,
+    PageProjection, Projector, RawMessage, RecordedEvent, StoreError, limits,
+};
+use tokio::task::yield_now;
+
+use super::{
+    checkpoints::consumer, concurrency::dropped_at_random, projections::ledger, projections::some_history, support::*,
+};
+use crate::{harness::StoreHarness, rng::SeededRng};
+
+/// A unit for some messages, and which of them are new.
+pub(super) async fn receive<S: InboxStore>(store: &S, consumer: &ConsumerName, ids: &[&str]) -> (S::Unit, Vec<bool>) {
+    let received = ok(patiently!(store.receive(consumer, ids)));
+    assert_eq!(received.is_new.len(), ids.len());
+    (received.unit, received.is_new)
+}
+
+/// Which messages are new, without noting it.
+async fn are_new<S: InboxStore>(store: &S, consumer: &ConsumerName, ids: &[&str]) -> Vec<bool> {
+    let (unit, is_new) = receive(store, consumer, ids).await;
+    ok(unit.rollback().await);
+    is_new
+}
+
+pub(super) fn dead(consumer: &ConsumerName, id: &str) -> NewDeadLetter {
+    let message = RawMessage::new("text/plain", id.as_bytes());
+    NewDeadLetter::new(consumer.clone(), id, "orders", DeadReason::Failed, "no room: disk full", message)
+}
+
+pub(super) async fn letters_of<S: DeadLetterStore>(store: &S) -> Vec<String> {
+    let letters = ok(store.dead_letters(&DeadLetterQuery::default(), None, limits::MAX_DEAD_LETTERS_PER_READ).await);
+    letters.into_iter().map(|dead| dead.letter.message_id).collect()
+}
+
+/// A store whose handlers write rows of a ledger, one for each event of some history.
+struct Shop<H: StoreHarness> {
+    store: H::Store,
+    ledger: Projector<H::Ledger>,
+    events: Vec<RecordedEvent>,
+    name: ConsumerName,
+}
+
+impl<H: StoreHarness> Shop<H> {
+    async fn open(harness: &H) -> Self {
+        let store = harness.fresh().await;
+        some_history(&store).await;
+        let ledger = ledger(harness, &store, "ledger").await;
+        let events = whole_stream(&store, &stream("ann")).await;
+        Self { store, ledger, events, name: consumer("shop") }
+    }
+
+    /// What a handler writes: a row for the event at a position.
+    async fn write(&self, unit: &mut H::Unit, position: u64) {
+        let event = self.events.iter().find(|event| event.position().get() == position);
+        let event = some(event, "an event of ann's");
+        ok(self.ledger.apply_page(unit.connection(), std::slice::from_ref(event)).await);
+    }
+
+    async fn rows(&self, harness: &H) -> Vec<u64> {
+        harness.ledger_rows(&self.store, "ledger").await.iter().map(|row| row.position).collect()
+    }
+}
+
+/// A message is new until a unit that has received it commits; for each consumer by itself, and for all handles.
+pub async fn a_message_that_was_handled_is_not_new_again<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let name = consumer("shop");
+    // Names, and nothing else.
+    let odd = ["a", "A", "a ", "ä", "'; --", "%", "_", "01890a5d-ac96-774b-bcce-b302099a8057"];
+    let (unit, is_new) = receive(&store, &name, &odd).await;
+    assert_eq!(is_new, [true; 8]);
+    ok(unit.commit().await);
+    let (unit, is_new) = receive(&store, &name, &["new", "A", "b"]).await;
+    assert_eq!(is_new, [true, false, true]);
+    ok(unit.commit().await);
+    let other = harness.reopened(&store).await;
+    assert_eq!(are_new(&other, &name, &odd).await, [false; 8]);
+    assert_eq!(are_new(&other, &name, &["b", "c", "new"]).await, [false, true, false]);
+    assert_eq!(are_new(&other, &consumer("other"), &["a", "b"]).await, [true, true]);
+    assert_eq!(are_new(&other, &name, &[]).await, [false; 0]);
+    assert!(ok(store.inbox_stats().await).bytes > 0);
+}
+
+/// A batch may hold a message several times.
+pub async fn of_several_messages_with_one_id_the_first_is_new<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let name = consumer("shop");
+    let (unit, is_new) = receive(&store, &name, &["b", "a", "b", "b", "c", "a"]).await;
+    assert_eq!(is_new, [true, true, false, false, true, false]);
+    ok(unit.commit().await);
+    assert_eq!(are_new(&store, &name, &["d", "c", "d", "c"]).await, [true, false, false, false]);
+}
+
+/// What was not committed did not happen.
+pub async fn a_unit_that_is_rolled_back_or_dropped_leaves_its_messages_new<H: StoreHarness>(harness: &H) {
+    let shop = Shop::open(harness).await;
+    for is_dropped in [false, true] {
+        let (mut unit, is_new) = receive(&shop.store, &shop.name, &["a"]).await;
+        assert_eq!(is_new, [true]);
+        shop.write(&mut unit, 1).await;
+        match is_dropped {
+            true => drop(unit),
+            false => ok(unit.rollback().await),
+        }
+    }
+    assert_eq!(are_new(&shop.store, &shop.name, &["a"]).await, [true]);
+    assert_eq!(shop.rows(harness).await, [0; 0]);
+}
+
+/// Whoever receives a message that is being handled waits, and handles it only if the other one gives up.
+pub async fn of_units_at_once_with_one_message_one_handles_it<H: StoreHarness>(harness: &H) {
+    let shop = Arc::new(Shop::open(harness).await);
+    let others = [harness.reopened(&shop.store).await, harness.reopened(&shop.store).await];
+    for round in 0..5 {
+        let has_given_up = Arc::new(AtomicBool::new(false));
+        let handled = together(6, |task| {
+            let (shop, has_given_up) = (Arc::clone(&shop), Arc::clone(&has_given_up));
+            let store = others.get(task % 3).unwrap_or(&shop.store).clone();
+            async move {
+                // In opposite orders.
+                let mut ids = [format!("{round} a"), format!("{round} b"), format!("{round} c")];
+                if task % 2 == 0 {
+                    ids.reverse();
+                }
+                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                loop {
+                    let (mut unit, is_new) = receive(&store, &shop.name, &ids).await;
+                    assert!(is_new.iter().all(|new| *new == is_new[0]), "{is_new:?} of a unit that is whole");
+                    if !is_new[0] {
+                        ok(unit.rollback().await);
+                        return 0;
+                    }
+                    shop.write(&mut unit, 1).await;
+                    if has_given_up.swap(true, Ordering::SeqCst) {
+                        ok(unit.commit().await);
+                        return 1;
+                    }
+                    ok(unit.rollback().await);
+                }
+            }
+        });
+        assert_eq!(handled.await.into_iter().sum::<i32>(), 1);
+        assert_eq!(shop.rows(harness).await.len(), round + 1);
+    }
+}
+
+/// Wherever a handler is dropped, its message was handled with everything that it wrote, or is new.
+pub async fn a_dropped_unit_happened_or_not<H: StoreHarness>(harness: &H) {
+    let shop = Shop::open(harness).await;
+    let rng = SeededRng::from_env();
+    for round in 0..60 {
+        let id = format!("message {round}");
+        let account = stream(&id);
+        let handling = async {
+            let (mut unit, is_new) = receive(&shop.store, &shop.name, &[&id]).await;
+            assert_eq!(is_new, [true]);
+            yield_now().await;
+            shop.write(&mut unit, 1).await;
+            ok(unit.append(append_to(&account, NoStream, vec![opened("Ann")])));
+            yield_now().await;
+            ok(unit.commit().await);
+        };
+        let rows = shop.rows(harness).await.len();
+        let ended = dropped_at_random(&rng, handling).await.is_some();
+        let was_handled = !are_new(&shop.store, &shop.name, &[&id]).await[0];
+        assert!(was_handled || !ended, "a unit that was committed is forgotten");
+        assert_eq!(shop.rows(harness).await.len() - rows, usize::from(was_handled));
+        assert_eq!(version_of(&shop.store, &account).await, u64::from(was_handled));
+    }
+}
+
+/// Rows, appends, dead letters and the note: nobody sees one of them before the commit, and all after it.
+pub async fn everything_in_a_unit_happens_or_nothing<H: StoreHarness>(harness: &H) {
+    let shop = Shop::open(harness).await;
+    let store = &shop.store;
+    let other = harness.reopened(store).await;
+    ok(patiently!(store.add_dead_letters(&[dead(&shop.name, "old")])));
+    let old = ok(store.dead_letters(&DeadLetterQuery::default(), None, 1).await)[0].id;
+    let head = head_of(store).await;
+    for is_committed in [false, true] {
+        let (mut unit, is_new) = receive(store, &shop.name, &["a", "b"]).await;
+        assert_eq!(is_new, [true, true]);
+        shop.write(&mut unit, 1).await;
+        ok(unit.append(append_to(&stream("eve"), NoStream, vec![opened("Eve"), deposited(1)])));
+        shop.write(&mut unit, 2).await;
+        // Builds on the one before it.
+        ok(unit.append(append_to(&stream("eve"), exactly(2), deposits(1))));
+        ok(unit.add_dead_letter(&dead(&shop.name, "new")).await);
+        assert!(ok(unit.resolve_dead_letter(old).await));
+        assert!(!ok(unit.resolve_dead_letter(old).await), "resolved twice in one unit");
+        assert_eq!(head_of(&other).await, head, "seen before the commit");
+        assert_eq!(letters_of(&other).await, ["old"], "seen before the commit");
+        if !is_committed {
+            ok(unit.rollback().await);
+            assert_eq!((head_of(&other).await, letters_of(&other).await), (head, vec!["old".to_owned()]));
+            assert_eq!(shop.rows(harness).await, [0; 0]);
+            continue;
+        }
+        let appended = ok(unit.commit().await);
+        let places: Vec<_> = appended.iter().map(|it| (it.first_position.get(), it.last_position.get())).collect();
+        assert_eq!(places, [(head + 1, head + 2), (head + 3, head + 3)]);
+    }
+    assert_eq!(are_new(&other, &shop.name, &["a", "b"]).await, [false, false]);
+    assert_eq!(shop.rows(harness).await, [1, 2]);
+    assert_eq!(letters_of(&other).await, ["new"]);
+    assert_eq!(version_of(&other, &stream("eve")).await, 3);
+    assert_whole(&other).await;
+    // One that notes nothing.
+    let mut unit = ok(patiently!(store.begin_unit()));
+    shop.write(&mut unit, 3).await;
+    assert_eq!(ok(unit.commit().await), []);
+    assert_eq!(shop.rows(harness).await, [1, 2, 3]);
+}
+
+/// An append that is refused takes the whole unit with it.
+pub async fn a_conflict_of_an_append_rolls_everything_back<H: StoreHarness>(harness: &H) {
+    let shop = Shop::open(harness).await;
+    let head = head_of(&shop.store).await;
+    let (mut unit, _) = receive(&shop.store, &shop.name, &["a"]).await;
+    shop.write(&mut unit, 1).await;
+    ok(unit.append(append_under("key", &stream("eve"), NoStream, vec![opened("Eve")])));
+    ok(unit.append(append_to(&stream("bob"), exactly(1), deposits(1))));
+    ok(unit.add_dead_letter(&dead(&shop.name, "b")).await);
+    assert_conflict(unit.commit().await, &stream("bob"), 3);
+    assert_eq!((head_of(&shop.store).await, version_of(&shop.store, &stream("eve")).await), (head, 0));
+    assert_eq!(ok(shop.store.find_append(&key_of("key")).await), None);
+    assert_eq!((shop.rows(harness).await, letters_of(&shop.store).await), (Vec::new(), Vec::new()));
+    assert_eq!(are_new(&shop.store, &shop.name, &["a"]).await, [true]);
+    append(&shop.store, &stream("eve"), vec![opened("Eve")]).await;
+    assert_whole(&shop.store).await;
+}
+
+/// An undo takes back rows, appends, dead letters and what a failed statement broke; what was before the mark stays.
+pub async fn an_undo_takes_back_what_came_after_the_mark<H: StoreHarness>(harness: &H) {
+    let shop = Shop::open(harness).await;
+    let (mut unit, _) = receive(&shop.store, &shop.name, &["a", "b", "c"]).await;
+    let refused = unit.undo().await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a mark: {refused:?}");
+    let deposit = || append_to(&stream("ann"), Any, deposits(1));
+    shop.write(&mut unit, 1).await;
+    ok(unit.append(deposit()));
+    ok(unit.add_dead_letter(&dead(&shop.name, "kept")).await);
+    ok(unit.mark().await);
+    // Again and again to the same mark.
+    for _ in 0..2 {
+        shop.write(&mut unit, 2).await;
+        ok(unit.append(append_to(&stream("ann"), NoStream, deposits(1))));
+        ok(unit.add_dead_letter(&dead(&shop.name, "gone")).await);
+        harness.failing_statement(unit.connection()).await;
+        ok(unit.undo().await);
+    }
+    shop.write(&mut unit, 3).await;
+    // To the last mark, not to the one before.
+    ok(unit.mark().await);
+    ok(unit.append(deposit()));
+    ok(unit.mark().await);
+    ok(unit.append(append_to(&stream("ann"), NoStream, deposits(1))));
+    shop.write(&mut unit, 2).await;
+    ok(unit.undo().await);
+    assert_eq!(ok(unit.commit().await).len(), 2);
+    assert_eq!(shop.rows(harness).await, [1, 3]);
+    assert_eq!(letters_of(&shop.store).await, ["kept"]);
+    assert_eq!(are_new(&shop.store, &shop.name, &["a", "b", "c"]).await, [false; 3]);
+}
+
+/// The limits of a unit are reached, and hold.
+pub async fn the_most_messages_and_appends_are_taken_and_more_are_refused<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let name = consumer("shop");
+    let most = limits::MAX_MESSAGES_PER_UNIT;
+    let ids: Vec<String> = (0..=most).map(|number| format!("{number:0$}", limits::MAX_MESSAGE_ID_BYTES)).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_limit(store.receive(&name, &ids).await.map(|_| ()), most, most + 1);
+    let (mut unit, is_new) = receive(&store, &name, &ids[1..]).await;
+    assert_eq!(is_new, vec![true; most]);
+    for _ in 0..limits::MAX_APPENDS_PER_UNIT {
+        ok(unit.append(append_to(&stream("ann"), Any, deposits(1))));
+    }
+    let one_more = unit.append(append_to(&stream("ann"), Any, deposits(1)));
+    assert_limit(one_more, limits::MAX_APPENDS_PER_UNIT, limits::MAX_APPENDS_PER_UNIT + 1);
+    ok(unit.rollback().await);
+    let (unit, _) = receive(&store, &name, &ids[1..]).await;
+    ok(unit.commit().await);
+    assert_eq!(are_new(&store, &name, &ids[..most]).await.iter().filter(|new| **new).count(), 1);
+    let too_long = "x".repeat(limits::MAX_MESSAGE_ID_BYTES + 1);
+    for id in [too_long.as_str(), "", "a\0b"] {
+        let refused = store.receive(&name, &["a", id]).await.map(|_| ());
+        assert!(matches!(refused, Err(StoreError::InvalidName(_))), "{id:?}: {refused:?}");
+    }
+    assert_eq!(are_new(&store, &name, &["a"]).await, [true]);
+}

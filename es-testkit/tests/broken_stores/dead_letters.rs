@@ -1,0 +1,113 @@
+//! A store in memory with one defect: dead letters and blobs.
+
+use async_trait::async_trait;
+use es_core::{
+    BlobStore, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, NewDeadLetter, Order,
+    RawMessage, StoreError,
+};
+use time::OffsetDateTime;
+
+use crate::{defect::Defect, store::BrokenStore};
+
+impl BrokenStore {
+    /// The dead letters of a message.
+    async fn kept(&self, letter: &NewDeadLetter) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut kept = self.store.dead_letters(&DeadLetterQuery::of(letter.consumer.clone()), None, 1_000).await?;
+        kept.retain(|dead| dead.letter.message_id == letter.message_id);
+        Ok(kept)
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for BrokenStore {
+    async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+        for letter in letters.iter().filter(|_| letters.len() <= 1_000) {
+            match (self.defect, self.kept(letter).await?.pop()) {
+                (Defect::KeepsTheFirstFailure, Some(_)) => return Ok(()),
+                (Defect::RetriesAgainAndAgain, Some(kept)) if kept.is_retry_asked => {
+                    self.store.add_dead_letters(std::slice::from_ref(letter)).await?;
+                    let order = Order::by("nobody")?;
+                    self.store.ask_dead_letter_retries(&DeadLetterQuery::one(kept.id), &order).await?;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        self.store.add_dead_letters(letters).await
+    }
+
+    async fn dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut query = query.clone();
+        if self.defect == Defect::LooksForAnyKey {
+            query.key = None;
+        }
+        self.store.dead_letters(&query, after, limit).await
+    }
+
+    async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
+        let mut totals = self.store.dead_letter_totals().await?;
+        if self.defect == Defect::ForgetsWhatWasDead {
+            totals.iter_mut().for_each(|totals| totals.ever = totals.depth);
+        }
+        Ok(totals)
+    }
+
+    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+        self.store.ask_dead_letter_retries(query, order).await
+    }
+
+    async fn edit_dead_letter(
+        &self,
+        id: DeadLetterId,
+        message: &RawMessage,
+        order: &Order,
+    ) -> Result<bool, StoreError> {
+        self.store.edit_dead_letter(id, message, order).await
+    }
+
+    async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError> {
+        let mut edits = self.store.dead_letter_edits(id).await?;
+        if self.defect == Defect::KeepsTheLastEditAlone {
+            edits.drain(..edits.len().saturating_sub(1));
+        }
+        Ok(edits)
+    }
+
+    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+        match self.defect {
+            Defect::DiscardsWithoutAReason if order.reason().is_none() => {
+                self.store.discard_dead_letters(query, &order.clone().because("none")?).await
+            }
+            _ => self.store.discard_dead_letters(query, order).await,
+        }
+    }
+
+    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
+        let was_there = self.store.resolve_dead_letter(id).await?;
+        Ok(was_there || self.defect == Defect::ResolvesWhatIsGone)
+    }
+}
+
+#[async_trait]
+impl BlobStore for BrokenStore {
+    async fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.store.put_blob(name, bytes).await {
+            Err(StoreError::Refused { .. }) if self.defect == Defect::TakesOtherBytes => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.blob(name).await
+    }
+
+    async fn drop_blobs_before(&self, time: OffsetDateTime) -> Result<u64, StoreError> {
+        let is_greedy = self.defect == Defect::DropsYoungBlobs;
+        self.store.drop_blobs_before(if is_greedy { time + time::Duration::HOUR } else { time }).await
+    }
+}

@@ -1,0 +1,73 @@
+//! A shop that publishes its orders, and a service that ships each exactly once.
+//!
+//! `cargo run -p orders` runs both in one process; see the README beside this for two processes and a broker.
+
+#![allow(unreachable_pub, reason = "in a program, `pub` says what a module offers to the others")]
+
+mod args;
+mod broker;
+mod contract;
+mod demo;
+mod order;
+mod placing;
+mod shipment;
+mod shipping;
+mod shop;
+mod store;
+mod totals;
+
+use std::process::ExitCode;
+
+use args::Command;
+
+/// Whatever ends the program: shown with everything that led to it.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Demo => demo::run().await,
+        Command::Shop { store, broker, orders } => {
+            let broker = broker::connect(&broker).await?;
+            match store::open(&store).await? {
+                store::Store::Sqlite(store) => shop::run(&store, &*broker, orders, interrupted()).await,
+                store::Store::Postgres(store) => shop::run(&store, &*broker, orders, interrupted()).await,
+            }
+        }
+        Command::Shipping { store, broker } => {
+            let broker = broker::connect(&broker).await?;
+            match store::open(&store).await? {
+                store::Store::Sqlite(store) => shipping::run(&store, &broker, interrupted()).await,
+                store::Store::Postgres(store) => shipping::run(&store, &broker, interrupted()).await,
+            }
+        }
+        Command::Totals { shop, shipping } => {
+            let (shop, shipping) = (store::open(&shop).await?, store::open(&shipping).await?);
+            println!("ordered: {}", totals::placed(shop.events()).await?);
+            println!("shipped: {}", totals::shipped(shipping.events()).await?);
+            Ok(())
+        }
+    }
+}
+
+/// Ends with Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
