@@ -114,7 +114,8 @@ async fn check(
     for (name, wanted) in wanted {
         let found = there.get(name).map(String::as_str).unwrap_or_default();
         if !is_same(wanted, found) {
-            let reason = format!("its {} is {found:?}, not {wanted:?}: change it there, or what is declared", name.as_str());
+            let reason =
+                format!("its {} is {found:?}, not {wanted:?}: change it there, or what is declared", name.as_str());
             return Err(BrokerError::Missing { broker: SQS, what: what.to_owned(), reason });
         }
     }

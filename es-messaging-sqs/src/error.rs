@@ -27,15 +27,38 @@ pub(crate) enum Kind {
 pub(crate) fn kind(code: &str) -> Kind {
     let code = code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code);
     match code {
-        "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "AuthFailure" | "ExpiredToken"
-        | "ExpiredTokenException" | "IncompleteSignature" | "InvalidAccessKeyId" | "InvalidClientTokenId"
-        | "InvalidSecurity" | "MissingAuthenticationToken" | "NotAuthorized" | "OptInRequired"
-        | "SignatureDoesNotMatch" | "UnrecognizedClientException" => Kind::Denied,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthorizationError"
+        | "AuthFailure"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidSecurity"
+        | "MissingAuthenticationToken"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => Kind::Denied,
         "NonExistentQueue" | "QueueDoesNotExist" | "NotFound" | "NotFoundException" => Kind::Missing,
-        "OverLimit" | "RequestThrottled" | "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException"
-        | "KmsThrottled" | "TooManyRequestsException" | "RequestLimitExceeded" => Kind::Throttled,
-        "InvalidMessageContents" | "InvalidParameter" | "InvalidParameterException" | "InvalidParameterValue"
-        | "InvalidParameterValueException" | "MessageTooLong" | "ValidationException" => Kind::Invalid,
+        "OverLimit"
+        | "RequestThrottled"
+        | "Throttled"
+        | "ThrottledException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "KmsThrottled"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded" => Kind::Throttled,
+        "InvalidMessageContents"
+        | "InvalidParameter"
+        | "InvalidParameterException"
+        | "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "MessageTooLong"
+        | "ValidationException" => Kind::Invalid,
         "MessageNotInflight" | "ReceiptHandleIsInvalid" => Kind::Stale,
         _ => Kind::Other,
     }

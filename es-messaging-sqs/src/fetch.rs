@@ -125,7 +125,8 @@ impl Queue {
             // Of a key, what comes first is to be here first.
             let most = if self.connection.target.options.fifo { 1 } else { limits::CALLS };
             let calls = (room - all).div_ceil(limits::CALL_MESSAGES).min(most);
-            let answers = join_all((0..calls).map(|call| self.call(room - all - call * limits::CALL_MESSAGES, 0))).await;
+            let answers =
+                join_all((0..calls).map(|call| self.call(room - all - call * limits::CALL_MESSAGES, 0))).await;
             got = 0;
             for answer in answers {
                 got += answer?;

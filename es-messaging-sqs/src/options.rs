@@ -68,7 +68,8 @@ impl SqsOptions {
         let name = |ending: &str| format!("{}-{subscription}{ending}{}", self.prefix, self.ending());
         let (queue, dead) = (name(""), name("-dead"));
         if dead.len() > limits::MAX_QUEUE_NAME_BYTES {
-            let reason = format!("with prefix and ending its queue {dead} has over {} bytes", limits::MAX_QUEUE_NAME_BYTES);
+            let reason =
+                format!("with prefix and ending its queue {dead} has over {} bytes", limits::MAX_QUEUE_NAME_BYTES);
             return Err(config(what(), reason));
         }
         Ok((queue, dead))
@@ -103,8 +104,9 @@ impl Target {
         };
         let (mut region, mut tls) = (None, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) =
-                pair.split_once('=').ok_or_else(|| config("the URL", format!("{pair:?} should be a name and its value")))?;
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| config("the URL", format!("{pair:?} should be a name and its value")))?;
             let value = decoded(name, value)?;
             match name {
                 "fifo" => options = options.fifo(truth(name, &value)?),
@@ -115,11 +117,17 @@ impl Target {
                     let receives = value.parse().map_err(|_| config(name, format!("{value:?} is no number")))?;
                     options = options.max_receives(receives);
                 }
-                _ => return Err(config("the URL", format!("{name:?} is not one of fifo, max_receives, prefix, region, tls"))),
+                _ => {
+                    return Err(config(
+                        "the URL",
+                        format!("{name:?} is not one of fifo, max_receives, prefix, region, tls"),
+                    ));
+                }
             }
         }
         let is_region = |text: &str| {
-            text.contains('-') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            text.contains('-')
+                && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         };
         let (endpoint, region) = match place.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
@@ -131,7 +139,10 @@ impl Target {
         };
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if options.prefix.is_empty() || !options.prefix.bytes().all(is_name) {
-            return Err(config("prefix", format!("{:?} should have ASCII letters, digits, `_` and `-`", options.prefix)));
+            return Err(config(
+                "prefix",
+                format!("{:?} should have ASCII letters, digits, `_` and `-`", options.prefix),
+            ));
         }
         Ok(Self { region, endpoint, credentials, options })
     }

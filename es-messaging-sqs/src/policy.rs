@@ -35,7 +35,10 @@ pub(crate) fn filter_policy(topics: &[String]) -> Result<Value, BrokerError> {
     for topic in topics {
         let words: Vec<&str> = topic.split('.').collect();
         if words.iter().rev().skip(1).any(|word| *word == "#") || words.iter().any(|word| word.is_empty()) {
-            return Err(config(format!("topic {topic:?}"), "it is words with dots between, and `#` stands at the end alone"));
+            return Err(config(
+                format!("topic {topic:?}"),
+                "it is words with dots between, and `#` stands at the end alone",
+            ));
         }
         let Some(first) = words.iter().position(|word| matches!(*word, "*" | "#")) else {
             values.push(json!(topic));

@@ -95,10 +95,7 @@ fn calls(entries: &[Option<Entry>], wave: &[usize]) -> Vec<Vec<usize>> {
     calls
 }
 
-fn request_entry(
-    index: usize,
-    entry: &Entry,
-) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
+fn request_entry(index: usize, entry: &Entry) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
     let topic = MessageAttributeValue::builder().data_type("String").string_value(&entry.topic).build()?;
     let request = PublishBatchRequestEntry::builder().id(index.to_string()).message(&entry.body);
     let request = request.message_attributes(TOPIC, topic);

@@ -121,7 +121,8 @@ impl BrokerHarness for MotoHarness {
         let arn = topics.topics().iter().filter_map(|topic| topic.topic_arn()).find(|arn| arn.ends_with(&ending));
         let attribute = aws_sdk_sns::types::MessageAttributeValue::builder().data_type("String").string_value(topic);
         let mut publish = sns.publish().topic_arn(arn.expect("it was declared"));
-        publish = publish.message(String::from_utf8_lossy(body)).message_attributes("topic", attribute.build().unwrap());
+        publish =
+            publish.message(String::from_utf8_lossy(body)).message_attributes("topic", attribute.build().unwrap());
         if self.fifo {
             publish = publish.message_group_id("raw").message_deduplication_id(self.prefix());
         }
