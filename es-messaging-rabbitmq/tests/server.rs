@@ -142,7 +142,7 @@ async fn a_rejected_message_lies_in_the_dead_letter_queue_with_its_history() {
 #[tokio::test]
 async fn what_expires_in_the_queue_goes_to_the_dead_letters() {
     let (broker, subscription) = declared("expires", "expires").await;
-    let soon = time::OffsetDateTime::now_utc() + Duration::from_millis(300);
+    let soon = time::OffsetDateTime::now_utc() + Duration::from_secs(3);
     let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("a time");
     let mut outgoing = message("t", "late", 3);
     outgoing.message = outgoing.message.to_builder().extension(extension::EXPIRY, soon).build().expect("a message");
