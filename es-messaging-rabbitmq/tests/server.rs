@@ -19,7 +19,8 @@ fn server() -> &'static ThrowawayRabbitMq {
 }
 
 async fn connect(exchange: &str) -> RabbitMq {
-    let options = RabbitMqOptions::default().exchange(exchange);
+    // It is not killed.
+    let options = RabbitMqOptions::default().exchange(exchange).new_queue_wait(Duration::ZERO);
     RabbitMq::connect(&server().url(), options).await.expect("a connection")
 }
 
@@ -71,6 +72,25 @@ async fn a_queue_with_other_settings_is_said_to_differ_and_stays() {
     let error = other.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect_err("it differs");
     assert!(matches!(&error, BrokerError::Missing { reason, .. } if reason.contains("x-queue-type")), "{error:?}");
     broker.subscriber(&subscription).await.expect("it is as it was");
+}
+
+#[tokio::test]
+async fn declaring_a_new_quorum_queue_waits_until_it_survives_the_server() {
+    let wait = Duration::from_secs(1);
+    let topology = Topology::new(["t"], vec![Subscription::new("new-queue", ["t"])]);
+    let took = async |kind: QueueKind, topology: &Topology| {
+        let options = RabbitMqOptions::default().exchange("new").queue_kind(kind).new_queue_wait(wait);
+        let broker = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+        let begun = std::time::Instant::now();
+        broker.declare(topology).await.expect("it is declared");
+        begun.elapsed()
+    };
+    assert!(took(QueueKind::Quorum, &topology).await >= wait);
+    let again = took(QueueKind::Quorum, &topology).await;
+    assert!(again < wait, "it is there: {again:?}");
+    let classic = Topology::new(["t"], vec![Subscription::new("new-classic", ["t"])]);
+    let classic = took(QueueKind::Classic, &classic).await;
+    assert!(classic < wait, "{classic:?}");
 }
 
 #[tokio::test]
