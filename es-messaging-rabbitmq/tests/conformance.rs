@@ -26,7 +26,6 @@ mod single_active_consumer {
         order::what_comes_again_keeps_its_place,
         settling::a_closed_member_gives_back_at_once,
         settling::what_is_declared_again_keeps_its_messages,
-        faults::a_member_goes_on_after_an_outage,
     }
 }
 

@@ -200,12 +200,18 @@ async fn a_server_short_of_memory_throttles_its_publishers_and_not_its_members()
         tokio::task::block_in_place(|| server.control(&["set_vm_memory_high_watermark", "absolute", limit]))
     };
     control("1MB").expect("the alarm is on");
-    let mut throttled = false;
+    // The server blocks who publishes, and one who was blocked is told so at once.
+    let mut last = publisher.publish(&[message("t", "1", 3)]).await;
     for _ in 0..5 {
-        let results = publisher.publish(&[message("t", "1", 3)]).await;
-        throttled |= matches!(results[0], Err(PublishError::Throttled { .. }));
+        if matches!(last[0], Err(PublishError::Throttled { .. })) {
+            break;
+        }
+        last = publisher.publish(&[message("t", "1", 3)]).await;
     }
-    assert!(throttled, "the publisher is told to wait");
+    let begun = std::time::Instant::now();
+    last = publisher.publish(&[message("t", "1", 3)]).await;
+    assert!(matches!(last[0], Err(PublishError::Throttled { .. })), "the publisher is told to wait: {last:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
     let came = subscriber.receive(1, Duration::from_secs(10)).await.expect("messages");
     subscriber.settle(vec![(came[0].receipt, Settlement::Ack)]).await.expect("it is settled");

@@ -11,7 +11,7 @@ use xtask::{
 use crate::services::{Disturbed, away, each_order_is_shipped_once};
 
 #[path = "../../src/contract.rs"]
-#[allow(dead_code, reason = "only what is declared is needed")]
+#[allow(dead_code, unreachable_pub, reason = "only what is declared is needed")]
 mod contract;
 
 /// Its quorum queues flush before they confirm, and so it may be killed.
