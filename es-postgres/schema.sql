@@ -145,6 +145,117 @@ TABLE operations
     ordered_by text NOT NULL
     reason text
     CONSTRAINT operations_pkey PRIMARY KEY (id)
+TABLE outbox
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_0 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_1 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_2 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_3 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_4 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_5 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_6 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_7 WITH (autovacuum_enabled=false)
+    slot smallint NOT NULL
+    xid xid8 NOT NULL
+    seq bigint NOT NULL
+    enqueued_at timestamp with time zone NOT NULL
+    available_at timestamp with time zone
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+TABLE outbox_current WITH (fillfactor=10)
+    slot smallint NOT NULL
+TABLE outbox_delayed
+    id bigint NOT NULL
+    available_at timestamp with time zone NOT NULL
+    topic text NOT NULL
+    key text
+    headers json NOT NULL
+    body bytea NOT NULL
+    CONSTRAINT outbox_delayed_pkey PRIMARY KEY (id)
+TABLE outbox_progress WITH (autovacuum_enabled=false)
+    id bigint NOT NULL
+    tick_id bigint NOT NULL
+    before pg_snapshot NOT NULL
+    before_floor bigint NOT NULL
+    tick pg_snapshot NOT NULL
+    tick_floor bigint NOT NULL
+    ceiling bigint NOT NULL
+    given bigint NOT NULL
+    next_floor bigint NOT NULL
+    CONSTRAINT outbox_progress_pkey PRIMARY KEY (id)
 TABLE parked_events
     consumer text COLLATE "C" NOT NULL
     key text COLLATE "C" NOT NULL
@@ -215,6 +326,25 @@ CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
 CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
 CREATE UNIQUE INDEX operations_pkey ON es.operations USING btree (id)
+CREATE INDEX outbox_0_seq_idx ON es.outbox_0 USING btree (seq)
+CREATE INDEX outbox_0_xid_seq_idx ON es.outbox_0 USING btree (xid, seq)
+CREATE INDEX outbox_1_seq_idx ON es.outbox_1 USING btree (seq)
+CREATE INDEX outbox_1_xid_seq_idx ON es.outbox_1 USING btree (xid, seq)
+CREATE INDEX outbox_2_seq_idx ON es.outbox_2 USING btree (seq)
+CREATE INDEX outbox_2_xid_seq_idx ON es.outbox_2 USING btree (xid, seq)
+CREATE INDEX outbox_3_seq_idx ON es.outbox_3 USING btree (seq)
+CREATE INDEX outbox_3_xid_seq_idx ON es.outbox_3 USING btree (xid, seq)
+CREATE INDEX outbox_4_seq_idx ON es.outbox_4 USING btree (seq)
+CREATE INDEX outbox_4_xid_seq_idx ON es.outbox_4 USING btree (xid, seq)
+CREATE INDEX outbox_5_seq_idx ON es.outbox_5 USING btree (seq)
+CREATE INDEX outbox_5_xid_seq_idx ON es.outbox_5 USING btree (xid, seq)
+CREATE INDEX outbox_6_seq_idx ON es.outbox_6 USING btree (seq)
+CREATE INDEX outbox_6_xid_seq_idx ON es.outbox_6 USING btree (xid, seq)
+CREATE INDEX outbox_7_seq_idx ON es.outbox_7 USING btree (seq)
+CREATE INDEX outbox_7_xid_seq_idx ON es.outbox_7 USING btree (xid, seq)
+CREATE INDEX outbox_delayed_available_idx ON es.outbox_delayed USING btree (available_at, id)
+CREATE UNIQUE INDEX outbox_delayed_pkey ON es.outbox_delayed USING btree (id)
+CREATE UNIQUE INDEX outbox_progress_pkey ON es.outbox_progress USING btree (id)
 CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
 CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
@@ -560,6 +690,56 @@ BEGIN
     RETURN v_lost;
 END
 $function$
+CREATE OR REPLACE FUNCTION es.confirm_outbox(p_fence bigint, p_tick_id bigint, p_seq bigint)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    -- Before this transaction writes anything.
+    v_last bigint := es.outbox_last();
+    p      es.outbox_progress;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1702064997, hashtext('es#outbox'));
+    IF NOT EXISTS (SELECT FROM es.leases l WHERE l.consumer = 'outbox' AND l.fence = p_fence) THEN
+        RETURN -2;
+    END IF;
+    SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    IF p_tick_id < p.tick_id OR (p_tick_id = p.tick_id AND p_seq <= p.given) THEN
+        RETURN 0;
+    END IF;
+    IF p_tick_id > p.tick_id OR p_seq > p.ceiling THEN
+        RETURN -1;
+    END IF;
+    p.id := p.id + 1;
+    p.given := p_seq;
+    p.next_floor := v_last;
+    INSERT INTO es.outbox_progress SELECT p.*;
+    RETURN 0;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.enqueue(p_topic text, p_key text, p_headers json, p_body bytea, p_available_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    -- Before the sequence is asked.
+    v_xid  xid8 := pg_current_xact_id();
+    v_slot smallint;
+BEGIN
+    IF p_available_at > clock_timestamp() THEN
+        INSERT INTO es.outbox_delayed (available_at, topic, key, headers, body)
+        VALUES (p_available_at, p_topic, p_key, p_headers, p_body);
+        RETURN;
+    END IF;
+    SELECT c.slot INTO v_slot FROM es.outbox_current c;
+    -- The slot may be another's by now. That does no harm: it is read, and it is not emptied before this is confirmed.
+    INSERT INTO es.outbox (slot, xid, seq, enqueued_at, available_at, topic, key, headers, body)
+    VALUES (v_slot, v_xid, nextval('es.outbox_seq'), clock_timestamp(), p_available_at, p_topic, p_key,
+            p_headers, p_body);
+END
+$function$
 CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -613,6 +793,176 @@ BEGIN
             RETURN v_actual;
         END IF;
         -- It came to `p_from`, or to be, between the statements: once more.
+    END LOOP;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.move_due(p_limit bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    v_now   timestamp with time zone := clock_timestamp();
+    v_xid   xid8;
+    v_slot  smallint;
+    v_moved bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM es.outbox_delayed d WHERE d.available_at <= v_now) THEN
+        RETURN 0;
+    END IF;
+    v_xid := pg_current_xact_id();
+    SELECT c.slot INTO v_slot FROM es.outbox_current c;
+    WITH due AS (
+        SELECT d.id
+        FROM es.outbox_delayed d
+        WHERE d.available_at <= v_now
+        ORDER BY d.available_at, d.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM es.outbox_delayed d USING due WHERE d.id = due.id
+        RETURNING d.id, d.available_at, d.topic, d.key, d.headers, d.body
+    )
+    INSERT INTO es.outbox (slot, xid, seq, enqueued_at, available_at, topic, key, headers, body)
+    SELECT v_slot, v_xid, nextval('es.outbox_seq'), g.available_at, g.available_at, g.topic, g.key, g.headers,
+           g.body
+    FROM (SELECT * FROM gone ORDER BY gone.available_at, gone.id) g;
+    GET DIAGNOSTICS v_moved = ROW_COUNT;
+    RETURN v_moved;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.outbox_last()
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM es.outbox_seq s
+$function$
+CREATE OR REPLACE FUNCTION es.outbox_of_tick(p es.outbox_progress, p_limit bigint)
+ RETURNS SETOF es.outbox
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+DECLARE
+    v_from    bigint := greatest(p.given, p.before_floor);
+    v_xmax    xid8   := pg_snapshot_xmax(p.before);
+    v_ended   xid8[] := ARRAY(
+        SELECT x FROM pg_snapshot_xip(p.before) AS x WHERE pg_visible_in_snapshot(x, p.tick)
+    );
+BEGIN
+    RETURN QUERY
+    SELECT u.*
+    FROM (
+        (
+            SELECT o.*
+            FROM es.outbox o
+            WHERE o.seq > v_from AND o.seq <= p.ceiling
+              -- Not for the index on transactions, whose order is another.
+              AND (o.xid >= v_xmax) IS TRUE
+              AND pg_visible_in_snapshot(o.xid, p.tick)
+            ORDER BY o.seq
+            LIMIT p_limit
+        )
+        UNION ALL
+        (
+            SELECT l.*
+            FROM unnest(v_ended) AS x
+            CROSS JOIN LATERAL (
+                SELECT o.*
+                FROM es.outbox o
+                WHERE o.xid = x AND o.seq > p.given
+                ORDER BY o.xid, o.seq
+                LIMIT p_limit
+            ) l
+        )
+    ) u
+    ORDER BY u.seq
+    LIMIT p_limit;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.outbox_stats(p_most bigint)
+ RETURNS TABLE(waiting bigint, oldest timestamp with time zone, delayed bigint, bytes bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p     es.outbox_progress;
+    v_now timestamp with time zone := clock_timestamp();
+BEGIN
+    -- None, if the progress was tidied between two statements.
+    WHILE p.id IS NULL LOOP
+        SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    END LOOP;
+    RETURN QUERY
+    SELECT
+        (SELECT count(*) FROM (
+            SELECT FROM es.outbox_delayed d WHERE d.available_at <= v_now LIMIT p_most
+        ) due) + u.waiting,
+        least(u.oldest, (SELECT min(d.available_at) FROM es.outbox_delayed d WHERE d.available_at <= v_now)),
+        (SELECT count(*) FROM (
+            SELECT FROM es.outbox_delayed d WHERE d.available_at > v_now LIMIT p_most
+        ) later),
+        (SELECT sum(pg_total_relation_size(('es.' || t.name)::regclass))::bigint
+         FROM (
+            SELECT 'outbox_' || s AS name FROM generate_series(0, 7) AS s
+            UNION ALL
+            VALUES ('outbox_delayed'), ('outbox_progress')
+         ) t)
+    FROM (
+        SELECT count(*) AS waiting, min(w) AS oldest FROM es.unconfirmed(p, 0::smallint, 7::smallint, p_most) AS w
+    ) u;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.read_outbox(p_limit bigint, p_max_bytes bigint)
+ RETURNS TABLE(tick_id bigint, seq bigint, enqueued_at timestamp with time zone, available_at timestamp with time zone, topic text, key text, headers text, body bytea)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p       es.outbox_progress;
+    v_last  bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1702064997, hashtext('es#outbox'));
+    SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+
+    -- Restored into another server, where transactions have lower numbers: whatever is there is new.
+    IF pg_snapshot_xmax(p.tick) > pg_snapshot_xmax(pg_current_snapshot()) THEN
+        LOCK TABLE es.outbox IN SHARE ROW EXCLUSIVE MODE;
+        SELECT p.id + 1, p.tick_id + 1, s.now, 0, s.now, 0, 0, 0, 0
+        INTO p
+        FROM (SELECT pg_current_snapshot() AS now) s;
+        UPDATE es.outbox o SET xid = pg_current_xact_id();
+        INSERT INTO es.outbox_progress SELECT p.*;
+        RETURN;
+    END IF;
+
+    FOR v_round IN 1..2 LOOP
+        RETURN QUERY
+        SELECT p.tick_id, b.seq, b.enqueued_at, b.available_at, b.topic, b.key, b.headers::text, b.body
+        FROM (
+            SELECT o.*, sum(octet_length(o.body) + octet_length(o.headers::text)) OVER (
+                ORDER BY o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS bytes_before
+            FROM es.outbox_of_tick(p, p_limit) o
+        ) b
+        WHERE coalesce(b.bytes_before, 0) < p_max_bytes
+        ORDER BY b.seq;
+        IF FOUND OR v_round = 2 THEN
+            RETURN;
+        END IF;
+
+        -- The next tick. What it begins with was written down by a transaction that has ended by now, and the ceiling is read
+        -- after its snapshot was taken.
+        v_last := es.outbox_last();
+        SELECT p.id + 1, p.tick_id + 1, p.tick, p.tick_floor, pg_current_snapshot(), p.next_floor, 0, 0, v_last INTO p;
+        p.ceiling := es.outbox_last();
+        IF NOT EXISTS (SELECT FROM es.outbox_of_tick(p, 1)) THEN
+            RETURN;
+        END IF;
+        INSERT INTO es.outbox_progress SELECT p.*;
     END LOOP;
 END
 $function$
@@ -802,5 +1152,98 @@ BEGIN
         RETURN false;
     END IF;
     RETURN NULL;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.tidy_outbox(p_rotate_bytes bigint, p_progress_rows bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+DECLARE
+    p         es.outbox_progress;
+    v_current smallint;
+    v_leaf    text;
+BEGIN
+    -- Somebody reads or tidies: next time.
+    IF NOT pg_try_advisory_xact_lock(1702064997, hashtext('es#outbox')) THEN
+        RETURN;
+    END IF;
+    SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    SELECT c.slot INTO v_current FROM es.outbox_current c;
+
+    FOR v_slot IN 0..7 LOOP
+        v_leaf := 'es.outbox_' || v_slot;
+        CONTINUE WHEN v_slot = v_current OR pg_relation_size(v_leaf::regclass) = 0
+            OR EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1));
+        BEGIN
+            -- With the lock nobody's insert is open, and everything that was committed can be seen.
+            EXECUTE 'LOCK TABLE ' || v_leaf || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
+            IF NOT EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1)) THEN
+                EXECUTE 'TRUNCATE ' || v_leaf;
+            END IF;
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;
+        END;
+    END LOOP;
+
+    IF pg_table_size(('es.outbox_' || v_current)::regclass) >= p_rotate_bytes THEN
+        UPDATE es.outbox_current c
+        SET slot = e.slot
+        FROM (
+            SELECT s.slot
+            FROM generate_series(0, 7) AS s (slot)
+            WHERE s.slot <> v_current AND pg_relation_size(('es.outbox_' || s.slot)::regclass) = 0
+            ORDER BY (s.slot - v_current + 8) % 8
+            LIMIT 1
+        ) e;
+    END IF;
+
+    IF p.id - (SELECT min(r.id) FROM es.outbox_progress r) >= p_progress_rows THEN
+        BEGIN
+            LOCK TABLE es.outbox_progress IN ACCESS EXCLUSIVE MODE NOWAIT;
+            TRUNCATE es.outbox_progress;
+            INSERT INTO es.outbox_progress SELECT p.*;
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;
+        END;
+    END IF;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.unconfirmed(p es.outbox_progress, p_first smallint, p_last smallint, p_limit bigint)
+ RETURNS SETOF timestamp with time zone
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+DECLARE
+    v_from  bigint := greatest(p.given, p.before_floor);
+    v_xmax  xid8   := pg_snapshot_xmax(p.before);
+    v_ended xid8[] := ARRAY(SELECT x FROM pg_snapshot_xip(p.before) AS x WHERE pg_visible_in_snapshot(x, p.tick));
+    v_open  xid8[] := ARRAY(SELECT pg_snapshot_xip(p.tick));
+    v_next  xid8   := pg_snapshot_xmax(p.tick);
+BEGIN
+    RETURN QUERY
+    SELECT u.enqueued_at
+    FROM (
+        SELECT o.enqueued_at
+        FROM es.outbox o
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid = ANY (v_ended) AND o.seq > p.given
+        UNION ALL
+        SELECT o.enqueued_at
+        FROM es.outbox o
+        WHERE o.slot BETWEEN p_first AND p_last AND o.seq > v_from AND o.seq <= p.ceiling
+          AND (o.xid >= v_xmax) IS TRUE AND pg_visible_in_snapshot(o.xid, p.tick)
+        UNION ALL
+        SELECT o.enqueued_at
+        FROM es.outbox o
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid = ANY (v_open)
+        UNION ALL
+        SELECT o.enqueued_at
+        FROM es.outbox o
+        WHERE o.slot BETWEEN p_first AND p_last AND o.xid >= v_next
+    ) u
+    LIMIT p_limit;
 END
 $function$

@@ -176,6 +176,48 @@ CREATE TABLE es_operations (
 
 CREATE INDEX es_operations_consumer ON es_operations (consumer, id);
 
+CREATE TABLE es_outbox_0 (
+    id           INTEGER NOT NULL PRIMARY KEY,
+    enqueued_at  INTEGER NOT NULL,
+    available_at INTEGER,
+    topic        TEXT    NOT NULL,
+    key          TEXT,
+    headers      TEXT    NOT NULL,
+    body         BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE es_outbox_1 (
+    id           INTEGER NOT NULL PRIMARY KEY,
+    enqueued_at  INTEGER NOT NULL,
+    available_at INTEGER,
+    topic        TEXT    NOT NULL,
+    key          TEXT,
+    headers      TEXT    NOT NULL,
+    body         BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE es_outbox_delayed (
+    id           INTEGER NOT NULL PRIMARY KEY,
+    available_at INTEGER NOT NULL,
+    topic        TEXT    NOT NULL,
+    key          TEXT,
+    headers      TEXT    NOT NULL,
+    body         BLOB    NOT NULL
+) STRICT;
+
+CREATE INDEX es_outbox_delayed_available ON es_outbox_delayed (available_at);
+
+CREATE TABLE es_outbox_state (
+    -- The table that messages are written to.
+    current       INTEGER NOT NULL,
+    last_id       INTEGER NOT NULL,
+    confirmed_id  INTEGER NOT NULL,
+    -- Of messages in each table.
+    bytes_0       INTEGER NOT NULL,
+    bytes_1       INTEGER NOT NULL,
+    bytes_delayed INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE es_parked_events (
     consumer  TEXT    NOT NULL,
     key       TEXT    NOT NULL,

@@ -45,6 +45,7 @@ pub(crate) enum ConnectError {
 pub(crate) struct Connector {
     pub(crate) addresses: Addresses,
     pub(crate) timeout: Duration,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "there is no TLS without the feature"))]
     pub(crate) tls: Option<Tls>,
 }
 

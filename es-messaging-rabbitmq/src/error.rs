@@ -71,6 +71,6 @@ fn is_about_tls(cause: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, NotFound, TimedOut};
     let passes = matches!(cause.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | NotFound | TimedOut);
     let text = cause.to_string().to_lowercase();
-    let said = ["certificate", "tls", "alert", "handshake", "corrupt message", "unknownissuer", "peer"];
+    let said = ["certificate", "tls", "alert", "handshake", "corrupt message", "unknownissuer"];
     !passes && (cause.kind() == io::ErrorKind::InvalidData || said.iter().any(|word| text.contains(word)))
 }

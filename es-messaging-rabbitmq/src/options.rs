@@ -119,8 +119,7 @@ impl RabbitMqOptions {
         self
     }
 
-    /// The authorities that the server's certificate may come from, in PEM. There is no other list: without it no `amqps://` server
-    /// is trusted.
+    /// Authorities that the server's certificate may come from, in PEM, besides the public ones. Those of the machine are not looked at.
     #[cfg(feature = "tls")]
     pub fn trust(mut self, authorities_pem: impl Into<String>) -> Self {
         self.tls.authorities = Some(authorities_pem.into());

@@ -63,6 +63,18 @@ fn refused(kind: DeadReason, reason: String) -> PublishError {
     PublishError::Refused { broker: BROKER, kind, reason }
 }
 
+/// Whether an earlier message of this key was not published.
+fn is_behind(failed: &HashMap<&str, usize>, key: Option<&str>, index: usize) -> bool {
+    key.and_then(|key| failed.get(key)).is_some_and(|&first| first < index)
+}
+
+fn note_failure<'a>(failed: &mut HashMap<&'a str, usize>, key: Option<&'a str>, index: usize) {
+    if let Some(key) = key {
+        let first = failed.entry(key).or_insert(index);
+        *first = index.min(*first);
+    }
+}
+
 /// By this a message that comes back is recognised: the library does not say which one it was.
 fn identity(topic: &str, id: &str, source: &str) -> (String, String, String) {
     (topic.to_owned(), id.to_owned(), source.to_owned())
@@ -275,14 +287,15 @@ impl Publisher for RabbitMqPublisher {
             false => vec![(0..batch.len()).collect()],
         };
         let mut results: Vec<Option<Result<(), PublishError>>> = batch.iter().map(|_| None).collect();
-        let mut failed: HashSet<&str> = HashSet::new();
+        // Of each key, the first one that was not published.
+        let mut failed: HashMap<&str, usize> = HashMap::new();
         let mut stopped: Option<String> = None;
         let mut line = self.line.lock().await;
         for group in groups.iter().flat_map(|group| group.chunks(limits::BATCH)) {
             let (mut indexes, mut messages) = (Vec::new(), Vec::new());
             for &index in group {
                 let key = batch[index].message.key();
-                let early = if key.is_some_and(|key| failed.contains(key)) {
+                let early = if is_behind(&failed, key, index) {
                     Err(PublishError::Behind)
                 } else if let Some(why) = &stopped {
                     Err(unconfirmed(format!("not tried: {why}")))
@@ -292,7 +305,7 @@ impl Publisher for RabbitMqPublisher {
                 match early {
                     Ok(()) => indexes.push(index),
                     Err(error) => {
-                        failed.extend(key);
+                        note_failure(&mut failed, key, index);
                         results[index] = Some(Err(error));
                     }
                 }
@@ -305,10 +318,10 @@ impl Publisher for RabbitMqPublisher {
             for (index, result) in indexes.into_iter().zip(sent.results) {
                 let key = batch[index].message.key();
                 // Confirmed or not: what comes again has to come in order.
-                let behind = key.is_some_and(|key| failed.contains(key));
+                let behind = is_behind(&failed, key, index);
                 let result = if behind { Err(PublishError::Behind) } else { result };
                 if result.is_err() {
-                    failed.extend(key);
+                    note_failure(&mut failed, key, index);
                 }
                 results[index] = Some(result);
             }

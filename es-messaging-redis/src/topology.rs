@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A group that is there for a moment, so that an empty stream is there.
-const NO_GROUP: &str = "none";
+const NO_GROUP: &str = "es.none";
 
 static TRIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/trim.lua")));
 
@@ -53,26 +53,14 @@ fn check(topology: &Topology) -> Result<(), BrokerError> {
 /// too: one of the two sees both.
 pub(crate) async fn declare(shared: &Shared, topology: &Topology) -> Result<(), BrokerError> {
     check(topology)?;
-    let mut noting = Pipeline::new();
+    note_subscriptions(shared, &topology.subscriptions).await?;
     let named = topology.subscriptions.iter().flat_map(|subscription| &subscription.topics);
     let topics: Vec<&String> = topology.topics.iter().chain(named.filter(|topic| keys::is_topic(topic))).collect();
     if !topics.is_empty() {
-        noting.cmd("SADD").arg(shared.keys.topics()).arg(&topics).ignore();
-    }
-    for subscription in &topology.subscriptions {
-        let key = shared.keys.subscriptions();
-        noting.cmd("HSETNX").arg(&key).arg(&subscription.name).arg(patterns(subscription)).ignore();
-        noting.cmd("HGET").arg(&key).arg(&subscription.name);
-    }
-    let noted: Result<Vec<String>, RedisError> = ask!(&shared.link, |connection| noting.query_async(connection));
-    let noted = noted.map_err(|error| meaning(error, "topics and subscriptions"))?;
-    for (subscription, found) in topology.subscriptions.iter().zip(&noted) {
-        let wanted = patterns(subscription);
-        if *found != wanted {
-            let what = format!("the subscription {}", subscription.name);
-            let reason = format!("its topics are `{found}`, not `{wanted}`; change them there, or here");
-            return Err(BrokerError::Missing { broker: REDIS, what, reason });
-        }
+        let mut noting = redis::cmd("SADD");
+        noting.arg(shared.keys.topics()).arg(&topics);
+        let noted = ask!(&shared.link, |connection| noting.query_async::<u64>(connection));
+        noted.map_err(|error| meaning(error, "topics"))?;
     }
     let (topics, subscriptions) = known(shared).await?;
     let mut groups = Vec::new();
@@ -87,6 +75,30 @@ pub(crate) async fn declare(shared: &Shared, topology: &Topology) -> Result<(), 
     }
     for some in groups.chunks(limits::DEFAULT_BATCH) {
         make_groups(shared, some).await?;
+    }
+    Ok(())
+}
+
+/// Notes subscriptions, which must not be there with other topics.
+async fn note_subscriptions(shared: &Shared, subscriptions: &[Subscription]) -> Result<(), BrokerError> {
+    if subscriptions.is_empty() {
+        return Ok(());
+    }
+    let mut noting = Pipeline::new();
+    for subscription in subscriptions {
+        let key = shared.keys.subscriptions();
+        noting.cmd("HSETNX").arg(&key).arg(&subscription.name).arg(patterns(subscription)).ignore();
+        noting.cmd("HGET").arg(&key).arg(&subscription.name);
+    }
+    let noted: Result<Vec<String>, RedisError> = ask!(&shared.link, |connection| noting.query_async(connection));
+    let noted = noted.map_err(|error| meaning(error, "subscriptions"))?;
+    for (subscription, found) in subscriptions.iter().zip(&noted) {
+        let wanted = patterns(subscription);
+        if *found != wanted {
+            let what = format!("the subscription {}", subscription.name);
+            let reason = format!("its topics are `{found}`, not `{wanted}`; change them there, or here");
+            return Err(BrokerError::Missing { broker: REDIS, what, reason });
+        }
     }
     Ok(())
 }

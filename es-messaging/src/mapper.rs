@@ -3,7 +3,10 @@
 use std::{borrow::Cow, marker::PhantomData};
 
 use es_core::{EventSet, Recorded};
-use serde::Serialize;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::draft::{Drafts, MapError};
@@ -122,14 +125,38 @@ where
 
 /// The name and the content of a variant in serde's default form.
 fn variant_of(json: &str) -> Option<(Cow<'_, str>, &str)> {
-    if let Ok(unit) = serde_json::from_str::<Cow<'_, str>>(json) {
-        return Some((unit, "{}"));
+    if json.starts_with('"') {
+        return serde_json::from_str::<Cow<'_, str>>(json).ok().map(|unit| (unit, "{}"));
     }
-    let fields: std::collections::HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json).ok()?;
-    let mut fields = fields.into_iter();
-    match (fields.next(), fields.next()) {
-        (Some((name, content)), None) => Some((name, content.get())),
-        _ => None,
+    let Variant(name, content) = serde_json::from_str(json).ok()?;
+    Some((name, content.get()))
+}
+
+/// An object of one field.
+struct Variant<'a>(Cow<'a, str>, &'a RawValue);
+
+impl<'de> Deserialize<'de> for Variant<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OneField)
+    }
+}
+
+struct OneField;
+
+impl<'de> Visitor<'de> for OneField {
+    type Value = Variant<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object of one field")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Variant<'de>, A::Error> {
+        let field = fields.next_entry::<Cow<'de, str>, &RawValue>()?;
+        let (name, content) = field.ok_or_else(|| Error::custom("no field"))?;
+        match fields.next_key::<IgnoredAny>()? {
+            None => Ok(Variant(name, content)),
+            Some(_) => Err(Error::custom("more than one field")),
+        }
     }
 }
 

@@ -371,7 +371,7 @@ impl MessageBuilder {
             let max = if name == "id" { core_limits::MAX_MESSAGE_ID_BYTES } else { limits::MAX_ATTRIBUTE_BYTES };
             let reason = if value.len() > max {
                 format!("{} bytes, at most {max}", value.len())
-            } else if value.chars().any(char::is_control) {
+            } else if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.chars().any(char::is_control) {
                 "it holds a control character".to_owned()
             } else {
                 continue;

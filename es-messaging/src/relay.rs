@@ -19,6 +19,7 @@ use crate::{
     draft::{DraftSettings, Drafts},
     limits,
     mapper::MessageMapper,
+    message::Message,
     rate_limit::RateLimit,
     relay_monitor::RelayMonitor,
     sender::{RelayError, Sender},
@@ -233,9 +234,9 @@ impl Confirmed {
 /// One page on its way. Dropped, whenever that is, it remembers what was confirmed out of turn.
 struct Page<'a> {
     confirmed: &'a Mutex<Confirmed>,
-    /// Of each message, its event's position, its id once there was a failure, and whether it is done.
+    /// Of each message, its event's position, itself, and whether it is done.
     positions: Vec<Position>,
-    ids: Vec<String>,
+    messages: Vec<Message>,
     is_done: Vec<bool>,
 }
 
@@ -249,9 +250,9 @@ impl Drop for Page<'_> {
     fn drop(&mut self) {
         let Some(from) = self.first_undone() else { return };
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = std::mem::take(&mut self.ids).into_iter().zip(&self.is_done).zip(&self.positions);
-        let out_of_turn = ids.filter(|((_, is_done), position)| **is_done && **position >= from);
-        confirmed.0.extend(out_of_turn.map(|((id, _), _)| (id, from)));
+        let messages = self.messages.iter().zip(&self.is_done).zip(&self.positions);
+        let out_of_turn = messages.filter(|((_, is_done), position)| **is_done && **position >= from);
+        confirmed.0.extend(out_of_turn.map(|((message, _), _)| (message.id().to_owned(), from)));
     }
 }
 
@@ -301,21 +302,29 @@ impl<M: MessageMapper> Relay<M> {
         messages: Vec<Outgoing>,
         positions: Vec<Position>,
     ) -> Result<(), HandlerError> {
-        let ids = messages.iter().map(|outgoing| outgoing.message.id().to_owned()).collect();
+        let known = messages.iter().map(|outgoing| outgoing.message.clone()).collect();
         let is_done = vec![false; messages.len()];
-        let mut page = Page { confirmed: &self.confirmed, positions, ids, is_done };
+        let mut page = Page { confirmed: &self.confirmed, positions, messages: known, is_done };
         {
             let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
             confirmed.forget_from(first);
             if !confirmed.0.is_empty() {
-                for (is_done, id) in page.is_done.iter_mut().zip(&page.ids) {
-                    *is_done = confirmed.0.remove(id).is_some();
+                for (is_done, message) in page.is_done.iter_mut().zip(&page.messages) {
+                    *is_done = confirmed.0.remove(message.id()).is_some();
                 }
             }
         }
         let places: Vec<usize> = (0..messages.len()).filter(|&place| !page.is_done[place]).collect();
-        let mut flags = page.is_done.clone().into_iter();
-        let messages = messages.into_iter().filter(|_| !flags.next().unwrap_or(false)).collect();
+        let messages = if places.len() == messages.len() {
+            messages
+        } else {
+            messages
+                .into_iter()
+                .zip(&page.is_done)
+                .filter(|(_, is_done)| !**is_done)
+                .map(|(message, _)| message)
+                .collect()
+        };
         let sent = self.sender.send(messages, |place| page.is_done[places[place]] = true).await;
         let Err(error) = sent else { return Ok(()) };
         let at = page.first_undone().unwrap_or(first);

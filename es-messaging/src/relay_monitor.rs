@@ -126,13 +126,11 @@ impl RelayMonitor {
         self.note_breaker();
     }
 
-    #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "only metrics want it"))]
     pub(crate) fn note_latency(&self, _took: Duration) {
         #[cfg(feature = "metrics")]
         crate::metrics::latency(&self.shared.consumer, _took);
     }
 
-    #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "only metrics want it"))]
     pub(crate) fn note_breaker(&self) {
         #[cfg(feature = "metrics")]
         crate::metrics::breaker(&self.shared.consumer, self.shared.breaker.state().0);

@@ -30,6 +30,7 @@ mod inbox;
 mod inline;
 mod leases;
 mod migrate;
+mod outbox;
 mod parking;
 mod partitions;
 mod projections;

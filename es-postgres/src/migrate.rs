@@ -23,7 +23,7 @@ struct Migration {
 }
 
 /// All steps. One that was released is never changed: databases remember what it was.
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     Migration { version: 1, name: "log", sql: include_str!("../migrations/0001_log.sql") },
     Migration { version: 2, name: "append", sql: include_str!("../migrations/0002_append.sql") },
     Migration { version: 3, name: "consumers", sql: include_str!("../migrations/0003_consumers.sql") },
@@ -32,6 +32,7 @@ const MIGRATIONS: [Migration; 8] = [
     Migration { version: 6, name: "inbox", sql: include_str!("../migrations/0006_inbox.sql") },
     Migration { version: 7, name: "dead_letters", sql: include_str!("../migrations/0007_dead_letters.sql") },
     Migration { version: 8, name: "blobs", sql: include_str!("../migrations/0008_blobs.sql") },
+    Migration { version: 9, name: "outbox", sql: include_str!("../migrations/0009_outbox.sql") },
 ];
 
 /// A migration that a database remembers.

@@ -10,6 +10,7 @@ use crate::{
     append::{Commit, append_in},
     dead_letters,
     error::store_error,
+    outbox,
     store::{PgStore, Shared},
 };
 
@@ -70,6 +71,17 @@ impl UnitOfWork {
         Ok(())
     }
 
+    /// Writes a message that is published if this commits.
+    ///
+    /// # Errors
+    /// As of [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
+    ///
+    /// # Cancel safety
+    /// Roll back if the future is dropped: the message may be in the transaction or not.
+    pub async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
+        outbox::enqueue(&self.store.shared, &mut self.transaction, message).await
+    }
+
     /// Appends everything and commits. Gives the outcomes in the order in which the appends were added.
     ///
     /// # Errors
@@ -124,8 +136,7 @@ impl MessageUnit for UnitOfWork {
     }
 
     async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
-        message.check()?;
-        Err(StoreError::Refused { reason: "this store has no outbox yet" })
+        self.enqueue(message).await
     }
 
     async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use es_postgres::{
     PgConnection, PgOptions, PgStore, UnitOfWork,
     sqlx::{self, AssertSqlSafe, Row},
 };
-use es_testkit::{LedgerRow, StoreHarness, bank::AccountEvent};
+use es_testkit::{LedgerRow, OpenTransaction, StoreHarness, bank::AccountEvent};
 
 /// Gives the suite stores, each in a schema of its own, and its ledgers a schema beside them.
 struct PgHarness {
@@ -44,6 +44,9 @@ impl StoreHarness for PgHarness {
     type Store = PgStore;
     type Unit = UnitOfWork;
     type Ledger = Ledger;
+    type Transaction = Open;
+
+    const CONCURRENT_TRANSACTIONS: bool = true;
 
     async fn fresh(&self) -> PgStore {
         self.open(&self.schemas.add()).await
@@ -51,6 +54,10 @@ impl StoreHarness for PgHarness {
 
     async fn reopened(&self, store: &PgStore) -> PgStore {
         self.open(store.schema()).await
+    }
+
+    async fn begin(&self, store: &PgStore) -> Open {
+        Open(store.begin().await.unwrap())
     }
 
     fn ledger(&self, name: &str) -> Ledger {
@@ -73,6 +80,25 @@ impl StoreHarness for PgHarness {
                 cents: row.get(3),
             })
             .collect()
+    }
+}
+
+/// A unit of work.
+struct Open(UnitOfWork);
+
+impl OpenTransaction for Open {
+    type Connection = PgConnection;
+
+    fn connection(&mut self) -> &mut PgConnection {
+        self.0.connection()
+    }
+
+    async fn commit(self) {
+        self.0.commit().await.unwrap();
+    }
+
+    async fn rollback(self) {
+        self.0.rollback().await.unwrap();
     }
 }
 

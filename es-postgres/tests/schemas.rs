@@ -59,7 +59,7 @@ async fn processes_that_start_at_once_migrate_once() {
     }
     let migrations =
         number(&mut connection().await, format!("SELECT count(*) FROM {}.es_migrations", schema.name)).await;
-    assert_eq!(migrations, 5);
+    assert_eq!(migrations, 9);
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "inbox", sql: include_str!("../migrations/0004_inbox.sql") },
     Migration { version: 5, name: "dead_letters", sql: include_str!("../migrations/0005_dead_letters.sql") },
     Migration { version: 6, name: "blobs", sql: include_str!("../migrations/0006_blobs.sql") },
+    Migration { version: 7, name: "outbox", sql: include_str!("../migrations/0007_outbox.sql") },
 ];
 
 /// Opens the file for writing, with the schema of this version. Gives its path without links too.

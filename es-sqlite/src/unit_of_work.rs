@@ -12,6 +12,7 @@ use crate::{
     append::{Prepared, Within, append_batch},
     dead_letters,
     error::{DatabaseError, store_error},
+    outbox,
     store::Shared,
     writer::{Transaction, roll_back_to},
 };
@@ -106,6 +107,18 @@ impl UnitOfWork {
 }
 
 impl UnitOfWork {
+    /// Writes a message that is published if this commits.
+    ///
+    /// # Errors
+    /// As of [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
+    ///
+    /// # Cancel safety
+    /// Roll back if the future is dropped: the message may be in the transaction or not.
+    pub async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
+        let enqueued = outbox::enqueue(self.transaction.connection(), message).await;
+        self.transaction.settle(enqueued)
+    }
+
     /// Rolls everything back, and returns when that has happened. Dropping the unit does the same a moment later.
     ///
     /// # Errors
@@ -134,8 +147,7 @@ impl MessageUnit for UnitOfWork {
     }
 
     async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
-        message.check()?;
-        Err(StoreError::Refused { reason: "this store has no outbox yet" })
+        self.enqueue(message).await
     }
 
     async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use common::{SqliteLedger, TempFolder};
 use es_core::{HandlerError, Projection, Recorded};
 use es_sqlite::{SqliteConnection, SqliteOptions, SqliteStore, Synchronous, UnitOfWork, sqlx};
-use es_testkit::{LedgerRow, StoreHarness, bank::AccountEvent};
+use es_testkit::{LedgerRow, OpenTransaction, StoreHarness, bank::AccountEvent};
 
 /// Gives each test stores in folders of its own.
 struct SqliteHarness {
@@ -30,6 +30,9 @@ impl StoreHarness for SqliteHarness {
     type Store = SqliteStore;
     type Unit = UnitOfWork;
     type Ledger = SqliteLedger;
+    type Transaction = Open;
+
+    const CONCURRENT_TRANSACTIONS: bool = false;
 
     async fn fresh(&self) -> SqliteStore {
         let folder = TempFolder::new();
@@ -42,6 +45,10 @@ impl StoreHarness for SqliteHarness {
         self.open(store.path()).await
     }
 
+    async fn begin(&self, store: &SqliteStore) -> Open {
+        Open(store.begin().await.unwrap())
+    }
+
     fn ledger(&self, name: &str) -> SqliteLedger {
         SqliteLedger::new(name)
     }
@@ -52,6 +59,25 @@ impl StoreHarness for SqliteHarness {
 
     async fn ledger_rows(&self, store: &SqliteStore, name: &str) -> Vec<LedgerRow> {
         SqliteLedger::new(name).rows(store).await
+    }
+}
+
+/// A unit of work.
+struct Open(es_sqlite::UnitOfWork);
+
+impl OpenTransaction for Open {
+    type Connection = SqliteConnection;
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.0.connection()
+    }
+
+    async fn commit(self) {
+        self.0.commit().await.unwrap();
+    }
+
+    async fn rollback(self) {
+        self.0.rollback().await.unwrap();
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a store gives the conformance suite, so that the suite can run on it.
 
 use es_core::{
-    BlobStore, DeadLetterStore, InboxStore, MessageUnit, Projection, ProjectionStore, RunnerStore, SnapshotStore,
+    BlobStore, DeadLetterStore, Enqueue, InboxStore, MessageUnit, OutboxStore, Projection, ProjectionStore,
+    RunnerStore, SnapshotStore,
 };
 
 use crate::bank::AccountEvent;
@@ -17,18 +18,28 @@ pub trait StoreHarness: Send + Sync + 'static {
         + InboxStore<Unit = Self::Unit>
         + DeadLetterStore
         + BlobStore
+        + OutboxStore
+        + Enqueue
         + Clone
         + 'static;
     /// The transaction in which messages take effect.
     type Unit: MessageUnit<Connection = <Self::Store as ProjectionStore>::Connection> + 'static;
+    /// See [`begin`](Self::begin).
+    type Transaction: OpenTransaction<Connection = <Self::Store as Enqueue>::Connection>;
     /// See [`ledger`](Self::ledger).
     type Ledger: Projection<Connection = <Self::Store as ProjectionStore>::Connection, Event = AccountEvent>;
+
+    /// Whether several transactions may write at the same time.
+    const CONCURRENT_TRANSACTIONS: bool;
 
     /// An empty store that no other test uses.
     fn fresh(&self) -> impl Future<Output = Self::Store> + Send;
 
     /// A second handle to the same data, with connections of its own: as another process would have it.
     fn reopened(&self, store: &Self::Store) -> impl Future<Output = Self::Store> + Send;
+
+    /// A transaction of the caller's own, open until it is ended.
+    fn begin(&self, store: &Self::Store) -> impl Future<Output = Self::Transaction> + Send;
 
     /// A projection called `name` that inserts a row of [`LedgerRow`]'s columns into a table of its own for each event, by
     /// a plain `INSERT` without any check for duplicates: it shows what is applied twice or not at all.
@@ -45,6 +56,21 @@ pub trait StoreHarness: Send + Sync + 'static {
 
     /// What the ledger called `name` has written, in the order of positions.
     fn ledger_rows(&self, store: &Self::Store, name: &str) -> impl Future<Output = Vec<LedgerRow>> + Send;
+}
+
+/// A transaction that the suite holds open.
+pub trait OpenTransaction: Send {
+    /// What is written with.
+    type Connection: Send;
+
+    /// The connection, within the transaction.
+    fn connection(&mut self) -> &mut Self::Connection;
+
+    /// Makes it.
+    fn commit(self) -> impl Future<Output = ()> + Send;
+
+    /// Takes it back, and returns when that has happened.
+    fn rollback(self) -> impl Future<Output = ()> + Send;
 }
 
 /// One row of the ledger: one event that was applied.

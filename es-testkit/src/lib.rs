@@ -22,7 +22,7 @@ mod rng;
 
 pub use faulty_store::{Fault, FaultPlan, FaultyStore, Operation};
 pub use given::{AfterThen, Given, When, given};
-pub use harness::{LedgerRow, StoreHarness};
+pub use harness::{LedgerRow, OpenTransaction, StoreHarness};
 pub use history_checker::{HistoryChecker, HistoryReport, Violation};
 pub use memory_harness::{MemoryHarness, MemoryLedger};
 pub use projection_spec::{GivenEvents, Viewed, given_events};

@@ -1,11 +1,14 @@
 //! The harness of the store in memory.
 
-use es_core::{HandlerError, InvalidName, MemoryStore, MemoryTables, MemoryUnit, Projection, Recorded, TableNames};
+use es_core::{
+    HandlerError, InvalidName, MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit, Projection, Recorded,
+    TableNames,
+};
 use serde_json::{Value, json};
 
 use crate::{
     bank::AccountEvent,
-    harness::{LedgerRow, StoreHarness},
+    harness::{LedgerRow, OpenTransaction, StoreHarness},
 };
 
 /// Gives the conformance suite stores in memory.
@@ -16,6 +19,9 @@ impl StoreHarness for MemoryHarness {
     type Store = MemoryStore;
     type Unit = MemoryUnit;
     type Ledger = MemoryLedger;
+    type Transaction = MemoryTransaction;
+
+    const CONCURRENT_TRANSACTIONS: bool = true;
 
     async fn fresh(&self) -> MemoryStore {
         MemoryStore::new()
@@ -25,6 +31,10 @@ impl StoreHarness for MemoryHarness {
         store.clone()
     }
 
+    async fn begin(&self, store: &MemoryStore) -> MemoryTransaction {
+        store.begin().await
+    }
+
     fn ledger(&self, name: &str) -> MemoryLedger {
         MemoryLedger { name: name.to_owned(), table: name.to_owned() }
     }
@@ -32,6 +42,22 @@ impl StoreHarness for MemoryHarness {
     async fn ledger_rows(&self, store: &MemoryStore, name: &str) -> Vec<LedgerRow> {
         store.tables().await.table(name).values().flat_map(rows_of).collect()
     }
+}
+
+impl OpenTransaction for MemoryTransaction {
+    type Connection = MemoryTables;
+
+    fn connection(&mut self) -> &mut MemoryTables {
+        self.connection()
+    }
+
+    async fn commit(self) {
+        if let Err(error) = self.commit().await {
+            panic!("a transaction was not committed: {error}");
+        }
+    }
+
+    async fn rollback(self) {}
 }
 
 /// The ledger in memory: for each position a list of rows, so that an event applied twice shows as two.

@@ -65,7 +65,8 @@ impl MessageUnit for MemoryUnit {
 
     async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
         message.check()?;
-        Err(StoreError::Refused { reason: "this store has no outbox yet" })
+        self.changes.tables.enqueued.push(message.clone());
+        Ok(())
     }
 
     async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {
@@ -100,7 +101,7 @@ impl MessageUnit for MemoryUnit {
         if let Some(letters) = self.changes.letters {
             *lock(&self.store.shared.letters) = letters;
         }
-        *self.tables = self.changes.tables;
+        self.store.commit(&mut self.tables, self.changes.tables);
         if let Some(head) = outcomes.iter().map(|appended| appended.last_position).max() {
             self.store.shared.wakeups.notify(head);
         }

@@ -7,7 +7,7 @@ use std::{
 
 use es_core::DeadReason;
 use es_messaging::{Outgoing, PublishError, Publisher};
-use es_messaging_http::{ContentMode, Webhook, limits};
+use es_messaging_http::{Addresses, ContentMode, Endpoint, HttpClient, HttpClientConfig, HttpRequest, Webhook, limits};
 
 use crate::server::{Reply, Server, outgoing};
 
@@ -155,4 +155,16 @@ async fn a_name_that_leads_into_the_own_network_is_not_called() {
     let says = source(webhook.publish(&[outgoing("1", None)]).await.remove(0).unwrap_err());
     assert!(says.contains("no public address"), "{says}");
     assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_reads_no_more_of_an_answer_than_it_may() {
+    let server = Server::start(|_| Reply::With(200, "x: y", vec![b'x'; 5_000])).await;
+    let endpoint = Endpoint::parse(&server.url(), Addresses::Any, false).unwrap();
+    for (limit, whole) in [(5_000, true), (4_999, false)] {
+        let mut config = HttpClientConfig::default();
+        config.answer_bytes = limit;
+        let answer = HttpClient::new(config).unwrap().call(HttpRequest::get(&endpoint)).await.unwrap();
+        assert_eq!((answer.status, answer.body.is_ok()), (200, whole));
+    }
 }

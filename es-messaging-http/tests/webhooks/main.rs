@@ -2,6 +2,7 @@
 
 mod answers;
 mod order;
+mod relayed;
 mod server;
 mod signatures;
 #[cfg(feature = "tls")]

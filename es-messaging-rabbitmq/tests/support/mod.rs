@@ -14,23 +14,26 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions},
 };
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::{
+    sync::{Mutex, MutexGuard, OnceCell},
+    time::{Instant, sleep},
+};
 use xtask::brokers::rabbitmq::{RabbitMqOptions as ServerOptions, ThrowawayRabbitMq};
 
 /// Starts a server.
-pub fn start(options: &ServerOptions) -> ThrowawayRabbitMq {
+pub(crate) fn start(options: &ServerOptions) -> ThrowawayRabbitMq {
     let install = xtask::tools::ensure_rabbitmq().unwrap_or_else(|error| panic!("{error}"));
     ThrowawayRabbitMq::start(&install, options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The server that tests share, which nobody disturbs.
-pub fn shared() -> &'static ThrowawayRabbitMq {
+pub(crate) fn shared() -> &'static ThrowawayRabbitMq {
     static SHARED: OnceLock<ThrowawayRabbitMq> = OnceLock::new();
     SHARED.get_or_init(|| start(&ServerOptions::default()))
 }
 
 /// The server that is killed, by one test at a time.
-pub async fn victim() -> MutexGuard<'static, ThrowawayRabbitMq> {
+pub(crate) async fn victim() -> MutexGuard<'static, ThrowawayRabbitMq> {
     static VICTIM: OnceCell<Mutex<ThrowawayRabbitMq>> = OnceCell::const_new();
     let start = || async {
         let started = tokio::task::spawn_blocking(|| start(&ServerOptions::default())).await;
@@ -40,7 +43,7 @@ pub async fn victim() -> MutexGuard<'static, ThrowawayRabbitMq> {
 }
 
 /// A bare connection beside the broker under test.
-pub async fn bare(url: &str) -> (Connection, Channel) {
+pub(crate) async fn bare(url: &str) -> (Connection, Channel) {
     let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirmations");
@@ -48,7 +51,7 @@ pub async fn bare(url: &str) -> (Connection, Channel) {
 }
 
 /// Takes everything from a queue.
-pub async fn take_all(channel: &Channel, queue: &str) -> Vec<lapin::message::Delivery> {
+pub(crate) async fn take_all(channel: &Channel, queue: &str) -> Vec<lapin::message::Delivery> {
     let mut all = Vec::new();
     while let Some(one) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.expect("the queue is there")
     {
@@ -59,7 +62,7 @@ pub async fn take_all(channel: &Channel, queue: &str) -> Vec<lapin::message::Del
 }
 
 /// An exchange of its own on the shared server for each case; for a case that disturbs, a server or a way to it.
-pub struct RabbitMqHarness {
+pub(crate) struct RabbitMqHarness {
     prefix: String,
     options: RabbitMqOptions,
     abilities: BrokerAbilities,
@@ -68,7 +71,7 @@ pub struct RabbitMqHarness {
 }
 
 impl RabbitMqHarness {
-    pub fn new(options: RabbitMqOptions) -> Self {
+    pub(crate) fn new(options: RabbitMqOptions) -> Self {
         let prefix = unique_prefix();
         let mut abilities = BrokerAbilities::all();
         abilities.deduplicates = false;
@@ -79,7 +82,7 @@ impl RabbitMqHarness {
     }
 
     /// With one active consumer for each queue: that keeps the order, and shares nothing.
-    pub fn single_active() -> Self {
+    pub(crate) fn single_active() -> Self {
         let mut harness = Self::new(RabbitMqOptions::default().single_active_consumer(true));
         harness.abilities.orders_keys_among_members = true;
         harness.abilities.shares = false;
@@ -87,7 +90,7 @@ impl RabbitMqHarness {
     }
 
     /// With classic queues: they count nothing.
-    pub fn classic() -> Self {
+    pub(crate) fn classic() -> Self {
         let options = RabbitMqOptions::default().queue_kind(es_messaging_rabbitmq::QueueKind::Classic);
         let mut harness = Self::new(options);
         harness.abilities.counts_attempts = false;
@@ -113,8 +116,15 @@ impl BrokerHarness for RabbitMqHarness {
     }
 
     async fn connect(&self) -> Arc<dyn Broker> {
-        let broker = RabbitMq::connect(&self.url(), self.options.clone()).await;
-        Arc::new(broker.unwrap_or_else(|error| panic!("{error:?}")))
+        let end = Instant::now() + self.patience();
+        loop {
+            match RabbitMq::connect(&self.url(), self.options.clone()).await {
+                Ok(broker) => return Arc::new(broker),
+                // It has just been started.
+                Err(error) if error.is_transient() && Instant::now() < end => sleep(Duration::from_millis(100)).await,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
     }
 
     async fn alone(&self) {
@@ -124,9 +134,13 @@ impl BrokerHarness for RabbitMqHarness {
     }
 
     async fn restart(&self) {
-        let (server, _) = self.alone.get().expect("alone");
+        let (server, proxy) = self.alone.get().expect("alone");
         let mut server = server.lock().await;
+        tokio::task::block_in_place(|| server.kill()).expect("it is killed");
+        // Nobody is let in before the quorum queues have leaders: see ThrowawayRabbitMq::restart.
+        proxy.set_open(false);
         tokio::task::block_in_place(|| server.restart()).expect("it comes back");
+        proxy.set_open(true);
     }
 
     async fn set_reachable(&self, reachable: bool) {

@@ -30,6 +30,8 @@ pub(crate) struct Processed {
     pub(crate) left: Vec<Item>,
     /// How many messages the longest transaction had, and for how long it was held.
     pub(crate) held: Option<(usize, Duration)>,
+    /// Whether they were too many for one transaction.
+    pub(crate) was_split: bool,
     /// Why the store cannot be used for now.
     pub(crate) store_away: Option<String>,
 }
@@ -118,7 +120,10 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             match end {
                 End::Committed => group.into_iter().for_each(|index| self.done(&mut works[index])),
                 End::Failed if passes <= 2 || group.len() == 1 => groups.push_front(group),
-                End::Failed | End::Split => groups.extend(group.into_iter().map(|index| vec![index])),
+                End::Failed | End::Split => {
+                    processed.was_split |= matches!(end, End::Split);
+                    groups.extend(group.into_iter().map(|index| vec![index]));
+                }
                 End::TooLong => break,
                 End::Away(error) => {
                     processed.store_away = Some(error);
@@ -190,6 +195,12 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 Plan::Skip | Plan::Drop | Plan::Failed(_) => Ok(()),
             };
             let Err(failure) = result else { continue };
+            if matches!(failure, Failure::TooMuch(_)) && group.len() > 1 {
+                return match unit.rollback().await {
+                    Ok(()) => End::Split,
+                    Err(error) => End::Away(chain(&error)),
+                };
+            }
             has_failed = true;
             if is_marked {
                 if let Err(error) = unit.undo().await {
@@ -248,7 +259,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 item.waits = item.waits.saturating_add(1);
                 Some(wait_before(self.settings.backoff, item.waits))
             }
-            Failure::Failed(_) => {
+            Failure::Failed(_) | Failure::TooMuch(_) => {
                 item.failures = item.failures.saturating_add(1);
                 let is_last = item.attempts() >= self.settings.attempts;
                 (!is_last).then(|| wait_before(self.settings.backoff, item.failures))

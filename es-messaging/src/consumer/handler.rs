@@ -101,6 +101,8 @@ pub(crate) enum Failure {
     Transient(String),
     /// One more failed attempt.
     Failed(String),
+    /// The same, but it may be that the messages of a transaction are too much together.
+    TooMuch(String),
     /// No further attempt is worth it.
     Never(DeadReason, String),
 }
@@ -115,9 +117,12 @@ impl Failure {
             if let Some(unacceptable) = error.downcast_ref::<Unacceptable>() {
                 return Self::Never(unacceptable.reason, text);
             }
-            let is_store_away = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient);
-            if is_store_away || error.is::<TransientFailure>() {
+            let store_error = error.downcast_ref::<StoreError>();
+            if store_error.is_some_and(StoreError::is_transient) || error.is::<TransientFailure>() {
                 return Self::Transient(text);
+            }
+            if matches!(store_error, Some(StoreError::LimitExceeded { .. })) {
+                return Self::TooMuch(text);
             }
             cause = error.source();
         }
@@ -127,7 +132,7 @@ impl Failure {
     /// What it says.
     pub(crate) fn text(&self) -> &str {
         match self {
-            Self::Transient(text) | Self::Failed(text) | Self::Never(_, text) => text,
+            Self::Transient(text) | Self::Failed(text) | Self::TooMuch(text) | Self::Never(_, text) => text,
         }
     }
 }

@@ -68,7 +68,9 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
                 // Nobody hears it if the consumer is being dropped.
                 let _ = self.settled.send(settled);
             }
-            if let Some((messages, time)) = processed.held {
+            if processed.was_split {
+                self.pace.halve();
+            } else if let Some((messages, time)) = processed.held {
                 self.pace.held(messages, time);
             }
             let board = &self.shared.board;

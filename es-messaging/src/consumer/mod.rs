@@ -186,6 +186,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     /// # Cancel safety
     /// Dropping it is a hard stop without harm: what was in hand comes again, and what had taken effect is known.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), ConsumerError> {
+        // Until it is known who holds it back.
+        self.shared.board.set_state(ConsumerState::WaitingForStore);
         let (shut_down, shutdown_seen) = watch::channel(false);
         let (hold, held) = watch::channel(HeldBy::Unknown);
         let stop = Stop { shutdown: shutdown_seen, held };

@@ -20,6 +20,11 @@ impl Pace {
         self.size
     }
 
+    /// So many do not go together.
+    pub(crate) fn halve(&mut self) {
+        self.size = (self.size / 2).max(1);
+    }
+
     /// A transaction with so many messages was held for so long.
     pub(crate) fn held(&mut self, messages: usize, time: Duration) {
         if time > limits::TARGET_BATCH_TIME {

@@ -60,7 +60,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         let (reason, error) = match failure {
             // It stays asked.
             Failure::Transient(_) => return Ok(()),
-            Failure::Failed(error) => (DeadReason::Failed, error),
+            Failure::Failed(error) | Failure::TooMuch(error) => (DeadReason::Failed, error),
             Failure::Never(reason, error) => (reason, error),
         };
         let DeadLetter { id, letter: old, .. } = dead;

@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::atomic::Ordering::SeqCst,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -91,7 +91,7 @@ async fn poll_times(future: impl Future<Output = impl Sized>, times: usize) {
     let mut future = pin!(future);
     for _ in 0..times {
         let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(_) = future.as_mut().poll(&mut context) {
+        if future.as_mut().poll(&mut context).is_ready() {
             return;
         }
         tokio::task::yield_now().await;
@@ -194,4 +194,24 @@ async fn what_a_failed_handler_did_is_undone_and_the_others_of_its_batch_are_not
     assert_eq!(events.len(), 6);
     let noted = store.inbox_stats().await.unwrap().remembered;
     assert_eq!(noted, 8, "dead letters are noted too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_too_much_together_are_handled_in_smaller_batches() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    let consumer = builder(&store, &broker).lanes(1).on("order", |_: serde_json::Value, message, unit| {
+        Box::pin(async move {
+            for _ in 0..20 {
+                unit.append(packed(message, ExpectedVersion::Any))?;
+            }
+            take_effect(message, unit);
+            Ok(())
+        })
+    });
+    (0..150).for_each(|n| broker.send(order(&n.to_string(), None)));
+    let running = run(consumer.build().unwrap());
+    until("all are settled", async || broker.left() == 0).await;
+    let status = running.consumer.status();
+    assert_eq!((status.handled, status.retried, status.dead), (150, 0, 0), "{status}");
+    running.stop().await;
 }

@@ -28,9 +28,7 @@ async fn a_broker_that_is_away_is_left_alone_and_nothing_is_lost() {
         // A try every 8 seconds at the most, and each half that time at the least.
         assert!((400..1_000).contains(&publisher.calls()), "{} calls", publisher.calls());
         // After the first few, each is of one message.
-        let seen = publisher.seen.lock().unwrap();
-        let calls = seen.calls.clone();
-        drop(seen);
+        let calls = publisher.seen.lock().unwrap().calls.clone();
         assert!(calls.iter().skip(4).all(|(_, messages)| *messages == 1), "{calls:?}");
         assert_eq!(checkpoint(&store, "bank_out").await.get(), 0);
         publisher.set(|behaviour| behaviour.is_down = false);
@@ -108,7 +106,7 @@ async fn a_pause_and_a_shutdown_do_not_wait_for_a_broker_that_is_away() {
     let task = tokio::spawn(async move { other.run(stopped.notified()).await });
     sleep(Duration::from_secs(100)).await;
     runner.pause("bank_out", &order()).await.unwrap();
-    sleep(limits::RELAY_CALL_PATIENCE + Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(5)).await;
     let calls = publisher.calls();
     sleep(Duration::from_secs(100)).await;
     assert_eq!(publisher.calls(), calls);
@@ -118,5 +116,5 @@ async fn a_pause_and_a_shutdown_do_not_wait_for_a_broker_that_is_away() {
     let asked = Instant::now();
     stop.notify_one();
     task.await.unwrap().unwrap();
-    assert!(asked.elapsed() < limits::RELAY_CALL_PATIENCE + Duration::from_secs(1));
+    assert!(asked.elapsed() < Duration::from_secs(3));
 }

@@ -60,11 +60,21 @@ async fn only_what_was_not_confirmed_is_published_again() {
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_is_set_back_publishes_everything_again() {
     let store = MemoryStore::new();
-    deposits(&store, 20).await;
-    let publisher = Scripted::confirming();
+    deposits(&store, 70).await;
+    let behaviour = Behaviour { stuck_key: Some("account/a3"), ..Behaviour::default() };
+    let publisher = Scripted::new(behaviour);
     let (runner, _) = runner(&store, &publisher, builder());
-    runner.catch_up().await.unwrap();
-    runner.reset("bank_out", es_core::Position::ZERO, &order()).await.unwrap();
-    runner.catch_up().await.unwrap();
-    assert_eq!((publisher.kept().len(), publisher.again().len()), (40, 20));
+    let done = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!((checkpoint(&store, "bank_out").await.get(), publisher.kept().len()), (3, 60));
+        // The broker was emptied: what is known to be confirmed is not there any more.
+        runner.pause("bank_out", &order()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        runner.reset("bank_out", es_core::Position::ZERO, &order()).await.unwrap();
+        publisher.set(|behaviour| behaviour.stuck_key = None);
+        runner.resume("bank_out", &order()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    };
+    runner.run(done).await.unwrap();
+    assert_eq!((publisher.kept().len(), publisher.again().len()), (130, 60));
 }

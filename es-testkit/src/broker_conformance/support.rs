@@ -62,14 +62,14 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) async fn member(&self, subscription: &Subscription) -> Member<'a> {
-        let subscriber = self.broker.subscriber(subscription).await.expect("there is a subscriber");
+        let subscriber = subscribe(self.harness, &*self.broker, subscription).await;
         Member { harness: self.harness, subscriber }
     }
 
     /// A member in what would be another process.
     pub(super) async fn member_elsewhere(&self, subscription: &Subscription) -> (Arc<dyn Broker>, Member<'a>) {
         let broker = self.harness.connect().await;
-        let subscriber = broker.subscriber(subscription).await.expect("there is a subscriber");
+        let subscriber = subscribe(self.harness, &*broker, subscription).await;
         (broker, Member { harness: self.harness, subscriber })
     }
 
@@ -91,6 +91,24 @@ impl<'a> Stage<'a> {
     /// Publishes to `events` without a key, confirmed.
     pub(super) async fn publish_numbered(&self, count: usize) {
         publish_all(&*self.publisher().await, &self.numbered(count)).await;
+    }
+}
+
+/// A subscriber; a server that has just been started may need some time for it.
+async fn subscribe(
+    harness: &dyn BrokerHarness,
+    broker: &dyn Broker,
+    subscription: &Subscription,
+) -> Box<dyn Subscriber> {
+    let end = Instant::now() + harness.patience();
+    loop {
+        match broker.subscriber(subscription).await {
+            Ok(subscriber) => return subscriber,
+            Err(error) if error.is_transient() && Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("there is no subscriber: {error:?}"),
+        }
     }
 }
 
@@ -117,16 +135,20 @@ pub(super) async fn publish_all(publisher: &dyn Publisher, batch: &[Outgoing]) {
 /// Publishes what is not confirmed again and again, as a relay does, and gives back how often something was not.
 pub(super) async fn publish_at_last(publisher: &dyn Publisher, batch: &[Outgoing], patience: Duration) -> usize {
     let end = Instant::now() + patience;
-    let (mut left, mut failures) = (batch.to_vec(), 0);
+    let (mut left, mut failures, mut last) = (batch.to_vec(), 0, None);
     while !left.is_empty() {
-        assert!(Instant::now() < end, "{} messages were never confirmed", left.len());
+        assert!(Instant::now() < end, "{} messages were never confirmed, last: {last:?}", left.len());
         let results = publisher.publish(&left).await;
         assert_eq!(results.len(), left.len(), "one result for each message");
         let mut results = results.into_iter();
         left.retain(|_| match results.next() {
             Some(Ok(())) => false,
             Some(Err(error @ PublishError::Refused { .. })) => panic!("refused: {error:?}"),
-            _ => true,
+            Some(Err(PublishError::Behind)) | None => true,
+            Some(Err(error)) => {
+                last = Some(error);
+                true
+            }
         });
         if !left.is_empty() {
             failures += 1;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use es_core::{
     ConsumerName, DeadLetterQuery, DeadLetterStore, DeadReason, EventStore, InboxStore, MessageUnit, NewDeadLetter,
-    PageProjection, Projector, RawMessage, RecordedEvent, StoreError, limits,
+    OutboxMessage, OutboxStore, PageProjection, Projector, RawMessage, RecordedEvent, StoreError, limits,
 };
 use tokio::task::yield_now;
 
@@ -38,6 +38,16 @@ pub(super) fn dead(consumer: &ConsumerName, id: &str) -> NewDeadLetter {
 pub(super) async fn letters_of<S: DeadLetterStore>(store: &S) -> Vec<String> {
     let letters = ok(store.dead_letters(&DeadLetterQuery::default(), None, limits::MAX_DEAD_LETTERS_PER_READ).await);
     letters.into_iter().map(|dead| dead.letter.message_id).collect()
+}
+
+fn publish(topic: &str) -> OutboxMessage {
+    OutboxMessage::new(topic, RawMessage::new("text/plain", topic.as_bytes()))
+}
+
+/// Where the messages are to go that the outbox gives.
+async fn topics_of<S: OutboxStore>(store: &S) -> Vec<String> {
+    let entries = ok(patiently!(store.read_outbox(100)));
+    entries.into_iter().map(|entry| entry.message.topic).collect()
 }
 
 /// A store whose handlers write rows of a ledger, one for each event of some history.
@@ -194,14 +204,16 @@ pub async fn everything_in_a_unit_happens_or_nothing<H: StoreHarness>(harness: &
         // Builds on the one before it.
         ok(unit.append(append_to(&stream("eve"), exactly(2), deposits(1))));
         ok(unit.add_dead_letter(&dead(&shop.name, "new")).await);
+        ok(unit.enqueue(&publish("shipped")).await);
         assert!(ok(unit.resolve_dead_letter(old).await));
         assert!(!ok(unit.resolve_dead_letter(old).await), "resolved twice in one unit");
         assert_eq!(head_of(&other).await, head, "seen before the commit");
         assert_eq!(letters_of(&other).await, ["old"], "seen before the commit");
+        assert_eq!(topics_of(&other).await, [""; 0], "seen before the commit");
         if !is_committed {
             ok(unit.rollback().await);
             assert_eq!((head_of(&other).await, letters_of(&other).await), (head, vec!["old".to_owned()]));
-            assert_eq!(shop.rows(harness).await, [0; 0]);
+            assert_eq!((shop.rows(harness).await, topics_of(&other).await), (Vec::new(), Vec::new()));
             continue;
         }
         let appended = ok(unit.commit().await);
@@ -211,6 +223,7 @@ pub async fn everything_in_a_unit_happens_or_nothing<H: StoreHarness>(harness: &
     assert_eq!(are_new(&other, &shop.name, &["a", "b"]).await, [false, false]);
     assert_eq!(shop.rows(harness).await, [1, 2]);
     assert_eq!(letters_of(&other).await, ["new"]);
+    assert_eq!(topics_of(&other).await, ["shipped"]);
     assert_eq!(version_of(&other, &stream("eve")).await, 3);
     assert_whole(&other).await;
     // One that notes nothing.
@@ -229,10 +242,12 @@ pub async fn a_conflict_of_an_append_rolls_everything_back<H: StoreHarness>(harn
     ok(unit.append(append_under("key", &stream("eve"), NoStream, vec![opened("Eve")])));
     ok(unit.append(append_to(&stream("bob"), exactly(1), deposits(1))));
     ok(unit.add_dead_letter(&dead(&shop.name, "b")).await);
+    ok(unit.enqueue(&publish("shipped")).await);
     assert_conflict(unit.commit().await, &stream("bob"), 3);
     assert_eq!((head_of(&shop.store).await, version_of(&shop.store, &stream("eve")).await), (head, 0));
     assert_eq!(ok(shop.store.find_append(&key_of("key")).await), None);
     assert_eq!((shop.rows(harness).await, letters_of(&shop.store).await), (Vec::new(), Vec::new()));
+    assert_eq!(topics_of(&shop.store).await, [""; 0]);
     assert_eq!(are_new(&shop.store, &shop.name, &["a"]).await, [true]);
     append(&shop.store, &stream("eve"), vec![opened("Eve")]).await;
     assert_whole(&shop.store).await;
@@ -248,12 +263,14 @@ pub async fn an_undo_takes_back_what_came_after_the_mark<H: StoreHarness>(harnes
     shop.write(&mut unit, 1).await;
     ok(unit.append(deposit()));
     ok(unit.add_dead_letter(&dead(&shop.name, "kept")).await);
+    ok(unit.enqueue(&publish("kept")).await);
     ok(unit.mark().await);
     // Again and again to the same mark.
     for _ in 0..2 {
         shop.write(&mut unit, 2).await;
         ok(unit.append(append_to(&stream("ann"), NoStream, deposits(1))));
         ok(unit.add_dead_letter(&dead(&shop.name, "gone")).await);
+        ok(unit.enqueue(&publish("gone")).await);
         harness.failing_statement(unit.connection()).await;
         ok(unit.undo().await);
     }
@@ -267,7 +284,10 @@ pub async fn an_undo_takes_back_what_came_after_the_mark<H: StoreHarness>(harnes
     ok(unit.undo().await);
     assert_eq!(ok(unit.commit().await).len(), 2);
     assert_eq!(shop.rows(harness).await, [1, 3]);
-    assert_eq!(letters_of(&shop.store).await, ["kept"]);
+    assert_eq!(
+        (letters_of(&shop.store).await, topics_of(&shop.store).await),
+        (vec!["kept".to_owned()], vec!["kept".to_owned()])
+    );
     assert_eq!(are_new(&shop.store, &shop.name, &["a", "b", "c"]).await, [false; 3]);
 }
 

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod loading;
 pub mod multi_stream;
 pub mod ordering;
+pub mod outbox;
 pub mod parking;
 pub mod partitions;
 pub mod projections;
@@ -173,6 +174,20 @@ macro_rules! __conformance_cases {
                 an_owner_that_slept_through_its_lease_writes_nothing
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
                 a_sign_of_life_extends_leases_and_is_seen_by_all
+            }
+            outbox {
+                a_message_is_given_if_its_transaction_commits
+                a_batch_comes_again_until_it_is_confirmed
+                confirming_goes_forward_only
+                a_relay_that_lost_its_lease_confirms_nothing
+                a_late_commit_is_not_skipped
+                the_youngest_open_transaction_is_not_skipped
+                a_held_transaction_loses_nothing_and_keeps_nothing_else
+                a_delayed_message_comes_at_its_time
+                the_limits_of_the_outbox_are_reached
+                what_waits_is_told
+                a_message_of_a_unit_is_given_if_the_unit_commits
+                writers_at_once_lose_nothing_and_keep_the_order_of_their_keys
             }
             parking {
                 an_event_is_parked_with_the_move_of_the_checkpoint_or_not_at_all

@@ -118,6 +118,26 @@ defects! {
     DiscardsWithoutARecord,
     /// Clearing leaves the parked events.
     KeepsWhatIsParked,
+    /// A message is given when it is written, whatever comes of its transaction.
+    EnqueuesAtOnce,
+    /// Messages are numbered when they are written, and a reader goes past those whose transactions commit later.
+    SkipsALateMessage,
+    /// What was given counts as published.
+    GivesAMessageOnce,
+    /// Confirming an earlier place brings back what lies behind it.
+    ConfirmsBackwards,
+    /// Whoever says so has published.
+    ConfirmsWithoutALease,
+    /// A batch is given from its end.
+    GivesTheLatestMessageFirst,
+    /// What was published takes room for ever.
+    KeepsWhatWasPublished,
+    /// A delayed message is given at once.
+    PublishesBeforeItsTime,
+    /// A read of messages has no limit.
+    ReadsAnyNumberOfMessages,
+    /// Nothing seems to wait.
+    TellsOfNoMessages,
     /// Who is held already is held again, and that is noted.
     HoldsTwice,
     /// A checkpoint goes wherever the hand moves it.

@@ -7,6 +7,7 @@ mod dead_letters;
 mod defect;
 mod inbox;
 mod judge;
+mod outbox;
 mod parking;
 mod reads;
 mod store;
@@ -202,6 +203,38 @@ broken! {
     ];
     a_store_that_keeps_what_is_parked_when_it_clears_is_found: KeepsWhatIsParked => [
         "parking::what_comes_again_is_not_parked",
+    ];
+    a_store_that_publishes_before_the_commit_is_found: EnqueuesAtOnce => [
+        "outbox::a_message_is_given_if_its_transaction_commits",
+    ];
+    a_store_that_skips_messages_of_a_late_commit_is_found: SkipsALateMessage => [
+        "outbox::a_late_commit_is_not_skipped",
+        "outbox::the_youngest_open_transaction_is_not_skipped",
+        "outbox::writers_at_once_lose_nothing_and_keep_the_order_of_their_keys",
+    ];
+    a_store_that_gives_a_message_once_is_found: GivesAMessageOnce => [
+        "outbox::a_batch_comes_again_until_it_is_confirmed",
+    ];
+    a_store_that_gives_confirmed_messages_again_is_found: ConfirmsBackwards => [
+        "outbox::confirming_goes_forward_only",
+    ];
+    a_store_that_confirms_without_a_lease_is_found: ConfirmsWithoutALease => [
+        "outbox::a_relay_that_lost_its_lease_confirms_nothing",
+    ];
+    a_store_that_gives_messages_in_the_wrong_order_is_found: GivesTheLatestMessageFirst => [
+        "outbox::writers_at_once_lose_nothing_and_keep_the_order_of_their_keys",
+    ];
+    a_store_that_keeps_what_was_published_is_found: KeepsWhatWasPublished => [
+        "outbox::a_held_transaction_loses_nothing_and_keeps_nothing_else",
+    ];
+    a_store_that_does_not_wait_for_a_messages_time_is_found: PublishesBeforeItsTime => [
+        "outbox::a_delayed_message_comes_at_its_time",
+    ];
+    a_store_that_takes_messages_of_any_size_is_found: ReadsAnyNumberOfMessages => [
+        "outbox::the_limits_of_the_outbox_are_reached",
+    ];
+    a_store_that_does_not_tell_what_waits_is_found: TellsOfNoMessages => [
+        "outbox::what_waits_is_told",
     ];
     a_store_that_holds_a_consumer_twice_is_found: HoldsTwice => [
         "control::a_consumer_is_held_until_it_is_released",

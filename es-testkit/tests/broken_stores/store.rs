@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) appends_under_way: AtomicUsize,
     pub(crate) refused_keys: Mutex<HashSet<IdempotencyKey>>,
     snapshots: Mutex<HashMap<StreamId, Snapshot>>,
+    pub(crate) outbox: crate::outbox::Remembered,
 }
 
 impl BrokenStore {

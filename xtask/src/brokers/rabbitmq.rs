@@ -21,6 +21,13 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a killed one gets to be gone.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long quorum queues get to elect their leaders by themselves.
+const ELECTION_LIMIT: Duration = Duration::from_secs(2);
+
+/// Has each quorum queue without a leader elect one.
+const CALL_ELECTIONS: &str = "[ra:trigger_election({Q, node()}) || Q <- registered(), \
+     lists:prefix(\"%2F_\", atom_to_list(Q)), follower =:= element(1, sys:get_state(Q))].";
+
 /// What it says when it takes connections.
 const READY: &str = "Server startup complete";
 
@@ -224,14 +231,28 @@ impl ThrowawayRabbitMq {
         self.server.reap(STOP_LIMIT)
     }
 
-    /// Starts it again with the same data on the same ports; one that still runs is killed first.
+    /// Starts it again with the same data on the same ports; one that still runs is killed first. Returns when its quorum queues have
+    /// a leader. RabbitMQ 3.10 on one node sometimes leaves a queue that was being written when it crashed without one, and then nothing
+    /// but an operator mends that: this does what the operator would, and calls for the election.
     ///
     /// # Errors
     ///
     /// [`ServerError::EndedAtStart`] if it cannot start.
     pub fn restart(&mut self) -> Result<(), ServerError> {
         self.kill()?;
-        self.launch()
+        self.launch()?;
+        let log_seen = self.log_seen;
+        let leads = |server: &Supervisor| {
+            let log = server.log().ok()?;
+            log.get(log_seen..).is_some_and(has_leaders).then_some(())
+        };
+        if poll(ELECTION_LIMIT, || leads(&self.server)).is_none() {
+            self.control(&["eval", CALL_ELECTIONS])?;
+        }
+        match poll(START_LIMIT, || leads(&self.server)) {
+            Some(()) => Ok(()),
+            None => Err(ServerError::NotReady { server: NAME, waited: START_LIMIT, log: self.server.log_tail() }),
+        }
     }
 
     /// Stops it from doing anything, without closing its connections.
@@ -271,6 +292,16 @@ impl ThrowawayRabbitMq {
     }
 }
 
+/// Whether the log of a start says that each recovered quorum queue has a leader.
+fn has_leaders(log: &str) -> bool {
+    let recovered = log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("Recovering ")?;
+        let (count, kind) = rest.split_once(" queues of type ")?;
+        kind.starts_with("rabbit_quorum_queue").then(|| count.parse::<usize>().ok())?
+    });
+    log.matches("-> leader in term").count() >= recovered.sum()
+}
+
 /// Starts the program in which Erlang's nodes look each other up, in the foreground.
 fn start_names(port: u16, account: &Account) -> Result<Supervisor, ServerError> {
     let what = Supervised {
@@ -308,4 +339,20 @@ fn configuration(options: &RabbitMqOptions, port: u16, tls_port: Option<u16>, fo
         ));
     }
     text + &options.lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recovered_quorum_queue_is_to_have_a_leader() {
+        let started = "x [info] Recovering 3 queues of type rabbit_classic_queue took 4ms\n\
+                       x [info] Recovering 2 queues of type rabbit_quorum_queue took 4ms\n";
+        let leader = "queue 'q' in vhost '/': candidate -> leader in term: 2\n";
+        assert!(!has_leaders(started));
+        assert!(!has_leaders(&format!("{started}{leader}")));
+        assert!(has_leaders(&format!("{started}{leader}{leader}")));
+        assert!(has_leaders(""));
+    }
 }

@@ -54,7 +54,7 @@ fn each_change_is_told_with_its_place() {
         ("/properties/cents", json!({"type": "number"}), same, "$.cents: its format is \"int64\", and was none"),
         ("/properties/cents/minimum", json!(1), "$.cents: less than its minimum 1", same),
         ("/properties/cents/format", json!("int32"), "$.cents: its format is \"int32\", and was \"int64\"", same),
-        ("/properties/note", json!({"type": "string"}), "$.note: null may be written, and only string", same),
+        ("/properties/note", json!({"type": "string"}), "$.note: null is not taken", same),
         ("/properties/lines/minItems", json!(2), "$.lines: at least 2 items", same),
         ("/$defs/Line/properties/sku", json!({"type": "string", "maxLength": 3}), "$.lines[*].sku: at most 3", same),
         ("/$defs/Line/required", json!([]), same, "$.lines[*].sku: it is required, and may be missing"),
@@ -178,4 +178,16 @@ fn large_numbers_are_compared_exactly() {
     let at_most = |max: u64| json!({"type": "integer", "maximum": max});
     assert_eq!(says(&at_most(u64::MAX), &at_most(u64::MAX - 1)), "compatible");
     assert!(says(&at_most(u64::MAX - 1), &at_most(u64::MAX)).contains("maximum"));
+}
+
+#[test]
+fn keywords_of_the_writer_that_are_not_understood_may_name_any_property() {
+    let reader = json!({"type": "object", "properties": {"xa": {"type": "string"}}});
+    for writer in [
+        json!({"type": "object", "properties": {}, "patternProperties": {"^x": {}}, "additionalProperties": false}),
+        json!({"type": "object", "properties": {"a": {}}, "if": {}, "then": {"properties": {"xa": {"type": "integer"}}}}),
+        json!({"type": "object", "properties": {"a": {}}, "dependentSchemas": {"a": {"properties": {"xa": {}}}}}),
+    ] {
+        assert!(says(&reader, &writer).starts_with("$.xa: "), "{writer}");
+    }
 }

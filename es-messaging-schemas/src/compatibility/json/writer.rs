@@ -11,6 +11,32 @@ use super::{
 };
 use crate::limits;
 
+/// Keywords that are known to name no properties, or to name them where it is looked for.
+const UNDERSTOOD: [&str; 22] = [
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "pattern",
+    "format",
+];
+
 /// Schemas that all hold, each without references and alternatives.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Written {
@@ -184,12 +210,13 @@ impl Written {
         self.schemas.iter().filter_map(of).collect()
     }
 
-    /// The schemas of properties that are not named; `None` if it writes none.
+    /// The schemas of properties that are not named; `None` if it writes none. A keyword that is not understood may name any.
     pub(super) fn further(&self) -> Option<Vec<Value>> {
-        let has_patterns = self.schemas.iter().any(|schema| schema.contains_key("patternProperties"));
+        let mut keywords = self.schemas.iter().flat_map(Map::keys);
+        let may_name_others = keywords.any(|keyword| !UNDERSTOOD.contains(&keyword.as_str()));
         let speaks: Vec<Value> = self.given("additionalProperties");
         let names_all = speaks.is_empty() && self.schemas.iter().any(|schema| schema.contains_key("properties"));
-        match has_patterns {
+        match may_name_others {
             true => Some(Vec::new()),
             false if names_all || speaks.contains(&Value::Bool(false)) => None,
             false => Some(speaks),

@@ -1,0 +1,196 @@
+//! What a real server refuses, and how that is said: credentials, virtual hosts, exchanges, sizes, settings, memory.
+
+mod support;
+
+use std::{sync::OnceLock, time::Duration};
+
+use es_core::DeadReason;
+use es_messaging::{
+    Broker, BrokerError, Message, Outgoing, PublishError, Settlement, Subscription, Topology, extension,
+};
+use es_messaging_rabbitmq::{QueueKind, RabbitMq, RabbitMqOptions};
+use support::{bare, start, take_all};
+use xtask::brokers::rabbitmq::{RabbitMqOptions as ServerOptions, ThrowawayRabbitMq};
+
+/// A server that takes messages of at most 100 000 bytes.
+fn server() -> &'static ThrowawayRabbitMq {
+    static SERVER: OnceLock<ThrowawayRabbitMq> = OnceLock::new();
+    SERVER.get_or_init(|| start(&ServerOptions::default().with_lines("max_message_size = 100000")))
+}
+
+async fn connect(exchange: &str) -> RabbitMq {
+    let options = RabbitMqOptions::default().exchange(exchange);
+    RabbitMq::connect(&server().url(), options).await.expect("a connection")
+}
+
+fn message(topic: &str, id: &str, bytes: usize) -> Outgoing {
+    let builder = Message::builder("t", "/").id(id).key("k").data("text/plain", vec![b'x'; bytes]);
+    Outgoing { topic: topic.to_owned(), message: builder.build().expect("a message") }
+}
+
+async fn declared(exchange: &str, queue: &str) -> (RabbitMq, Subscription) {
+    let (broker, subscription) = (connect(exchange).await, Subscription::new(queue, ["t"]));
+    broker.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect("it is declared");
+    (broker, subscription)
+}
+
+#[tokio::test]
+async fn wrong_credentials_and_virtual_hosts_are_denied() {
+    let port = server().port();
+    for url in [
+        format!("amqp://guest:wrong@127.0.0.1:{port}/%2f"),
+        format!("amqp://nobody:guest@127.0.0.1:{port}/%2f"),
+        format!("amqp://guest:guest@127.0.0.1:{port}/nowhere"),
+    ] {
+        let error = RabbitMq::connect(&url, RabbitMqOptions::default()).await.expect_err("it is refused");
+        assert!(matches!(error, BrokerError::Denied { .. }), "{url}: {error:?}");
+        assert!(!error.to_string().contains("wrong"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable_and_a_wrong_url_is_a_wrong_setting() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let error = RabbitMq::connect(&format!("amqp://127.0.0.1:{port}"), RabbitMqOptions::default()).await;
+    assert!(matches!(error, Err(BrokerError::Unavailable { .. })), "{error:?}");
+    let error = RabbitMq::connect("http://127.0.0.1", RabbitMqOptions::default()).await;
+    assert!(matches!(error, Err(BrokerError::Config { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_missing_exchange_is_said_to_be_missing() {
+    let error = connect("never-declared").await.publisher().await.expect_err("there is none");
+    assert!(matches!(&error, BrokerError::Missing { what, .. } if what.contains("never-declared")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_queue_with_other_settings_is_said_to_differ_and_stays() {
+    let (broker, subscription) = declared("differs", "differs").await;
+    let options = RabbitMqOptions::default().exchange("differs").queue_kind(QueueKind::Classic);
+    let other = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+    let error = other.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect_err("it differs");
+    assert!(matches!(&error, BrokerError::Missing { reason, .. } if reason.contains("x-queue-type")), "{error:?}");
+    broker.subscriber(&subscription).await.expect("it is as it was");
+}
+
+#[tokio::test]
+async fn what_no_queue_takes_comes_back_and_is_refused_unless_that_is_allowed() {
+    let (broker, _) = declared("mandatory", "mandatory").await;
+    let batch: Vec<Outgoing> =
+        (0..60).map(|n| message(if n % 3 == 1 { "nobody" } else { "t" }, &n.to_string(), 3)).collect();
+    let batch: Vec<Outgoing> = batch
+        .into_iter()
+        .map(|mut outgoing| {
+            let builder = outgoing.message.to_builder().without_extension(extension::PARTITION_KEY);
+            outgoing.message = builder.build().expect("a message");
+            outgoing
+        })
+        .collect();
+    for (n, result) in broker.publisher().await.expect("a publisher").publish(&batch).await.into_iter().enumerate() {
+        let is_unroutable = matches!(&result, Err(PublishError::Refused { kind: DeadReason::Unroutable, .. }));
+        assert_eq!((result.is_ok(), is_unroutable), (n % 3 != 1, n % 3 == 1), "message {n}: {result:?}");
+    }
+    let options = RabbitMqOptions::default().exchange("mandatory").allow_unroutable(true);
+    let other = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+    let results = other.publisher().await.expect("a publisher").publish(&batch[1..2]).await;
+    assert!(results[0].is_ok(), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_the_server_finds_too_large_is_refused_and_the_others_get_through() {
+    let (broker, subscription) = declared("large", "large").await;
+    let mut batch: Vec<Outgoing> =
+        (0..6).map(|n| message("t", &n.to_string(), if n == 2 { 200_000 } else { 10 })).collect();
+    for outgoing in &mut batch[3..5] {
+        outgoing.message = outgoing.message.to_builder().key("other").build().expect("a message");
+    }
+    let results = broker.publisher().await.expect("a publisher").publish(&batch).await;
+    assert!(matches!(&results[2], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    assert!(matches!(&results[5], Err(PublishError::Behind)), "{results:?}");
+    for n in [0, 1, 3, 4] {
+        assert!(results[n].is_ok(), "message {n}: {results:?}");
+    }
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let mut ids = std::collections::BTreeSet::new();
+    while ids.len() < 4 {
+        let came = subscriber.receive(10, Duration::from_secs(10)).await.expect("messages");
+        ids.extend(came.iter().map(|one| one.content.as_ref().expect("a message").id().to_owned()));
+    }
+    assert_eq!(ids.into_iter().collect::<Vec<_>>(), ["0", "1", "3", "4"]);
+}
+
+#[tokio::test]
+async fn a_rejected_message_lies_in_the_dead_letter_queue_with_its_history() {
+    let (broker, subscription) = declared("rejects", "rejects").await;
+    let publisher = broker.publisher().await.expect("a publisher");
+    assert!(publisher.publish(&[message("t", "17", 3)]).await[0].is_ok());
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let came = subscriber.receive(1, Duration::from_secs(10)).await.expect("messages");
+    let reject = Settlement::Reject { reason: "poison".to_owned() };
+    subscriber.settle(vec![(came[0].receipt, reject)]).await.expect("it is settled");
+    let (_connection, channel) = bare(&server().url()).await;
+    let dead = loop {
+        if let Some(dead) = take_all(&channel, &RabbitMq::dead_letter_queue(&subscription)).await.pop() {
+            break dead;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(dead.properties.message_id().as_ref().map(|id| id.as_str()), Some("17"));
+    assert!(dead.properties.headers().as_ref().expect("headers").inner().contains_key("x-death"));
+}
+
+#[tokio::test]
+async fn what_expires_in_the_queue_goes_to_the_dead_letters() {
+    let (broker, subscription) = declared("expires", "expires").await;
+    let soon = time::OffsetDateTime::now_utc() + Duration::from_secs(3);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("a time");
+    let mut outgoing = message("t", "late", 3);
+    outgoing.message = outgoing.message.to_builder().extension(extension::EXPIRY, soon).build().expect("a message");
+    assert!(broker.publisher().await.expect("a publisher").publish(&[outgoing]).await[0].is_ok());
+    let (_connection, channel) = bare(&server().url()).await;
+    while take_all(&channel, &RabbitMq::dead_letter_queue(&subscription)).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_removed_ends_its_members_with_a_reason() {
+    let (broker, subscription) = declared("removed", "removed").await;
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let (_connection, channel) = bare(&server().url()).await;
+    channel.queue_delete("removed".into(), Default::default()).await.expect("it is removed");
+    let first = subscriber.receive(1, Duration::from_secs(10)).await.expect_err("the consumer is gone");
+    assert!(first.is_transient(), "{first:?}");
+    let second = subscriber.receive(1, Duration::from_secs(10)).await.expect_err("so is the queue");
+    assert!(matches!(second, BrokerError::Missing { .. }), "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_short_of_memory_throttles_its_publishers_and_not_its_members() {
+    // A server of its own: it blocks everybody.
+    let server = tokio::task::block_in_place(|| start(&ServerOptions::default()));
+    let broker =
+        RabbitMq::connect(&server.url(), RabbitMqOptions::default().confirm_wait(Duration::from_secs(2))).await;
+    let broker = broker.expect("a connection");
+    let subscription = Subscription::new("q", ["t"]);
+    broker.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect("it is declared");
+    let publisher = broker.publisher().await.expect("a publisher");
+    assert!(publisher.publish(&[message("t", "0", 3)]).await[0].is_ok());
+    let control = |limit: &'static str| {
+        tokio::task::block_in_place(|| server.control(&["set_vm_memory_high_watermark", "absolute", limit]))
+    };
+    control("1MB").expect("the alarm is on");
+    let mut throttled = false;
+    for _ in 0..5 {
+        let results = publisher.publish(&[message("t", "1", 3)]).await;
+        throttled |= matches!(results[0], Err(PublishError::Throttled { .. }));
+    }
+    assert!(throttled, "the publisher is told to wait");
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let came = subscriber.receive(1, Duration::from_secs(10)).await.expect("messages");
+    subscriber.settle(vec![(came[0].receipt, Settlement::Ack)]).await.expect("it is settled");
+    control("2GB").expect("the alarm is off");
+    while publisher.publish(&[message("t", "1", 3)]).await[0].is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,156 @@
+//! The metrics of relays, as a recorder of the application gets them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ::metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
+use async_trait::async_trait;
+use es_core::{Append, DeadReason, EventStore, ExpectedVersion, MemoryStore, NewEvent, Recorded, StreamId};
+use es_messaging::{
+    DeadLetterAlert, Drafts, OutboxRelay, Outgoing, PublishError, Publisher, PublisherLimits, Relay, map_with, metrics,
+};
+use es_projections::Runner;
+use es_testkit::bank::AccountEvent;
+
+#[derive(Default, Clone)]
+struct Told(Arc<Mutex<BTreeMap<String, f64>>>);
+
+struct One(Told, String);
+
+impl One {
+    fn change(&self, change: impl FnOnce(&mut f64)) {
+        change(self.0.0.lock().unwrap().entry(self.1.clone()).or_default());
+    }
+}
+
+impl CounterFn for One {
+    fn increment(&self, value: u64) {
+        self.change(|now| *now += value as f64);
+    }
+    fn absolute(&self, value: u64) {
+        self.change(|now| *now = value as f64);
+    }
+}
+
+impl GaugeFn for One {
+    fn increment(&self, value: f64) {
+        self.change(|now| *now += value);
+    }
+    fn decrement(&self, value: f64) {
+        self.change(|now| *now -= value);
+    }
+    fn set(&self, value: f64) {
+        self.change(|now| *now = value);
+    }
+}
+
+impl HistogramFn for One {
+    fn record(&self, _: f64) {
+        self.change(|now| *now += 1.0);
+    }
+}
+
+impl Told {
+    fn one(&self, key: &Key) -> Arc<One> {
+        let label = key.labels().map(|label| format!(" {}", label.value())).collect::<String>();
+        Arc::new(One(self.clone(), format!("{}{label}", key.name())))
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        self.0.lock().unwrap().get(name).copied().unwrap_or_else(|| panic!("{name} was never told: {:?}", self.0))
+    }
+}
+
+impl Recorder for Told {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.one(key))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.one(key))
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.one(key))
+    }
+}
+
+/// Refuses the first, does not confirm the second once, and is away in the end.
+#[derive(Debug, Default)]
+struct Moody(Mutex<u64>);
+
+#[async_trait]
+impl Publisher for Moody {
+    fn limits(&self) -> PublisherLimits {
+        PublisherLimits { message_bytes: 1_000, batch: 100 }
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+        let mut count = self.0.lock().unwrap();
+        let results = batch.iter().map(|_| {
+            *count += 1;
+            match *count {
+                1 => Err(PublishError::Refused { broker: "moody", kind: DeadReason::Refused, reason: "no".to_owned() }),
+                2 | 7.. => Err(PublishError::Unconfirmed { broker: "moody", source: "away".into() }),
+                _ => Ok(()),
+            }
+        });
+        results.collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_that_happens_to_a_relay_is_told() {
+    let told = Told::default();
+    let _recording = ::metrics::set_default_local_recorder(&told);
+    let store = MemoryStore::new();
+    let append = async |account: &str| {
+        let event = NewEvent::of(&AccountEvent::Deposited { cents: 1 }).unwrap();
+        let stream = StreamId::new("account", account).unwrap();
+        store.append(&Append::to(stream, ExpectedVersion::Any, vec![event]).build().unwrap()).await.unwrap();
+    };
+    for account in ["a", "b", "c", "d", "e"] {
+        append(account).await;
+    }
+    let mapper = map_with(|_: &Recorded<AccountEvent>, messages: &mut Drafts<'_>| {
+        let draft = messages.message("t").json(&1)?;
+        messages.add(draft)
+    });
+    let publisher: Arc<dyn Publisher> = Arc::new(Moody::default());
+    let alert = DeadLetterAlert { max_depth: 0, max_age: Duration::from_secs(1) };
+    let relay = Relay::builder("out", "/bank", mapper).dead_letter_alert(alert);
+    let relay = relay.build(Arc::clone(&publisher), Arc::new(store.clone())).unwrap();
+    let retries = relay.retries();
+    let runner = Runner::builder(&store).reactor_with(relay, Relay::options()).build().unwrap();
+    runner.catch_up().await.unwrap();
+    retries.retry_asked().await.unwrap();
+    for (name, value) in [
+        (metrics::PUBLISHED, 4.0),
+        (metrics::REFUSED, 1.0),
+        (metrics::UNCONFIRMED, 1.0),
+        (metrics::BREAKER, 0.0),
+        (metrics::PUBLISH_SECONDS, 2.0),
+        (metrics::DEAD_LETTERS, 1.0),
+        (metrics::DEAD_LETTERS_EVER, 1.0),
+        (metrics::DEAD_LETTER_ALERT, 1.0),
+    ] {
+        assert_eq!(told.value(&format!("{name} out")), value, "{name}");
+    }
+    assert!(told.value(&format!("{} out", metrics::DEAD_LETTER_OLDEST_SECONDS)) >= 0.0);
+    append("a").await;
+    runner.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(told.value(&format!("{} out", metrics::BREAKER)), 2.0);
+    let outbox = OutboxRelay::builder().build(publisher, Arc::new(store.clone())).unwrap();
+    outbox.catch_up().await.unwrap();
+    for name in
+        [metrics::OUTBOX_WAITING, metrics::OUTBOX_DELAYED, metrics::OUTBOX_OLDEST_SECONDS, metrics::OUTBOX_BYTES]
+    {
+        assert_eq!(told.value(name), 0.0, "{name}");
+    }
+}
