@@ -13,6 +13,7 @@ use crate::{
     options::{KafkaOptions, Target},
     publisher::KafkaPublisher,
     subscriber::KafkaSubscriber,
+    tls_probe::speaks_tls,
 };
 
 /// Kafka, connected.
@@ -35,13 +36,30 @@ impl Kafka {
     pub async fn connect(url: &str, options: KafkaOptions) -> Result<Self, BrokerError> {
         let target = Target::parse(url, options)?;
         let catalogue = Catalogue::new(&target)?;
-        catalogue.check().await?;
+        if let Err(error) = catalogue.check().await {
+            return Err(explain(error, &target).await);
+        }
         Ok(Self { target, catalogue, closed: watch::Sender::new(false) })
     }
 
     fn check_open(&self) -> Result<(), BrokerError> {
         if *self.closed.borrow() { Err(BrokerError::Closed) } else { Ok(()) }
     }
+}
+
+/// Why nobody answers, if it can be found out.
+async fn explain(error: BrokerError, target: &Target) -> BrokerError {
+    let protocol = target.options.properties.get("security.protocol");
+    let has_tls = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"));
+    let servers = target.servers.clone();
+    if error.is_transient()
+        && !has_tls
+        && tokio::task::spawn_blocking(move || speaks_tls(&servers)).await.unwrap_or_default()
+    {
+        let reason = "the listener speaks TLS: say security.protocol=ssl or sasl_ssl, or use another port".to_owned();
+        return BrokerError::Tls { broker: KAFKA, reason };
+    }
+    error
 }
 
 #[async_trait]

@@ -53,10 +53,10 @@ impl Catalogue {
 
     /// How many partitions a topic has; `None` if it is not there.
     pub(crate) async fn partitions(self: &Arc<Self>, topic: &str) -> Result<Option<usize>, BrokerError> {
-        if let Some(known) = self.lock().get(topic).copied() {
-            if known.partitions.is_some() || known.since.elapsed() < limits::UNKNOWN_TOPIC_TTL {
-                return Ok(known.partitions);
-            }
+        if let Some(known) = self.lock().get(topic).copied()
+            && (known.partitions.is_some() || known.since.elapsed() < limits::UNKNOWN_TOPIC_TTL)
+        {
+            return Ok(known.partitions);
         }
         self.ask(topic).await
     }

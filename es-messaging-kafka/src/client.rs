@@ -25,17 +25,6 @@ impl Said {
         }
     }
 
-    /// Something that librdkafka only logs: what ended a connection.
-    fn hint(&self, facility: &str, line: &str) {
-        if !matches!(facility, "FAIL" | "ERROR" | "PROTOERR") {
-            return;
-        }
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.as_ref().is_none_or(|(code, _)| *code == Code::AllBrokersDown) {
-            *said = Some((Code::BrokerTransportFailure, line.to_owned()));
-        }
-    }
-
     /// The error of a call, in the light of that.
     pub(crate) fn explain(&self, error: KafkaError) -> BrokerError {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -67,7 +56,6 @@ pub(crate) struct Plain {
 impl ClientContext for Plain {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log(level, facility, line);
-        self.said.hint(facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

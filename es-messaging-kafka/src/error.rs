@@ -27,20 +27,11 @@ pub(crate) fn broker_error(error: KafkaError, said: Option<(Code, String)>) -> B
         }
         Some(code) if is_denied(code) => BrokerError::Denied { broker: KAFKA, reason },
         Some(Code::SSL) => BrokerError::Tls { broker: KAFKA, reason },
-        _ if is_tls_mismatch(&reason) => BrokerError::Tls { broker: KAFKA, reason },
         Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition) => {
             BrokerError::Missing { broker: KAFKA, what: "a topic".to_owned(), reason }
         }
         _ => BrokerError::Unavailable { broker: KAFKA, source: reason.into() },
     }
-}
-
-/// Whether a listener speaks TLS to a client that does not. librdkafka has no code for it, only hints: that it may be so, or that the answer
-/// begins as a record of TLS does where its length should be.
-fn is_tls_mismatch(reason: &str) -> bool {
-    let looks_like_tls = |length: u32| matches!(length >> 16, 0x1403 | 0x1503 | 0x1603);
-    let length = reason.split_once("Invalid response size ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-    reason.contains("security.protocol") || reason.contains("SSL listener") || length.is_some_and(looks_like_tls)
 }
 
 fn config_reason(reason: &str) -> String {

@@ -33,6 +33,7 @@ mod poller;
 mod publisher;
 mod subscriber;
 mod ticket;
+mod tls_probe;
 mod window;
 
 pub use broker::Kafka;

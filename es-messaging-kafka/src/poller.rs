@@ -145,10 +145,11 @@ impl ConsumerContext for Following {
         let revoked = partitions(list);
         let offsets = self.shared.lock().to_commit(revoked.iter());
         // The next member begins behind what is settled. What is lost already belongs to somebody else.
-        if !offsets.is_empty() && !consumer.assignment_lost() {
-            if let Err(error) = consumer.commit(&offset_list(&offsets), CommitMode::Sync) {
-                tracing::warn!(%error, "offsets of revoked partitions were not committed: some messages come twice");
-            }
+        if !offsets.is_empty()
+            && !consumer.assignment_lost()
+            && let Err(error) = consumer.commit(&offset_list(&offsets), CommitMode::Sync)
+        {
+            tracing::warn!(%error, "offsets of revoked partitions were not committed: some messages come twice");
         }
         let mut state = self.shared.lock();
         for partition in &revoked {
@@ -278,10 +279,9 @@ fn note(member: &Member, shared: &Shared, error: KafkaError) {
     let code = error.rdkafka_error_code();
     let said = &member.context().said;
     said.note(&error, &error.to_string());
-    match code {
-        // Each broker by itself; the others may do.
-        Some(Code::BrokerTransportFailure | Code::Resolve | Code::PartitionEOF | Code::OperationTimedOut) => return,
-        _ => {}
+    // Each broker by itself; the others may do.
+    if let Some(Code::BrokerTransportFailure | Code::Resolve | Code::PartitionEOF | Code::OperationTimedOut) = code {
+        return;
     }
     tracing::warn!(%error, "kafka");
     let error = said.explain(error);

@@ -18,7 +18,7 @@ use rdkafka::{
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -283,6 +283,8 @@ async fn a_listener_that_speaks_tls_is_told_from_one_that_is_away() {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
+            // What it cannot read.
+            let _ = client.read(&mut [0; 1_024]).await;
             let _ = client.write_all(&[0x15, 3, 3, 0, 2, 2, 10]).await;
         }
     });

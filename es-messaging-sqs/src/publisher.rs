@@ -50,9 +50,8 @@ impl SqsPublisher {
     ) -> Vec<(usize, Result<(), PublishError>)> {
         let mut request = Vec::with_capacity(call.len());
         for index in &call {
-            match entries[*index].as_ref().map(|entry| request_entry(*index, entry)) {
-                Some(Ok(entry)) => request.push(entry),
-                Some(Err(_)) | None => {}
+            if let Some(Ok(entry)) = entries[*index].as_ref().map(|entry| request_entry(*index, entry)) {
+                request.push(entry);
             }
         }
         let publish = self.connection.sns.publish_batch().topic_arn(topic_arn);

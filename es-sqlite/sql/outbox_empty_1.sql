@@ -1,4 +1,4 @@
--- Empties table 1 of the outbox, without a condition: whole pages are freed.
+-- Empties table 1 of the outbox, without a condition: whole pages are freed. Two statements, in one transaction.
 -- Binds: none. Result: none. Locks: takes the write lock.
 DELETE FROM es_outbox_1;
 UPDATE es_outbox_state SET bytes_1 = 0;

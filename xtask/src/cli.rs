@@ -22,14 +22,15 @@ Usage: cargo xtask test
 
 Steps, in this order; the first that fails ends the check:
   format       cargo fmt --all --check
-  clippy       cargo clippy --workspace --all-targets -- -D warnings
-  servers      find or install PostgreSQL 15 or newer, PostgreSQL 18 and PgBouncer, and start them on free ports
-  tests        cargo test --workspace
+  clippy       cargo clippy --workspace --all-targets -- -D warnings, with the same features as the tests
+  servers      find or install PostgreSQL 15 or newer, PostgreSQL 18, PgBouncer and the brokers (RabbitMQ, NATS, Tansu, Redis,
+               moto), and start the databases on free ports; tests start the brokers that they need
+  tests        cargo test --workspace, with the features of all brokers and formats
   tests on 18  cargo test -p es-postgres --tests
   docs         RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
   bench        cargo run --release -p es-bench -- --quick
 
-A missing PostgreSQL or PgBouncer is installed, and if that is impossible, the check fails. PostgreSQL 18 alone may be
+A missing server is installed, and if that is impossible, the check fails. PostgreSQL 18 alone may be
 missing; the summary then says that nothing was tested against it. No server outlives the check, however it ends.
 
 Set for the tests:
@@ -54,10 +55,11 @@ than three minutes, and fails if a ratio falls far below the committed one, twic
 const INSTALL_HELP: &str = "\
 Find or install the servers that the tests need.
 
-Usage: cargo xtask install [postgres] [postgres18] [pgbouncer]
+Usage: cargo xtask install [postgres] [postgres18] [pgbouncer] [rabbitmq] [nats] [kafka] [redis] [sqs]
 
 Without a name, all of them. What is there already is left alone. As root, the distribution's packages are installed;
-otherwise, and for PostgreSQL 18, everything goes into the folder `.tools` of the workspace.";
+otherwise, and for what the distribution lacks, everything goes into the folder `.tools` of the workspace. `kafka` is Tansu,
+`sqs` is moto.";
 
 const POSTGRES_HELP: &str = "\
 Run a throwaway PostgreSQL until Enter is pressed, for trying the examples. Its URL is the first line printed.
@@ -94,7 +96,29 @@ pub(crate) enum Tool {
     NewestPostgres,
     /// PgBouncer.
     PgBouncer,
+    /// RabbitMQ.
+    RabbitMq,
+    /// NATS.
+    Nats,
+    /// Tansu, a broker of the Kafka protocol.
+    Kafka,
+    /// Redis, or Valkey.
+    Redis,
+    /// moto, which speaks as SQS and SNS do.
+    Sqs,
 }
+
+/// What can be installed, by name.
+const TOOLS: [(&str, Tool); 8] = [
+    ("postgres", Tool::Postgres),
+    ("postgres18", Tool::NewestPostgres),
+    ("pgbouncer", Tool::PgBouncer),
+    ("rabbitmq", Tool::RabbitMq),
+    ("nats", Tool::Nats),
+    ("kafka", Tool::Kafka),
+    ("redis", Tool::Redis),
+    ("sqs", Tool::Sqs),
+];
 
 /// How a throwaway PostgreSQL is run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -153,13 +177,11 @@ fn help_of(command: &str) -> Result<&'static str, UsageError> {
 
 fn parse_install(arguments: &[&str]) -> Result<Command, UsageError> {
     if arguments.is_empty() {
-        return Ok(Command::Install(vec![Tool::Postgres, Tool::NewestPostgres, Tool::PgBouncer]));
+        return Ok(Command::Install(TOOLS.map(|(_, tool)| tool).to_vec()));
     }
-    let tools = arguments.iter().map(|argument| match *argument {
-        "postgres" => Ok(Tool::Postgres),
-        "postgres18" => Ok(Tool::NewestPostgres),
-        "pgbouncer" => Ok(Tool::PgBouncer),
-        _ => Err(unknown_argument("install", argument)),
+    let tools = arguments.iter().map(|argument| {
+        let known = TOOLS.iter().find(|(name, _)| name == argument);
+        known.map(|(_, tool)| *tool).ok_or_else(|| unknown_argument("install", argument))
     });
     tools.collect::<Result<_, _>>().map(Command::Install)
 }
@@ -210,8 +232,7 @@ mod tests {
 
     #[test]
     fn install_without_a_name_installs_everything() {
-        let all = vec![Tool::Postgres, Tool::NewestPostgres, Tool::PgBouncer];
-        assert_eq!(parsed("install"), Ok(Command::Install(all)));
+        assert_eq!(parsed("install"), Ok(Command::Install(TOOLS.map(|(_, tool)| tool).to_vec())));
         assert_eq!(parsed("install pgbouncer"), Ok(Command::Install(vec![Tool::PgBouncer])));
     }
 

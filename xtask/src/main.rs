@@ -72,6 +72,11 @@ fn install(chosen: &[Tool]) -> Result<(), ServerError> {
                 let install = tools::ensure_pgbouncer()?;
                 println!("PgBouncer is {}", install.program().display());
             }
+            Tool::RabbitMq => println!("RabbitMQ is in {}", tools::ensure_rabbitmq()?.bin_folder().display()),
+            Tool::Nats => println!("NATS is {}", tools::ensure_nats()?.program().display()),
+            Tool::Kafka => println!("Tansu is {}", tools::ensure_tansu()?.program().display()),
+            Tool::Redis => println!("Redis is {}", tools::ensure_redis()?.program().display()),
+            Tool::Sqs => println!("moto is {}", tools::ensure_moto()?.program().display()),
         }
     }
     Ok(())

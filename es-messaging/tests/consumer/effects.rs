@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::atomic::Ordering::SeqCst,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -91,7 +91,7 @@ async fn poll_times(future: impl Future<Output = impl Sized>, times: usize) {
     let mut future = pin!(future);
     for _ in 0..times {
         let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(_) = future.as_mut().poll(&mut context) {
+        if future.as_mut().poll(&mut context).is_ready() {
             return;
         }
         tokio::task::yield_now().await;

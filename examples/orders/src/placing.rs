@@ -36,7 +36,7 @@ pub async fn place_orders(orders: &Repository<Order>, upto: u64) -> Result<(), E
 }
 
 async fn place(orders: &Repository<Order>, number: u64) -> Result<(), Error> {
-    match orders.execute(&order_id(number), Place::number(number)).await {
+    match orders.execute(order_id(number), Place::number(number)).await {
         Ok(_) | Err(ExecuteError::Rejected(AlreadyPlaced)) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -23,8 +23,8 @@ def receive_message(self, queue_name, count, wait_seconds_timeout, visibility_ti
     end = time.time() + wait_seconds_timeout
     while True:
         with looking:
-            queue = self.get_queue(queue_name)
-            queue.pending_messages = {message for message in queue.pending_messages if not message.visible}
+            pending = self.get_queue(queue_name).pending_messages
+            pending.difference_update([message for message in pending if message.visible])
             messages = receive_at_once(self, queue_name, count, 0, visibility_timeout, message_attribute_names)
         if messages or time.time() >= end:
             return messages

@@ -1,5 +1,5 @@
 //! Messages per second through this crate, beside the client alone doing the same in batches of the same size. Needs nothing: it starts
-//! its own server. `cargo run --release -p es-messaging-redis --example throughput`
+//! its own server. `cargo run --release -p es-messaging-redis --example redis_throughput`
 
 use std::time::{Duration, Instant};
 
