@@ -35,6 +35,11 @@ impl Disturbed for Rabbit {
         self.0.url()
     }
 
+    /// It takes some to start.
+    fn seconds(&self) -> u64 {
+        16
+    }
+
     async fn disturb(&mut self, random: &SeededRng) {
         self.0.kill().expect("RabbitMQ can be killed");
         away(random).await;
