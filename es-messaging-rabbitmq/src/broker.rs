@@ -9,6 +9,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
+use tokio::time::sleep;
 
 use crate::{
     BROKER,
@@ -71,6 +72,34 @@ impl RabbitMq {
     ) -> Result<(), BrokerError> {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         answer(&format!("the queue {name}"), channel.queue_declare(name.clone(), durable, arguments)).await.map(drop)
+    }
+
+    /// Whether a queue is there. Asked on a channel of its own, which does not survive a no.
+    async fn is_there(&self, name: &ShortString) -> Result<bool, BrokerError> {
+        let (_connection, channel) = self.consuming.channel(Duration::ZERO).await?;
+        let passive = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
+        let asking = channel.queue_declare(name.clone(), passive, FieldTable::default());
+        match answer(&format!("the queue {name}"), asking).await {
+            Ok(_) => answer("closing a channel", channel.close(200, "done".into())).await.map(|()| true),
+            Err(BrokerError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether declaring makes a quorum queue, which needs some time until it survives its server.
+    async fn makes_quorum_queues(&self, topology: &Topology) -> Result<bool, BrokerError> {
+        let options = &self.settings().options;
+        if options.queue_kind != QueueKind::Quorum || options.new_queue_wait.is_zero() {
+            return Ok(false);
+        }
+        for subscription in &topology.subscriptions {
+            for name in [&subscription.name, &Self::dead_letter_queue(subscription)] {
+                if !self.is_there(&short("a subscription's name", name)?).await? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     async fn bind(
@@ -138,6 +167,7 @@ impl Broker for RabbitMq {
     }
 
     async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        let makes_quorum_queues = self.makes_quorum_queues(topology).await?;
         let (_connection, channel) = self.consuming.channel(Duration::ZERO).await?;
         let exchange = short("the exchange", &self.settings().address.exchange)?;
         let dead_exchange = short("the exchange", &format!("{exchange}{DEAD}"))?;
@@ -146,7 +176,12 @@ impl Broker for RabbitMq {
         for subscription in &topology.subscriptions {
             self.declare_subscription(&channel, subscription).await?;
         }
-        answer("closing a channel", channel.close(200, "done".into())).await
+        answer("closing a channel", channel.close(200, "done".into())).await?;
+        if makes_quorum_queues {
+            // What is published from now on has to survive the server.
+            sleep(self.settings().options.new_queue_wait).await;
+        }
+        Ok(())
     }
 
     async fn publisher(&self) -> Result<Box<dyn Publisher>, BrokerError> {

@@ -18,3 +18,6 @@ pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::
 pub const HEARTBEAT_SECONDS: u16 = 10;
 /// Longest topic, and longest type of content, in bytes: AMQP's short strings.
 pub const SHORT_STRING_BYTES: usize = 255;
+/// How long [`declare`](es_messaging::Broker::declare) waits for a server to flush where a new quorum queue is kept, unless the options say
+/// otherwise. RabbitMQ does that half a second to a second after the last queue was made, and says nothing about it.
+pub const DEFAULT_NEW_QUEUE_WAIT: Duration = Duration::from_secs(2);

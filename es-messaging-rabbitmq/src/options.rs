@@ -38,6 +38,7 @@ pub struct RabbitMqOptions {
     pub(crate) strict_order: bool,
     pub(crate) message_bytes: usize,
     pub(crate) confirm_wait: Duration,
+    pub(crate) new_queue_wait: Duration,
     pub(crate) name: String,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
@@ -54,6 +55,7 @@ impl Default for RabbitMqOptions {
             strict_order: false,
             message_bytes: limits::DEFAULT_MESSAGE_BYTES,
             confirm_wait: limits::DEFAULT_CONFIRM_WAIT,
+            new_queue_wait: limits::DEFAULT_NEW_QUEUE_WAIT,
             name: env!("CARGO_PKG_NAME").to_owned(),
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::default(),
@@ -110,6 +112,14 @@ impl RabbitMqOptions {
     /// How long to wait for the next confirmation before the connection counts as lost.
     pub fn confirm_wait(mut self, time: Duration) -> Self {
         self.confirm_wait = time;
+        self
+    }
+
+    /// How long [`declare`](es_messaging::Broker::declare) waits after it has made a quorum queue. A server that is killed before it has
+    /// flushed where the queue is kept loses the queue, with all that it has confirmed; see
+    /// [`DEFAULT_NEW_QUEUE_WAIT`](limits::DEFAULT_NEW_QUEUE_WAIT).
+    pub fn new_queue_wait(mut self, time: Duration) -> Self {
+        self.new_queue_wait = time;
         self
     }
 

@@ -55,6 +55,14 @@ struct Sent {
     stopped: Option<String>,
 }
 
+impl Sent {
+    fn throttled(count: usize) -> Self {
+        let throttled = |_| Err(PublishError::Throttled { broker: BROKER, after: None });
+        let stopped = Some("the server is short of memory or disk".to_owned());
+        Self { results: (0..count).map(throttled).collect(), stopped }
+    }
+}
+
 fn unconfirmed(error: impl Into<es_core::BoxError>) -> PublishError {
     PublishError::Unconfirmed { broker: BROKER, source: error.into() }
 }
@@ -126,6 +134,14 @@ impl RabbitMqPublisher {
 
     /// Sends messages and waits for what becomes of them.
     async fn send(&self, line: &mut Line, messages: &[Ready<'_>]) -> Sent {
+        // A server that does not read does not answer either: not even about a new channel.
+        if line
+            .open
+            .as_ref()
+            .is_some_and(|(connection, _)| connection.status().connected() && connection.status().blocked())
+        {
+            return Sent::throttled(messages.len());
+        }
         let (connection, channel) = match self.channel(line).await {
             Ok(open) => open,
             Err(error) => {
@@ -140,9 +156,7 @@ impl RabbitMqPublisher {
             }
         };
         if connection.status().blocked() {
-            let throttled = || Err(PublishError::Throttled { broker: BROKER, after: None });
-            let stopped = Some("the server is short of memory or disk".to_owned());
-            return Sent { results: messages.iter().map(|_| throttled()).collect(), stopped };
+            return Sent::throttled(messages.len());
         }
         line.spoilt = true;
         let wait = self.link.settings.options.confirm_wait;

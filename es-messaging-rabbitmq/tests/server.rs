@@ -19,7 +19,8 @@ fn server() -> &'static ThrowawayRabbitMq {
 }
 
 async fn connect(exchange: &str) -> RabbitMq {
-    let options = RabbitMqOptions::default().exchange(exchange);
+    // It is not killed.
+    let options = RabbitMqOptions::default().exchange(exchange).new_queue_wait(Duration::ZERO);
     RabbitMq::connect(&server().url(), options).await.expect("a connection")
 }
 
@@ -71,6 +72,25 @@ async fn a_queue_with_other_settings_is_said_to_differ_and_stays() {
     let error = other.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect_err("it differs");
     assert!(matches!(&error, BrokerError::Missing { reason, .. } if reason.contains("x-queue-type")), "{error:?}");
     broker.subscriber(&subscription).await.expect("it is as it was");
+}
+
+#[tokio::test]
+async fn declaring_a_new_quorum_queue_waits_until_it_survives_the_server() {
+    let wait = Duration::from_secs(1);
+    let topology = Topology::new(["t"], vec![Subscription::new("new-queue", ["t"])]);
+    let took = async |kind: QueueKind, topology: &Topology| {
+        let options = RabbitMqOptions::default().exchange("new").queue_kind(kind).new_queue_wait(wait);
+        let broker = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+        let begun = std::time::Instant::now();
+        broker.declare(topology).await.expect("it is declared");
+        begun.elapsed()
+    };
+    assert!(took(QueueKind::Quorum, &topology).await >= wait);
+    let again = took(QueueKind::Quorum, &topology).await;
+    assert!(again < wait, "it is there: {again:?}");
+    let classic = Topology::new(["t"], vec![Subscription::new("new-classic", ["t"])]);
+    let classic = took(QueueKind::Classic, &classic).await;
+    assert!(classic < wait, "{classic:?}");
 }
 
 #[tokio::test]
@@ -180,12 +200,18 @@ async fn a_server_short_of_memory_throttles_its_publishers_and_not_its_members()
         tokio::task::block_in_place(|| server.control(&["set_vm_memory_high_watermark", "absolute", limit]))
     };
     control("1MB").expect("the alarm is on");
-    let mut throttled = false;
+    // The server blocks who publishes, and one who was blocked is told so at once.
+    let mut last = publisher.publish(&[message("t", "1", 3)]).await;
     for _ in 0..5 {
-        let results = publisher.publish(&[message("t", "1", 3)]).await;
-        throttled |= matches!(results[0], Err(PublishError::Throttled { .. }));
+        if matches!(last[0], Err(PublishError::Throttled { .. })) {
+            break;
+        }
+        last = publisher.publish(&[message("t", "1", 3)]).await;
     }
-    assert!(throttled, "the publisher is told to wait");
+    let begun = std::time::Instant::now();
+    last = publisher.publish(&[message("t", "1", 3)]).await;
+    assert!(matches!(last[0], Err(PublishError::Throttled { .. })), "the publisher is told to wait: {last:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
     let came = subscriber.receive(1, Duration::from_secs(10)).await.expect("messages");
     subscriber.settle(vec![(came[0].receipt, Settlement::Ack)]).await.expect("it is settled");

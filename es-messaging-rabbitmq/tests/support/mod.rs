@@ -117,8 +117,13 @@ impl BrokerHarness for RabbitMqHarness {
 
     async fn connect(&self) -> Arc<dyn Broker> {
         let end = Instant::now() + self.patience();
+        // The shared server is not killed.
+        let options = match self.alone.get() {
+            Some(_) => self.options.clone(),
+            None => self.options.clone().new_queue_wait(Duration::ZERO),
+        };
         loop {
-            match RabbitMq::connect(&self.url(), self.options.clone()).await {
+            match RabbitMq::connect(&self.url(), options.clone()).await {
                 Ok(broker) => return Arc::new(broker),
                 // It has just been started.
                 Err(error) if error.is_transient() && Instant::now() < end => sleep(Duration::from_millis(100)).await,
@@ -134,13 +139,8 @@ impl BrokerHarness for RabbitMqHarness {
     }
 
     async fn restart(&self) {
-        let (server, proxy) = self.alone.get().expect("alone");
-        let mut server = server.lock().await;
-        tokio::task::block_in_place(|| server.kill()).expect("it is killed");
-        // Nobody is let in before the quorum queues have leaders: see ThrowawayRabbitMq::restart.
-        proxy.set_open(false);
+        let mut server = self.alone.get().expect("alone").0.lock().await;
         tokio::task::block_in_place(|| server.restart()).expect("it comes back");
-        proxy.set_open(true);
     }
 
     async fn set_reachable(&self, reachable: bool) {
