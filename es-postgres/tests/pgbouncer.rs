@@ -21,7 +21,7 @@ async fn processes_that_start_at_once_migrate_once() {
         start.await.unwrap().unwrap().append(&deposit("ann")).await.unwrap();
     }
     let migrations = format!("SELECT count(*) FROM {}.es_migrations", schema.name);
-    assert_eq!(number(&mut connection().await, migrations).await, 5);
+    assert_eq!(number(&mut connection().await, migrations).await, 9);
 }
 
 #[tokio::test]
