@@ -22,7 +22,7 @@ impl Sqs {
 
 impl Disturbed for Sqs {
     fn url(&self) -> String {
-        format!("sqs://127.0.0.1:{}/?fifo=true", self.proxy.port())
+        format!("sqs://any:any@127.0.0.1:{}/?fifo=true", self.proxy.port())
     }
 
     async fn disturb(&mut self, random: &SeededRng) {
