@@ -1,5 +1,5 @@
-//! A shop and two shipping processes are killed at random, and the broker with them or its connections cut, while 20 000 orders go
-//! through: each is shipped exactly once, over every broker.
+//! A shop and two shipping processes are killed at random, and the broker with them or its connections cut, while 20 000 orders (2 000
+//! over SQS) go through: each is shipped exactly once, over every broker.
 //!
 //! `ES_ORDERS` says how many orders, `ES_SOAK_SECONDS` for how long things are killed, `ES_TEST_SEED` at which moments.
 

@@ -32,6 +32,11 @@ pub(crate) trait Disturbed {
         Duration::from_millis(900)
     }
 
+    /// How many orders there are, unless `ES_ORDERS` says it.
+    fn orders(&self) -> u64 {
+        ORDERS
+    }
+
     /// For how many seconds things are killed, unless `ES_SOAK_SECONDS` says it.
     fn seconds(&self) -> u64 {
         SECONDS
@@ -139,7 +144,7 @@ fn totals(folder: &Folder) -> Vec<String> {
 pub(crate) async fn each_order_is_shipped_once(mut broker: impl Disturbed) {
     let _alone = ALONE.lock().await;
     let random = SeededRng::from_env();
-    let (orders, seconds) = (number("ES_ORDERS", ORDERS), number("ES_SOAK_SECONDS", broker.seconds()));
+    let (orders, seconds) = (number("ES_ORDERS", broker.orders()), number("ES_SOAK_SECONDS", broker.seconds()));
     let folder = Folder::new();
     let (shop_store, shipping_store) = (open(&folder, "shop.db").await, open(&folder, "shipping.db").await);
     let (shop, shipping) = (folder.store("shop.db"), folder.store("shipping.db"));

@@ -25,6 +25,11 @@ impl Disturbed for Sqs {
         format!("sqs://any:any@127.0.0.1:{}/?fifo=true", self.proxy.port())
     }
 
+    /// The imitation manages about a hundred messages a second.
+    fn orders(&self) -> u64 {
+        2_000
+    }
+
     async fn disturb(&mut self, random: &SeededRng) {
         self.proxy.set_open(false);
         away(random).await;
