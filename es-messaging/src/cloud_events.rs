@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use es_core::RawMessage;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -90,29 +89,6 @@ impl Message {
             (None, None) => None,
         };
         Self::from_attributes(attributes.iter().map(|(name, value)| (*name, value.as_str())), None, data)
-    }
-
-    /// The message as an outbox or the dead letters keep it: in structured mode.
-    ///
-    /// # Errors
-    /// [`MalformedMessage::Content`] as [`to_structured`](Self::to_structured).
-    pub fn to_raw(&self) -> Result<RawMessage, MalformedMessage> {
-        Ok(RawMessage::new(STRUCTURED_CONTENT_TYPE, self.to_structured()?))
-    }
-
-    /// Reads what [`to_raw`](Self::to_raw) gave.
-    ///
-    /// # Errors
-    /// [`MalformedMessage`], also for another type of content.
-    pub fn from_raw(raw: &RawMessage) -> Result<Self, MalformedMessage> {
-        match raw.header("content-type") {
-            Some(content_type) if content_type.starts_with(STRUCTURED_CONTENT_TYPE) => Self::from_structured(&raw.body),
-            other => {
-                let reason =
-                    format!("its content type is {}, not {STRUCTURED_CONTENT_TYPE}", other.unwrap_or("unknown"));
-                Err(MalformedMessage::Content { reason })
-            }
-        }
     }
 }
 

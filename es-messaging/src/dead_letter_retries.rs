@@ -15,7 +15,7 @@ use crate::{
     limits,
     message::{Message, extension},
     relay_monitor::with_causes,
-    sender::{CONTENT_DROPPED, Sender},
+    sender::Sender,
 };
 
 /// Publishes the dead letters of a relay again for which somebody asked that, and takes those away that the broker confirms. One that is
@@ -187,10 +187,6 @@ impl DeadLetterRetries {
     async fn readable(&self, letter: &DeadLetter) -> Result<Outgoing, PublishError> {
         let refused = |kind, reason| PublishError::Refused { broker: "the relay", kind, reason };
         let NewDeadLetter { topic, key, message, .. } = &letter.letter;
-        if message.header(CONTENT_DROPPED).is_some() {
-            let reason = "its content was too large to be kept; the event has it: see to its size and publish it anew";
-            return Err(refused(DeadReason::Refused, reason.to_owned()));
-        }
         let decoded = Message::from_raw(message).and_then(|message| match (message.key(), key) {
             (None, Some(key)) => message.to_builder().extension(extension::PARTITION_KEY, key.as_str()).build(),
             _ => Ok(message),

@@ -4,11 +4,7 @@ use es_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, Order, RawMessage, StoreError,
 };
 
-use crate::{
-    consumer::{message_of, raw_of},
-    error::MalformedMessage,
-    message::Message,
-};
+use crate::{error::MalformedMessage, message::Message};
 
 /// What people do with dead letters: list, show, try again, mend, discard. Every operation is recorded, with who and why
 /// ([`ControlStore::operations`](es_core::ControlStore::operations)).
@@ -75,7 +71,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         let found = self.store.dead_letters(&DeadLetterQuery::one(id), None, 1).await?;
         let Some(dead) = found.into_iter().next() else { return Ok(None) };
         let edits = self.store.dead_letter_edits(id).await?;
-        let message = message_of(&dead.letter.message);
+        let message = Message::from_raw(&dead.letter.message);
         Ok(Some(ShownDeadLetter { dead, message, edits }))
     }
 
@@ -108,7 +104,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
     /// # Errors
     /// [`StoreError::Refused`] without a reason; the store's.
     pub async fn edit_and_retry(&self, id: DeadLetterId, message: &Message, order: &Order) -> Result<bool, StoreError> {
-        self.store.edit_dead_letter(id, &raw_of(message), order).await
+        self.store.edit_dead_letter(id, &message.to_raw(), order).await
     }
 
     /// Throws one away; gives whether it was there.

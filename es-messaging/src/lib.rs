@@ -19,6 +19,7 @@ mod dead_letters;
 mod draft;
 mod error;
 mod file_blob_store;
+mod kept;
 pub mod limits;
 mod mapper;
 mod memory;

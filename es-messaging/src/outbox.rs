@@ -1,9 +1,9 @@
 //! The outbox as writers see it.
 
-use es_core::{Enqueue, OutboxMessage, StoreError};
+use es_core::{Enqueue, OutboxMessage, RawMessage, StoreError};
 use time::OffsetDateTime;
 
-use crate::{error::MalformedMessage, message::Message};
+use crate::{cloud_events::STRUCTURED_CONTENT_TYPE, error::MalformedMessage, message::Message};
 
 /// Writes messages in the caller's own transactions, for code that has no events: they are published by an
 /// [`OutboxRelay`](crate::OutboxRelay) if the transaction commits, and never if it does not.
@@ -66,7 +66,8 @@ impl<S: Enqueue> Outbox<S> {
 /// # Errors
 /// [`MalformedMessage::Content`] if it says that its content is JSON, and it is not.
 pub fn to_outbox(topic: &str, message: &Message) -> Result<OutboxMessage, MalformedMessage> {
-    let raw = OutboxMessage::new(topic, message.to_raw()?);
+    let raw = RawMessage::new(STRUCTURED_CONTENT_TYPE, message.to_structured()?);
+    let raw = OutboxMessage::new(topic, raw);
     Ok(match message.key() {
         Some(key) => raw.with_key(key),
         None => raw,

@@ -178,7 +178,7 @@ impl OutboxRelay {
             let end: Option<Duration> = {
                 let mut turn = pin!(self.turn(&mut work));
                 tokio::select! {
-                    wait = &mut turn => wait,
+                    wait = &mut turn => Some(wait),
                     () = &mut shutdown => {
                         // Its batch is published already, or nearly.
                         let _ = timeout(limits::OUTBOX_SHUTDOWN_GRACE, turn).await;
@@ -219,8 +219,8 @@ impl OutboxRelay {
         result
     }
 
-    /// One step, and how long to wait before the next; always something.
-    async fn turn(&self, work: &mut Work) -> Option<Duration> {
+    /// One step, and how long to wait before the next.
+    async fn turn(&self, work: &mut Work) -> Duration {
         let step = self.step(work).await;
         let wait = match step {
             Ok(0) => self.poll_interval,
@@ -249,11 +249,11 @@ impl OutboxRelay {
                 );
                 self.sender.monitor.shared.note_error(&error);
                 self.note(OutboxWork::WaitingForStore);
-                return Some(wait);
+                return wait;
             }
         };
         work.store_failures = 0;
-        Some(wait)
+        wait
     }
 
     /// Publishes the next messages. Gives how many there were.

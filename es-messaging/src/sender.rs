@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{BoxError, DeadLetterStore, DeadReason, NewDeadLetter, RawMessage, StoreError, limits as core_limits};
+use es_core::{BoxError, DeadLetterStore, DeadReason, NewDeadLetter, StoreError, limits as core_limits};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
@@ -330,9 +330,6 @@ impl Sender {
     }
 }
 
-/// Marks a dead letter whose content was too large to be kept.
-pub(crate) const CONTENT_DROPPED: &str = "es-content-dropped";
-
 /// A message that no broker of this kind takes.
 #[derive(Debug, thiserror::Error)]
 #[error("the message has {size} bytes, the broker takes {most}; use a claim check")]
@@ -349,22 +346,15 @@ fn dead_letter(
 ) -> NewDeadLetter {
     let message = &outgoing.message;
     let consumer = sender.monitor.shared.consumer.clone();
-    let raw = message.to_raw().unwrap_or_else(|_| RawMessage::new(message.content_type(), message.data()));
     let mut text = with_causes(error);
+    let (raw, dropped) = message.to_bounded_raw();
+    if let Some(dropped) = dropped {
+        // The event itself is in the log still.
+        text.push_str(&format!("; {dropped}"));
+    }
     let message_type = message.message_type();
     let message_type = &message_type[..message_type.floor_char_boundary(core_limits::MAX_TOPIC_BYTES)];
-    let letter = |text: &str, raw| {
-        NewDeadLetter::new(consumer.clone(), message.id(), outgoing.topic.as_str(), reason, text, raw)
-            .with_type(Some(message_type))
-            .with_key(message.key())
-    };
-    if raw.check().is_ok() {
-        return letter(&text, raw);
-    }
-    // The event itself is in the log still.
-    text.push_str(&format!("; its content of {} bytes is too large to be kept here", message.data().len()));
-    let without = message.to_builder().without_data().build().and_then(|message| message.to_raw());
-    let mut raw = without.unwrap_or_default();
-    raw.headers.insert(CONTENT_DROPPED.to_owned(), "true".to_owned());
-    letter(&text, raw)
+    NewDeadLetter::new(consumer, message.id(), outgoing.topic.as_str(), reason, &text, raw)
+        .with_type(Some(message_type))
+        .with_key(message.key())
 }

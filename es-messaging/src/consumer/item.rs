@@ -1,12 +1,12 @@
 //! A message in a consumer's hands, and what it is kept under.
 
-use es_core::{ConsumerName, DeadReason, NewDeadLetter, RawMessage, limits as core_limits};
+use es_core::{ConsumerName, DeadReason, NewDeadLetter, limits as core_limits};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::{
     broker::{Delivery, Receipt, Undecodable},
-    error::MalformedMessage,
+    kept::bounded,
     message::Message,
 };
 
@@ -65,18 +65,12 @@ impl Item {
     pub(crate) fn dead_letter(&self, consumer: &ConsumerName, reason: DeadReason, error: &str) -> NewDeadLetter {
         let attempts = self.attempts().max(1);
         let topic = cut(&self.topic, core_limits::MAX_TOPIC_BYTES);
-        let new = |error: &str, raw| NewDeadLetter::new(consumer.clone(), &*self.id, topic, reason, error, raw);
-        let raw = match &self.content {
-            Ok(message) => raw_of(message),
-            Err(undecodable) => undecodable.raw.clone(),
+        let (raw, dropped) = match &self.content {
+            Ok(message) => message.to_bounded_raw(),
+            Err(undecodable) => bounded(&undecodable.raw),
         };
-        let letter = match raw.size() > core_limits::MAX_RAW_MESSAGE_BYTES {
-            false => new(error, raw),
-            true => {
-                let error = format!("{error} (its content of {} bytes is too large to be kept)", raw.body.len());
-                new(&error, RawMessage::default())
-            }
-        };
+        let error = dropped.map_or_else(|| error.to_owned(), |dropped| format!("{error} ({dropped})"));
+        let letter = NewDeadLetter::new(consumer.clone(), &*self.id, topic, reason, &error, raw);
         let letter = letter.with_attempts(attempts);
         match &self.content {
             Ok(message) => letter
@@ -110,28 +104,6 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-/// Stands before the names of attributes in the headers of a message that is kept in binary mode.
-const BINARY_PREFIX: &str = "ce-";
-
-/// A message as the dead letters keep it: in structured mode, or, if its content is not the JSON that it says it is, in binary mode.
-pub(crate) fn raw_of(message: &Message) -> RawMessage {
-    message.to_raw().unwrap_or_else(|_| {
-        let mut raw = RawMessage::new(message.content_type(), message.data());
-        let attributes = message.attributes().into_iter();
-        raw.headers.extend(attributes.map(|(name, value)| (format!("{BINARY_PREFIX}{name}"), value)));
-        raw
-    })
-}
-
-/// Reads a message that the dead letters keep, in either mode.
-pub(crate) fn message_of(raw: &RawMessage) -> Result<Message, MalformedMessage> {
-    let attributes = raw.headers.iter().filter_map(|(name, value)| Some((name.strip_prefix(BINARY_PREFIX)?, &**value)));
-    match attributes.clone().next() {
-        Some(_) => Message::from_attributes(attributes, raw.header("content-type"), Some(raw.body.clone())),
-        None => Message::from_raw(raw),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,16 +115,5 @@ mod tests {
         let long = inbox_id(&message(&"/".repeat(1_000)));
         assert_eq!(long.len(), "long:".len() + 64);
         assert_ne!(long, inbox_id(&message(&"/".repeat(1_001))));
-    }
-
-    #[test]
-    fn a_message_that_cannot_be_written_as_json_is_kept_all_the_same() {
-        let broken = Message::builder("t", "/shop").id("7").key("k").data("application/json", b"{\"a".to_vec());
-        let broken = broken.build().unwrap();
-        let again = message_of(&raw_of(&broken)).unwrap();
-        assert_eq!((again.id(), again.key(), again.data()), ("7", Some("k"), broken.data()));
-        let whole = Message::builder("t", "/shop").json(&1).unwrap().build().unwrap();
-        assert_eq!(message_of(&raw_of(&whole)).unwrap().data(), b"1");
-        assert!(message_of(&RawMessage::new("text/plain", "x")).is_err());
     }
 }

@@ -23,7 +23,6 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-pub(crate) use self::item::{message_of, raw_of};
 use self::{
     batch::wait_before,
     handler::chain,

@@ -6,11 +6,11 @@ use es_core::{
 
 use super::{
     handler::{Failure, chain},
-    item::message_of,
     shared::{Plan, Shared},
     status::Count,
 };
 use crate::limits;
+use crate::message::Message;
 
 /// How an attempt ended that did not fail.
 enum Revival {
@@ -81,7 +81,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
 
     /// One attempt, in one transaction with the dead letter's end.
     async fn revive(&self, dead: &DeadLetter) -> Result<Result<Revival, Failure>, StoreError> {
-        let message = match message_of(&dead.letter.message) {
+        let message = match Message::from_raw(&dead.letter.message) {
             Ok(message) => message,
             Err(error) => return Ok(Err(Failure::Never(DeadReason::Undecodable, error.to_string()))),
         };

@@ -81,7 +81,7 @@ async fn a_letter_that_is_refused_again_stays_with_the_new_error_and_an_edited_o
     assert_eq!((kept.len(), kept[0].is_retry_asked, kept[0].letter.attempts), (1, false, 2));
     let message = Message::from_raw(&kept[0].letter.message).unwrap();
     let edited = message.to_builder().data("application/json", "{\"cents\":667}").build().unwrap();
-    store.edit_dead_letter(kept[0].id, &edited.to_raw().unwrap(), &order()).await.unwrap();
+    store.edit_dead_letter(kept[0].id, &edited.to_raw(), &order()).await.unwrap();
     retrying.await.unwrap();
     assert_eq!(letters(&store).await, []);
     let published = publisher.kept();

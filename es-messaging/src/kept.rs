@@ -1,0 +1,101 @@
+//! Messages as an outbox and the dead letters keep them.
+
+use es_core::RawMessage;
+
+use crate::{cloud_events::STRUCTURED_CONTENT_TYPE, error::MalformedMessage, message::Message};
+
+/// Stands before the names of attributes in the headers of a message that is kept in binary mode.
+const BINARY_PREFIX: &str = "ce-";
+/// Marks a message whose content was too large to be kept.
+const CONTENT_DROPPED: &str = "es-content-dropped";
+
+impl Message {
+    /// The message as an outbox and the dead letters keep it: in structured mode, or, if its content is not the JSON that it says it
+    /// is, in binary mode.
+    pub fn to_raw(&self) -> RawMessage {
+        match self.to_structured() {
+            Ok(structured) => RawMessage::new(STRUCTURED_CONTENT_TYPE, structured),
+            Err(_) => {
+                let mut raw = RawMessage::new(self.content_type(), self.data());
+                let attributes = self.attributes().into_iter();
+                raw.headers.extend(attributes.map(|(name, value)| (format!("{BINARY_PREFIX}{name}"), value)));
+                raw
+            }
+        }
+    }
+
+    /// The same, if it is not too large to be kept; else without its content, and then [`from_raw`](Self::from_raw) says so.
+    pub(crate) fn to_bounded_raw(&self) -> (RawMessage, Option<ContentDropped>) {
+        let raw = self.to_raw();
+        if raw.check().is_ok() {
+            return (raw, None);
+        }
+        let without = self.to_builder().without_data().build();
+        let mut raw = without.map(|message| message.to_raw()).unwrap_or_default();
+        raw.headers.insert(CONTENT_DROPPED.to_owned(), "true".to_owned());
+        (raw, Some(ContentDropped { bytes: self.data().len() }))
+    }
+
+    /// Reads what [`to_raw`](Self::to_raw) gave.
+    ///
+    /// # Errors
+    /// [`MalformedMessage`], also for another type of content, and for a message whose content was too large to be kept.
+    pub fn from_raw(raw: &RawMessage) -> Result<Self, MalformedMessage> {
+        let content = |reason: String| Err(MalformedMessage::Content { reason });
+        if raw.header(CONTENT_DROPPED).is_some() {
+            return content("its content was too large to be kept; publish it anew where it comes from".to_owned());
+        }
+        let attributes = raw.headers.iter();
+        let mut attributes =
+            attributes.filter_map(|(name, value)| Some((name.strip_prefix(BINARY_PREFIX)?, &**value))).peekable();
+        if attributes.peek().is_some() {
+            return Self::from_attributes(attributes, raw.header("content-type"), Some(raw.body.clone()));
+        }
+        match raw.header("content-type") {
+            Some(content_type) if content_type.starts_with(STRUCTURED_CONTENT_TYPE) => Self::from_structured(&raw.body),
+            other => {
+                content(format!("its content type is {}, not {STRUCTURED_CONTENT_TYPE}", other.unwrap_or("unknown")))
+            }
+        }
+    }
+}
+
+/// What is no message, if it is not too large to be kept; else without its content.
+pub(crate) fn bounded(raw: &RawMessage) -> (RawMessage, Option<ContentDropped>) {
+    match raw.check() {
+        Ok(()) => (raw.clone(), None),
+        Err(_) => (RawMessage::default(), Some(ContentDropped { bytes: raw.body.len() })),
+    }
+}
+
+/// The content of a message was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its content of {bytes} bytes is too large to be kept here")]
+pub(crate) struct ContentDropped {
+    bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_written_as_json_is_kept_all_the_same() {
+        let broken = Message::builder("t", "/shop").id("7").key("k").data("application/json", b"{\"a".to_vec());
+        let broken = broken.build().unwrap();
+        let again = Message::from_raw(&broken.to_raw()).unwrap();
+        assert_eq!((again.id(), again.key(), again.data()), ("7", Some("k"), broken.data()));
+        let whole = Message::builder("t", "/shop").json(&1).unwrap().build().unwrap();
+        assert_eq!(Message::from_raw(&whole.to_raw()).unwrap().data(), b"1");
+        assert!(Message::from_raw(&RawMessage::new("text/plain", "x")).is_err());
+    }
+
+    #[test]
+    fn content_that_is_too_large_is_left_out_and_missed_when_it_is_read() {
+        let large = vec![b'x'; es_core::limits::MAX_RAW_MESSAGE_BYTES];
+        let large = Message::builder("t", "/shop").id("7").data("text/plain", large).build().unwrap();
+        let (raw, dropped) = large.to_bounded_raw();
+        assert!(dropped.is_some() && raw.check().is_ok());
+        assert!(Message::from_raw(&raw).unwrap_err().to_string().contains("too large to be kept"));
+    }
+}
