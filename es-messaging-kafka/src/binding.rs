@@ -10,10 +10,10 @@ const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
 
 /// The headers and the value of a record.
-pub(crate) fn encode(
-    message: &Message,
-    mode: ContentMode,
-) -> Result<(OwnedHeaders, Option<Cow<'_, [u8]>>), MalformedMessage> {
+pub(crate) type Encoded<'a> = (OwnedHeaders, Option<Cow<'a, [u8]>>);
+
+/// A message as a record.
+pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<Encoded<'_>, MalformedMessage> {
     match mode {
         ContentMode::Binary => Ok((headers(message), message.has_data().then(|| message.data().into()))),
         ContentMode::Structured => {

@@ -25,7 +25,7 @@ async fn show(folder: &Path) -> Result<(), Error> {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
 
     println!("A shop and a shipping service, each with a store of its own, and a broker between them.\n");
-    let relay = shop::relay(&shop, &*broker).await?;
+    let (relay, _) = shop::relay(&shop, &*broker).await?;
     let consumer = shipping::consumer(&shipping, Arc::clone(&broker))?;
     let monitor = consumer.monitor();
     let (stop, stopped) = oneshot::channel::<()>();

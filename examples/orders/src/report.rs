@@ -2,21 +2,29 @@
 
 use std::time::Duration;
 
-use es_messaging::{ConsumerMonitor, ConsumerState};
+use es_messaging::{BreakerState, ConsumerMonitor, ConsumerState, RelayMonitor};
 use es_projections::Runner;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How far the relay is. Never ends.
-pub async fn publishing(runner: &Runner) {
+pub async fn publishing(runner: &Runner, monitor: &RelayMonitor) {
     let (mut ticks, mut said) = (every_second(), None);
     loop {
         ticks.tick().await;
         let Some(relay) = runner.status().await.ok().and_then(|all| all.into_iter().next()) else { continue };
-        let news = (relay.position, relay.head, relay.state.label());
-        if said != Some(news) && relay.head.get() > 0 {
-            println!("{} of {} orders are published: {}", relay.position, relay.head, relay.state);
-            said = Some(news);
+        let broker = monitor.status();
+        let is_left_alone = broker.breaker != BreakerState::Closed;
+        let news = (relay.position, relay.head, relay.state.label(), broker.unconfirmed, is_left_alone);
+        if said == Some(news) || relay.head.get() == 0 {
+            continue;
         }
+        let mut line = format!("{} of {} orders are published: {}", relay.position, relay.head, relay.state);
+        let was_unconfirmed = said.map_or(0, |(.., unconfirmed, _)| unconfirmed) != broker.unconfirmed;
+        if let Some(error) = broker.last_error.filter(|_| was_unconfirmed || is_left_alone) {
+            line.push_str(&format!("; the broker did not confirm all: {}", error.error));
+        }
+        println!("{line}");
+        said = Some(news);
     }
 }
 

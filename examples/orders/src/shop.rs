@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use es_core::{DeadLetterStore, EventStore, Recorded, Repository, RunnerStore};
-use es_messaging::{Broker, Drafts, Relay, map_with};
+use es_messaging::{Broker, Drafts, Relay, RelayMonitor, map_with};
 use es_projections::Runner;
 
 use crate::{
@@ -23,7 +23,7 @@ pub async fn run<S>(
 where
     S: EventStore + RunnerStore + DeadLetterStore + Clone + 'static,
 {
-    let runner = relay(store, broker).await?;
+    let (runner, monitor) = relay(store, broker).await?;
     let repository = Repository::<Order>::new(store);
     let placing = async {
         placing::place_orders(&repository, orders).await?;
@@ -34,12 +34,12 @@ where
     tokio::select! {
         published = runner.run(shutdown) => Ok(published?),
         failed = placing => failed,
-        () = report::publishing(&runner) => Ok(()),
+        () = report::publishing(&runner, &monitor) => Ok(()),
     }
 }
 
-/// What publishes the orders. Of an event it tells only what the contract says: the margin is the shop's own business.
-pub async fn relay<S>(store: &S, broker: &dyn Broker) -> Result<Runner, Error>
+/// What publishes the orders, and what shows how that goes. Of an event it tells only what the contract says: the margin is the shop's own business.
+pub async fn relay<S>(store: &S, broker: &dyn Broker) -> Result<(Runner, RelayMonitor), Error>
 where
     S: RunnerStore + DeadLetterStore + Clone + 'static,
 {
@@ -53,5 +53,6 @@ where
     let relay = Relay::builder("orders_out", "/shop/orders", mapper)
         .topic("{category}.{type}")
         .build(broker.publisher().await?, Arc::new(store.clone()))?;
-    Ok(Runner::builder(store).reactor_with(relay, Relay::options()).build()?)
+    let monitor = relay.monitor();
+    Ok((Runner::builder(store).reactor_with(relay, Relay::options()).build()?, monitor))
 }
