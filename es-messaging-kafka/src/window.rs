@@ -72,9 +72,11 @@ impl Window {
         self.entries.len()
     }
 
-    /// When the next record that is held back may be given.
+    /// When the next record that is held back may be given: the first of its key, since the others wait for that.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.held.values().min().copied()
+        let mut keys = HashSet::new();
+        let firsts = self.held.iter().filter(|(offset, _)| self.key(**offset).is_none_or(|key| keys.insert(key)));
+        firsts.map(|(_, due)| *due).min()
     }
 
     /// At most `max` records that may be given now, in their order; none of a key behind one that is held back.
@@ -127,6 +129,8 @@ impl Window {
         let Some(entry) = self.entry(offset) else { return };
         if entry.state != State::Settled {
             entry.state = State::Settled;
+            // Many may have to wait for one before them: their content is not needed any more.
+            entry.record = Arc::default();
             self.unsettled -= 1;
         }
         while let Some(first) = self.entries.front().filter(|first| first.state == State::Settled) {
@@ -211,7 +215,20 @@ mod tests {
         window.hold(0, now + Duration::from_secs(1));
         assert_eq!(give(&mut window, 10, now), [10, 30]);
         assert!(give(&mut window, 10, now).is_empty());
+        assert_eq!(window.next_due(), Some(now + Duration::from_secs(1)), "those behind it wait for it, too");
         assert_eq!(give(&mut window, 10, now + Duration::from_secs(1)), [0, 20, 40]);
+    }
+
+    #[test]
+    fn what_is_settled_and_waits_for_one_before_it_is_remembered_without_its_content() {
+        let mut window = window(&["a", "b", "c"]);
+        let given = window.give(10, Instant::now(), || 1);
+        let content: Vec<_> = given.iter().map(|given| Arc::downgrade(&given.record)).collect();
+        drop(given);
+        window.settle(10);
+        window.settle(20);
+        assert_eq!(content.iter().filter(|content| content.strong_count() > 0).count(), 1);
+        assert_eq!(window.len(), 3);
     }
 
     #[test]
