@@ -226,7 +226,10 @@ pub(crate) fn run(member: Arc<Member>, shared: &Arc<Shared>) {
         // Rebalances and errors; the records have queues of their own.
         match member.poll(Duration::ZERO) {
             Some(Err(error)) => note(&member, shared, error),
-            Some(Ok(message)) => push(shared, &(message.topic().into(), message.partition()), &message),
+            Some(Ok(message)) => {
+                let came = vec![(message.offset(), record(&message))];
+                push(shared, &(message.topic().into(), message.partition()), came);
+            }
             None => {}
         }
         follow(&member, shared, &mut queues);
@@ -298,16 +301,16 @@ fn read(member: &Member, shared: &Arc<Shared>, queues: &Queues) -> bool {
             // As many as are in hands may wait.
             if full { 0 } else { (2 * shared.prefetch).saturating_sub(state.unsettled()).min(TURN) }
         };
+        let mut came = Vec::new();
         for _ in 0..room {
             match queue.poll(Duration::ZERO) {
                 None => break,
-                Some(Ok(message)) => {
-                    push(shared, partition, &message);
-                    any = true;
-                }
+                Some(Ok(message)) => came.push((message.offset(), record(&message))),
                 Some(Err(error)) => note(member, shared, error),
             }
         }
+        any |= !came.is_empty();
+        push(shared, partition, came);
     }
     if any {
         shared.arrived.notify_one();
@@ -315,14 +318,20 @@ fn read(member: &Member, shared: &Arc<Shared>, queues: &Queues) -> bool {
     any
 }
 
-fn push(shared: &Shared, partition: &Partition, message: &BorrowedMessage<'_>) {
+fn push(shared: &Shared, partition: &Partition, came: Vec<(i64, Record)>) {
+    if came.is_empty() {
+        return;
+    }
+    if let Some(window) = shared.lock().partitions.get_mut(partition) {
+        came.into_iter().for_each(|(offset, record)| window.push(offset, record));
+    }
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
     });
-    let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
-    if let Some(window) = shared.lock().partitions.get_mut(partition) {
-        window.push(message.offset(), Record { key, headers, value });
-    }
+    Record { key: message.key().map(<[u8]>::to_vec), headers, value: message.payload().map(<[u8]>::to_vec) }
 }
 
 /// An error that concerns nobody's call.

@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
+    iter::Peekable,
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
+    vec::IntoIter,
 };
 
 use async_trait::async_trait;
@@ -176,6 +178,32 @@ impl KafkaSubscriber {
         }
     }
 
+    /// The record of a receipt. None if its partition was revoked: somebody else has the message.
+    fn in_hand(&self, receipt: u64) -> Option<(Partition, i64, Arc<Record>)> {
+        let mut state = self.shared.lock();
+        let (partition, offset) = state.receipts.get(&receipt).cloned()?;
+        let record = state.partitions.get_mut(&partition)?.in_hand(offset, receipt)?;
+        Some((partition, offset, record))
+    }
+
+    /// Settles what takes no other message, up to the first that does.
+    fn settle_at_once(&self, settlements: &mut Peekable<IntoIter<(Receipt, Settlement)>>, done: &mut Vec<Arc<Record>>) {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        let is_simple = |next: &(Receipt, Settlement)| !matches!(next.1, Settlement::Reject { .. });
+        while let Some((Receipt(receipt), settlement)) = settlements.next_if(is_simple) {
+            let Some((partition, offset)) = state.receipts.remove(&receipt) else { continue };
+            let Some(window) = state.partitions.get_mut(&partition) else { continue };
+            let Some(record) = window.in_hand(offset, receipt) else { continue };
+            if let Settlement::Retry { after } = settlement {
+                window.hold(offset, Instant::now() + after);
+            } else {
+                window.settle(offset);
+            }
+            done.push(record);
+        }
+    }
+
     /// A message that could not be put aside comes again.
     fn give_back(&self, partition: &Partition, offset: i64, receipt: u64) {
         let mut state = self.shared.lock();
@@ -244,35 +272,27 @@ impl Subscriber for KafkaSubscriber {
 
     async fn settle(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError> {
         let mut failed = None;
-        for (Receipt(receipt), settlement) in settlements {
-            // A receipt that is not known is of a partition that was revoked: somebody else has the message.
-            let found = self.shared.lock().receipts.get(&receipt).cloned();
-            let Some((partition, offset)) = found else { continue };
-            if let Settlement::Reject { reason } = &settlement {
-                let record = self
-                    .shared
-                    .lock()
-                    .partitions
-                    .get_mut(&partition)
-                    .and_then(|window| window.in_hand(offset, receipt));
-                let Some(record) = record else { continue };
-                if let Err(error) = self.put_aside(&partition.0, partition.1, offset, &record, reason).await {
-                    self.give_back(&partition, offset, receipt);
-                    failed = Some(error);
-                    continue;
-                }
-            }
-            let mut state = self.shared.lock();
-            let Some(window) = state.partitions.get_mut(&partition) else { continue };
-            if window.in_hand(offset, receipt).is_none() {
+        // What is done with goes when nobody waits for the lock.
+        let mut done = Vec::with_capacity(settlements.len());
+        let mut settlements = settlements.into_iter().peekable();
+        loop {
+            self.settle_at_once(&mut settlements, &mut done);
+            let Some((Receipt(receipt), Settlement::Reject { reason })) = settlements.next() else { break };
+            let Some((partition, offset, record)) = self.in_hand(receipt) else { continue };
+            if let Err(error) = self.put_aside(&partition.0, partition.1, offset, &record, &reason).await {
+                self.give_back(&partition, offset, receipt);
+                failed = Some(error);
                 continue;
             }
-            match settlement {
-                Settlement::Retry { after } => window.hold(offset, Instant::now() + after),
-                _ => window.settle(offset),
+            done.push(record);
+            let mut state = self.shared.lock();
+            let Some(window) = state.partitions.get_mut(&partition) else { continue };
+            if window.in_hand(offset, receipt).is_some() {
+                done.extend(window.settle(offset));
+                state.receipts.remove(&receipt);
             }
-            state.receipts.remove(&receipt);
         }
+        drop(done);
         self.shared.wake();
         // Somebody may wait for room, or for a message to come again.
         self.shared.arrived.notify_one();
