@@ -10,7 +10,7 @@ use std::{
 };
 
 use es_core::DeadReason;
-use es_messaging::{Broker, Message, Outgoing, PublishError, Subscription, Topology};
+use es_messaging::{Broker, ContentMode, Message, Outgoing, PublishError, Subscription, Topology};
 use es_messaging_kafka::{Kafka, KafkaOptions};
 use rdkafka::{
     ClientConfig, Message as _,
@@ -24,7 +24,7 @@ use tokio::{
 };
 use xtask::brokers::tansu::ThrowawayTansu;
 
-use crate::mock::{PATIENCE, assert_in_order, batch, cluster, connect, drain, outgoing, publish_at_last};
+use crate::mock::{PATIENCE, assert_in_order, batch, cluster, connect, drain, next, outgoing, publish_at_last};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -153,4 +153,20 @@ async fn a_key_is_in_the_partition_where_the_clients_of_java_put_it() {
     }
     let found: BTreeMap<&str, i32> = found.iter().map(|(key, partition)| (key.as_str(), *partition)).collect();
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn what_is_published_in_structured_mode_comes_back_as_it_went() {
+    let cluster = cluster();
+    let options = KafkaOptions::new().content_mode(ContentMode::Structured);
+    let kafka = Kafka::connect(&format!("kafka://{}", cluster.bootstrap_servers()), options).await.unwrap();
+    let sent = outgoing(7, 1);
+    let publisher = kafka.publisher().await.unwrap();
+    publish_at_last(&*publisher, vec![sent.clone()]).await;
+    let broken = sent.message.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
+    let results = publisher.publish(&[Outgoing { message: broken, ..outgoing(8, 2) }]).await;
+    assert!(matches!(results[0], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let received = next(&*subscriber, 10).await;
+    assert_eq!(received[0].content.as_ref().unwrap(), &sent.message);
 }
