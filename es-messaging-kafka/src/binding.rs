@@ -41,7 +41,7 @@ fn headers(message: &Message) -> OwnedHeaders {
 }
 
 /// A record as it came, apart from librdkafka's memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,

@@ -13,7 +13,7 @@ use crate::{
     options::{KafkaOptions, Target},
     publisher::KafkaPublisher,
     subscriber::KafkaSubscriber,
-    tls_probe::speaks_tls,
+    tls_probe::{Speech, speech},
 };
 
 /// Kafka, connected.
@@ -51,15 +51,20 @@ impl Kafka {
 async fn explain(error: BrokerError, target: &Target) -> BrokerError {
     let protocol = target.options.properties.get("security.protocol");
     let has_tls = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"));
-    let servers = target.servers.clone();
-    if error.is_transient()
-        && !has_tls
-        && tokio::task::spawn_blocking(move || speaks_tls(&servers)).await.unwrap_or_default()
-    {
-        let reason = "the listener speaks TLS: say security.protocol=ssl or sasl_ssl, or use another port".to_owned();
-        return BrokerError::Tls { broker: KAFKA, reason };
+    if !error.is_transient() {
+        return error;
     }
-    error
+    let servers = target.servers.clone();
+    let reason = match tokio::task::spawn_blocking(move || speech(&servers)).await {
+        Ok(Some(Speech::Tls)) if !has_tls => {
+            "the listener speaks TLS: say security.protocol=ssl or sasl_ssl, or use another port"
+        }
+        Ok(Some(Speech::Plain)) if has_tls => {
+            "the listener speaks no TLS: say security.protocol=plaintext or sasl_plaintext, or use another port"
+        }
+        _ => return error,
+    };
+    BrokerError::Tls { broker: KAFKA, reason: reason.to_owned() }
 }
 
 #[async_trait]

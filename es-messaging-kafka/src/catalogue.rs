@@ -20,8 +20,10 @@ use crate::{
     options::Target,
 };
 
-/// How many events of the connections are served around a question.
-const EVENTS: usize = 16;
+/// Most events of the connections that are served around a question: each lost connection has several.
+const EVENTS: usize = 256;
+/// How long one more of them is waited for when there was no answer.
+const EVENT_WAIT: Duration = Duration::from_millis(1);
 
 /// Asks the brokers about topics, and remembers what they said.
 pub(crate) struct Catalogue {
@@ -76,10 +78,10 @@ impl Catalogue {
 
     fn ask_blocking(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
         // Serves what the connections have to say.
-        let serve = || (0..EVENTS).for_each(|_| drop(self.client.poll(Duration::ZERO)));
-        serve();
+        let serve = |wait| (0..EVENTS).for_each(|_| drop(self.client.poll(wait)));
+        serve(Duration::ZERO);
         let answer = self.client.fetch_metadata(Some(topic), limits::ANSWER_TIMEOUT);
-        serve();
+        serve(if answer.is_ok() { Duration::ZERO } else { EVENT_WAIT });
         let said = &self.client.client().context().said;
         let answer = answer.map_err(|error| said.explain(error))?;
         said.forget();

@@ -7,7 +7,11 @@ use rdkafka::{
     ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode as Code,
 };
 
-use crate::{error::broker_error, limits, options::Target};
+use crate::{
+    error::{broker_error, is_silence},
+    limits,
+    options::Target,
+};
 
 /// The last thing that the connections of a client have said.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +23,8 @@ impl Said {
         let Some(code) = error.rdkafka_error_code() else { return };
         tracing::debug!(%code, reason, "kafka");
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // That all brokers are down follows whatever is the cause.
-        if code != Code::AllBrokersDown || said.is_none() {
+        // That a connection is lost, and that all brokers are down, follows whatever is the cause.
+        if !is_silence(code) || said.is_none() {
             *said = Some((code, reason.to_owned()));
         }
     }

@@ -26,6 +26,8 @@ pub(crate) fn broker_error(error: KafkaError, said: Option<(Code, String)>) -> B
             BrokerError::Denied { broker: KAFKA, reason }
         }
         Some(code) if is_denied(code) => BrokerError::Denied { broker: KAFKA, reason },
+        // Some come as a lost connection.
+        _ if reason.contains("SSL routines") => BrokerError::Tls { broker: KAFKA, reason },
         Some(Code::SSL) => BrokerError::Tls { broker: KAFKA, reason },
         Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition) => {
             BrokerError::Missing { broker: KAFKA, what: "a topic".to_owned(), reason }
@@ -43,7 +45,7 @@ fn config_reason(reason: &str) -> String {
 }
 
 /// Whether an error says no more than that nobody answered.
-fn is_silence(code: Code) -> bool {
+pub(crate) fn is_silence(code: Code) -> bool {
     matches!(code, Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve)
 }
 

@@ -16,6 +16,10 @@ pub const MESSAGE_BYTES: usize = 1_000_000;
 pub const RECORD_OVERHEAD_BYTES: usize = 4 * 1_024;
 /// How long a commit of offsets is waited for.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How soon offsets that could not be committed are tried again.
+pub const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a message that could not be put aside comes again.
+pub const REJECT_AGAIN: Duration = Duration::from_secs(1);
 /// How often the group's thread looks after the group when no message comes.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Records of one partition behind the oldest unsettled one that may be settled before nothing more is read from it.

@@ -7,19 +7,24 @@ use es_messaging::{BrokerError, ContentMode, percent_decode};
 use crate::limits;
 
 /// Properties that the guarantees of this crate rest on.
-const OWN: [&str; 12] = [
+const OWN: [&str; 17] = [
     "acks",
     "allow.auto.create.topics",
+    "auto.commit.enable",
     "bootstrap.servers",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.gapless.guarantee",
     "enable.idempotence",
     "group.id",
+    "max.in.flight",
     "max.in.flight.requests.per.connection",
     "message.timeout.ms",
+    "metadata.broker.list",
     "request.required.acks",
     "topic.blacklist",
+    "transactional.id",
 ];
 
 /// Settings of a connection to Kafka.
@@ -203,6 +208,10 @@ mod tests {
             ("kafka://a:1?partitions=many", "number"),
             ("kafka://a:1?partitions", "property"),
             ("kafka://a:1?acks=0", "depends on it"),
+            // The same by its other names.
+            ("kafka://a:1?request.required.acks=0", "depends on it"),
+            ("kafka://a:1?delivery.timeout.ms=1", "depends on it"),
+            ("kafka://a:1?transactional.id=x", "depends on it"),
         ] {
             let error = parse(url).unwrap_err().to_string();
             assert!(error.contains(hint), "{error}");

@@ -14,8 +14,9 @@ use rdkafka::{
     ClientContext, Message as _, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, base_consumer::PartitionQueue},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     message::{BorrowedMessage, Headers},
+    topic_partition_list::TopicPartitionListElem,
     types::RDKafkaErrorCode as Code,
 };
 use tokio::sync::Notify;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) closing: AtomicBool,
     /// The thread has left the group.
     pub(crate) left: Notify,
+    /// One commit at a time, so that none goes back behind another.
+    pub(crate) committing: Arc<tokio::sync::Mutex<()>>,
     next_receipt: AtomicU64,
     prefetch: usize,
 }
@@ -59,6 +62,8 @@ pub(crate) struct Windows {
     pub(crate) error: Option<BrokerError>,
     assigned: Vec<Partition>,
     revoked: Vec<Partition>,
+    /// Something is settled and could not be committed: to be tried again.
+    pub(crate) is_behind: bool,
 }
 
 impl Windows {
@@ -73,10 +78,10 @@ impl Windows {
         self.partitions.values_mut().for_each(|window| window.take_back(now));
     }
 
-    /// What is settled and the broker does not know, of some partitions.
-    pub(crate) fn to_commit<'a>(&self, partitions: impl Iterator<Item = &'a Partition>) -> Vec<(Partition, i64)> {
-        let offset = |partition: &Partition| self.partitions.get(partition)?.to_commit();
-        partitions.filter_map(|partition| Some((partition.clone(), offset(partition)?))).collect()
+    /// What is settled and the broker does not know.
+    pub(crate) fn to_commit(&self) -> Vec<(Partition, i64)> {
+        let offset = |(partition, window): (&Partition, &Window)| Some((partition.clone(), window.to_commit()?));
+        self.partitions.iter().filter_map(offset).collect()
     }
 
     pub(crate) fn committed(&mut self, offsets: &[(Partition, i64)]) {
@@ -96,6 +101,7 @@ impl Shared {
             arrived: Notify::new(),
             closing: AtomicBool::new(false),
             left: Notify::new(),
+            committing: Arc::default(),
             next_receipt: AtomicU64::new(1),
             prefetch,
         })
@@ -143,7 +149,8 @@ impl ConsumerContext for Following {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Revoke(list) = rebalance else { return };
         let revoked = partitions(list);
-        let offsets = self.shared.lock().to_commit(revoked.iter());
+        let mut offsets = self.shared.lock().to_commit();
+        offsets.retain(|(partition, _)| revoked.contains(partition));
         // The next member begins behind what is settled. What is lost already belongs to somebody else.
         if !offsets.is_empty()
             && !consumer.assignment_lost()
@@ -158,6 +165,17 @@ impl ConsumerContext for Following {
         }
         state.receipts.retain(|_, (partition, _)| !revoked.contains(partition));
         state.revoked.extend(revoked);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let mut state = self.shared.lock();
+        match result {
+            Ok(()) => state.committed(&offsets_of(offsets)),
+            Err(error) => {
+                tracing::debug!(%error, "offsets were not committed");
+                state.is_behind = true;
+            }
+        }
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -190,19 +208,35 @@ pub(crate) fn offset_list(offsets: &[(Partition, i64)]) -> TopicPartitionList {
     list
 }
 
+fn offsets_of(list: &TopicPartitionList) -> Vec<(Partition, i64)> {
+    let offset = |element: TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
+        (Ok(()), Offset::Offset(offset)) => Some(((element.topic().into(), element.partition()), offset)),
+        _ => None,
+    };
+    list.elements().into_iter().filter_map(offset).collect()
+}
+
 type Queues = BTreeMap<Partition, PartitionQueue<Following>>;
 
 /// Runs until it is told to end; then leaves the group, so that others take over at once.
 pub(crate) fn run(member: Arc<Member>, shared: &Arc<Shared>) {
     let mut queues = Queues::new();
+    let mut tried = Instant::now();
     while !shared.closing.load(Ordering::Relaxed) {
         // Rebalances and errors; the records have queues of their own.
         match member.poll(Duration::ZERO) {
             Some(Err(error)) => note(&member, shared, error),
-            Some(Ok(message)) => push(shared, &(message.topic().into(), message.partition()), &message),
+            Some(Ok(message)) => {
+                let came = vec![(message.offset(), record(&message))];
+                push(shared, &(message.topic().into(), message.partition()), came);
+            }
             None => {}
         }
         follow(&member, shared, &mut queues);
+        if tried.elapsed() >= limits::COMMIT_AGAIN {
+            tried = Instant::now();
+            catch_up(&member, shared);
+        }
         if !read(&member, shared, &queues) {
             shared.rest();
         }
@@ -212,6 +246,24 @@ pub(crate) fn run(member: Arc<Member>, shared: &Arc<Shared>) {
     drop(member);
     shared.lock().receipts.clear();
     shared.left.notify_one();
+}
+
+/// Commits what could not be committed when it was settled: nothing else may be settled for long.
+fn catch_up(member: &Member, shared: &Shared) {
+    let Ok(_guard) = shared.committing.try_lock() else { return };
+    let offsets = {
+        let mut state = shared.lock();
+        if !std::mem::take(&mut state.is_behind) {
+            return;
+        }
+        state.to_commit()
+    };
+    if !offsets.is_empty()
+        && let Err(error) = member.commit(&offset_list(&offsets), CommitMode::Async)
+    {
+        tracing::debug!(%error, "offsets were not committed");
+        shared.lock().is_behind = true;
+    }
 }
 
 /// Gives new partitions a queue, and lets go of those that went.
@@ -226,6 +278,8 @@ fn follow(member: &Arc<Member>, shared: &Arc<Shared>, queues: &mut Queues) {
     }
     let mut list = TopicPartitionList::new();
     for partition in assigned {
+        // One that is replaced silences the partition when it goes, so it goes before.
+        queues.remove(&partition);
         let Some(mut queue) = member.split_partition_queue(&partition.0, partition.1) else { continue };
         let shared = shared.clone();
         queue.set_nonempty_callback(move || shared.wake());
@@ -247,16 +301,16 @@ fn read(member: &Member, shared: &Arc<Shared>, queues: &Queues) -> bool {
             // As many as are in hands may wait.
             if full { 0 } else { (2 * shared.prefetch).saturating_sub(state.unsettled()).min(TURN) }
         };
+        let mut came = Vec::new();
         for _ in 0..room {
             match queue.poll(Duration::ZERO) {
                 None => break,
-                Some(Ok(message)) => {
-                    push(shared, partition, &message);
-                    any = true;
-                }
+                Some(Ok(message)) => came.push((message.offset(), record(&message))),
                 Some(Err(error)) => note(member, shared, error),
             }
         }
+        any |= !came.is_empty();
+        push(shared, partition, came);
     }
     if any {
         shared.arrived.notify_one();
@@ -264,14 +318,20 @@ fn read(member: &Member, shared: &Arc<Shared>, queues: &Queues) -> bool {
     any
 }
 
-fn push(shared: &Shared, partition: &Partition, message: &BorrowedMessage<'_>) {
+fn push(shared: &Shared, partition: &Partition, came: Vec<(i64, Record)>) {
+    if came.is_empty() {
+        return;
+    }
+    if let Some(window) = shared.lock().partitions.get_mut(partition) {
+        came.into_iter().for_each(|(offset, record)| window.push(offset, record));
+    }
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
     });
-    let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
-    if let Some(window) = shared.lock().partitions.get_mut(partition) {
-        window.push(message.offset(), Record { key, headers, value });
-    }
+    Record { key: message.key().map(<[u8]>::to_vec), headers, value: message.payload().map(<[u8]>::to_vec) }
 }
 
 /// An error that concerns nobody's call.

@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering},
+    iter::Peekable,
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
+    vec::IntoIter,
 };
 
 use async_trait::async_trait;
@@ -11,7 +13,6 @@ use es_messaging::{BrokerError, Delivery, PublishError, Receipt, Settlement, Sub
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{CommitMode, Consumer},
-    error::KafkaError,
     message::{Header, OwnedHeaders},
     types::RDKafkaErrorCode as Code,
 };
@@ -30,14 +31,14 @@ use crate::{
 
 /// Receives as a member of a group. Dropped, it leaves the group, and the others take over.
 pub(crate) struct KafkaSubscriber {
-    member: Option<Arc<Member>>,
+    /// The thread alone keeps it: what it leaves, it leaves at once.
+    member: Weak<Member>,
+    said: Said,
     shared: Arc<Shared>,
     prefetch: usize,
     dead_topic: String,
     /// For what is put aside.
     publisher: KafkaPublisher,
-    /// One commit at a time, so that none goes back behind another.
-    committing: Arc<tokio::sync::Mutex<()>>,
     closed: watch::Receiver<bool>,
 }
 
@@ -49,8 +50,9 @@ impl KafkaSubscriber {
         closed: watch::Receiver<bool>,
     ) -> Result<Self, BrokerError> {
         let shared = Shared::new(subscription.prefetch);
-        let context = Following { shared: shared.clone(), said: Said::default() };
-        let explain = |error| Said::default().explain(error);
+        let said = Said::default();
+        let context = Following { shared: shared.clone(), said: said.clone() };
+        let explain = |error| said.explain(error);
         let has_wildcards = subscription.topics.iter().any(|topic| is_wildcard(topic));
         let config = member_config(target, &subscription.name, has_wildcards);
         let mut member = Member::from_config_and_context(&config, context).map_err(explain)?;
@@ -60,18 +62,18 @@ impl KafkaSubscriber {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         member.subscribe(&topics).map_err(explain)?;
         let member = Arc::new(member);
-        let (of_thread, state) = (member.clone(), shared.clone());
+        let (weak, state) = (Arc::downgrade(&member), shared.clone());
         std::thread::Builder::new()
             .name(format!("kafka-{}", subscription.name))
-            .spawn(move || run(of_thread, &state))
+            .spawn(move || run(member, &state))
             .map_err(|error| BrokerError::Unavailable { broker: KAFKA, source: error.into() })?;
         Ok(Self {
-            member: Some(member),
+            member: weak,
+            said,
             shared,
             prefetch: subscription.prefetch,
             dead_topic: dead_topic(&subscription.name),
             publisher,
-            committing: Arc::default(),
             closed,
         })
     }
@@ -117,6 +119,8 @@ impl KafkaSubscriber {
             due = due.into_iter().chain(window.next_due()).min();
         }
         drop(guard);
+        // What is due and finds no room waits for somebody to settle something.
+        due = due.filter(|_| given.len() < room);
         let delivery = |(receipt, topic, given): (u64, Arc<str>, crate::window::Given)| Delivery {
             receipt: Receipt(receipt),
             topic: topic.as_ref().to_owned(),
@@ -127,20 +131,23 @@ impl KafkaSubscriber {
     }
 
     /// Commits what is settled, and waits until the broker knows.
-    async fn commit(&self, touched: &[Partition]) -> Result<(), BrokerError> {
-        let Some(member) = self.member.clone() else { return Err(BrokerError::Closed) };
+    async fn commit(&self) -> Result<(), BrokerError> {
         let late = || BrokerError::Unavailable { broker: KAFKA, source: "offsets were not committed in time".into() };
-        let committing = tokio::time::timeout(limits::COMMIT_TIMEOUT, self.committing.clone().lock_owned());
+        let committing = tokio::time::timeout(limits::COMMIT_TIMEOUT, self.shared.committing.clone().lock_owned());
         let guard = committing.await.map_err(|_| late())?;
         // Whoever came before may have committed this too.
-        let offsets = self.shared.lock().to_commit(touched.iter());
-        if offsets.is_empty() {
+        if self.shared.lock().to_commit().is_empty() {
             return Ok(());
         }
+        let Some(member) = self.member.upgrade() else { return Err(BrokerError::Closed) };
         let shared = self.shared.clone();
         let commit = tokio::task::spawn_blocking(move || {
             // Until the broker has answered, whoever still waits for that.
             let _guard = guard;
+            let offsets = shared.lock().to_commit();
+            if offsets.is_empty() {
+                return Ok(());
+            }
             let result = member.commit(&offset_list(&offsets), CommitMode::Sync);
             let mut state = shared.lock();
             match result {
@@ -150,7 +157,10 @@ impl KafkaSubscriber {
                 }
                 // Somebody else has these partitions now, and gets the messages again.
                 Err(_) if offsets.iter().all(|(partition, _)| !state.partitions.contains_key(partition)) => Ok(()),
-                Err(error) => Err(error),
+                Err(error) => {
+                    state.is_behind = true;
+                    Err(error)
+                }
             }
         });
         let error = match tokio::time::timeout(limits::COMMIT_TIMEOUT, commit).await {
@@ -160,18 +170,47 @@ impl KafkaSubscriber {
             Ok(Err(_)) => return Err(BrokerError::Closed),
         };
         match error.rdkafka_error_code() {
-            // The group is about to share anew. If the partitions stay here, the next commit tells; if not, the messages come again.
+            // The group is about to share anew. If the partitions stay here, the thread commits; if not, the messages come again.
             Some(Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId | Code::NoOffset) => {
                 Ok(())
             }
-            _ => Err(self.explain(error)),
+            _ => Err(self.said.explain(error)),
         }
     }
 
-    fn explain(&self, error: KafkaError) -> BrokerError {
-        match &self.member {
-            Some(member) => member.context().said.explain(error),
-            None => BrokerError::Closed,
+    /// The record of a receipt. None if its partition was revoked: somebody else has the message.
+    fn in_hand(&self, receipt: u64) -> Option<(Partition, i64, Arc<Record>)> {
+        let mut state = self.shared.lock();
+        let (partition, offset) = state.receipts.get(&receipt).cloned()?;
+        let record = state.partitions.get_mut(&partition)?.in_hand(offset, receipt)?;
+        Some((partition, offset, record))
+    }
+
+    /// Settles what takes no other message, up to the first that does.
+    fn settle_at_once(&self, settlements: &mut Peekable<IntoIter<(Receipt, Settlement)>>, done: &mut Vec<Arc<Record>>) {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        let is_simple = |next: &(Receipt, Settlement)| !matches!(next.1, Settlement::Reject { .. });
+        while let Some((Receipt(receipt), settlement)) = settlements.next_if(is_simple) {
+            let Some((partition, offset)) = state.receipts.remove(&receipt) else { continue };
+            let Some(window) = state.partitions.get_mut(&partition) else { continue };
+            let Some(record) = window.in_hand(offset, receipt) else { continue };
+            if let Settlement::Retry { after } = settlement {
+                window.hold(offset, Instant::now() + after);
+            } else {
+                window.settle(offset);
+            }
+            done.push(record);
+        }
+    }
+
+    /// A message that could not be put aside comes again.
+    fn give_back(&self, partition: &Partition, offset: i64, receipt: u64) {
+        let mut state = self.shared.lock();
+        let Some(window) = state.partitions.get_mut(partition) else { return };
+        if window.in_hand(offset, receipt).is_some() {
+            window.hold(offset, Instant::now() + limits::REJECT_AGAIN);
+            state.receipts.remove(&receipt);
         }
     }
 
@@ -236,43 +275,32 @@ impl Subscriber for KafkaSubscriber {
     }
 
     async fn settle(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError> {
-        let mut touched: Vec<Partition> = Vec::new();
         let mut failed = None;
-        for (Receipt(receipt), settlement) in settlements {
-            // A receipt that is not known is of a partition that was revoked: somebody else has the message.
-            let found = self.shared.lock().receipts.get(&receipt).cloned();
-            let Some((partition, offset)) = found else { continue };
-            if let Settlement::Reject { reason } = &settlement {
-                let record = self
-                    .shared
-                    .lock()
-                    .partitions
-                    .get_mut(&partition)
-                    .and_then(|window| window.in_hand(offset, receipt));
-                let Some(record) = record else { continue };
-                if let Err(error) = self.put_aside(&partition.0, partition.1, offset, &record, reason).await {
-                    failed = Some(error);
-                    continue;
-                }
-            }
-            let mut state = self.shared.lock();
-            let Some(window) = state.partitions.get_mut(&partition) else { continue };
-            if window.in_hand(offset, receipt).is_none() {
+        // What is done with goes when nobody waits for the lock.
+        let mut done = Vec::with_capacity(settlements.len());
+        let mut settlements = settlements.into_iter().peekable();
+        loop {
+            self.settle_at_once(&mut settlements, &mut done);
+            let Some((Receipt(receipt), Settlement::Reject { reason })) = settlements.next() else { break };
+            let Some((partition, offset, record)) = self.in_hand(receipt) else { continue };
+            if let Err(error) = self.put_aside(&partition.0, partition.1, offset, &record, &reason).await {
+                self.give_back(&partition, offset, receipt);
+                failed = Some(error);
                 continue;
             }
-            match settlement {
-                Settlement::Retry { after } => window.hold(offset, Instant::now() + after),
-                _ => window.settle(offset),
-            }
-            state.receipts.remove(&receipt);
-            if !touched.contains(&partition) {
-                touched.push(partition);
+            done.push(record);
+            let mut state = self.shared.lock();
+            let Some(window) = state.partitions.get_mut(&partition) else { continue };
+            if window.in_hand(offset, receipt).is_some() {
+                done.extend(window.settle(offset));
+                state.receipts.remove(&receipt);
             }
         }
+        drop(done);
         self.shared.wake();
         // Somebody may wait for room, or for a message to come again.
         self.shared.arrived.notify_one();
-        self.commit(&touched).await?;
+        self.commit().await?;
         failed.map_or(Ok(()), Err)
     }
 
@@ -281,9 +309,8 @@ impl Subscriber for KafkaSubscriber {
         Ok(())
     }
 
-    async fn close(mut self: Box<Self>) -> Result<(), BrokerError> {
+    async fn close(self: Box<Self>) -> Result<(), BrokerError> {
         self.end();
-        self.member = None;
         // Leaving takes an answer of the brokers, where there are some.
         let _ = tokio::time::timeout(limits::COMMIT_TIMEOUT, self.shared.left.notified()).await;
         Ok(())
@@ -292,7 +319,6 @@ impl Subscriber for KafkaSubscriber {
 
 impl Drop for KafkaSubscriber {
     fn drop(&mut self) {
-        self.member = None;
         self.end();
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a listener speaks TLS to a client that does not: librdkafka does not tell that from one that is away.
+//! Whether a listener speaks TLS and the client does not, or the reverse: librdkafka does not tell that from one that is away.
 
 use std::{
     io::{Read, Write},
@@ -12,11 +12,22 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Asks for the versions of the protocol: length, key 18, version 0, a number, and no name of a client.
 const QUESTION: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
-/// Whether one of the servers answers with a record of TLS. Blocks for a few seconds at most for each.
-pub(crate) fn speaks_tls(servers: &str) -> bool {
-    servers
-        .split(',')
-        .any(|server| answer(server).is_some_and(|[kind, version]| (20..=23).contains(&kind) && version == 3))
+/// What a listener answers to a question without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Tls,
+    /// Kafka's protocol, as it is.
+    Plain,
+}
+
+/// What the first of the servers speaks that answers. Blocks for a few seconds at most for each.
+pub(crate) fn speech(servers: &str) -> Option<Speech> {
+    servers.split(',').find_map(|server| match answer(server)? {
+        [20..=23, 3] => Some(Speech::Tls),
+        // A length, and a short one.
+        [0, 0] => Some(Speech::Plain),
+        _ => None,
+    })
 }
 
 fn answer(server: &str) -> Option<[u8; 2]> {

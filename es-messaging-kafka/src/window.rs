@@ -28,7 +28,8 @@ pub(crate) struct Window {
 #[derive(Debug)]
 struct Entry {
     offset: i64,
-    record: Arc<Record>,
+    /// Until it is settled: many may have to wait for one before them, and nobody needs their content any more.
+    record: Option<Arc<Record>>,
     attempt: u32,
     state: State,
 }
@@ -57,7 +58,7 @@ impl Window {
         if self.entries.back().is_some_and(|last| last.offset >= offset) {
             return;
         }
-        self.entries.push_back(Entry { offset, record: Arc::new(record), attempt: 0, state: State::Waiting });
+        self.entries.push_back(Entry { offset, record: Some(Arc::new(record)), attempt: 0, state: State::Waiting });
         self.fresh.push_back(offset);
         self.unsettled += 1;
     }
@@ -72,9 +73,11 @@ impl Window {
         self.entries.len()
     }
 
-    /// When the next record that is held back may be given.
+    /// When the next record that is held back may be given: the first of its key, since the others wait for that.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.held.values().min().copied()
+        let mut keys = HashSet::new();
+        let firsts = self.held.iter().filter(|(offset, _)| self.key(**offset).is_none_or(|key| keys.insert(key)));
+        firsts.map(|(_, due)| *due).min()
     }
 
     /// At most `max` records that may be given now, in their order; none of a key behind one that is held back.
@@ -99,19 +102,21 @@ impl Window {
         blocked.extend(self.held.keys().filter_map(|offset| self.key(*offset)));
         while offsets.len() < max {
             let Some(offset) = self.fresh.pop_front() else { break };
-            match self.key(offset).filter(|key| blocked.contains(key)) {
+            if !blocked.is_empty() && self.key(offset).is_some_and(|key| blocked.contains(&key)) {
                 // Its turn comes behind the others of its key.
-                Some(_) => drop(self.held.insert(offset, now)),
-                None => offsets.push(offset),
+                self.held.insert(offset, now);
+            } else {
+                offsets.push(offset);
             }
         }
         offsets.sort_unstable();
         let mut given = Vec::with_capacity(offsets.len());
         for offset in offsets {
             let Some(entry) = self.entry(offset) else { continue };
+            let Some(record) = entry.record.clone() else { continue };
             entry.attempt += 1;
             entry.state = State::InHand(receipt());
-            given.push(Given { offset, record: entry.record.clone(), attempt: entry.attempt });
+            given.push(Given { offset, record, attempt: entry.attempt });
         }
         given
     }
@@ -119,12 +124,13 @@ impl Window {
     /// The record that is in somebody's hands under this receipt.
     pub(crate) fn in_hand(&mut self, offset: i64, receipt: u64) -> Option<Arc<Record>> {
         let entry = self.entry(offset)?;
-        (entry.state == State::InHand(receipt)).then(|| entry.record.clone())
+        if entry.state == State::InHand(receipt) { entry.record.clone() } else { None }
     }
 
-    /// It was handled. Moves what is to be committed forward, as far as there is nothing unsettled.
-    pub(crate) fn settle(&mut self, offset: i64) {
-        let Some(entry) = self.entry(offset) else { return };
+    /// It was handled. Moves what is to be committed forward, as far as there is nothing unsettled; gives what nobody needs any more.
+    pub(crate) fn settle(&mut self, offset: i64) -> Option<Arc<Record>> {
+        let entry = self.entry(offset)?;
+        let record = entry.record.take();
         if entry.state != State::Settled {
             entry.state = State::Settled;
             self.unsettled -= 1;
@@ -133,6 +139,7 @@ impl Window {
             self.settled_to = Some(first.offset + 1);
             self.entries.pop_front();
         }
+        record
     }
 
     /// It comes again, not before `due`; nothing of its key before it that is not in somebody's hands already.
@@ -165,7 +172,7 @@ impl Window {
 
     fn key(&self, offset: i64) -> Option<Vec<u8>> {
         let index = self.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
-        self.entries[index].record.key.clone()
+        self.entries[index].record.as_ref()?.key.clone()
     }
 }
 
@@ -211,7 +218,20 @@ mod tests {
         window.hold(0, now + Duration::from_secs(1));
         assert_eq!(give(&mut window, 10, now), [10, 30]);
         assert!(give(&mut window, 10, now).is_empty());
+        assert_eq!(window.next_due(), Some(now + Duration::from_secs(1)), "those behind it wait for it, too");
         assert_eq!(give(&mut window, 10, now + Duration::from_secs(1)), [0, 20, 40]);
+    }
+
+    #[test]
+    fn what_is_settled_and_waits_for_one_before_it_is_remembered_without_its_content() {
+        let mut window = window(&["a", "b", "c"]);
+        let given = window.give(10, Instant::now(), || 1);
+        let content: Vec<_> = given.iter().map(|given| Arc::downgrade(&given.record)).collect();
+        drop(given);
+        window.settle(10);
+        window.settle(20);
+        assert_eq!(content.iter().filter(|content| content.strong_count() > 0).count(), 1);
+        assert_eq!(window.len(), 3);
     }
 
     #[test]

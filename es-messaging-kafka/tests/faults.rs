@@ -1,109 +1,17 @@
 //! Brokers that fail, on librdkafka's mock cluster of three; and servers that hang, die and come back empty, on Tansu.
 
+mod mock;
 mod tansu;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use es_core::DeadReason;
-use es_messaging::{
-    Broker, BrokerError, ContentMode, Delivery, Message, Outgoing, PublishError, Publisher, Settlement, Subscriber,
-    Subscription, Topology,
-};
+use es_messaging::{Broker, BrokerError, PublishError, Subscription, Topology};
 use es_messaging_kafka::{Kafka, KafkaOptions};
-use rdkafka::{
-    mocking::MockCluster,
-    producer::DefaultProducerContext,
-    types::{RDKafkaApiKey, RDKafkaRespErr},
-};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-const BROKERS: i32 = 3;
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn cluster() -> Cluster {
-    let cluster = Cluster::new(BROKERS).unwrap();
-    cluster.create_topic("events", 4, BROKERS).unwrap();
-    cluster.create_topic("all.dead", 1, BROKERS).unwrap();
-    cluster
-}
-
-async fn connect(cluster: &Cluster) -> Kafka {
-    let options = KafkaOptions::new().publish_timeout(Duration::from_secs(3));
-    Kafka::connect(&format!("kafka://{}", cluster.bootstrap_servers()), options).await.unwrap()
-}
-
-fn outgoing(number: usize, key: usize) -> Outgoing {
-    let builder = Message::builder("happened", "/test").id(number.to_string()).key(format!("key-{key}"));
-    Outgoing { topic: "events".to_owned(), message: builder.json(&number).unwrap().build().unwrap() }
-}
-
-fn batch(from: usize, count: usize) -> Vec<Outgoing> {
-    (from..from + count).map(|number| outgoing(number, number % 5)).collect()
-}
-
-/// Publishes what is not confirmed again, as a relay does.
-async fn publish_at_last(publisher: &dyn Publisher, mut left: Vec<Outgoing>) {
-    let end = Instant::now() + PATIENCE;
-    while !left.is_empty() {
-        assert!(Instant::now() < end, "{} messages were never confirmed", left.len());
-        let mut results = publisher.publish(&left).await.into_iter();
-        left.retain(|_| match results.next() {
-            Some(Ok(())) => false,
-            Some(Err(error @ PublishError::Refused { .. })) => panic!("{error:?}"),
-            _ => true,
-        });
-    }
-}
-
-#[tokio::test]
-async fn what_is_published_in_structured_mode_comes_back_as_it_went() {
-    let cluster = cluster();
-    let options = KafkaOptions::new().content_mode(ContentMode::Structured);
-    let kafka = Kafka::connect(&format!("kafka://{}", cluster.bootstrap_servers()), options).await.unwrap();
-    let sent = outgoing(7, 1);
-    let publisher = kafka.publisher().await.unwrap();
-    publish_at_last(&*publisher, vec![sent.clone()]).await;
-    let broken = sent.message.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
-    let results = publisher.publish(&[Outgoing { message: broken, ..outgoing(8, 2) }]).await;
-    assert!(matches!(results[0], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
-    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
-    let (mut received, end) = (Vec::new(), Instant::now() + PATIENCE);
-    while received.is_empty() && Instant::now() < end {
-        received = subscriber.receive(10, Duration::from_secs(1)).await.unwrap();
-    }
-    assert_eq!(received[0].content.as_ref().unwrap(), &sent.message);
-}
-
-fn number(delivery: &Delivery) -> usize {
-    delivery.content.as_ref().unwrap().id().parse().unwrap()
-}
-
-/// Receives and acknowledges until all numbers below `count` were there.
-async fn drain(subscriber: &dyn Subscriber, count: usize) -> Vec<usize> {
-    let (mut seen, end) = (Vec::new(), Instant::now() + PATIENCE);
-    while seen.iter().collect::<BTreeSet<_>>().len() < count {
-        assert!(Instant::now() < end, "{count} messages were expected");
-        let Ok(came) = subscriber.receive(100, Duration::from_millis(200)).await else { continue };
-        seen.extend(came.iter().map(number));
-        let _ = subscriber.settle(came.into_iter().map(|one| (one.receipt, Settlement::Ack)).collect()).await;
-    }
-    seen
-}
-
-/// The first time of each number comes in order within its key.
-fn assert_in_order(seen: &[usize]) {
-    let mut first = BTreeSet::new();
-    let mut last = [None; 5];
-    for number in seen.iter().copied().filter(|number| first.insert(*number)) {
-        let before = last[number % 5].replace(number);
-        assert!(before.is_none_or(|before| before < number), "{number} came after {before:?}");
-    }
-}
+use crate::mock::{BROKERS, PATIENCE, assert_in_order, batch, cluster, connect, drain, outgoing, publish_at_last};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_go_down_one_after_another_lose_nothing_and_keep_the_order() {
@@ -192,52 +100,6 @@ async fn while_all_brokers_are_down_publishing_fails_soon_and_nothing_is_sent_la
     let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
     let seen = drain(&*subscriber, 40).await;
     assert!(seen.iter().all(|number| *number < 40), "what was given up was not sent when the brokers came back");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_members_share_while_one_comes_and_goes() {
-    let server = tansu::shared();
-    let prefix = es_testkit::broker_conformance::unique_prefix();
-    let all = Subscription::new(format!("{prefix}-all"), [format!("{prefix}.events")]);
-    let topology = Topology::new([format!("{prefix}.events")], vec![all.clone()]);
-    let first = Kafka::connect(&server.url(), tansu::options()).await.unwrap();
-    first.declare(&topology).await.unwrap();
-    let second = Kafka::connect(&server.url(), tansu::options()).await.unwrap();
-    let publisher = first.publisher().await.unwrap();
-    let one = first.subscriber(&all).await.unwrap();
-    let seen = std::sync::Mutex::new(Vec::new());
-    let work = async |subscriber: &dyn Subscriber, until: usize| {
-        let (mut mine, end) = (0, Instant::now() + PATIENCE);
-        while seen.lock().unwrap().iter().collect::<BTreeSet<_>>().len() < until {
-            assert!(Instant::now() < end, "messages are missing");
-            let Ok(came) = subscriber.receive(7, Duration::from_millis(100)).await else { continue };
-            mine += came.len();
-            seen.lock().unwrap().extend(came.iter().map(number));
-            subscriber.settle(came.into_iter().map(|one| (one.receipt, Settlement::Ack)).collect()).await.unwrap();
-        }
-        mine
-    };
-    let to = |mut batch: Vec<Outgoing>| {
-        batch.iter_mut().for_each(|outgoing| outgoing.topic = format!("{prefix}.events"));
-        batch
-    };
-    let publishing = async {
-        for round in 0..50 {
-            publish_at_last(&*publisher, to(batch(round * 20, 20))).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let coming_and_going = async {
-        work(&*one, 100).await;
-        let two = second.subscriber(&all).await.unwrap();
-        let (_, mine) = tokio::join!(work(&*one, 700), work(&*two, 700));
-        two.close().await.unwrap();
-        work(&*one, 1_000).await;
-        mine
-    };
-    let ((), of_second) = tokio::join!(publishing, coming_and_going);
-    assert!(of_second > 0, "the second member got its share");
-    assert_in_order(&seen.into_inner().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
