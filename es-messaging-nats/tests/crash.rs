@@ -152,6 +152,21 @@ async fn publishing_to_a_server_that_hangs_fails_within_seconds_and_goes_on_afte
     assert_eq!(came.len(), 10, "each is kept once, however often it was published: {came:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_ends_the_wait_for_acknowledgements() {
+    let mut server = start(&ServerOptions::durable());
+    let nats = Nats::connect(&server.url(), options().publish_limit(Duration::from_secs(60))).await.unwrap();
+    nats.declare(&Topology::new(["order.placed"], vec![])).await.unwrap();
+    let publisher = nats.publisher().await.unwrap();
+    // It takes the messages, and never answers.
+    server.pause().unwrap();
+    let (begin, batch) = (Instant::now(), [outgoing("1", None), outgoing("2", None)]);
+    let killing = async { tokio::task::block_in_place(|| server.kill().unwrap()) };
+    let (results, ()) = tokio::join!(publisher.publish(&batch), killing);
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    assert!(results.iter().all(|result| matches!(result, Err(PublishError::Unconfirmed { .. }))), "{results:?}");
+}
+
 #[tokio::test]
 async fn a_server_without_jetstream_is_no_broker() {
     let server = start(&ServerOptions::default().without_jetstream());
