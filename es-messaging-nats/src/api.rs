@@ -12,6 +12,7 @@ use async_nats::{
 };
 use es_messaging::BrokerError;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Notify;
 
 pub(crate) const NATS: &str = "nats";
 
@@ -24,6 +25,7 @@ const MAX_VIOLATIONS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     violations: Mutex<HashMap<String, Instant>>,
+    told: Notify,
 }
 
 impl Events {
@@ -36,14 +38,31 @@ impl Events {
                 violations.clear();
             }
             violations.insert(said, Instant::now());
+            drop(violations);
+            self.told.notify_waiters();
+        }
+    }
+
+    /// Waits until the server forbids a subject, from a moment on; gives its words. The answer to a question that is not allowed never comes.
+    pub(crate) async fn forbidden(&self, subject: &str, since: Instant) -> String {
+        loop {
+            let told = self.told.notified();
+            if let Some(said) = self.said(subject, |at| at >= since) {
+                return said;
+            }
+            told.await;
         }
     }
 
     /// What the server has said lately of a subject.
     pub(crate) fn violation(&self, subject: &str) -> Option<String> {
+        self.said(subject, |at| at.elapsed() < VIOLATION_LIMIT)
+    }
+
+    fn said(&self, subject: &str, counts: impl Fn(Instant) -> bool) -> Option<String> {
         let violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner);
         let quoted = format!("\"{}\"", subject.to_ascii_lowercase());
-        let recent = violations.iter().filter(|(_, at)| at.elapsed() < VIOLATION_LIMIT);
+        let recent = violations.iter().filter(|(_, at)| counts(**at));
         recent.map(|(said, _)| said).find(|said| said.to_ascii_lowercase().contains(&quoted)).cloned()
     }
 }
@@ -62,7 +81,12 @@ impl Api {
         question: &str,
         payload: &(impl Serialize + ?Sized),
     ) -> Result<Result<T, jetstream::Error>, BrokerError> {
-        match self.context.request::<_, _, Response<T>>(question.to_owned(), payload).await {
+        let (subject, begin) = (format!("$JS.API.{question}"), Instant::now());
+        let answer = tokio::select! {
+            answer = self.context.request::<_, _, Response<T>>(question.to_owned(), payload) => answer,
+            reason = self.events.forbidden(&subject, begin) => return Err(BrokerError::Denied { broker: NATS, reason }),
+        };
+        match answer {
             Ok(Response::Ok(answer)) => Ok(Ok(answer)),
             Ok(Response::Err { error }) => Ok(Err(error)),
             Err(error) => Err(match error.kind() {
@@ -74,7 +98,7 @@ impl Api {
                              for this account"
                             .to_owned(),
                 },
-                _ => match self.events.violation(&format!("$JS.API.{question}")) {
+                _ => match self.events.violation(&subject) {
                     Some(reason) => BrokerError::Denied { broker: NATS, reason },
                     None => unavailable(error),
                 },

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName, header::IntoHeaderName};
 use es_core::RawMessage;
 use es_messaging::{
-    ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable, percent_decode, percent_encode,
+    ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable, extension, percent_decode,
+    percent_encode,
 };
 
 const PREFIX: &str = "ce-";
@@ -18,7 +19,7 @@ pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(HeaderMap,
         ContentMode::Binary => Ok((headers(message), message.data().to_vec())),
         ContentMode::Structured => {
             let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", id(message).as_str());
+            headers.insert("Nats-Msg-Id", id(message));
             headers.insert("Content-Type", STRUCTURED_CONTENT_TYPE);
             Ok((headers, message.to_structured()?))
         }
@@ -28,19 +29,57 @@ pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(HeaderMap,
 /// The headers of a message in binary mode.
 fn headers(message: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", id(message).as_str());
+    headers.insert(const { HeaderName::from_static("Nats-Msg-Id") }, id(message));
     for (name, value) in message.attributes() {
-        headers.insert(format!("{PREFIX}{name}").as_str(), percent_encode(&value).as_str());
+        headers.insert(header_name(name), encoded(value));
     }
     if message.has_data() {
-        headers.insert("ce-datacontenttype", percent_encode(message.content_type()).as_str());
+        let content_type = encoded(message.content_type().to_owned());
+        headers.insert(const { HeaderName::from_static("ce-datacontenttype") }, content_type);
     }
     headers
 }
 
+/// The header of an attribute. Those that most messages have are not put together again for each.
+fn header_name(attribute: &str) -> HeaderName {
+    match attribute {
+        "specversion" => const { HeaderName::from_static("ce-specversion") },
+        "id" => const { HeaderName::from_static("ce-id") },
+        "source" => const { HeaderName::from_static("ce-source") },
+        "type" => const { HeaderName::from_static("ce-type") },
+        "subject" => const { HeaderName::from_static("ce-subject") },
+        "time" => const { HeaderName::from_static("ce-time") },
+        extension::PARTITION_KEY => const { HeaderName::from_static("ce-partitionkey") },
+        extension::TRACE_PARENT => const { HeaderName::from_static("ce-traceparent") },
+        extension::CORRELATION => const { HeaderName::from_static("ce-correlationid") },
+        extension::CAUSATION => const { HeaderName::from_static("ce-causationid") },
+        extension::POSITION => const { HeaderName::from_static("ce-position") },
+        extension::VERSION => const { HeaderName::from_static("ce-streamversion") },
+        _ => format!("{PREFIX}{attribute}").into_header_name(),
+    }
+}
+
+/// Percent-encoded; itself if there is nothing to encode.
+fn encoded(value: String) -> String {
+    if value.bytes().all(is_plain) { value } else { percent_encode(&value) }
+}
+
+/// Whether percent-encoding leaves a byte as it is.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%')
+}
+
 /// What the server knows duplicates by: source and id. Neither holds a space when it is encoded.
 fn id(message: &Message) -> String {
-    format!("{} {}", percent_encode(message.source()), percent_encode(message.id()))
+    let (source, id) = (message.source(), message.id());
+    if source.bytes().chain(id.bytes()).all(is_plain) {
+        let mut both = String::with_capacity(source.len() + 1 + id.len());
+        both.push_str(source);
+        both.push(' ');
+        both.push_str(id);
+        return both;
+    }
+    format!("{} {}", percent_encode(source), percent_encode(id))
 }
 
 /// Reads a message in binary or structured mode. Without headers it is in structured mode, as before NATS had any.

@@ -22,6 +22,7 @@
 mod api;
 mod binding;
 mod broker;
+mod connect;
 mod durability;
 pub mod limits;
 mod options;

@@ -14,6 +14,8 @@ pub const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 pub const MIN_RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// How often connections to a silent server are tried for life.
 pub const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a publisher that waits looks whether its connection is still there.
+pub const LINK_CHECK: Duration = Duration::from_millis(50);
 /// Messages on their way at once, unless the options say otherwise.
 pub const DEFAULT_IN_FLIGHT: usize = 256;
 /// Most messages on their way at once.

@@ -141,8 +141,8 @@ impl NatsOptions {
         self
     }
 
-    /// A file with the certificates of authorities (PEM) that the server's certificate may come from, beside the machine's own; in the URL
-    /// `ca=`.
+    /// A file with the certificates of authorities (PEM) that the server's certificate may come from, instead of the machine's own; in the
+    /// URL `ca=`.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca = Some(file.into());
         self

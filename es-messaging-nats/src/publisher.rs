@@ -1,6 +1,12 @@
 //! Publishing with acknowledgements.
 
-use std::{collections::HashSet, error::Error, future::IntoFuture, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    error::Error,
+    future::IntoFuture,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{
     Client, ToSubject,
@@ -12,9 +18,10 @@ use async_nats::{
     },
 };
 use async_trait::async_trait;
-use es_core::DeadReason;
+use es_core::{BoxError, DeadReason};
 use es_messaging::{Outgoing, PublishError, Publisher, PublisherLimits, waves};
-use tokio::time::{Instant, timeout_at};
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     api::{Api, NATS},
@@ -70,18 +77,36 @@ impl NatsPublisher {
         }
     }
 
-    async fn confirmed(
-        &self,
-        ack: PublishAckFuture,
-        deadline: Instant,
-        outgoing: &Outgoing,
-    ) -> Result<(), PublishError> {
-        let Ok(answer) = timeout_at(deadline, ack.into_future()).await else {
-            return Err(self.unanswered(&self.subject(outgoing)));
+    async fn confirmed(&self, ack: PublishAckFuture, sent: &Sent, outgoing: &Outgoing) -> Result<(), PublishError> {
+        let mut ack = ack.into_future();
+        // Most are there when their turn comes.
+        let answer = match (&mut ack).now_or_never() {
+            Some(answer) => answer,
+            None => {
+                let subject = self.subject(outgoing);
+                tokio::select! {
+                    answer = timeout_at(sent.deadline, ack) => answer.map_err(|_| self.unanswered(&subject))?,
+                    said = self.api.events.forbidden(&subject, sent.begin.into_std()) => return Err(unconfirmed(said)),
+                    () = self.lost(sent.connects) => {
+                        return Err(unconfirmed("the connection was lost before the server acknowledged"));
+                    }
+                }
+            }
         };
         match answer {
             Ok(_) => Ok(()),
             Err(error) => Err(self.meaning(error, &self.subject(outgoing)).await),
+        }
+    }
+
+    fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the connection is not the one that it was: what was sent over that one is not acknowledged any more.
+    async fn lost(&self, connects: u64) {
+        while self.client.connection_state() == State::Connected && self.connects() == connects {
+            sleep(limits::LINK_CHECK).await;
         }
     }
 
@@ -94,7 +119,7 @@ impl NatsPublisher {
             Some(said) => said,
             None => "the server did not acknowledge in time".to_owned(),
         };
-        PublishError::Unconfirmed { broker: NATS, source: reason.into() }
+        unconfirmed(reason)
     }
 
     async fn meaning(&self, error: jetstream::context::PublishError, subject: &str) -> PublishError {
@@ -139,10 +164,7 @@ impl NatsPublisher {
             {
                 refused(DeadReason::Unroutable, format!("no stream has the subject {subject}"))
             }
-            _ => {
-                let source = format!("the stream of {subject} has no leader for now").into();
-                PublishError::Unconfirmed { broker: NATS, source }
-            }
+            _ => unconfirmed(format!("the stream of {subject} has no leader for now")),
         }
     }
 }
@@ -151,9 +173,20 @@ fn refused(kind: DeadReason, reason: String) -> PublishError {
     PublishError::Refused { broker: NATS, kind, reason }
 }
 
+fn unconfirmed(reason: impl Into<BoxError>) -> PublishError {
+    PublishError::Unconfirmed { broker: NATS, source: reason.into() }
+}
+
 /// Why the messages of a key, or all, are not tried any more.
 fn not_tried() -> PublishError {
-    PublishError::Unconfirmed { broker: NATS, source: "it was not tried, since the server did not answer".into() }
+    unconfirmed("it was not tried, since the server did not answer")
+}
+
+/// When and over which connection messages were sent.
+struct Sent {
+    begin: Instant,
+    deadline: Instant,
+    connects: u64,
 }
 
 #[async_trait]
@@ -178,7 +211,8 @@ impl Publisher for NatsPublisher {
         let mut behind: HashSet<&str> = HashSet::new();
         for wave in waves(batch) {
             for part in wave.chunks(self.options.in_flight) {
-                let mut sent = Vec::with_capacity(part.len());
+                let (begin, connects) = (Instant::now(), self.connects());
+                let mut acks = Vec::with_capacity(part.len());
                 for &index in part {
                     let outgoing = &batch[index];
                     if outgoing.message.key().is_some_and(|key| behind.contains(key)) {
@@ -186,13 +220,14 @@ impl Publisher for NatsPublisher {
                         continue;
                     }
                     match self.send(outgoing).await {
-                        Ok(ack) => sent.push((index, ack)),
+                        Ok(ack) => acks.push((index, ack)),
                         Err(error) => results[index] = Err(error),
                     }
                 }
                 let deadline = Instant::now() + self.options.publish_limit.max(Duration::from_millis(1));
-                for (index, ack) in sent {
-                    results[index] = self.confirmed(ack, deadline, &batch[index]).await;
+                let sent = Sent { begin, deadline, connects };
+                for (index, ack) in acks {
+                    results[index] = self.confirmed(ack, &sent, &batch[index]).await;
                 }
                 for &index in part {
                     behind.extend(results[index].is_err().then(|| batch[index].message.key()).flatten());

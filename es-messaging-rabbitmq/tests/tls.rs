@@ -5,36 +5,9 @@ mod support;
 
 use es_messaging::{Broker, BrokerError, Message, Outgoing, Subscription, Topology};
 use es_messaging_rabbitmq::{RabbitMq, RabbitMqOptions};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use es_testkit::Authority;
 use support::start;
 use xtask::brokers::rabbitmq::RabbitMqOptions as ServerOptions;
-
-/// An authority that signs certificates.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.distinguished_name.push(DnType::CommonName, "authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate and its key.
-    fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        (certificate.pem(), key.serialize_pem())
-    }
-}
 
 async fn refused(url: &str, options: RabbitMqOptions) -> BrokerError {
     RabbitMq::connect(url, options).await.expect_err("no connection")
@@ -43,14 +16,14 @@ async fn refused(url: &str, options: RabbitMqOptions) -> BrokerError {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_with_a_certificate_is_let_in_and_every_mismatch_is_named() {
     let authority = Authority::new();
-    let (certificate, key) = authority.sign("localhost", ExtendedKeyUsagePurpose::ServerAuth);
-    let options = ServerOptions::default().with_tls(&authority.pem, &certificate, &key);
+    let (certificate, key) = authority.server("localhost");
+    let options = ServerOptions::default().with_tls(authority.pem(), &certificate, &key);
     let server = tokio::task::block_in_place(|| start(&options));
     let port = server.tls_port().expect("a port for TLS");
     let url = format!("amqps://guest:guest@localhost:{port}/%2f");
-    let client = authority.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+    let client = authority.client("client");
     let good = || {
-        let options = RabbitMqOptions::default().trust(authority.pem.clone());
+        let options = RabbitMqOptions::default().trust(authority.pem());
         options.client_certificate(client.0.clone(), client.1.clone())
     };
 
@@ -66,11 +39,11 @@ async fn a_client_with_a_certificate_is_let_in_and_every_mismatch_is_named() {
     assert_eq!(came[0].content.as_ref().expect("a message").id(), "1");
 
     let other = Authority::new();
-    let stranger = other.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+    let stranger = other.client("client");
     for (what, url, options) in [
         ("no authority is trusted", url.clone(), RabbitMqOptions::default()),
-        ("the client has no certificate", url.clone(), RabbitMqOptions::default().trust(authority.pem.clone())),
-        ("another authority is trusted", url.clone(), good().trust(other.pem.clone())),
+        ("the client has no certificate", url.clone(), RabbitMqOptions::default().trust(authority.pem())),
+        ("another authority is trusted", url.clone(), good().trust(other.pem())),
         (
             "the client's certificate is a stranger's",
             url.clone(),

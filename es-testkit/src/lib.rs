@@ -3,11 +3,14 @@
 //! - For applications: [`given`] tests an aggregate, [`given_events`] a view or projection; [`FaultyStore`] is a store with a
 //!   bad network; [`HistoryChecker`] finds what was lost, doubled or skipped.
 //! - For stores: [`conformance!`] runs every promise of a store as a test; see [its module](mod@conformance).
-//! - For brokers, with the feature `messaging`: `broker_conformance!` runs every promise of a broker as a test.
+//! - For brokers, with the feature `messaging`: `broker_conformance!` runs every promise of a broker as a test; with the feature
+//!   `certificates`, `Authority` signs certificates for tests of TLS.
 //! - [`bank`] is the small domain that all of this speaks about.
 //!
 //! Everything here panics when a check fails, as tests do.
 
+#[cfg(feature = "certificates")]
+mod authority;
 pub mod bank;
 #[cfg(feature = "messaging")]
 pub mod broker_conformance;
@@ -20,6 +23,8 @@ mod memory_harness;
 mod projection_spec;
 mod rng;
 
+#[cfg(feature = "certificates")]
+pub use authority::Authority;
 pub use faulty_store::{Fault, FaultPlan, FaultyStore, Operation};
 pub use given::{AfterThen, Given, When, given};
 pub use harness::{LedgerRow, OpenTransaction, StoreHarness};

@@ -2,7 +2,10 @@
 #![allow(dead_code)]
 
 use std::{
-    sync::{OnceLock, atomic::AtomicU32, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,4 +67,37 @@ pub(crate) async fn drain(subscriber: &dyn Subscriber, quiet: Duration) -> Vec<S
         all.extend(ids(&deliveries));
         subscriber.settle(deliveries.iter().map(|one| (one.receipt, Settlement::Ack)).collect()).await.unwrap();
     }
+}
+
+/// Counts the warnings of this crate.
+#[derive(Clone, Default)]
+pub(crate) struct Warnings(Arc<AtomicUsize>);
+
+impl Warnings {
+    /// How many there were since it was asked last.
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN && metadata.target().starts_with("es_messaging_nats")
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+
+    fn event(&self, _event: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _span: &tracing::span::Id) {}
+
+    fn exit(&self, _span: &tracing::span::Id) {}
 }

@@ -49,6 +49,8 @@ pub struct NatsOptions {
     pub lines: String,
     /// Whether it has no JetStream.
     pub no_jetstream: bool,
+    /// The server's certificate and key, and the authority of its clients'.
+    tls: Option<(String, String, Option<String>)>,
 }
 
 impl NatsOptions {
@@ -62,6 +64,13 @@ impl NatsOptions {
     #[must_use]
     pub fn without_jetstream(mut self) -> Self {
         self.no_jetstream = true;
+        self
+    }
+
+    /// The same with TLS for all clients, whose certificates come from this authority, if there is one; all in PEM.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: &str, key: &str, authority: Option<&str>) -> Self {
+        self.tls = Some((certificate.to_owned(), key.to_owned(), authority.map(str::to_owned)));
         self
     }
 
@@ -107,6 +116,15 @@ fn prepare(
         routes.map_or(0, |routes| routes.node),
         options.lines
     );
+    if let Some((certificate, key, authority)) = &options.tls {
+        let write = |name: &str, text: &str| folder.write(name, text, &account).map(|path| path.display().to_string());
+        let (certificate, key) = (write("certificate.pem", certificate)?, write("key.pem", key)?);
+        let clients = match authority {
+            Some(authority) => format!(", ca_file: \"{}\", verify: true", write("authority.pem", authority)?),
+            None => String::new(),
+        };
+        text.push_str(&format!("tls {{cert_file: \"{certificate}\", key_file: \"{key}\"{clients}}}\n"));
+    }
     if let Some(routes) = routes {
         let all: Vec<String> = routes.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         text.push_str(&format!(
