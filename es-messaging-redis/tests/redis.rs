@@ -41,6 +41,15 @@ async fn a_topic_that_was_not_declared_is_unroutable_and_holds_up_its_key_alone(
 }
 
 #[tokio::test]
+async fn a_subscription_that_is_declared_later_begins_with_the_oldest_message() {
+    let redis = RedisStreams::connect(&server().url(), options()).await.unwrap();
+    redis.declare(&Topology::new(["order.placed"], vec![])).await.unwrap();
+    redis.publisher().await.unwrap().publish(&[of(1), of(2)]).await.remove(0).unwrap();
+    redis.declare(&Topology::new(["order.placed"], vec![everything()])).await.unwrap();
+    assert_eq!(take(&*redis.subscriber(&everything()).await.unwrap(), 2).await, ["1", "2"]);
+}
+
+#[tokio::test]
 async fn only_what_every_group_has_settled_is_trimmed() {
     let slow = Subscription::new("slow", ["order.*"]);
     let (redis, fast) = with_subscription(options(), everything()).await;
@@ -115,8 +124,9 @@ async fn members_that_are_gone_leave_no_trace_and_what_they_held_is_claimed() {
     assert_eq!(subscriber.receive(2, SOON).await.unwrap().len(), 2);
     drop(subscriber);
     let other = redis.subscriber(&subscription).await.unwrap();
-    let mut again = Vec::new();
+    let (mut again, end) = (Vec::new(), Instant::now() + SOON * 4);
     while again.len() < 2 {
+        assert!(Instant::now() < end, "what it held was not claimed");
         again.extend(other.receive(2, SOON).await.unwrap());
     }
     assert_eq!((ids(&again), again[0].attempt), (vec!["1".to_owned(), "2".to_owned()], 2));

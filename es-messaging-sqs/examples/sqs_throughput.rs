@@ -172,14 +172,19 @@ async fn round(port: u16, fifo: bool, number: usize, messages: &[Outgoing]) -> R
     })
 }
 
+fn median(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or_default()
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let rounds = std::env::args().nth(1).map_or(Ok(4), |rounds| rounds.parse())?;
+    let rounds = std::env::args().nth(1).map_or(Ok(9), |rounds| rounds.parse())?;
     let messages: Vec<Outgoing> = (0..MESSAGES).map(outgoing).collect();
     for fifo in [false, true] {
         let server = ThrowawayMoto::start(&xtask::tools::ensure_moto()?)?;
         println!("== {}, {MESSAGES} messages of {KEYS} keys a round", if fifo { "FIFO" } else { "standard" });
-        let mut sums = [0.0; 4];
+        let (mut publishing, mut receiving) = (Vec::new(), Vec::new());
         for number in 0..rounds {
             let seconds = round(server.port(), fifo, number, &messages).await?;
             let rate = seconds.map(|seconds| MESSAGES as f64 / seconds);
@@ -187,9 +192,11 @@ async fn main() -> Result<()> {
                 "round {number}: publisher {:.0} of {:.0}/s, subscriber {:.0} of {:.0}/s",
                 rate[0], rate[1], rate[2], rate[3]
             );
-            sums.iter_mut().zip(seconds).for_each(|(sum, seconds)| *sum += seconds);
+            publishing.push(rate[0] / rate[1]);
+            receiving.push(rate[2] / rate[3]);
         }
-        println!("publisher {:.2} of the SDK alone, subscriber {:.2}", sums[1] / sums[0], sums[3] / sums[2]);
+        let (publisher, subscriber) = (median(publishing), median(receiving));
+        println!("median: publisher {publisher:.2} of the SDK alone, subscriber {subscriber:.2}");
     }
     Ok(())
 }

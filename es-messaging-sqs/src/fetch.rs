@@ -143,8 +143,8 @@ impl Queue {
         let mut all = got;
         // A full answer may be the first of several.
         while got > 0 && got % limits::CALL_MESSAGES == 0 && all < room {
-            // Of a key, what comes first is to be here first.
-            let most = if self.connection.target.options.fifo { 1 } else { limits::CALLS };
+            // Of a FIFO no two calls get the same key: what has messages on their way is not given.
+            let most = limits::CALLS;
             let calls = (room - all).div_ceil(limits::CALL_MESSAGES).min(most);
             let answers =
                 join_all((0..calls).map(|call| self.call(room - all - call * limits::CALL_MESSAGES, 0))).await;
