@@ -119,14 +119,14 @@ fn unusable(error: &RedisError, shown: &str) -> BrokerError {
 
 /// What to do if the server does not speak TLS.
 const NO_TLS_THERE: &str =
-    "if the server does not speak TLS at this port, the URL begins with redis:, or the port is another";
+    "if the server does not speak TLS at this port, the URL begins with redis://, or the port is another";
 
 fn tls(shown: &str, error: &RedisError, hint: &str) -> BrokerError {
     BrokerError::Tls { broker: REDIS, reason: format!("{shown}: {error} ({hint})") }
 }
 
 /// What to do if the server speaks TLS alone.
-const TLS_ALONE: &str = "if the server speaks TLS alone at this port, the URL begins with rediss:";
+const TLS_ALONE: &str = "if the server speaks TLS alone at this port, the URL begins with rediss://";
 
 /// What an error at connecting means, after a look at whether the server would rather be spoken to in the other way.
 async fn why_not(error: RedisError, shown: &str) -> BrokerError {
@@ -177,6 +177,12 @@ fn at_connecting(error: RedisError, shown: &str) -> BrokerError {
         }
     } else if error.kind() == ErrorKind::Parse {
         return tls(TLS_ALONE);
+    }
+    if shown.starts_with("rediss:") && error.is_timeout() {
+        // Or it hangs: nobody can tell.
+        let source =
+            "no answer to the beginning of TLS; a port without TLS gives none, and its URL begins with redis://";
+        return BrokerError::Unavailable { broker: REDIS, source: source.into() };
     }
     meaning(error, shown)
 }

@@ -159,9 +159,20 @@ pub(crate) fn codes(error: &RedisError) -> Vec<String> {
     codes
 }
 
+/// What an error says. Of many commands that failed together, the first: it stands for all of them.
+pub(crate) fn said(error: &RedisError) -> String {
+    match error.clone().into_server_errors() {
+        Some(errors) if errors.len() > 1 => {
+            let (_, first) = &errors[0];
+            format!("{first} (and {} more)", errors.len() - 1)
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// What an error of the client means.
 pub(crate) fn meaning(error: RedisError, what: &str) -> BrokerError {
-    let denied = |hint: &str| BrokerError::Denied { broker: REDIS, reason: format!("{error} ({hint})") };
+    let denied = |hint: &str| BrokerError::Denied { broker: REDIS, reason: format!("{} ({hint})", said(&error)) };
     match (error.kind(), error.code()) {
         (_, Some("NOPERM")) => denied(LET_IT),
         (_, Some("NOAUTH")) => denied("give user and password in the URL: redis://user:password@host"),
@@ -179,6 +190,6 @@ pub(crate) fn meaning(error: RedisError, what: &str) -> BrokerError {
             reason: "its key holds something else than a stream; choose another prefix".to_owned(),
         },
         (ErrorKind::InvalidClientConfig, _) => BrokerError::Config { what: what.to_owned(), reason: error.to_string() },
-        _ => BrokerError::Unavailable { broker: REDIS, source: error.into() },
+        _ => BrokerError::Unavailable { broker: REDIS, source: said(&error).into() },
     }
 }

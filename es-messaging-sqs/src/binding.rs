@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn a_message_leaves_room_for_the_reason_why_it_is_dead() {
         let of = |letters: usize| {
-            let builder = Message::builder("t", "/").id("1").subject("\"".repeat(90_000));
+            let quotes = "\"".repeat(4_000);
+            let builder = (0..25).fold(Message::builder("t", "/").id("1"), |builder, at| {
+                builder.extension(&format!("quotes{at}"), quotes.as_str())
+            });
             builder.json(&"x".repeat(letters)).unwrap().build().unwrap()
         };
         let envelope = entry("t", of(0)).unwrap().size();
