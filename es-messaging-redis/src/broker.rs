@@ -16,6 +16,7 @@ use redis::{Client, ErrorKind, RedisError};
 use crate::{
     durability::Durability,
     keys::{self, Keys},
+    limits,
     link::{Link, REDIS, ask, meaning},
     options::{self, RedisOptions},
     publisher::RedisPublisher,
@@ -62,14 +63,17 @@ impl RedisStreams {
     pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, BrokerError> {
         let mut options = options;
         let (url, shown) = options::parse(url, &mut options)?;
-        // Without one that was chosen for the process, the one that is compiled in.
         #[cfg(feature = "tls")]
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::open(url.as_str()).map_err(|error| meaning(error, &shown))?;
+        let client = options.tls.client(&url);
+        #[cfg(not(feature = "tls"))]
+        let client = Client::open(url.as_str());
+        let client = client.map_err(|error| unusable(&error, &shown))?;
         let link = Link::new(client.clone(), options.answer_limit);
         let ping = redis::cmd("PING");
         let answer: Result<String, RedisError> = ask!(&link, |connection| ping.query_async(connection));
-        answer.map_err(|error| at_connecting(error, &shown))?;
+        if let Err(error) = answer {
+            return Err(why_not(error, &shown).await);
+        }
         let durability = Durability::find(&link, options.assume_durable).await;
         let keys = Keys::new(&options.prefix);
         let shared = Arc::new(Shared { client, link, keys, options, closed: AtomicBool::new(false) });
@@ -108,19 +112,71 @@ impl RedisStreams {
     }
 }
 
+/// What makes a client impossible: its URL, or its certificates.
+fn unusable(error: &RedisError, shown: &str) -> BrokerError {
+    BrokerError::Config { what: shown.to_owned(), reason: error.to_string() }
+}
+
+/// What to do if the server does not speak TLS.
+const NO_TLS_THERE: &str =
+    "if the server does not speak TLS at this port, the URL begins with redis://, or the port is another";
+
+fn tls(shown: &str, error: &RedisError, hint: &str) -> BrokerError {
+    BrokerError::Tls { broker: REDIS, reason: format!("{shown}: {error} ({hint})") }
+}
+
+/// What to do if the server speaks TLS alone.
+const TLS_ALONE: &str = "if the server speaks TLS alone at this port, the URL begins with rediss://";
+
+/// What an error at connecting means, after a look at whether the server would rather be spoken to in the other way.
+async fn why_not(error: RedisError, shown: &str) -> BrokerError {
+    let is_cut = error.is_connection_dropped() && !error.is_connection_refusal();
+    match (shown.strip_prefix("rediss://"), shown.strip_prefix("redis://")) {
+        // It waits for the end of what it takes for a command, and says nothing.
+        (Some(place), _) if error.is_timeout() && answers(&format!("redis://{place}")).await => {
+            tls(shown, &error, NO_TLS_THERE)
+        }
+        // It leaves, and may have said why.
+        (_, Some(place)) if is_cut && answers(&format!("rediss://{place}")).await => tls(shown, &error, TLS_ALONE),
+        _ => at_connecting(error, shown),
+    }
+}
+
+/// Whether a server answers, be it that it refuses.
+async fn answers(url: &str) -> bool {
+    let Ok(client) = Client::open(url) else { return false };
+    let link = Link::new(client, limits::CONNECT_LIMIT);
+    let ping = redis::cmd("PING");
+    let answer: Result<String, RedisError> = ask!(&link, |connection| ping.query_async(connection));
+    answer.map_or_else(|error| error.code().is_some() || is_refusal_in_tls(&error), |_| true)
+}
+
+/// Whether the two sides speak TLS, and one of them does not like the other.
+fn is_refusal_in_tls(error: &RedisError) -> bool {
+    let said = error.to_string().to_ascii_lowercase();
+    said.contains("invalid peer certificate") || said.contains("fatal alert")
+}
+
 /// What an error at connecting means.
 fn at_connecting(error: RedisError, shown: &str) -> BrokerError {
     let said = error.to_string();
     let lower = said.to_ascii_lowercase();
-    // Either side shows by some broken bytes that the other does not speak TLS, or does.
-    let of_tls = ["certificate", "tls", "handshake", "corrupt message", "invalidcontenttype"];
-    if error.kind() == ErrorKind::Parse {
-        let reason =
-            format!("{shown} does not speak plain Redis; if this is its port for TLS, the URL begins with rediss://");
-        return BrokerError::Tls { broker: REDIS, reason };
+    let tls = |hint: &str| tls(shown, &error, hint);
+    // What the server says in TLS when it ends it.
+    if lower.contains("fatal alert") {
+        return tls("give this client a certificate of an authority that the server trusts");
     }
-    if of_tls.iter().any(|word| lower.contains(word)) {
-        return BrokerError::Tls { broker: REDIS, reason: format!("{shown}: {said}") };
+    if lower.contains("invalid peer certificate") {
+        return tls("trust the authority that has signed the server's certificate, and use the name that stands in it");
+    }
+    // Either side shows by some broken bytes, or by leaving, that the other does not speak TLS, or does.
+    if shown.starts_with("rediss") {
+        let of_tls = ["certificate", "tls", "handshake", "corrupt message", "invalidcontenttype"];
+        if error.kind() == ErrorKind::Parse || of_tls.iter().any(|word| lower.contains(word)) {
+            return tls(NO_TLS_THERE);
+        }
+    } else if error.kind() == ErrorKind::Parse {
+        return tls(TLS_ALONE);
     }
     if shown.starts_with("rediss:") && error.is_timeout() {
         // Or it hangs: nobody can tell.

@@ -28,6 +28,8 @@ mod link;
 mod options;
 mod publisher;
 mod subscriber;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 
 pub use broker::RedisStreams;

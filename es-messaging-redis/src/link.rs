@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use crate::limits;
 
 pub(crate) const REDIS: &str = "redis";
+/// What to do when a user may not do something.
+pub(crate) const LET_IT: &str = "let this user do it, by `ACL SETUSER`";
 
 /// A connection to the server, opened when it is needed, and again after it was lost.
 #[derive(Debug)]
@@ -91,7 +93,9 @@ impl Link {
     /// What an error means for the connection: one that is broken, silent, or on a server that has changed its role is left.
     pub(crate) fn note(&self, connection: &Connection, error: &RedisError) {
         let left = matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
-            || matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH"));
+            || codes(error)
+                .iter()
+                .any(|code| matches!(code.as_str(), "READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH"));
         let mut state = self.state();
         if left && state.generation == connection.generation {
             state.connection = None;
@@ -146,6 +150,15 @@ macro_rules! ask {
 }
 pub(crate) use ask;
 
+/// The codes of an error, and of those that made a transaction fail.
+pub(crate) fn codes(error: &RedisError) -> Vec<String> {
+    let mut codes: Vec<String> = error.code().map(str::to_owned).into_iter().collect();
+    if let Some(errors) = error.clone().into_server_errors() {
+        codes.extend(errors.iter().map(|(_, error)| error.code().to_owned()));
+    }
+    codes
+}
+
 /// What an error says. Of many commands that failed together, the first: it stands for all of them.
 pub(crate) fn said(error: &RedisError) -> String {
     match error.clone().into_server_errors() {
@@ -159,9 +172,13 @@ pub(crate) fn said(error: &RedisError) -> String {
 
 /// What an error of the client means.
 pub(crate) fn meaning(error: RedisError, what: &str) -> BrokerError {
-    let denied = |error: &RedisError| BrokerError::Denied { broker: REDIS, reason: said(error) };
+    let denied = |hint: &str| BrokerError::Denied { broker: REDIS, reason: format!("{} ({hint})", said(&error)) };
     match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => denied(&error),
+        (_, Some("NOPERM")) => denied(LET_IT),
+        (_, Some("NOAUTH")) => denied("give user and password in the URL: redis://user:password@host"),
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => {
+            denied("correct user and password in the URL; without a user it is `default`")
+        }
         (_, Some("NOGROUP")) => BrokerError::Missing {
             broker: REDIS,
             what: what.to_owned(),

@@ -34,6 +34,8 @@ pub struct RedisOptions {
     pub(crate) answer_limit: Duration,
     pub(crate) replicas: Option<(u32, Duration)>,
     pub(crate) assume_durable: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: crate::tls::Tls,
 }
 
 impl Default for RedisOptions {
@@ -47,6 +49,8 @@ impl Default for RedisOptions {
             answer_limit: limits::DEFAULT_ANSWER_LIMIT,
             replicas: None,
             assume_durable: false,
+            #[cfg(feature = "tls")]
+            tls: crate::tls::Tls::default(),
         }
     }
 }
@@ -105,6 +109,20 @@ impl RedisOptions {
     /// there is no warning.
     pub fn assume_durable(mut self) -> Self {
         self.assume_durable = true;
+        self
+    }
+
+    /// Trusts these authorities, in PEM, and not the machine's.
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, authorities_pem: impl Into<String>) -> Self {
+        self.tls.authorities = Some(authorities_pem.into());
+        self
+    }
+
+    /// The certificate of this client and its private key, in PEM.
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(mut self, certificate_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
+        self.tls.identity = Some((certificate_pem.into(), key_pem.into()));
         self
     }
 }

@@ -5,13 +5,13 @@ use std::{collections::HashSet, fmt, ops::Range, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use es_core::DeadReason;
 use es_messaging::{Outgoing, PublishError, Publisher, PublisherLimits};
-use redis::{ErrorKind, Pipeline, RedisError, Value};
+use redis::{Pipeline, RedisError, Value};
 
 use crate::{
     binding,
     broker::Shared,
     keys, limits,
-    link::{REDIS, ask, said},
+    link::{LET_IT, REDIS, ask, codes, said},
     options::Trim,
 };
 
@@ -34,16 +34,37 @@ struct Entry<'a> {
 
 /// What became of a transaction.
 enum Outcome {
-    /// For each message, whether its stream was there.
-    Done(Vec<bool>),
+    /// It was executed; for each message, what became of it.
+    Done(Vec<Stored>),
     Throttled,
     Unconfirmed(RedisError),
+    Denied(String),
     TooFewReplicas {
         wanted: u32,
         found: u32,
     },
-    /// A key holds something else than a stream, so that nothing is known of the others.
-    Refused(String),
+}
+
+/// What became of a message in a transaction that was executed.
+enum Stored {
+    Yes,
+    /// There is no stream.
+    No,
+    /// The key holds something else than a stream.
+    WrongType(String),
+    /// Something else went wrong.
+    Failed(String),
+}
+
+impl Stored {
+    fn of(answer: Value) -> Self {
+        match answer {
+            Value::Nil => Self::No,
+            Value::ServerError(error) if error.code() == "WRONGTYPE" => Self::WrongType(error.to_string()),
+            Value::ServerError(error) => Self::Failed(error.to_string()),
+            _ => Self::Yes,
+        }
+    }
 }
 
 impl RedisPublisher {
@@ -75,7 +96,8 @@ impl RedisPublisher {
     async fn transact(&self, messages: &[Entry<'_>]) -> Outcome {
         let options = &self.shared.options;
         let mut transaction = Pipeline::with_capacity(messages.len() + 2);
-        transaction.atomic();
+        // Redis executes the others when one fails: each has its own answer.
+        transaction.atomic().ignore_errors();
         for Entry { outgoing, fields } in messages {
             let command = transaction.cmd("XADD").arg(self.shared.keys.stream(&outgoing.topic)).arg("NOMKSTREAM");
             match options.trim {
@@ -98,17 +120,16 @@ impl RedisPublisher {
             ask!(&self.shared.link, |connection| transaction.query_async(connection));
         match answer {
             Ok(ids) => match self.replicated().await {
-                Ok(()) => Outcome::Done(ids.iter().map(|id| !matches!(id, Value::Nil)).collect()),
+                Ok(()) => Outcome::Done(ids.into_iter().map(Stored::of).collect()),
                 Err(outcome) => outcome,
             },
             Err(error) => {
                 let codes = codes(&error);
-                if codes.iter().any(|code| code == "OOM") {
-                    Outcome::Throttled
-                } else if codes.iter().any(|code| code == "WRONGTYPE") {
-                    Outcome::Refused(said(&error))
-                } else {
-                    Outcome::Unconfirmed(error)
+                let is = |wanted: &str| codes.iter().any(|code| code == wanted);
+                match () {
+                    () if is("OOM") => Outcome::Throttled,
+                    () if is("NOPERM") => Outcome::Denied(format!("{} ({LET_IT})", said(&error))),
+                    () => Outcome::Unconfirmed(error),
                 }
             }
         }
@@ -126,17 +147,6 @@ impl RedisPublisher {
             Err(error) => Err(Outcome::Unconfirmed(error)),
         }
     }
-}
-
-/// The codes of an error, and of those that made a transaction fail.
-fn codes(error: &RedisError) -> Vec<String> {
-    let mut codes: Vec<String> = error.code().map(str::to_owned).into_iter().collect();
-    if error.kind() == ErrorKind::Server(redis::ServerErrorKind::ExecAbort)
-        && let Ok(errors) = error.clone().into_server_errors().ok_or(())
-    {
-        codes.extend(errors.iter().map(|(_, error)| error.code().to_owned()));
-    }
-    codes
 }
 
 fn refused(kind: DeadReason, reason: String) -> PublishError {
@@ -205,19 +215,28 @@ impl Publisher for RedisPublisher {
                 let outgoing = &batch[index];
                 let key = outgoing.message.key();
                 let mut result = match &outcome {
-                    Some(Outcome::Done(there)) if there.get(at) == Some(&true) => Ok(()),
-                    Some(Outcome::Done(_)) => {
-                        let reason = format!("the topic {} was not declared: it has no stream", outgoing.topic);
-                        Err(refused(DeadReason::Unroutable, reason))
-                    }
+                    Some(Outcome::Done(stored)) => match stored.get(at) {
+                        Some(Stored::Yes) => Ok(()),
+                        Some(Stored::No) => {
+                            let reason = format!("the topic {} was not declared: it has no stream", outgoing.topic);
+                            Err(refused(DeadReason::Unroutable, reason))
+                        }
+                        Some(Stored::WrongType(said)) => {
+                            let key = self.shared.keys.stream(&outgoing.topic);
+                            let reason = format!("the key {key} holds something else than a stream: {said}");
+                            Err(refused(DeadReason::Unroutable, reason))
+                        }
+                        Some(Stored::Failed(said)) => Err(unconfirmed(said.clone())),
+                        None => Err(unconfirmed("the answer does not name this message".to_owned())),
+                    },
                     Some(Outcome::Throttled) => Err(PublishError::Throttled { broker: REDIS, after: None }),
                     Some(Outcome::Unconfirmed(error)) => {
                         Err(PublishError::Unconfirmed { broker: REDIS, source: said(error).into() })
                     }
+                    Some(Outcome::Denied(said)) => Err(unconfirmed(said.clone())),
                     Some(Outcome::TooFewReplicas { wanted, found }) => {
                         Err(unconfirmed(format!("{found} replicas have it in time, and {wanted} are wanted")))
                     }
-                    Some(Outcome::Refused(reason)) => Err(refused(DeadReason::Unroutable, reason.clone())),
                     None => Err(unconfirmed("it was not tried, since what was before it was not confirmed".to_owned())),
                 };
                 if result.is_err() && key.is_some_and(|key| behind.contains(key)) {

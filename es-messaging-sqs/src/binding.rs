@@ -25,16 +25,26 @@ impl Entry {
     pub(crate) fn of(outgoing: &Outgoing, fifo: bool) -> Result<Self, PublishError> {
         let refused = |reason| PublishError::Refused { broker: SQS, kind: DeadReason::Refused, reason };
         let message = &outgoing.message;
+        // Such a one would make a whole call fail.
+        if outgoing.topic.is_empty() || !outgoing.topic.chars().all(is_taken) {
+            let reason = format!("{:?} is no topic: words with dots between", outgoing.topic);
+            return Err(PublishError::Refused { broker: SQS, kind: DeadReason::Unroutable, reason });
+        }
         if message.size() > limits::MESSAGE_BYTES {
             let reason = format!("{} bytes, at most {}: send a reference", message.size(), limits::MESSAGE_BYTES);
             return Err(refused(reason));
         }
         let body = message.to_structured().map_err(|error| refused(error.to_string()))?;
-        let body = String::from_utf8(body).map_err(|error| refused(error.to_string()))?;
+        let mut body = String::from_utf8(body).map_err(|error| refused(error.to_string()))?;
+        // Outside of texts JSON has none of them.
+        if !body.chars().all(is_taken) {
+            body = body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+        }
         let order = fifo.then(|| order(&outgoing.topic, message));
         let entry = Self { topic: outgoing.topic.clone(), body, order };
-        if entry.size() > limits::CALL_BYTES {
-            return Err(refused(format!("{} bytes as JSON, at most {}", entry.size(), limits::CALL_BYTES)));
+        let most = limits::CALL_BYTES - limits::REASON_BYTES;
+        if entry.size() > most {
+            return Err(refused(format!("{} bytes as JSON, at most {most}: send a reference", entry.size())));
         }
         Ok(entry)
     }
@@ -58,6 +68,11 @@ pub(crate) fn order(topic: &str, message: &Message) -> (String, String) {
         Some(key) => hash(&[key]),
     };
     (group, deduplication)
+}
+
+/// Whether the services take a character in a text, where it is not of the few control characters that they take too.
+pub(crate) fn is_taken(letter: char) -> bool {
+    !letter.is_control() && !matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Whether the services take a text as an id.
@@ -100,6 +115,44 @@ mod tests {
         assert!(id.starts_with("7."), "{id}");
         assert_eq!(order("orders", &message("7", None)), order("orders", &message("7", None)));
         assert_ne!(order("orders", &message("7", None)).1, order("others", &message("7", None)).1);
+    }
+
+    fn entry(topic: &str, message: Message) -> Result<Entry, PublishError> {
+        Entry::of(&Outgoing { topic: topic.to_owned(), message }, false)
+    }
+
+    #[test]
+    fn a_message_leaves_room_for_the_reason_why_it_is_dead() {
+        let of = |letters: usize| {
+            let quotes = "\"".repeat(4_000);
+            let builder = (0..25).fold(Message::builder("t", "/").id("1"), |builder, at| {
+                builder.extension(&format!("quotes{at}"), quotes.as_str())
+            });
+            builder.json(&"x".repeat(letters)).unwrap().build().unwrap()
+        };
+        let envelope = entry("t", of(0)).unwrap().size();
+        let room = limits::CALL_BYTES - limits::REASON_BYTES - envelope;
+        entry("t", of(room)).unwrap();
+        let error = entry("t", of(room + 1)).unwrap_err();
+        assert!(matches!(error, PublishError::Refused { .. }), "{error:?}");
+        assert!(limits::MAX_REASON_CHARS * 4 + REASON.len() + "String".len() <= limits::REASON_BYTES);
+    }
+
+    #[test]
+    fn characters_that_the_services_do_not_take_are_escaped() {
+        let text = "one \u{ffff} and \u{fffe}\n";
+        let message = Message::builder("t", "/").id("1").json(&text).unwrap().build().unwrap();
+        let body = entry("t", message).unwrap().body;
+        assert!(body.chars().all(is_taken), "{body}");
+        assert_eq!(serde_json::from_slice::<String>(decode(&body).unwrap().data()).unwrap(), text);
+    }
+
+    #[test]
+    fn what_cannot_be_a_topic_is_unroutable() {
+        for topic in ["", "a\nb", "a\u{ffff}"] {
+            let error = entry(topic, message("1", None)).unwrap_err();
+            assert!(matches!(error, PublishError::Refused { kind: DeadReason::Unroutable, .. }), "{error:?}");
+        }
     }
 
     #[test]

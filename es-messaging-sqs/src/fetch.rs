@@ -1,7 +1,7 @@
 //! Getting messages from a queue, apart from whoever waits for them.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) handle: String,
+    /// What SQS calls it; one that is sent again is called otherwise.
+    pub(crate) message_id: String,
     pub(crate) topic: String,
     pub(crate) body: Arc<str>,
     pub(crate) attempt: u32,
@@ -61,11 +63,21 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Forgets what others may have by now.
+    /// Forgets what others may have by now, and what came after that in its group: it would be given before what comes again.
     pub(crate) fn forget_late(&mut self, now: Instant, visibility: Duration) {
-        self.held.retain(|_, taken| taken.until > now);
+        let mut late = HashSet::new();
+        self.held.retain(|_, taken| {
+            let stays = taken.until > now;
+            late.extend(taken.group.clone().filter(|_| !stays));
+            stays
+        });
         // What is given should have some time left.
-        self.waiting.retain(|taken| taken.until > now + visibility / 2);
+        self.waiting.retain(|taken| {
+            let is_behind = taken.group.as_ref().is_some_and(|group| late.contains(group));
+            let stays = taken.until > now + visibility / 2 && !is_behind;
+            late.extend(taken.group.clone().filter(|_| !stays));
+            stays
+        });
     }
 }
 
@@ -108,11 +120,16 @@ impl Queue {
         let this = self.clone();
         tokio::spawn(async move {
             let result = this.fetch_round(room, wait).await;
+            // Whoever closes waits until nothing is on its way any more, back neither.
+            if this.ended.load(Ordering::Acquire) {
+                this.give_back().await;
+            }
             {
                 let mut state = this.lock();
                 state.fetching = false;
                 state.error = result.err().or(state.error.take());
             }
+            // Dropped in between.
             if this.ended.load(Ordering::Acquire) {
                 this.give_back().await;
             }
@@ -126,8 +143,8 @@ impl Queue {
         let mut all = got;
         // A full answer may be the first of several.
         while got > 0 && got % limits::CALL_MESSAGES == 0 && all < room {
-            // Of a key, what comes first is to be here first.
-            let most = if self.connection.target.options.fifo { 1 } else { limits::CALLS };
+            // Of a FIFO no two calls get the same key: what has messages on their way is not given.
+            let most = limits::CALLS;
             let calls = (room - all).div_ceil(limits::CALL_MESSAGES).min(most);
             let answers =
                 join_all((0..calls).map(|call| self.call(room - all - call * limits::CALL_MESSAGES, 0))).await;
@@ -183,6 +200,7 @@ impl Queue {
         let topic = message.message_attributes().and_then(|all| all.get(TOPIC)).and_then(|topic| topic.string_value());
         Some(Taken {
             handle: message.receipt_handle()?.to_owned(),
+            message_id: message.message_id()?.to_owned(),
             // Sent past the topic: it is for whoever reads this queue.
             topic: topic.or(self.topics.first().map(String::as_str)).unwrap_or_default().to_owned(),
             body: message.body().unwrap_or_default().into(),
@@ -227,7 +245,7 @@ impl Queue {
             let mut state = self.lock();
             let waiting = std::mem::take(&mut state.waiting);
             let held = std::mem::take(&mut state.held);
-            held.into_iter().chain(waiting.into_iter().map(|taken| (u64::MAX, taken))).collect()
+            held.into_iter().chain((state.next_receipt..).zip(waiting)).collect()
         };
         let now = Instant::now();
         all.retain(|(_, taken)| taken.until > now);
@@ -251,5 +269,40 @@ fn failures(failed: &[aws_sdk_sqs::types::BatchResultErrorEntry]) -> Result<(), 
             let reason = format!("{}: {}", entry.code(), entry.message().unwrap_or("it says no more"));
             Err(BrokerError::Unavailable { broker: SQS, source: reason.into() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_is_not_passed_by_what_came_after_it_in_its_group() {
+        let (now, visibility) = (Instant::now(), Duration::from_secs(30));
+        let taken = |id: &str, group: Option<&str>, seconds: u64| Taken {
+            handle: String::new(),
+            message_id: id.to_owned(),
+            topic: String::new(),
+            body: "".into(),
+            attempt: 1,
+            group: group.map(str::to_owned),
+            until: now + Duration::from_secs(seconds),
+        };
+        let mut state = State::default();
+        state.held.insert(0, taken("1", Some("held too long"), 0));
+        state.held.insert(1, taken("2", Some("held"), 1));
+        state.waiting.extend([
+            taken("3", Some("held too long"), 29),
+            taken("4", Some("a"), 10),
+            taken("5", Some("a"), 29),
+            taken("6", Some("b"), 29),
+            taken("7", Some("held"), 29),
+            taken("8", None, 10),
+            taken("9", None, 29),
+        ]);
+        state.forget_late(now, visibility);
+        assert_eq!(state.held.into_keys().collect::<Vec<_>>(), [1]);
+        let left: Vec<_> = state.waiting.iter().map(|taken| taken.message_id.as_str()).collect();
+        assert_eq!(left, ["6", "7", "9"]);
     }
 }

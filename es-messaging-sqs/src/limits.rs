@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const CALL_BYTES: usize = 256 * 1_024;
 /// Largest message, as [`Message::size`](es_messaging::Message::size) counts: in the body, content that is no JSON grows by a third.
 pub const MESSAGE_BYTES: usize = 180 * 1_024;
+/// Longest reason that goes with a dead letter.
+pub const MAX_REASON_CHARS: usize = 500;
+/// What is left free in a message, so that its reason fits beside it among the dead letters, in bytes.
+pub const REASON_BYTES: usize = MAX_REASON_CHARS * 4 + 48;
 /// Most messages in one call.
 pub const CALL_MESSAGES: usize = 10;
 /// Most messages that are published at a time.

@@ -11,7 +11,7 @@ use es_messaging::{BrokerError, Delivery, Receipt, Settlement, Subscriber, Subsc
 use tokio::sync::watch;
 
 use crate::{
-    binding::{REASON, TOPIC, decode},
+    binding::{REASON, TOPIC, decode, hash, is_taken},
     connection::Connection,
     declare::visibility_seconds,
     error::{SQS, broker_error},
@@ -19,9 +19,6 @@ use crate::{
     limits,
     policy::filter_policy,
 };
-
-/// Longest reason that goes with a dead letter.
-const MAX_REASON_CHARS: usize = 500;
 
 /// Receives from a subscription's queue. Dropped, it leaves what it holds to the others, once its time is over at the latest.
 #[derive(Debug)]
@@ -84,7 +81,7 @@ impl SqsSubscriber {
         let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
         let wrong = |error| BrokerError::Unavailable { broker: SQS, source: Box::new(error) };
         // What the services take as a text, and not too much of it.
-        let reason: String = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
+        let reason: String = reason.chars().filter(|c| is_taken(*c)).take(limits::MAX_REASON_CHARS).collect();
         let reason = if reason.is_empty() { "no reason was given" } else { reason.as_str() };
         let mut send = self.queue.connection.sqs.send_message().queue_url(&self.queue.dead_url);
         send = send.message_body(taken.body.as_ref());
@@ -92,11 +89,9 @@ impl SqsSubscriber {
         send = send.message_attributes(REASON, text(reason).map_err(wrong)?);
         if self.queue.connection.target.options.fifo {
             let group = taken.group.clone().unwrap_or_else(|| receipt.to_string());
-            let id = match decode(&taken.body) {
-                Ok(message) => crate::binding::order(&taken.topic, &message).1,
-                Err(_) => crate::binding::hash(&[&taken.body]),
-            };
-            send = send.message_group_id(group).message_deduplication_id(id);
+            // Not the id of the message itself: the same one, rejected again after somebody sent it once more, would be deleted here and
+            // not be kept there.
+            send = send.message_group_id(group).message_deduplication_id(hash(&[&taken.message_id]));
         }
         send.send().await.map_err(|error| broker_error("the queue of the dead letters", error))?;
         Ok(())

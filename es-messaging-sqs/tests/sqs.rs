@@ -5,7 +5,8 @@ mod moto;
 use std::time::{Duration, Instant};
 
 use es_messaging::{
-    Broker, BrokerError, Delivery, Message, Outgoing, Publisher, Settlement, Subscriber, Subscription, Topology,
+    Broker, BrokerError, Delivery, Message, Outgoing, PublishError, Publisher, Settlement, Subscriber, Subscription,
+    Topology,
 };
 use es_messaging_sqs::{Sqs, SqsOptions};
 use es_testkit::broker_conformance::unique_prefix;
@@ -58,7 +59,7 @@ async fn what_crashes_its_handler_too_often_goes_to_the_dead_letters_by_itself()
         let again = Settlement::Retry { after: Duration::ZERO };
         subscriber.settle(vec![(came[0].receipt, again)]).await.unwrap();
     }
-    assert!(subscriber.receive(1, Duration::from_secs(1)).await.unwrap().is_empty());
+    assert!(subscriber.receive(1, Duration::from_millis(300)).await.unwrap().is_empty());
     let dead = queue_url(shared().port(), &format!("{prefix}-all-dead")).await;
     let found = clients(shared().port()).0.receive_message().queue_url(dead).wait_time_seconds(5).send().await.unwrap();
     assert_eq!(found.messages().len(), 1);
@@ -161,9 +162,11 @@ async fn a_server_that_hangs_makes_publishing_fail_soon_and_nothing_hang() {
     let held = receive(&*subscriber, 1).await;
     server.pause().unwrap();
     let start = Instant::now();
-    let results = publisher.publish(&[outgoing("events", message("1", None))]).await;
-    assert!(results[0].as_ref().is_err_and(es_messaging::PublishError::is_transient), "{results:?}");
-    assert!(subscriber.settle(vec![(held[0].receipt, Settlement::Ack)]).await.is_err());
+    let batch = [outgoing("events", message("1", None))];
+    let settlements = vec![(held[0].receipt, Settlement::Ack)];
+    let (results, settled) = tokio::join!(publisher.publish(&batch), subscriber.settle(settlements));
+    assert!(results[0].as_ref().is_err_and(PublishError::is_transient), "{results:?}");
+    assert!(settled.is_err());
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     server.resume().unwrap();
     let end = Instant::now() + Duration::from_secs(30);
@@ -176,5 +179,83 @@ async fn a_server_that_hangs_makes_publishing_fail_soon_and_nothing_hang() {
         if let Ok(came) = subscriber.receive(10, Duration::from_secs(1)).await {
             seen.extend(ids(&came));
         }
+    }
+}
+
+/// Sends past the topic, with the SDK alone.
+async fn send(queue: &str, message: &Message, order: Option<(&str, &str)>) {
+    let body = String::from_utf8(message.to_structured().unwrap()).unwrap();
+    let mut send = clients(shared().port()).0.send_message().queue_url(queue).message_body(body);
+    if let Some((group, id)) = order {
+        send = send.message_group_id(group).message_deduplication_id(id);
+    }
+    send.send().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_to_the_queue_itself_is_received_and_settled_like_the_others() {
+    for (fifo, ending) in [(false, ""), (true, ".fifo")] {
+        let prefix = unique();
+        let sqs = Sqs::connect(&url(shared().port(), &prefix), SqsOptions::new().fifo(fifo)).await.unwrap();
+        let all = Subscription::new("all", ["order.*"]);
+        sqs.declare(&Topology::new(["order.placed"], vec![all.clone()])).await.unwrap();
+        let queue = queue_url(shared().port(), &format!("{prefix}-all{ending}")).await;
+        for id in ["1", "2", "3"] {
+            send(&queue, &message(id, Some("k")), fifo.then_some(("k", id))).await;
+        }
+        // Published in the usual way, it is behind them.
+        publish(&*sqs.publisher().await.unwrap(), &[outgoing("order.placed", message("4", Some("k")))]).await;
+        let subscriber = sqs.subscriber(&all).await.unwrap();
+        let came = receive(&*subscriber, 4).await;
+        let mut seen = ids(&came);
+        if !fifo {
+            seen.sort();
+        }
+        assert_eq!(seen, ["1", "2", "3", "4"]);
+        let topics: Vec<_> = came.iter().filter(|one| one.topic == "order.placed").collect();
+        assert_eq!(topics.len(), 1, "the others came without one, and have that of the subscription: {came:?}");
+        subscriber.settle(came.iter().map(|one| (one.receipt, Settlement::Ack)).collect()).await.unwrap();
+        assert!(subscriber.receive(1, Duration::from_millis(300)).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_again_after_it_was_sent_again_is_a_dead_letter_again() {
+    let prefix = unique();
+    let sqs = Sqs::connect(&url(shared().port(), &prefix), SqsOptions::new().fifo(true)).await.unwrap();
+    let all = Subscription::new("all", ["events"]);
+    sqs.declare(&Topology::new(["events"], vec![all.clone()])).await.unwrap();
+    let queue = queue_url(shared().port(), &format!("{prefix}-all.fifo")).await;
+    let subscriber = sqs.subscriber(&all).await.unwrap();
+    for attempt in ["first", "second"] {
+        send(&queue, &message("1", Some("k")), Some(("k", attempt))).await;
+        let came = receive(&*subscriber, 1).await;
+        let reject = Settlement::Reject { reason: "it breaks its schema".to_owned() };
+        subscriber.settle(vec![(came[0].receipt, reject)]).await.unwrap();
+    }
+    let dead = queue_url(shared().port(), &format!("{prefix}-all-dead.fifo")).await;
+    let found = clients(shared().port()).0.receive_message().queue_url(dead).max_number_of_messages(10);
+    assert_eq!(found.send().await.unwrap().messages().len(), 2, "neither of them is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_holds_up_its_key_and_no_others_of_its_call() {
+    for fifo in [false, true] {
+        let sqs = Sqs::connect(&url(shared().port(), &unique()), SqsOptions::new().fifo(fifo)).await.unwrap();
+        let all = Subscription::new("all", ["events"]);
+        sqs.declare(&Topology::new(["events"], vec![all.clone()])).await.unwrap();
+        let batch = [
+            outgoing("events", message("0", Some("a"))),
+            outgoing("", message("1", Some("b"))),
+            outgoing("events", message("2", Some("b"))),
+            outgoing("events", message("3", Some("a"))),
+        ];
+        let results = sqs.publisher().await.unwrap().publish(&batch).await;
+        assert!(results[0].is_ok() && results[3].is_ok(), "{results:?}");
+        assert!(matches!(results[1], Err(PublishError::Refused { .. })), "{results:?}");
+        assert!(matches!(results[2], Err(PublishError::Behind)), "{results:?}");
+        let mut seen = ids(&receive(&*sqs.subscriber(&all).await.unwrap(), 2).await);
+        seen.sort();
+        assert_eq!(seen, ["0", "3"]);
     }
 }

@@ -30,18 +30,35 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
     end
 end
 
+local function less(one, other)
+    local one_time, one_number = string.match(one[1], '(%d+)-(%d+)')
+    local other_time, other_number = string.match(other[1], '(%d+)-(%d+)')
+    if one_time ~= other_time then
+        return tonumber(one_time) < tonumber(other_time)
+    end
+    return tonumber(one_number) < tonumber(other_number)
+end
+
 for number = 2, #KEYS do
     local key = KEYS[number]
     if #given >= most then
         break
     end
-    for _, pending in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', most)) do
+    -- Member by member: those that wait for their time, which may be many, belong to nobody, and hide no others.
+    local late = {}
+    for _, member in ipairs(redis.call('XPENDING', key, group)[4] or {}) do
+        if member[1] ~= 'delayed' then
+            for _, pending in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', most, member[1])) do
+                late[#late + 1] = pending
+            end
+        end
+    end
+    table.sort(late, less)
+    for _, pending in ipairs(late) do
         if #given >= most then
             break
         end
-        if not redis.call('ZSCORE', KEYS[1], pending[1] .. ' ' .. key) then
-            give(key, pending[1], pending[4])
-        end
+        give(key, pending[1], pending[4])
     end
 end
 return given

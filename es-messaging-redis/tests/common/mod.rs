@@ -6,7 +6,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use es_messaging::{Broker, Delivery, Message, Outgoing, Settlement, Subscriber, Subscription, Topology};
@@ -59,15 +59,14 @@ pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(|delivery| delivery.content.as_ref().unwrap().id().to_owned()).collect()
 }
 
-/// Receives and acknowledges until nothing comes for `quiet`.
-pub(crate) async fn drain(subscriber: &dyn Subscriber, quiet: Duration) -> Vec<String> {
-    let mut all = Vec::new();
-    loop {
-        let deliveries = subscriber.receive(256, quiet).await.unwrap();
-        if deliveries.is_empty() {
-            return all;
-        }
+/// Receives and acknowledges until so many have come.
+pub(crate) async fn take(subscriber: &dyn Subscriber, count: usize) -> Vec<String> {
+    let (mut all, end) = (Vec::new(), Instant::now() + SOON * 4);
+    while all.len() < count {
+        assert!(Instant::now() < end, "{count} messages were expected, and {all:?} came");
+        let deliveries = subscriber.receive(count - all.len(), SOON).await.unwrap();
         all.extend(ids(&deliveries));
         subscriber.settle(deliveries.iter().map(|one| (one.receipt, Settlement::Ack)).collect()).await.unwrap();
     }
+    all
 }

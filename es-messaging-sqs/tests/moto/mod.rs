@@ -55,7 +55,8 @@ pub async fn queue_url(port: u16, name: &str) -> String {
 pub struct MotoHarness {
     fifo: bool,
     prefix: String,
-    alone: Mutex<Option<(ThrowawayMoto, TcpProxy)>>,
+    /// A way of its own to the server.
+    alone: Mutex<Option<TcpProxy>>,
 }
 
 impl MotoHarness {
@@ -69,7 +70,7 @@ impl MotoHarness {
     }
 
     fn port(&self) -> u16 {
-        self.alone.lock().unwrap().as_ref().map_or_else(|| shared().port(), |(_, proxy)| proxy.port())
+        self.alone.lock().unwrap().as_ref().map_or_else(|| shared().port(), TcpProxy::port)
     }
 
     fn ending(&self) -> &'static str {
@@ -100,13 +101,11 @@ impl BrokerHarness for MotoHarness {
     }
 
     async fn alone(&self) {
-        let server = start();
-        let proxy = TcpProxy::to(server.port()).await.expect("a proxy");
-        *self.alone.lock().unwrap() = Some((server, proxy));
+        *self.alone.lock().unwrap() = Some(TcpProxy::to(shared().port()).await.expect("a proxy"));
     }
 
     async fn set_reachable(&self, reachable: bool) {
-        self.alone.lock().unwrap().as_ref().expect("alone").1.set_open(reachable);
+        self.alone.lock().unwrap().as_ref().expect("alone").set_open(reachable);
     }
 
     async fn dead_letters(&self, subscription: &Subscription) -> Vec<String> {

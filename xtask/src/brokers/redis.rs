@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::account::Account;
 use crate::error::ServerError;
 use crate::plain_server::{PlainServer, Ready, find_program};
+use crate::port;
 use crate::temp_folder::TempFolder;
 
 const NAME: &str = "Redis";
@@ -53,13 +54,16 @@ pub struct RedisOptions {
     pub durable: bool,
     /// Lines added to its configuration.
     pub lines: String,
+    /// Whether it has a port for TLS as well.
+    tls: bool,
+    files: Vec<(String, String)>,
 }
 
 impl RedisOptions {
     /// A server that loses nothing that it has confirmed.
     #[must_use]
     pub fn durable() -> Self {
-        Self { durable: true, lines: String::new() }
+        Self { durable: true, ..Self::default() }
     }
 
     /// The same with lines added to the configuration.
@@ -69,6 +73,26 @@ impl RedisOptions {
         self.lines.push('\n');
         self
     }
+
+    /// The same with TLS on a port of its own, for clients whose certificate comes from this authority; all in PEM.
+    #[must_use]
+    pub fn with_tls(mut self, authority: &str, certificate: &str, key: &str) -> Self {
+        let files = [("authority.pem", authority), ("certificate.pem", certificate), ("key.pem", key)];
+        self.files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        self.tls = true;
+        self
+    }
+
+    fn tls_lines(&self, port: u16, folder: &Path) -> String {
+        let folder = folder.display();
+        format!(
+            "tls-port {port}\n\
+             tls-ca-cert-file \"{folder}/authority.pem\"\n\
+             tls-cert-file \"{folder}/certificate.pem\"\n\
+             tls-key-file \"{folder}/key.pem\"\n\
+             tls-auth-clients yes\n"
+        )
+    }
 }
 
 /// A Redis server on a free port of 127.0.0.1, killed on drop.
@@ -76,6 +100,7 @@ impl RedisOptions {
 pub struct ThrowawayRedis {
     server: PlainServer,
     port: u16,
+    tls_port: Option<u16>,
 }
 
 impl ThrowawayRedis {
@@ -86,11 +111,16 @@ impl ThrowawayRedis {
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn start(install: &RedisInstall, options: &RedisOptions) -> Result<Self, ServerError> {
         let account = Account::choose()?;
+        let tls_port = if options.tls { Some(port::free()?) } else { None };
         let (server, port) = PlainServer::launch_on_free_port(|port| {
             let folder = TempFolder::create("redis", &account)?;
+            for (name, text) in &options.files {
+                folder.write(name, text, &account)?;
+            }
+            let tls = tls_port.map(|port| options.tls_lines(port, folder.path())).unwrap_or_default();
             let keeping = if options.durable { "appendonly yes\nappendfsync always\n" } else { "appendonly no\n" };
             let text = format!(
-                "bind 127.0.0.1\nport {port}\ndir \"{}\"\nsave \"\"\ndaemonize no\n{keeping}{}\n",
+                "bind 127.0.0.1\nport {port}\ndir \"{}\"\nsave \"\"\ndaemonize no\n{keeping}{tls}{}\n",
                 folder.path().display(),
                 options.lines
             );
@@ -98,7 +128,7 @@ impl ThrowawayRedis {
             let command = vec![install.program.clone().into(), configuration.into()];
             PlainServer::new(NAME, Ready::Logged(READY.into()), command, Vec::new(), folder, &account)
         })?;
-        Ok(Self { server, port })
+        Ok(Self { server, port, tls_port })
     }
 
     /// Its URL, without credentials.
@@ -111,6 +141,12 @@ impl ThrowawayRedis {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its port for TLS on 127.0.0.1, if it has one.
+    #[must_use]
+    pub fn tls_port(&self) -> Option<u16> {
+        self.tls_port
     }
 
     /// The folder that holds everything of this server and goes with it.
