@@ -125,5 +125,5 @@ async fn a_handlers_decision_and_its_message_happen_with_it_or_not_at_all_on_sql
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handlers_decision_and_its_message_happen_with_it_or_not_at_all_on_postgres() {
-    run(PgOptions::new(shared_postgres_url()).schema(&unique_schema()).connect().await.expect("it opens")).await;
+    run(PgOptions::new(shared_postgres_url()).schema(unique_schema()).connect().await.expect("it opens")).await;
 }
