@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     consumer_name::ConsumerName,
     consumer_store::ConsumerStore,
-    dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, NewDeadLetter},
+    dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter},
     error::StoreError,
     limits,
     operation::{NewOperation, OperationKind, Order},
@@ -67,9 +67,15 @@ pub trait DeadLetterStore: ConsumerStore {
     /// [`StoreError::Refused`] without a reason.
     async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError>;
 
-    /// Takes a dead letter away because its message was published. Gives whether it was still there. A consumer does so within
-    /// its transaction: [`MessageUnit::resolve_dead_letter`](crate::MessageUnit::resolve_dead_letter).
-    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError>;
+    /// Takes a dead letter away because its message was published. Gives whether it did: one that is gone is none, and one whose
+    /// message was edited since it was read stays, still to be tried. A consumer does so within its transaction:
+    /// [`MessageUnit::resolve_dead_letter`](crate::MessageUnit::resolve_dead_letter).
+    async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError>;
+
+    /// Notes that a dead letter was tried again in vain: it keeps its message, has the new failure and one attempt more, and the retry
+    /// that was asked for it counts as carried out. Gives whether it did: one that is gone stays gone, and one whose message was edited
+    /// since it was read stays as it is.
+    async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError>;
 }
 
 /// Checks dead letters that are to be put aside. Stores call it.
@@ -150,7 +156,11 @@ impl<S: DeadLetterStore + ?Sized> DeadLetterStore for Arc<S> {
         (**self).discard_dead_letters(query, order).await
     }
 
-    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
-        (**self).resolve_dead_letter(id).await
+    async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {
+        (**self).resolve_dead_letter(published).await
+    }
+
+    async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
+        (**self).fail_dead_letter(tried, reason, error).await
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     append::{Append, Appended},
     consumer_name::ConsumerName,
-    dead_letter::{DeadLetterId, NewDeadLetter},
+    dead_letter::{DeadLetter, NewDeadLetter},
     error::StoreError,
     limits,
     name::check_text,
@@ -46,9 +46,9 @@ pub trait MessageUnit: Send + Sized {
     /// As [`NewDeadLetter::check`].
     async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError>;
 
-    /// Takes a dead letter away because its message takes effect in this transaction. Gives whether it was still there; whoever
-    /// is told that it was not must not handle it.
-    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError>;
+    /// Takes a dead letter away because its message takes effect in this transaction. Gives whether it was still there, with the message
+    /// that was read; whoever is told that it was not must not handle it.
+    async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError>;
 
     /// Marks a place to which [`undo`](Self::undo) goes back. There is one at a time: the last. After a failed statement, undo first.
     async fn mark(&mut self) -> Result<(), StoreError>;

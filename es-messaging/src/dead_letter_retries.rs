@@ -5,23 +5,34 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use es_core::{DeadLetter, DeadLetterQuery, DeadReason, NewDeadLetter, StoreError};
+use es_core::{
+    ConsumerName, DeadLetter, DeadLetterQuery, DeadReason, InvalidName, NewDeadLetter, StoreError,
+    limits::MAX_CONSUMER_NAME_BYTES,
+};
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::{
     broker::Outgoing,
     dead_letter_alert::{AlertTeller, DeadLetterAlert},
     error::PublishError,
+    lease::Tenant,
     limits,
     message::{Message, extension},
     relay_monitor::with_causes,
+    relay_store::RelayStore,
     sender::Sender,
 };
+
+/// Ends the name of the lease.
+const LEASE_SUFFIX: &str = "_dead_letters";
 
 /// Publishes the dead letters of a relay again for which somebody asked that, and takes those away that the broker confirms. One that is
 /// refused again is kept with the new error. Cloning gives another handle to the same.
 ///
-/// Of several processes that do so for one relay, more than one may publish a letter, under the same id.
+/// Of several processes that do so for one relay, one publishes at a time, under a lease of the relay's dead letters, which is that of the
+/// consumer `<relay>_dead_letters`; call no consumer so. While the relay is held back nothing is published. What somebody does with a letter
+/// while it is on its way, editing or discarding it, stands.
 #[derive(Clone)]
 pub struct DeadLetterRetries {
     shared: Arc<Shared>,
@@ -29,6 +40,8 @@ pub struct DeadLetterRetries {
 
 struct Shared {
     sender: Arc<Sender>,
+    store: Arc<dyn RelayStore>,
+    lease: Tenant,
     alert: DeadLetterAlert,
     teller: AlertTeller,
     next: Mutex<Option<Instant>>,
@@ -49,20 +62,23 @@ pub struct Retried {
     pub published: u64,
     /// Refused again.
     pub refused: u64,
-    /// Still to be tried: the broker does not confirm.
+    /// Still to be tried, as far as it looked: the broker does not confirm, somebody holds the relay back, or another process is at
+    /// it.
     pub waiting: u64,
 }
 
 impl DeadLetterRetries {
-    pub(crate) fn new(sender: Arc<Sender>, alert: DeadLetterAlert) -> Self {
-        let shared = Shared {
-            sender,
-            alert,
-            teller: AlertTeller::default(),
-            next: Mutex::default(),
-            one_at_a_time: tokio::sync::Mutex::default(),
-        };
-        Self { shared: Arc::new(shared) }
+    /// # Errors
+    /// None that a relay's name could cause.
+    pub(crate) fn new(
+        sender: Arc<Sender>,
+        store: Arc<dyn RelayStore>,
+        alert: DeadLetterAlert,
+    ) -> Result<Self, InvalidName> {
+        let name = lease_of(&sender.monitor.shared.consumer)?;
+        let lease = Tenant::new(Arc::clone(&store) as _, name, format!("dead-letters-{}", Uuid::now_v7()))?;
+        let (teller, next, one_at_a_time) = Default::default();
+        Ok(Self { shared: Arc::new(Shared { sender, store, lease, alert, teller, next, one_at_a_time }) })
     }
 
     /// Looks every [`limits::DEAD_LETTER_RETRY_INTERVAL`], until `shutdown` is ready. A store or broker that is away is waited for.
@@ -127,25 +143,46 @@ impl DeadLetterRetries {
     /// [`StoreError`] of the dead letters' store.
     ///
     /// # Cancel safety
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run). Others wait for the lease until it has run out.
     pub async fn retry_asked(&self) -> Result<Retried, StoreError> {
         let _one = self.shared.one_at_a_time.lock().await;
-        let sender = &*self.shared.sender;
+        let Shared { sender, store, lease, alert, teller, .. } = &*self.shared;
         let consumer = &sender.monitor.shared.consumer;
-        let totals = sender.letters().dead_letter_totals().await?;
+        let totals = store.dead_letter_totals().await?;
         let Some(totals) = totals.into_iter().find(|totals| totals.consumer == *consumer) else {
             return Ok(Retried::default());
         };
-        self.shared.teller.tell(&self.shared.alert, &totals);
-        if totals.depth == 0 {
+        teller.tell(alert, &totals);
+        if totals.depth == 0 || self.asked(1).await?.is_empty() {
             return Ok(Retried::default());
         }
-        let query = {
-            let mut query = DeadLetterQuery::of(consumer.clone());
-            query.is_retry_asked = Some(true);
-            query
+        let waiting = Ok(Retried { waiting: 1, ..Retried::default() });
+        if store.holds().await?.iter().any(|hold| hold.consumer == *consumer) {
+            return waiting;
+        }
+        let Ok(held) = lease.claim().await? else { return waiting };
+        let retried = tokio::select! {
+            retried = self.retry_some() => retried,
+            lost = lease.keep(held) => {
+                tracing::info!(%consumer, ?lost, "somebody else may publish the dead letters again by now");
+                waiting
+            }
         };
-        let letters = sender.letters().dead_letters(&query, None, limits::DEAD_LETTERS_PER_RETRY).await?;
+        lease.release(held.fence).await;
+        retried
+    }
+
+    /// The first letters for which a retry was asked.
+    async fn asked(&self, most: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut query = DeadLetterQuery::of(self.shared.sender.monitor.shared.consumer.clone());
+        query.is_retry_asked = Some(true);
+        self.shared.store.dead_letters(&query, None, most).await
+    }
+
+    /// Publishes what is asked for. Whoever calls it has the lease.
+    async fn retry_some(&self) -> Result<Retried, StoreError> {
+        let Shared { sender, store, .. } = &*self.shared;
+        let letters = self.asked(limits::DEAD_LETTERS_PER_RETRY).await?;
         let mut retried = Retried::default();
         let (mut asked, mut messages) = (Vec::with_capacity(letters.len()), Vec::with_capacity(letters.len()));
         for letter in letters {
@@ -155,7 +192,7 @@ impl DeadLetterRetries {
                     asked.push(letter);
                 }
                 Err(PublishError::Refused { kind, reason, .. }) => {
-                    self.keep(&letter, kind, &reason).await?;
+                    store.fail_dead_letter(&letter, kind, &reason).await?;
                     retried.refused += 1;
                 }
                 Err(_) => retried.waiting += 1,
@@ -169,12 +206,11 @@ impl DeadLetterRetries {
         for (letter, result) in asked.iter().zip(results) {
             match result {
                 Ok(()) => {
-                    sender.letters().resolve_dead_letter(letter.id).await?;
+                    store.resolve_dead_letter(letter).await?;
                     retried.published += 1;
                 }
-                Err(PublishError::Refused { broker, kind, reason }) => {
-                    let error = PublishError::Refused { broker, kind, reason };
-                    self.keep(letter, kind, &with_causes(&error)).await?;
+                Err(error @ PublishError::Refused { kind, .. }) => {
+                    store.fail_dead_letter(letter, kind, &with_causes(&error)).await?;
                     retried.refused += 1;
                 }
                 Err(_) => retried.waiting += 1,
@@ -194,15 +230,16 @@ impl DeadLetterRetries {
         let message = decoded.map_err(|error| refused(DeadReason::Undecodable, error.to_string()))?;
         self.shared.sender.fitted(Outgoing { topic: topic.clone(), message }).await
     }
+}
 
-    /// Keeps a letter that was refused again, with the new error.
-    async fn keep(&self, letter: &DeadLetter, reason: DeadReason, error: &str) -> Result<(), StoreError> {
-        let old = &letter.letter;
-        let (consumer, id, topic) = (old.consumer.clone(), old.message_id.as_str(), old.topic.as_str());
-        let again = NewDeadLetter::new(consumer, id, topic, reason, error, old.message.clone())
-            .with_type(old.message_type.as_deref())
-            .with_key(old.key.as_deref())
-            .with_attempts(old.attempts.saturating_add(1));
-        self.shared.sender.letters().add_dead_letters(&[again]).await
+/// The lease of a relay's dead letters. Of a long name it has the beginning, and a hash.
+fn lease_of(relay: &ConsumerName) -> Result<ConsumerName, InvalidName> {
+    let whole = format!("{relay}{LEASE_SUFFIX}");
+    if whole.len() <= MAX_CONSUMER_NAME_BYTES {
+        return ConsumerName::new(&whole);
     }
+    let hash =
+        relay.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let begin: String = whole.chars().take(MAX_CONSUMER_NAME_BYTES - LEASE_SUFFIX.len() - 9).collect();
+    ConsumerName::new(&format!("{begin}_{hash:08x}{LEASE_SUFFIX}"))
 }

@@ -73,6 +73,8 @@ pub const RELAY_CALL_TIME: Duration = Duration::from_secs(20);
 pub const RELAY_CALL_PATIENCE: Duration = Duration::from_secs(2);
 /// Upper bound of the runner's wait before it asks a relay again whose broker is away: the relay's own circuit breaker waits.
 pub const RELAY_RUNNER_BACKOFF: Duration = Duration::from_secs(1);
+/// For how long a relay remembers which messages of a page are confirmed that it cannot finish, unless it tries the page again.
+pub const CONFIRMED_KEEP: Duration = Duration::from_secs(300);
 /// Batches in a row of which nothing was confirmed, after which a circuit breaker opens, unless its settings say otherwise.
 pub const BREAKER_THRESHOLD: u32 = 3;
 /// Upper bound of the first wait for a broker that does not confirm; it doubles with each failure.
@@ -93,10 +95,10 @@ pub const DEAD_LETTERS_PER_RETRY: usize = 50;
 pub const ALERT_REPEAT: Duration = Duration::from_secs(300);
 /// How often a relay of the outbox looks for new messages when there were none.
 pub const OUTBOX_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// For how long the relay of the outbox has its lease without giving a sign of life.
-pub const OUTBOX_LEASE_TIME: Duration = Duration::from_secs(10);
-/// Signs of life that the relay of the outbox gives in the time of one lease.
-pub const OUTBOX_BEATS_PER_LEASE: u32 = 4;
+/// For how long the relay of the outbox, or whoever publishes dead letters again, has its lease without giving a sign of life.
+pub const RELAY_LEASE_TIME: Duration = Duration::from_secs(10);
+/// Signs of life in the time of one such lease.
+pub const RELAY_BEATS_PER_LEASE: u32 = 4;
 /// How often the relay of the outbox looks whether it is held back.
 pub const OUTBOX_CONTROL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a relay of the outbox that somebody else works for looks whether it is its turn.

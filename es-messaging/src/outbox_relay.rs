@@ -8,8 +8,7 @@ use std::{
 };
 
 use es_core::{
-    ConsumerName, ControlStore, DeadLetterStore, DeadReason, Fence, Hold, InvalidName, LeaseHolder, LeaseStore, Leased,
-    NewDeadLetter, OUTBOX_CONSUMER, OutboxEntry, OutboxStore, StoreError, check_member,
+    ConsumerName, DeadReason, Hold, InvalidName, LeaseHolder, NewDeadLetter, OUTBOX_CONSUMER, OutboxEntry, StoreError,
 };
 use es_projections::Backoff;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,27 +16,20 @@ use uuid::Uuid;
 
 use crate::{
     broker::{Outgoing, Publisher},
-    circuit_breaker::{BreakerOptions, CircuitBreaker},
-    claim_check::ClaimCheck,
-    dead_letter_alert::DeadLetterAlert,
     dead_letter_retries::DeadLetterRetries,
+    lease::{Held, Lost, Tenant},
     limits,
     message::{Message, extension},
-    rate_limit::RateLimit,
     relay_monitor::{OutboxWork, RelayMonitor, with_causes},
+    relay_store::OutboxRelayStore,
     sender::{RelayError, Sender},
-    sender_settings::SenderSettings,
+    sender_settings::{SenderSettings, sender_setters},
 };
-
-/// Everything that the relay of an outbox needs of a store.
-pub trait OutboxRelayStore: OutboxStore + LeaseStore + ControlStore + DeadLetterStore {}
-
-impl<S: OutboxStore + LeaseStore + ControlStore + DeadLetterStore + ?Sized> OutboxRelayStore for S {}
 
 /// Publishes the outbox of a store to one broker.
 ///
 /// Of all that run over one store, in whatever process, one publishes at a time, under the lease of [`OUTBOX_CONSUMER`]; the
-/// others take over when it stops, at once, or is killed, after [`limits::OUTBOX_LEASE_TIME`]. Who pauses or disables that consumer
+/// others take over when it stops, at once, or is killed, after [`limits::RELAY_LEASE_TIME`]. Who pauses or disables that consumer
 /// ([`ControlStore::hold`]) stops all of them.
 ///
 /// - Every message is published at least once, under the id that it was written with. None is confirmed to the outbox before the
@@ -62,7 +54,7 @@ impl<S: OutboxStore + LeaseStore + ControlStore + DeadLetterStore + ?Sized> Outb
 pub struct OutboxRelay {
     store: Arc<dyn OutboxRelayStore>,
     consumer: ConsumerName,
-    owner: String,
+    lease: Tenant,
     sender: Arc<Sender>,
     retries: DeadLetterRetries,
     poll_interval: Duration,
@@ -70,7 +62,7 @@ pub struct OutboxRelay {
 
 impl std::fmt::Debug for OutboxRelay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OutboxRelay").field("owner", &self.owner).finish_non_exhaustive()
+        f.debug_struct("OutboxRelay").field("owner", &self.lease.owner()).finish_non_exhaustive()
     }
 }
 
@@ -79,7 +71,6 @@ impl std::fmt::Debug for OutboxRelay {
 #[derive(Debug, Default)]
 pub struct OutboxRelayBuilder {
     settings: SenderSettings,
-    alert: DeadLetterAlert,
     owner: Option<String>,
     poll_interval: Option<Duration>,
 }
@@ -97,56 +88,24 @@ impl OutboxRelayBuilder {
         self
     }
 
-    /// Most messages that are given to the publisher at once; [`limits::DEFAULT_RELAY_BATCH`] if not said, at most
-    /// [`limits::MAX_RELAY_BATCH`].
-    pub fn batch(mut self, messages: usize) -> Self {
-        self.settings.batch = Some(messages);
-        self
-    }
-
-    /// At most so many messages a second.
-    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
-        self.settings.rate_limit = Some(limit);
-        self
-    }
-
-    /// Where content goes that is too large for the broker. Without it such messages are dead letters.
-    pub fn claim_check(mut self, claim_check: ClaimCheck) -> Self {
-        self.settings.claim_check = Some(claim_check);
-        self
-    }
-
-    /// When the broker is left alone, and for how long.
-    pub fn breaker(mut self, options: BreakerOptions) -> Self {
-        self.settings.breaker = options;
-        self
-    }
-
-    /// When its dead letters are too many or too old.
-    pub fn dead_letter_alert(mut self, alert: DeadLetterAlert) -> Self {
-        self.alert = alert;
-        self
-    }
+    sender_setters!();
 
     /// The relay, over a publisher and a store.
     ///
     /// # Errors
-    /// [`InvalidName`] for an owner that [`check_member`] refuses.
+    /// [`InvalidName`] for an owner that [`es_core::check_member`] refuses.
     pub fn build<S: OutboxRelayStore + 'static>(
         self,
         publisher: impl Into<Arc<dyn Publisher>>,
         store: Arc<S>,
     ) -> Result<OutboxRelay, InvalidName> {
-        let Self { settings, alert, owner, poll_interval } = self;
+        let Self { settings, owner, poll_interval } = self;
         let owner = owner.unwrap_or_else(|| format!("outbox-relay-{}", Uuid::now_v7()));
-        check_member(&owner)?;
         let consumer = ConsumerName::new(OUTBOX_CONSUMER)?;
-        let monitor = RelayMonitor::new(consumer.clone(), CircuitBreaker::new(settings.breaker.clone()));
-        let letters: Arc<dyn DeadLetterStore> = Arc::clone(&store) as _;
-        let sender = Arc::new(Sender::new(monitor, publisher.into(), letters, &settings));
-        let retries = DeadLetterRetries::new(Arc::clone(&sender), alert);
+        let lease = Tenant::new(Arc::clone(&store) as _, consumer.clone(), owner)?;
+        let (sender, retries) = settings.machine(&consumer, publisher.into(), Arc::clone(&store) as _)?;
         let poll_interval = poll_interval.unwrap_or(limits::OUTBOX_POLL_INTERVAL);
-        Ok(OutboxRelay { store, consumer, owner, sender, retries, poll_interval })
+        Ok(OutboxRelay { store, consumer, lease, sender, retries, poll_interval })
     }
 }
 
@@ -160,9 +119,7 @@ enum Pause {
 
 /// What it has while it works.
 struct Work {
-    fence: Option<Fence>,
-    /// When the lease was last claimed.
-    claimed_at: Instant,
+    held: Option<Held>,
     held_checked_at: Option<Instant>,
     tidied_at: Option<Instant>,
     /// The places of messages that are done, though an earlier one is not.
@@ -275,21 +232,23 @@ impl OutboxRelay {
     /// Publishes the next messages. Gives how many there were.
     async fn step(&self, work: &mut Work) -> Result<usize, Pause> {
         self.check_holds(work).await?;
-        let fence = self.lease(work).await?;
+        self.lease(work).await?;
         self.note(OutboxWork::Working);
         self.retries.on_the_way().await;
         self.tidy(work).await?;
+        // These may have taken longer than the lease.
+        let held = self.lease(work).await?;
         let entries = self.store.read_outbox(self.sender.batch()).await?;
         if entries.is_empty() {
             work.done.clear();
             return Ok(0);
         }
-        let sent = self.publish(&entries, work).await;
+        let sent = self.publish(&entries, held, work).await;
         let is_undone = |entry: &&OutboxEntry| !work.done.contains(entry.cursor.as_str());
         let count = entries.iter().take_while(|entry| !is_undone(entry)).count();
         let first_undone = entries.iter().find(is_undone).is_some();
         if let Some(last) = count.checked_sub(1).and_then(|last| entries.get(last)) {
-            let confirmed = self.store.confirm_outbox(fence, &last.cursor).await;
+            let confirmed = self.store.confirm_outbox(held.fence, &last.cursor).await;
             if let Err(StoreError::LeaseLost { .. }) = &confirmed {
                 tracing::info!("the outbox is somebody else's by now; what was just published may be published again");
                 work.lose();
@@ -307,7 +266,7 @@ impl OutboxRelay {
     }
 
     /// Publishes entries, and keeps the lease meanwhile.
-    async fn publish(&self, entries: &[OutboxEntry], work: &mut Work) -> Result<(), Pause> {
+    async fn publish(&self, entries: &[OutboxEntry], held: Held, work: &mut Work) -> Result<(), Pause> {
         let (mut messages, mut cursors) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         for entry in entries.iter().filter(|entry| !work.done.contains(entry.cursor.as_str())).collect::<Vec<_>>() {
             match self.outgoing(entry) {
@@ -327,7 +286,10 @@ impl OutboxRelay {
         });
         tokio::select! {
             sent = sending => sent.map_err(Pause::Broker),
-            lost = self.keep_lease() => Err(lost),
+            lost = self.lease.keep(held) => Err(match lost {
+                Lost::To(holder) => Pause::Taken(holder),
+                Lost::Ended(error) => Pause::Store(error),
+            }),
         }
     }
 
@@ -369,45 +331,22 @@ impl OutboxRelay {
     }
 
     /// Has the lease, and claims or extends it if it is time to.
-    async fn lease(&self, work: &mut Work) -> Result<Fence, Pause> {
-        let beat = limits::OUTBOX_LEASE_TIME / limits::OUTBOX_BEATS_PER_LEASE;
-        if let Some(fence) = work.fence.filter(|_| work.claimed_at.elapsed() < beat) {
-            return Ok(fence);
+    async fn lease(&self, work: &mut Work) -> Result<Held, Pause> {
+        if let Some(held) = work.held.filter(|held| held.is_fresh()) {
+            return Ok(held);
         }
-        let asked_at = Instant::now();
-        match self.claim().await {
-            Ok(Leased::Yours(lease)) => {
-                if work.fence != Some(lease.fence) {
+        match self.lease.claim().await? {
+            Ok(held) => {
+                if work.held.is_none_or(|before| before.fence != held.fence) {
                     // Whoever had it in between may have confirmed what is remembered here.
                     work.lose();
                 }
-                work.fence = Some(lease.fence);
-                work.claimed_at = asked_at;
-                Ok(lease.fence)
+                work.held = Some(held);
+                Ok(held)
             }
-            Ok(Leased::Taken(holder)) => {
+            Err(holder) => {
                 work.lose();
                 Err(Pause::Taken(holder))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn claim(&self) -> Result<Leased, StoreError> {
-        self.store.claim_lease(&self.consumer, &self.owner, limits::OUTBOX_LEASE_TIME).await
-    }
-
-    /// Gives signs of life, until the lease is somebody else's.
-    async fn keep_lease(&self) -> Pause {
-        loop {
-            sleep(limits::OUTBOX_LEASE_TIME / limits::OUTBOX_BEATS_PER_LEASE).await;
-            match self.claim().await {
-                Ok(Leased::Yours(_)) => {}
-                Ok(Leased::Taken(holder)) => return Pause::Taken(holder),
-                // The fence tells in the end.
-                Err(error) => {
-                    tracing::warn!(error = with_causes(&error), "the lease of the outbox could not be extended")
-                }
             }
         }
     }
@@ -430,12 +369,9 @@ impl OutboxRelay {
 
     /// Gives the lease back.
     async fn leave(&self, work: &mut Work) {
-        let Some(fence) = work.fence.take() else { return };
+        let Some(held) = work.held.take() else { return };
         work.lose();
-        let lease = es_core::Lease::new(fence, limits::OUTBOX_LEASE_TIME);
-        if let Err(error) = self.store.release_lease(&self.consumer, lease).await {
-            tracing::debug!(error = with_causes(&error), "the lease of the outbox is left to run out");
-        }
+        self.lease.release(held.fence).await;
     }
 
     fn note(&self, work: OutboxWork) {
@@ -445,13 +381,12 @@ impl OutboxRelay {
 
 impl Work {
     fn new() -> Self {
-        let (fence, claimed_at, done) = (None, Instant::now(), HashSet::new());
-        Self { fence, claimed_at, held_checked_at: None, tidied_at: None, done, store_failures: 0 }
+        Self { held: None, held_checked_at: None, tidied_at: None, done: HashSet::new(), store_failures: 0 }
     }
 
     /// Forgets what only who has the lease can know.
     fn lose(&mut self) {
-        self.fence = None;
+        self.held = None;
         self.done.clear();
     }
 }

@@ -7,23 +7,21 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, DeadLetterStore, HandlerError, InvalidName, Position, Reactor, Recorded};
+use es_core::{ConsumerName, HandlerError, InvalidName, Position, Reactor, Recorded};
 use es_projections::{Backoff, ConsumerOptions, FailurePolicy};
+use tokio::time::Instant;
 
 use crate::{
     broker::{Outgoing, Publisher},
-    circuit_breaker::{BreakerOptions, CircuitBreaker},
-    claim_check::ClaimCheck,
-    dead_letter_alert::DeadLetterAlert,
     dead_letter_retries::DeadLetterRetries,
     draft::{DraftSettings, Drafts},
     limits,
     mapper::MessageMapper,
     message::Message,
-    rate_limit::RateLimit,
     relay_monitor::RelayMonitor,
+    relay_store::RelayStore,
     sender::{RelayError, Sender},
-    sender_settings::SenderSettings,
+    sender_settings::{SenderSettings, sender_setters},
     topic_template::TopicTemplate,
 };
 
@@ -102,7 +100,6 @@ pub struct RelayBuilder<M> {
     expires_after: Option<Duration>,
     priority: Option<u8>,
     settings: SenderSettings,
-    alert: DeadLetterAlert,
 }
 
 impl Relay<()> {
@@ -117,7 +114,6 @@ impl Relay<()> {
             expires_after: None,
             priority: None,
             settings: SenderSettings::default(),
-            alert: DeadLetterAlert::default(),
         }
     }
 
@@ -149,56 +145,26 @@ impl<M: MessageMapper> RelayBuilder<M> {
         self
     }
 
-    /// Most messages that are given to the publisher at once; [`limits::DEFAULT_RELAY_BATCH`] if not said, at most
-    /// [`limits::MAX_RELAY_BATCH`].
-    pub fn batch(mut self, messages: usize) -> Self {
-        self.settings.batch = Some(messages);
-        self
-    }
+    sender_setters!();
 
-    /// At most so many messages a second, of all its partitions in this process together.
-    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
-        self.settings.rate_limit = Some(limit);
-        self
-    }
-
-    /// Where content goes that is too large for the broker. Without it such messages are dead letters.
-    pub fn claim_check(mut self, claim_check: ClaimCheck) -> Self {
-        self.settings.claim_check = Some(claim_check);
-        self
-    }
-
-    /// When the broker is left alone, and for how long.
-    pub fn breaker(mut self, options: BreakerOptions) -> Self {
-        self.settings.breaker = options;
-        self
-    }
-
-    /// When its dead letters are too many or too old.
-    pub fn dead_letter_alert(mut self, alert: DeadLetterAlert) -> Self {
-        self.alert = alert;
-        self
-    }
-
-    /// The relay, over a publisher and the store of its dead letters.
+    /// The relay, over a publisher and the store of its dead letters. Those that are published again are so by one process at a time,
+    /// under a lease of their own.
     ///
     /// # Errors
     /// [`RelayConfigError`].
     pub fn build(
         self,
         publisher: impl Into<Arc<dyn Publisher>>,
-        letters: Arc<dyn DeadLetterStore>,
+        store: Arc<dyn RelayStore>,
     ) -> Result<Relay<M>, RelayConfigError> {
-        let Self { name, mapper, source, topic, expires_after, priority, settings, alert } = self;
+        let Self { name, mapper, source, topic, expires_after, priority, settings } = self;
         let name = ConsumerName::new(&name)?;
         let is_uri = |c: char| c.is_ascii_graphic();
         if source.is_empty() || source.len() > limits::MAX_ATTRIBUTE_BYTES || !source.chars().all(is_uri) {
             return Err(RelayConfigError::Source { source_uri: source });
         }
         let topic = topic.map_or_else(|| Ok(TopicTemplate::default()), |topic| TopicTemplate::new(&topic))?;
-        let monitor = RelayMonitor::new(name.clone(), CircuitBreaker::new(settings.breaker.clone()));
-        let sender = Arc::new(Sender::new(monitor, publisher.into(), letters, &settings));
-        let retries = DeadLetterRetries::new(Arc::clone(&sender), alert);
+        let (sender, retries) = settings.machine(&name, publisher.into(), store)?;
         let drafts = DraftSettings { source, topic, expires_after, priority };
         Ok(Relay { name, mapper, drafts, sender, retries, confirmed: Mutex::default() })
     }
@@ -218,16 +184,15 @@ impl<M: MessageMapper> Relay<M> {
 }
 
 /// Messages that the broker confirmed though an earlier one of their page was not, by id, with the position of that: they are not
-/// published again when the page is.
+/// published again when the page is. The time is that of the last try.
 #[derive(Default)]
-struct Confirmed(HashMap<String, Position>);
+struct Confirmed(HashMap<String, (Position, Instant)>);
 
 impl Confirmed {
-    /// Forgets what a checkpoint that was set back would have published again.
+    /// Forgets what a checkpoint that was set back would have published again, and pages that nobody tries any more: another process
+    /// may have finished them, or their place is another by now.
     fn forget_from(&mut self, first: Position) {
-        if !self.0.is_empty() {
-            self.0.retain(|_, from| *from <= first);
-        }
+        self.0.retain(|_, (from, tried_at)| *from <= first && tried_at.elapsed() < limits::CONFIRMED_KEEP);
     }
 }
 
@@ -252,7 +217,8 @@ impl Drop for Page<'_> {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         let messages = self.messages.iter().zip(&self.is_done).zip(&self.positions);
         let out_of_turn = messages.filter(|((_, is_done), position)| **is_done && **position >= from);
-        confirmed.0.extend(out_of_turn.map(|((message, _), _)| (message.id().to_owned(), from)));
+        let now = Instant::now();
+        confirmed.0.extend(out_of_turn.map(|((message, _), _)| (message.id().to_owned(), (from, now))));
     }
 }
 

@@ -1,6 +1,12 @@
 //! Publishes in order, with confirmation: the machine of every relay.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use es_core::{BoxError, DeadLetterStore, DeadReason, NewDeadLetter, StoreError, limits as core_limits};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -23,6 +29,8 @@ pub(crate) struct Sender {
     claim_check: Option<ClaimCheck>,
     limiter: Option<RateLimiter>,
     batch: usize,
+    /// So many the broker confirms in time: fewer than a batch after one that was too large for it.
+    in_time: AtomicUsize,
     pub(crate) monitor: RelayMonitor,
 }
 
@@ -76,16 +84,14 @@ impl Sender {
     ) -> Self {
         let limiter = settings.rate_limit.map(RateLimiter::new);
         let claim_check = settings.claim_check.clone();
-        Self { publisher, letters, claim_check, limiter, batch: settings.batch(), monitor }
+        let batch = settings.batch();
+        let in_time = AtomicUsize::new(batch);
+        Self { publisher, letters, claim_check, limiter, batch, in_time, monitor }
     }
 
     /// Most messages that are given to the publisher at once.
     pub(crate) fn batch(&self) -> usize {
         self.batch
-    }
-
-    pub(crate) fn letters(&self) -> &dyn DeadLetterStore {
-        &*self.letters
     }
 
     fn breaker(&self) -> &CircuitBreaker {
@@ -122,7 +128,7 @@ impl Sender {
                     sleep_until(*at).await;
                     continue;
                 }
-                Admit::Batch => self.batch.min(queue.messages.len()),
+                Admit::Batch => self.in_time.load(Ordering::Relaxed).min(queue.messages.len()),
                 Admit::Probe(_) => 1,
             };
             let most = match &self.limiter {
@@ -143,19 +149,7 @@ impl Sender {
     ) -> Result<(), RelayError> {
         let shared = &self.monitor.shared;
         let batch = &queue.messages[..count];
-        let begun = Instant::now();
-        let results = {
-            let _in_flight = shared.in_flight(count);
-            timeout(limits::PUBLISH_TIMEOUT, self.publisher.publish(batch)).await
-        };
-        self.monitor.note_latency(begun.elapsed());
-        let silence = || {
-            let source: BoxError = format!("no answer within {:?}", limits::PUBLISH_TIMEOUT).into();
-            Err(PublishError::Unconfirmed { broker: "the broker", source })
-        };
-        let mut results = results.unwrap_or_default();
-        // One that says nothing of a message has not confirmed it.
-        results.resize_with(count, silence);
+        let results = self.give(batch).await;
         let (mut is_done, mut letters) = (vec![false; count], Vec::new());
         let (mut failed, mut worst, mut after) = (0_u64, None, None);
         for (index, result) in results.into_iter().enumerate() {
@@ -201,6 +195,31 @@ impl Sender {
         let keep = self.put_aside(letters, queue, &mut is_done, done).await;
         queue.take_out(&is_done);
         keep
+    }
+
+    /// Gives messages to the publisher, and says what came of each.
+    async fn give(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+        let begun = Instant::now();
+        let results = {
+            let _in_flight = self.monitor.shared.in_flight(batch.len());
+            timeout(limits::PUBLISH_TIMEOUT, self.publisher.publish(batch)).await
+        };
+        let took = begun.elapsed();
+        self.monitor.note_latency(took);
+        // Whoever is slow, and is given the same again and again, confirms nothing ever.
+        if results.is_err() {
+            self.in_time.store((batch.len() / 2).max(1), Ordering::Relaxed);
+        } else if took < limits::PUBLISH_TIMEOUT / 4 && batch.len() >= self.in_time.load(Ordering::Relaxed) {
+            self.in_time.store(batch.len().saturating_mul(2).min(self.batch), Ordering::Relaxed);
+        }
+        let silence = || {
+            let source: BoxError = format!("no answer within {:?}", limits::PUBLISH_TIMEOUT).into();
+            Err(PublishError::Unconfirmed { broker: "the broker", source })
+        };
+        let mut results = results.unwrap_or_default();
+        // One that says nothing of a message has not confirmed it.
+        results.resize_with(batch.len(), silence);
+        results
     }
 
     /// Keeps dead letters; they are done then.
@@ -286,18 +305,24 @@ impl Sender {
             None => messages.len(),
         };
         messages.truncate(most);
-        let count = messages.len();
-        let results = timeout(limits::PUBLISH_TIMEOUT, self.publisher.publish(&messages)).await.unwrap_or_default();
+        let results = self.give(&messages).await;
         let published = results.iter().filter(|result| result.is_ok()).count();
-        let is_there = |result: &Result<(), PublishError>| matches!(result, Ok(()) | Err(PublishError::Refused { .. }));
-        self.monitor.note_published(published);
-        if let Some(Err(error)) = results.iter().find(|result| !is_there(result)) {
-            self.monitor.note_unconfirmed((count - published) as u64, error);
+        let (mut failed, mut worst, mut after) = (0, None, None);
+        for error in results.iter().filter_map(|result| result.as_ref().err()).filter(|error| error.is_transient()) {
+            failed += 1;
+            if let PublishError::Throttled { after: asked, .. } = error {
+                after = after.max(*asked);
+            }
+            worst = worst.or(Some(error));
         }
-        if results.iter().any(is_there) {
-            self.breaker().note_progress(false, None);
+        self.monitor.note_published(published);
+        if let Some(error) = worst {
+            self.monitor.note_unconfirmed(failed, error);
+        }
+        if failed < results.len() as u64 {
+            self.breaker().note_progress(false, after);
         } else {
-            self.breaker().note_failure(None);
+            self.breaker().note_failure(after);
         }
         Some(results)
     }
@@ -352,9 +377,10 @@ fn dead_letter(
         // The event itself is in the log still.
         text.push_str(&format!("; {dropped}"));
     }
-    let message_type = message.message_type();
-    let message_type = &message_type[..message_type.floor_char_boundary(core_limits::MAX_TOPIC_BYTES)];
+    let cut = |text: &'_ str, most: usize| text[..text.floor_char_boundary(most)].to_owned();
+    let message_type = cut(message.message_type(), core_limits::MAX_TOPIC_BYTES);
+    let key = message.key().map(|key| cut(key, core_limits::MAX_MESSAGE_KEY_BYTES));
     NewDeadLetter::new(consumer, message.id(), outgoing.topic.as_str(), reason, &text, raw)
-        .with_type(Some(message_type))
-        .with_key(message.key())
+        .with_type(Some(&message_type))
+        .with_key(key.as_deref())
 }

@@ -1,6 +1,21 @@
 //! How a relay publishes.
 
-use crate::{circuit_breaker::BreakerOptions, claim_check::ClaimCheck, limits, rate_limit::RateLimit};
+use std::sync::Arc;
+
+use es_core::{ConsumerName, DeadLetterStore, InvalidName};
+
+use crate::{
+    broker::Publisher,
+    circuit_breaker::{BreakerOptions, CircuitBreaker},
+    claim_check::ClaimCheck,
+    dead_letter_alert::DeadLetterAlert,
+    dead_letter_retries::DeadLetterRetries,
+    limits,
+    rate_limit::RateLimit,
+    relay_monitor::RelayMonitor,
+    relay_store::RelayStore,
+    sender::Sender,
+};
 
 /// What the relay of events and that of the outbox can be told alike.
 #[derive(Debug, Clone, Default)]
@@ -9,6 +24,7 @@ pub(crate) struct SenderSettings {
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) claim_check: Option<ClaimCheck>,
     pub(crate) batch: Option<usize>,
+    pub(crate) alert: DeadLetterAlert,
 }
 
 impl SenderSettings {
@@ -16,4 +32,55 @@ impl SenderSettings {
         let batch = self.batch.unwrap_or(limits::DEFAULT_RELAY_BATCH).clamp(1, limits::MAX_RELAY_BATCH);
         self.rate_limit.map_or(batch, |limit| batch.min(limit.handful()))
     }
+
+    /// The machine of a relay, and what publishes its dead letters again.
+    pub(crate) fn machine(
+        self,
+        name: &ConsumerName,
+        publisher: Arc<dyn Publisher>,
+        store: Arc<dyn RelayStore>,
+    ) -> Result<(Arc<Sender>, DeadLetterRetries), InvalidName> {
+        let monitor = RelayMonitor::new(name.clone(), CircuitBreaker::new(self.breaker.clone()));
+        let letters: Arc<dyn DeadLetterStore> = Arc::clone(&store) as _;
+        let sender = Arc::new(Sender::new(monitor, publisher, letters, &self));
+        let retries = DeadLetterRetries::new(Arc::clone(&sender), store, self.alert)?;
+        Ok((sender, retries))
+    }
 }
+
+/// The methods of a builder that has `settings`.
+macro_rules! sender_setters {
+    () => {
+        /// Most messages that are given to the publisher at once; [`limits::DEFAULT_RELAY_BATCH`] if not said, at most
+        /// [`limits::MAX_RELAY_BATCH`].
+        pub fn batch(mut self, messages: usize) -> Self {
+            self.settings.batch = Some(messages);
+            self
+        }
+
+        /// At most so many messages a second from this process.
+        pub fn rate_limit(mut self, limit: $crate::RateLimit) -> Self {
+            self.settings.rate_limit = Some(limit);
+            self
+        }
+
+        /// Where content goes that is too large for the broker. Without it such messages are dead letters.
+        pub fn claim_check(mut self, claim_check: $crate::ClaimCheck) -> Self {
+            self.settings.claim_check = Some(claim_check);
+            self
+        }
+
+        /// When the broker is left alone, and for how long.
+        pub fn breaker(mut self, options: $crate::BreakerOptions) -> Self {
+            self.settings.breaker = options;
+            self
+        }
+
+        /// When its dead letters are too many or too old.
+        pub fn dead_letter_alert(mut self, alert: $crate::DeadLetterAlert) -> Self {
+            self.settings.alert = alert;
+            self
+        }
+    };
+}
+pub(crate) use sender_setters;

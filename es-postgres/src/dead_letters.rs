@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason,
-    NewDeadLetter, NewOperation, OperationKind, Order, RawMessage, StoreError, check_dead_letter_count,
+    NewDeadLetter, NewOperation, OperationKind, Order, ParkFailure, RawMessage, StoreError, check_dead_letter_count,
     check_dead_letters,
 };
 use sqlx::{
@@ -81,10 +81,20 @@ pub(crate) async fn add(
 pub(crate) async fn resolve(
     shared: &Shared,
     connection: &mut PgConnection,
-    id: DeadLetterId,
+    letter: &DeadLetter,
 ) -> Result<bool, StoreError> {
-    let query = shared.query(&shared.statements.resolve_dead_letter).bind(to_bigint(id.get()));
+    let query = unedited(shared, &shared.statements.resolve_dead_letter, letter)?;
     Ok(query.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
+}
+
+/// A statement with the letter, and the message that it must have still, as its first binds.
+fn unedited(
+    shared: &Shared,
+    statement: &SqlStr,
+    DeadLetter { id, letter, .. }: &DeadLetter,
+) -> Result<Query<'static, Postgres, PgArguments>, StoreError> {
+    let query = shared.query(statement).bind(to_bigint(id.get()));
+    Ok(query.bind(headers_of(&letter.message)?).bind(letter.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -193,9 +203,19 @@ impl DeadLetterStore for PgStore {
         self.change_dead_letters(statement, query, OperationKind::DEAD_LETTER_DISCARD, order).await
     }
 
-    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
+    async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {
         let mut session = self.shared.session().await?;
-        let was_there = resolve(&self.shared, &mut session, id).await?;
+        let was_there = resolve(&self.shared, &mut session, published).await?;
+        session.finish().await?;
+        Ok(was_there)
+    }
+
+    async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        let query = unedited(shared, &shared.statements.fail_dead_letter, tried)?;
+        let query = query.bind(reason.as_str()).bind(ParkFailure::new(error, 1).error);
+        let mut session = shared.session().await?;
+        let was_there = query.execute(&mut *session).await.map_err(store_error)?.rows_affected() > 0;
         session.finish().await?;
         Ok(was_there)
     }

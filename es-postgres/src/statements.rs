@@ -88,7 +88,7 @@ statements! {
     add_dead_letters, add_generation, add_partitions, append, applied_migrations, ask_dead_letters, ask_retry,
     asked_retries, beat, begin_page, blob, change_parked, checkpoint, checkpoints, claim_build, claim_checkpoint,
     claim_lease, confirm_outbox, create_migrations, dead_letter_edits, dead_letter_totals, dead_letters,
-    discard_dead_letters, discard_parked, drop_blobs, edit_dead_letter, edit_parked, enqueue, find_append,
+    discard_dead_letters, discard_parked, drop_blobs, edit_dead_letter, edit_parked, enqueue, fail_dead_letter, find_append,
     find_outcome, flush, flush_at_commit, forget_parked, freeze_checkpoint, generations, has_schema, head, hold,
     holds, inbox_stats, is_pipelined, lease_holder, leases, leave, load_snapshot, lock_as_listener, lock_generations,
     lock_layout, lock_migrations, lock_parked_key, lock_partitions, lock_views, members, move_checkpoint, move_due,

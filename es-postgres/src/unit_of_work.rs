@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, DeadLetterId, MessageUnit, NewDeadLetter, OutboxMessage, StoreError, check_append_count, limits,
+    Append, Appended, DeadLetter, MessageUnit, NewDeadLetter, OutboxMessage, StoreError, check_append_count, limits,
 };
 use sqlx::{PgConnection, Postgres, Transaction};
 
@@ -145,7 +145,7 @@ impl MessageUnit for UnitOfWork {
         dead_letters::add(shared, connection, std::slice::from_ref(letter)).await
     }
 
-    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+    async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError> {
         let (shared, connection) = self.parts();
         dead_letters::resolve(shared, connection, letter).await
     }

@@ -222,3 +222,72 @@ async fn figures_of_200_000_messages_beside_a_held_transaction() {
         println!("  left for the end: {}", drain(&store, fence).await);
     }
 }
+
+/// Not a check, as the one before: delayed messages are moved row by row, so it is they that a held transaction makes dear.
+#[tokio::test]
+#[ignore = "measures"]
+async fn figures_of_50_000_delayed_messages_beside_a_held_transaction() {
+    for is_held in [false, true] {
+        let schema = Schema::new();
+        let store = schema.store().await;
+        let fence = fence(&store).await;
+        let (mut holder, mut writer) = (connection().await, connection().await);
+        // All of them in a minute, from one second on.
+        let sql = format!(
+            "SELECT count({}.enqueue('orders', 'key ' || n % 100, '{{\"content-type\":\"text/plain\"}}', \
+             repeat(md5(n::text), 6)::bytea, now() + interval '1 second' + n * interval '1.2 milliseconds')) \
+             FROM generate_series(1, 50000) AS n",
+            schema.name
+        );
+        execute(&mut writer, sql).await;
+        if is_held {
+            execute(&mut holder, "BEGIN").await;
+            put(&mut holder, &schema, 1).await;
+        }
+        let (mut given, mut reads, mut late, mut most_bytes, mut turn) = (0, Vec::new(), Vec::new(), 0, 0);
+        while given < 50_000 {
+            let start = Instant::now();
+            let entries = store.read_outbox(1_000).await.unwrap();
+            reads.push(start.elapsed());
+            let now = time::OffsetDateTime::now_utc();
+            late.extend(entries.iter().filter_map(|entry| Some(now - entry.message.available_at?)));
+            match entries.last() {
+                Some(last) => store.confirm_outbox(fence, &last.cursor).await.unwrap(),
+                None => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+            given += entries.len();
+            turn += 1;
+            if turn % 50 == 0 {
+                store.tidy_outbox().await.unwrap();
+                most_bytes = most_bytes.max(store.outbox_stats().await.unwrap().bytes);
+            }
+        }
+        let quantile = |times: &[Duration], of: usize| {
+            let mut times = times.to_vec();
+            times.sort();
+            times[(times.len() - 1) * of / 100]
+        };
+        late.sort();
+        let tenth = reads.len() / 10;
+        let (first, last) = (&reads[..tenth], &reads[reads.len() - tenth..]);
+        println!(
+            "held: {is_held}; {} reads; first tenth p50 {:?} p99 {:?}, last tenth p50 {:?} p99 {:?}; late p50 {} p99 {}; most bytes {}",
+            reads.len(),
+            quantile(first, 50),
+            quantile(first, 99),
+            quantile(last, 50),
+            quantile(last, 99),
+            late[late.len() / 2],
+            late[late.len() * 99 / 100],
+            most_bytes.max(store.outbox_stats().await.unwrap().bytes),
+        );
+        let mut idle = Vec::new();
+        for _ in 0..100 {
+            let start = Instant::now();
+            assert!(store.read_outbox(1_000).await.unwrap().is_empty());
+            idle.push(start.elapsed());
+        }
+        println!("  a read that finds nothing then: p50 {:?} p99 {:?}", quantile(&idle, 50), quantile(&idle, 99));
+        execute(&mut holder, "COMMIT").await;
+    }
+}

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason,
-    NewDeadLetter, NewOperation, OperationKind, Order, RawMessage, StoreError, check_dead_letter_count,
+    NewDeadLetter, NewOperation, OperationKind, Order, ParkFailure, RawMessage, StoreError, check_dead_letter_count,
     check_dead_letters,
     timestamp::{from_unix_micros, unix_micros},
 };
@@ -32,6 +32,7 @@ const EDIT: &str = include_str!("../sql/dead_letter_edit.sql");
 const EDITS: &str = include_str!("../sql/dead_letter_edits.sql");
 const TOTALS: &str = include_str!("../sql/dead_letter_totals.sql");
 const RESOLVE: &str = include_str!("../sql/dead_letter_resolve.sql");
+const FAIL: &str = include_str!("../sql/dead_letter_fail.sql");
 
 fn unknown() -> StoreError {
     StoreError::Backend { source: "a dead letter that this version does not know".into() }
@@ -75,9 +76,17 @@ pub(crate) async fn add(connection: &mut SqliteConnection, letter: &NewDeadLette
 }
 
 /// Takes a dead letter away, in a transaction of the caller's.
-pub(crate) async fn resolve(connection: &mut SqliteConnection, id: DeadLetterId) -> Result<bool, StoreError> {
-    let query = sqlx::query(RESOLVE).bind(to_bound(id.get()));
-    Ok(query.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
+pub(crate) async fn resolve(connection: &mut SqliteConnection, letter: &DeadLetter) -> Result<bool, StoreError> {
+    Ok(unedited(RESOLVE, letter)?.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
+}
+
+/// A statement with the letter, and the message that it must have still, as its first binds.
+fn unedited<'a>(
+    statement: &'static str,
+    DeadLetter { id, letter, .. }: &'a DeadLetter,
+) -> Result<Query<'a, Sqlite, SqliteArguments>, StoreError> {
+    let query = sqlx::query(statement).bind(to_bound(id.get()));
+    Ok(query.bind(headers_of(&letter.message)?).bind(letter.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -205,7 +214,20 @@ impl DeadLetterStore for SqliteStore {
         self.change_dead_letters(DISCARD, query, OperationKind::DEAD_LETTER_DISCARD, order).await
     }
 
-    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
-        self.write_in_task(move |writer| Box::pin(async move { resolve(writer.connection()?, id).await })).await
+    async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {
+        let published = published.clone();
+        self.write_in_task(move |writer| Box::pin(async move { resolve(writer.connection()?, &published).await })).await
+    }
+
+    async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
+        let (tried, error) = (tried.clone(), ParkFailure::new(error, 1).error);
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let query = unedited(FAIL, &tried)?.bind(reason.as_str()).bind(error);
+                let changed = query.execute(writer.connection()?).await.map_err(store_error)?;
+                Ok(changed.rows_affected() > 0)
+            })
+        })
+        .await
     }
 }

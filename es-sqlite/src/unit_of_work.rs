@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, DeadLetterId, MessageUnit, NewDeadLetter, OutboxMessage, StoreError, check_append_count,
+    Append, Appended, DeadLetter, MessageUnit, NewDeadLetter, OutboxMessage, StoreError, check_append_count,
 };
 use sqlx::SqliteConnection;
 
@@ -156,7 +156,7 @@ impl MessageUnit for UnitOfWork {
         self.transaction.settle(added)
     }
 
-    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+    async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError> {
         let resolved = dead_letters::resolve(self.transaction.connection(), letter).await;
         self.transaction.settle(resolved)
     }

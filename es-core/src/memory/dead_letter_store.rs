@@ -8,10 +8,11 @@ use time::OffsetDateTime;
 use super::{MemoryStore, lock};
 use crate::{
     consumer_name::ConsumerName,
-    dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, NewDeadLetter},
+    dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter},
     dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters},
     error::StoreError,
     operation::{NewOperation, OperationKind, Order},
+    parking::ParkFailure,
     raw_message::RawMessage,
     timestamp::to_stored_precision,
 };
@@ -44,8 +45,21 @@ impl Letters {
         }
     }
 
-    pub(super) fn resolve(&mut self, id: DeadLetterId) -> bool {
-        self.letters.remove(&id).is_some()
+    /// The letter, if it is there and has the message still that was read.
+    fn unedited(&mut self, read: &DeadLetter) -> Option<&mut DeadLetter> {
+        self.letters.get_mut(&read.id).filter(|dead| dead.letter.message == read.letter.message)
+    }
+
+    pub(super) fn resolve(&mut self, published: &DeadLetter) -> bool {
+        self.unedited(published).is_some() && self.letters.remove(&published.id).is_some()
+    }
+
+    fn fail(&mut self, tried: &DeadLetter, reason: DeadReason, error: &str) -> bool {
+        let Some(dead) = self.unedited(tried) else { return false };
+        (dead.letter.reason, dead.letter.error) = (reason, ParkFailure::new(error, 1).error);
+        dead.letter.attempts = dead.letter.attempts.saturating_add(1);
+        dead.is_retry_asked = false;
+        true
     }
 
     /// Those that match.
@@ -162,7 +176,11 @@ impl DeadLetterStore for MemoryStore {
         Ok(self.change_letters(discard).await)
     }
 
-    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
-        Ok(self.change_letters(|letters| (letters.resolve(id), Vec::new())).await)
+    async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {
+        Ok(self.change_letters(|letters| (letters.resolve(published), Vec::new())).await)
+    }
+
+    async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
+        Ok(self.change_letters(|letters| (letters.fail(tried, reason, error), Vec::new())).await)
     }
 }

@@ -7,7 +7,7 @@ use super::{MemoryStore, MemoryTables, dead_letter_store::Letters, lock};
 use crate::{
     append::{Append, Appended},
     consumer_name::ConsumerName,
-    dead_letter::{DeadLetterId, NewDeadLetter},
+    dead_letter::{DeadLetter, NewDeadLetter},
     error::StoreError,
     inbox_store::{MessageUnit, check_append_count},
     limits,
@@ -75,7 +75,7 @@ impl MessageUnit for MemoryUnit {
         Ok(())
     }
 
-    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+    async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError> {
         Ok(self.letters().resolve(letter))
     }
 

@@ -63,15 +63,15 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             Failure::Failed(error) | Failure::TooMuch(error) => (DeadReason::Failed, error),
             Failure::Never(reason, error) => (reason, error),
         };
-        let DeadLetter { id, letter: old, .. } = dead;
+        let old = dead.letter.clone();
         let letter = NewDeadLetter::new(old.consumer, old.message_id, old.topic, reason, &error, old.message)
             .with_type(old.message_type.as_deref())
             .with_key(old.key.as_deref())
             .with_attempts(old.attempts.saturating_add(1));
-        // Only if it is still there: somebody may have thrown it away meanwhile.
+        // Only if it is still there as it was: somebody may have thrown it away meanwhile, or edited it.
         let mut unit = self.store.begin_unit().await?;
         unit.mark().await?;
-        let is_there = unit.resolve_dead_letter(id).await?;
+        let is_there = unit.resolve_dead_letter(&dead).await?;
         unit.undo().await?;
         if is_there {
             unit.add_dead_letter(&letter).await?;
@@ -95,7 +95,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             }
         };
         let mut unit = self.store.begin_unit().await?;
-        if !unit.resolve_dead_letter(dead.id).await? {
+        if !unit.resolve_dead_letter(dead).await? {
             unit.rollback().await?;
             return Ok(Ok(Revival::Gone));
         }

@@ -3,6 +3,11 @@
 mod dead_letters;
 mod effects;
 mod failures;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod policies;
+#[cfg(feature = "metrics")]
+#[path = "../recorder/mod.rs"]
+mod recorder;
 mod running;
 mod support;

@@ -9,6 +9,7 @@ use std::{
 use es_core::{ConsumerName, ControlStore, HoldKind, MemoryStore, Order};
 use es_messaging::{
     Broker, Consumer, ConsumerBuilder, ConsumerError, ConsumerState, MemoryBroker, Outgoing, Subscription, Topology,
+    limits,
 };
 use tokio::time::Instant;
 
@@ -207,4 +208,23 @@ async fn a_subscription_that_is_not_there_ends_it_with_an_error() {
     let ended = consumer.run(std::future::pending()).await;
     assert!(matches!(ended, Err(ConsumerError::Broker { .. })), "{ended:?}");
     assert_eq!(consumer.status().state, ConsumerState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_runs_the_inbox_forgets_what_is_old() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    broker.send(order("1", None));
+    let consumer = taking(&store, &broker, Duration::ZERO).remember_for(Duration::ZERO).build().unwrap();
+    let running = run(consumer);
+    let remembered = async || es_core::InboxStore::inbox_stats(&store).await.unwrap().remembered;
+    until("it is handled", async || broker.acked().len() == 1).await;
+    broker.send(order("1", None));
+    until("it comes again", async || broker.acked().len() == 2).await;
+    assert_eq!((remembered().await, running.consumer.status().duplicates), (1, 1));
+    tokio::time::sleep(limits::INBOX_ROTATION_INTERVAL).await;
+    assert_eq!(remembered().await, 0);
+    broker.send(order("1", None));
+    until("it comes much later", async || broker.acked().len() == 3).await;
+    assert_eq!(running.consumer.status().handled, 2);
+    running.stop().await;
 }

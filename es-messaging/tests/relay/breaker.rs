@@ -74,6 +74,29 @@ async fn a_broker_that_never_answers_is_given_up_for_the_time_being() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_is_too_slow_for_a_batch_gets_smaller_ones_until_it_is_quicker() {
+    let store = MemoryStore::new();
+    deposits(&store, 2_000).await;
+    // A batch of 500 would take 50 seconds.
+    let publisher = Scripted::new(Behaviour { each: Duration::from_millis(100), ..Behaviour::default() });
+    let (runner, monitor) = runner(&store, &publisher, builder());
+    let begun = Instant::now();
+    let done = async {
+        arrival(&store, Position::new(1_000)).await;
+        assert!(begun.elapsed() < Duration::from_secs(180), "{:?}", begun.elapsed());
+        publisher.set(|behaviour| behaviour.each = Duration::ZERO);
+        arrival(&store, Position::new(2_000)).await;
+    };
+    runner.run(done).await.unwrap();
+    assert_eq!(publisher.first_by_key(), expected(&store).await);
+    let again = publisher.again().len();
+    assert!(again <= 300, "{again} were published again");
+    let largest = publisher.seen.lock().unwrap().calls.iter().rev().take(3).map(|(_, messages)| *messages).max();
+    assert!(largest > Some(125), "{largest:?}");
+    assert_eq!(monitor.status().breaker, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_messages_go_than_the_rate_limit_allows() {
     let store = MemoryStore::new();
     deposits(&store, 1_000).await;

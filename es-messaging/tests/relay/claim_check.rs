@@ -20,7 +20,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 /// A message of as many bytes as were deposited.
-fn bytes_out() -> RelayBuilder<impl es_messaging::MessageMapper<Event = AccountEvent>> {
+pub(crate) fn bytes_out() -> RelayBuilder<impl es_messaging::MessageMapper<Event = AccountEvent>> {
     let mapper = map_with(|event: &Recorded<AccountEvent>, messages| {
         let AccountEvent::Deposited { cents } = event.event else { return Ok(()) };
         let bytes = vec![b'x'; cents as usize];

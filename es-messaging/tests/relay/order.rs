@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use es_core::MemoryStore;
+use es_messaging::limits;
 use es_testkit::SeededRng;
 
 use crate::{
@@ -77,4 +78,27 @@ async fn a_checkpoint_that_is_set_back_publishes_everything_again() {
     };
     runner.run(done).await.unwrap();
     assert_eq!((publisher.kept().len(), publisher.again().len()), (130, 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_confirmed_long_ago_is_not_remembered_for_ever() {
+    let store = MemoryStore::new();
+    deposits(&store, 70).await;
+    let behaviour = Behaviour { stuck_key: Some("account/a3"), ..Behaviour::default() };
+    let publisher = Scripted::new(behaviour);
+    let (runner, _) = runner(&store, &publisher, builder());
+    let done = async {
+        // As long as the page is tried again and again, it is.
+        tokio::time::sleep(2 * limits::CONFIRMED_KEEP).await;
+        assert_eq!((checkpoint(&store, "bank_out").await.get(), publisher.kept().len()), (3, 60));
+        // The broker was emptied, and whoever found out says from where to publish again: where the relay stands.
+        runner.pause("bank_out", &order()).await.unwrap();
+        tokio::time::sleep(2 * limits::CONFIRMED_KEEP).await;
+        runner.reset("bank_out", es_core::Position::new(3), &order()).await.unwrap();
+        publisher.set(|behaviour| behaviour.stuck_key = None);
+        runner.resume("bank_out", &order()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    };
+    runner.run(done).await.unwrap();
+    assert_eq!((publisher.kept().len(), publisher.again().len()), (127, 57));
 }

@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub(crate) stuck_key: Option<&'static str>,
     /// How long it takes.
     pub(crate) latency: Duration,
+    /// How long each message takes.
+    pub(crate) each: Duration,
     /// Says nothing of the last messages of a batch.
     pub(crate) forgets: usize,
 }
@@ -143,6 +145,9 @@ impl Publisher for Scripted {
         let mut failed: HashSet<&str> = HashSet::new();
         let mut results = Vec::with_capacity(batch.len());
         for outgoing in batch {
+            if !behaviour.each.is_zero() {
+                sleep(behaviour.each).await;
+            }
             let key = outgoing.message.key();
             let result = match key.filter(|key| failed.contains(key)) {
                 Some(_) => Err(PublishError::Behind),

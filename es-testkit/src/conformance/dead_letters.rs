@@ -156,7 +156,7 @@ pub async fn totals_tell_what_there_is_and_ever_was<H: StoreHarness>(harness: &H
     // The same once more is no further one.
     add(&store, &some_letters()[..2]).await;
     assert_eq!(totals().await, [line("relay", 2, 2), line("shop", 3, 3)]);
-    assert!(ok(patiently!(store.resolve_dead_letter(all[0].id))));
+    assert!(ok(patiently!(store.resolve_dead_letter(&all[0]))));
     let of_relay = DeadLetterQuery::of(consumer("relay"));
     assert_eq!(ok(patiently!(store.discard_dead_letters(&of_relay, &reasoned("ann")))), 2);
     assert_eq!(totals().await, [line("relay", 0, 2), line("shop", 2, 3)]);
@@ -219,7 +219,7 @@ pub async fn an_edited_dead_letter_keeps_what_it_was<H: StoreHarness>(harness: &
     assert_eq!(edited, expected);
     let line = format!("dead-letter-edit shop ann: dead letter {}: the disk was full", letters[0].id);
     assert_eq!(log_of(&store).await, [line.clone(), line]);
-    assert!(ok(patiently!(store.resolve_dead_letter(letters[0].id))));
+    assert!(ok(patiently!(store.resolve_dead_letter(&edited[0]))));
     let history = ok(store.dead_letter_edits(letters[0].id).await);
     assert_eq!(history, [letters[0].letter.message.clone(), messages[0].clone()]);
     assert_eq!(ok(store.dead_letter_edits(letters[1].id).await), []);
@@ -257,19 +257,19 @@ pub async fn a_dead_letter_is_resolved_once<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let other = harness.reopened(&store).await;
     add(&store, &[dead(&consumer("shop"), "a")]).await;
-    let id = list(&store, &DeadLetterQuery::default()).await[0].id;
+    let letter = &list(&store, &DeadLetterQuery::default()).await[0];
     let mut unit = ok(patiently!(store.begin_unit()));
-    assert!(ok(unit.resolve_dead_letter(id).await));
+    assert!(ok(unit.resolve_dead_letter(letter).await));
     ok(unit.rollback().await);
     let resolved = together(5, |task| {
-        let store = if task % 2 == 0 { store.clone() } else { other.clone() };
+        let (store, letter) = (if task % 2 == 0 { store.clone() } else { other.clone() }, letter.clone());
         async move {
             if task == 4 {
-                return ok(patiently!(store.resolve_dead_letter(id)));
+                return ok(patiently!(store.resolve_dead_letter(&letter)));
             }
             loop {
                 let mut unit = ok(patiently!(store.begin_unit()));
-                match unit.resolve_dead_letter(id).await {
+                match unit.resolve_dead_letter(&letter).await {
                     Ok(was_there) => {
                         ok(unit.commit().await);
                         return was_there;
@@ -282,6 +282,42 @@ pub async fn a_dead_letter_is_resolved_once<H: StoreHarness>(harness: &H) {
     });
     assert_eq!(resolved.await.into_iter().filter(|was_there| *was_there).count(), 1);
     assert_eq!(letters_of(&store).await, [""; 0]);
+}
+
+/// A retry in vain keeps the message, with the new failure. What was edited or thrown away while a letter was tried stays so, whatever
+/// came of the try: an edited message is not taken for the one that was tried, and what is gone does not come back.
+pub async fn what_happens_to_a_dead_letter_while_it_is_tried_stands<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    add(&store, &some_letters()).await;
+    let all = DeadLetterQuery::default();
+    assert_eq!(ask(&store, &all, &order("ann")).await, 5);
+    let tried = list(&store, &all).await;
+    let fail = async |letter| patiently!(store.fail_dead_letter(letter, DeadReason::Unroutable, "no\0queue"));
+    assert!(ok(fail(&tried[0]).await));
+    let mut expected = tried[0].clone();
+    expected.is_retry_asked = false;
+    (expected.letter.reason, expected.letter.error) = (DeadReason::Unroutable, "no queue".to_owned());
+    expected.letter.attempts += 1;
+    assert_eq!(list(&store, &all).await[0], expected);
+    // Thrown away meanwhile.
+    assert_eq!(ok(patiently!(store.discard_dead_letters(&DeadLetterQuery::one(tried[1].id), &reasoned("bob")))), 1);
+    assert!(!ok(fail(&tried[1]).await) && !ok(patiently!(store.resolve_dead_letter(&tried[1]))));
+    // Edited meanwhile, in the body or in the headers alone.
+    let mut other_headers = tried[3].letter.message.clone();
+    other_headers.headers.insert("x".to_owned(), "y".to_owned());
+    for (letter, message) in [(&tried[2], RawMessage::new("text/plain", "mended")), (&tried[3], other_headers)] {
+        assert!(ok(patiently!(store.edit_dead_letter(letter.id, &message, &reasoned("bob")))));
+        assert!(!ok(fail(letter).await) && !ok(patiently!(store.resolve_dead_letter(letter))));
+        let mut unit = ok(patiently!(store.begin_unit()));
+        assert!(!ok(unit.resolve_dead_letter(letter).await));
+        ok(unit.rollback().await);
+        let kept = list(&store, &DeadLetterQuery::one(letter.id)).await.remove(0);
+        assert_eq!((kept.is_retry_asked, &kept.letter.message), (true, &message));
+        assert!(ok(patiently!(store.resolve_dead_letter(&kept))));
+    }
+    assert_eq!(letters_of(&store).await, ["a", "d"]);
+    let totals = ok(store.dead_letter_totals().await);
+    assert_eq!(totals.iter().map(|totals| totals.ever).collect::<Vec<_>>(), [2, 3]);
 }
 
 /// The limits are reached, and hold.

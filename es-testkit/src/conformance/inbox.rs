@@ -193,7 +193,7 @@ pub async fn everything_in_a_unit_happens_or_nothing<H: StoreHarness>(harness: &
     let store = &shop.store;
     let other = harness.reopened(store).await;
     ok(patiently!(store.add_dead_letters(&[dead(&shop.name, "old")])));
-    let old = ok(store.dead_letters(&DeadLetterQuery::default(), None, 1).await)[0].id;
+    let old = &ok(store.dead_letters(&DeadLetterQuery::default(), None, 1).await)[0];
     let head = head_of(store).await;
     for is_committed in [false, true] {
         let (mut unit, is_new) = receive(store, &shop.name, &["a", "b"]).await;

@@ -276,6 +276,7 @@ macro_rules! __conformance_cases {
                 an_edited_dead_letter_keeps_what_it_was
                 what_is_discarded_needs_a_reason_and_is_noted
                 a_dead_letter_is_resolved_once
+                what_happens_to_a_dead_letter_while_it_is_tried_stands
                 the_largest_dead_letters_are_kept_and_larger_ones_refused
             }
             blobs {

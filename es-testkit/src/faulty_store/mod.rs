@@ -2,6 +2,7 @@
 
 mod control;
 mod delegation;
+mod messaging;
 mod parking;
 mod plan;
 

@@ -41,6 +41,10 @@ pub enum Operation {
     Lease,
     /// Parked events.
     Parking,
+    /// Dead letters, outside of units.
+    DeadLetter,
+    /// What the relay of the outbox does.
+    Outbox,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    BlobStore, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, NewDeadLetter, Order,
-    RawMessage, StoreError,
+    BlobStore, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason, NewDeadLetter,
+    Order, RawMessage, StoreError,
 };
 use time::OffsetDateTime;
 
@@ -87,9 +87,24 @@ impl DeadLetterStore for BrokenStore {
         }
     }
 
-    async fn resolve_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
-        let was_there = self.store.resolve_dead_letter(id).await?;
+    async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {
+        if self.defect == Defect::ForgetsAnEditMeanwhile {
+            let kept = self.store.dead_letters(&DeadLetterQuery::one(published.id), None, 1).await?;
+            return match kept.first() {
+                Some(kept) => self.store.resolve_dead_letter(kept).await,
+                None => Ok(false),
+            };
+        }
+        let was_there = self.store.resolve_dead_letter(published).await?;
         Ok(was_there || self.defect == Defect::ResolvesWhatIsGone)
+    }
+
+    async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
+        let was_there = self.store.fail_dead_letter(tried, reason, error).await?;
+        if !was_there && self.defect == Defect::BringsBackWhatWasDiscarded {
+            self.store.add_dead_letters(std::slice::from_ref(&tried.letter)).await?;
+        }
+        Ok(was_there)
     }
 }
 

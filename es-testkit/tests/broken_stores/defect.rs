@@ -176,6 +176,10 @@ defects! {
     DiscardsWithoutAReason,
     /// A dead letter that is gone can be resolved.
     ResolvesWhatIsGone,
+    /// A dead letter that was thrown away while it was tried comes back when that was in vain.
+    BringsBackWhatWasDiscarded,
+    /// A dead letter that was edited while the message before was published is taken away.
+    ForgetsAnEditMeanwhile,
     /// Other bytes for a blob are lost in silence.
     TakesOtherBytes,
     /// Blobs are dropped an hour too early.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, ConsumerName, DeadLetterId, EventStore, InboxStats, InboxStore, MemoryTables, MemoryUnit,
+    Append, Appended, ConsumerName, DeadLetter, EventStore, InboxStats, InboxStore, MemoryTables, MemoryUnit,
     MessageUnit, NewDeadLetter, OutboxMessage, Received, StoreError,
 };
 use tokio::task::yield_now;
@@ -99,7 +99,7 @@ impl MessageUnit for BrokenUnit {
         self.unit.add_dead_letter(letter).await
     }
 
-    async fn resolve_dead_letter(&mut self, letter: DeadLetterId) -> Result<bool, StoreError> {
+    async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError> {
         let was_there = self.unit.resolve_dead_letter(letter).await?;
         Ok(was_there || self.store.defect == Defect::ResolvesWhatIsGone)
     }

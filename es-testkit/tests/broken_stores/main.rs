@@ -294,7 +294,14 @@ broken! {
     ];
     a_store_that_resolves_what_is_gone_is_found: ResolvesWhatIsGone => [
         "dead_letters::a_dead_letter_is_resolved_once",
+        "dead_letters::what_happens_to_a_dead_letter_while_it_is_tried_stands",
         "inbox::everything_in_a_unit_happens_or_nothing",
+    ];
+    a_store_that_brings_back_what_was_discarded_is_found: BringsBackWhatWasDiscarded => [
+        "dead_letters::what_happens_to_a_dead_letter_while_it_is_tried_stands",
+    ];
+    a_store_that_forgets_an_edit_meanwhile_is_found: ForgetsAnEditMeanwhile => [
+        "dead_letters::what_happens_to_a_dead_letter_while_it_is_tried_stands",
     ];
     a_store_that_takes_other_bytes_is_found: TakesOtherBytes => [
         "blobs::a_name_keeps_its_bytes",

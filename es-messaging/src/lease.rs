@@ -1,0 +1,96 @@
+//! A lease that is kept while something is done.
+
+use std::sync::Arc;
+
+use es_core::{ConsumerName, Fence, InvalidName, Lease, LeaseHolder, LeaseStore, Leased, StoreError, check_member};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{limits, relay_monitor::with_causes};
+
+/// Claims, keeps and gives back one lease, under one name.
+pub(crate) struct Tenant {
+    store: Arc<dyn LeaseStore>,
+    consumer: ConsumerName,
+    owner: String,
+}
+
+/// A lease that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) fence: Fence,
+    /// When it was asked for: its time runs from then on at the latest.
+    pub(crate) asked_at: Instant,
+}
+
+impl Held {
+    /// Whether it is not yet time for a sign of life.
+    pub(crate) fn is_fresh(self) -> bool {
+        self.asked_at.elapsed() < limits::RELAY_LEASE_TIME / limits::RELAY_BEATS_PER_LEASE
+    }
+}
+
+/// Why a lease is not held any more.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// Somebody else has it.
+    To(LeaseHolder),
+    /// Its time is over, or somebody else had it meanwhile.
+    Ended(StoreError),
+}
+
+impl Tenant {
+    /// # Errors
+    /// [`InvalidName`] for an owner that [`check_member`] refuses.
+    pub(crate) fn new(store: Arc<dyn LeaseStore>, consumer: ConsumerName, owner: String) -> Result<Self, InvalidName> {
+        check_member(&owner)?;
+        Ok(Self { store, consumer, owner })
+    }
+
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Claims the lease, or extends it.
+    pub(crate) async fn claim(&self) -> Result<Result<Held, LeaseHolder>, StoreError> {
+        let asked_at = Instant::now();
+        Ok(match self.store.claim_lease(&self.consumer, &self.owner, limits::RELAY_LEASE_TIME).await? {
+            Leased::Yours(lease) => Ok(Held { fence: lease.fence, asked_at }),
+            Leased::Taken(holder) => Err(holder),
+        })
+    }
+
+    /// Gives signs of life, until the lease is lost. A store that does not answer is asked until the time is over, as it is for whoever
+    /// waits for the lease.
+    pub(crate) async fn keep(&self, mut held: Held) -> Lost {
+        let beat = limits::RELAY_LEASE_TIME / limits::RELAY_BEATS_PER_LEASE;
+        let mut next = held.asked_at + beat;
+        loop {
+            let end = held.asked_at + limits::RELAY_LEASE_TIME;
+            sleep_until(next.min(end)).await;
+            let error = match timeout_at(end, self.claim()).await {
+                Ok(Ok(Ok(again))) if again.fence == held.fence => {
+                    held = again;
+                    next = held.asked_at + beat;
+                    continue;
+                }
+                Ok(Ok(Ok(_))) => return Lost::Ended(StoreError::LeaseLost { consumer: self.consumer.clone() }),
+                Ok(Ok(Err(holder))) => return Lost::To(holder),
+                Ok(Err(error)) => error,
+                Err(late) => StoreError::Unavailable { source: late.into() },
+            };
+            tracing::warn!(consumer = %self.consumer, error = with_causes(&error), "a lease could not be extended");
+            next = Instant::now() + beat;
+            if Instant::now() >= end {
+                return Lost::Ended(error);
+            }
+        }
+    }
+
+    /// Gives the lease back; failing that it runs out.
+    pub(crate) async fn release(&self, fence: Fence) {
+        let lease = Lease::new(fence, limits::RELAY_LEASE_TIME);
+        if let Err(error) = self.store.release_lease(&self.consumer, lease).await {
+            tracing::debug!(consumer = %self.consumer, error = with_causes(&error), "a lease is left to run out");
+        }
+    }
+}
