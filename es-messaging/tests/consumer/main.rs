@@ -5,4 +5,5 @@ mod effects;
 mod failures;
 mod policies;
 mod running;
+mod stalls;
 mod support;
