@@ -1,6 +1,7 @@
 //! Publishing with confirmation.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -47,6 +48,7 @@ struct Ready<'a> {
     outgoing: &'a Outgoing,
     topic: ShortString,
     properties: BasicProperties,
+    body: Cow<'a, [u8]>,
 }
 
 /// Results of one sending, and why the rest needs no trying.
@@ -129,7 +131,8 @@ impl RabbitMqPublisher {
             let (bytes, most) = (outgoing.topic.len(), limits::SHORT_STRING_BYTES);
             refused(DeadReason::Refused, format!("its topic has {bytes} bytes, at most {most}"))
         })?;
-        Ok(Ready { outgoing, topic, properties: wire::properties(&outgoing.message)? })
+        let (properties, body) = wire::encode(&outgoing.message, self.link.settings.options.content_mode)?;
+        Ok(Ready { outgoing, topic, properties, body })
     }
 
     /// Sends messages and waits for what becomes of them.
@@ -165,9 +168,9 @@ impl RabbitMqPublisher {
         let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(messages.len());
         let mut lost: Option<lapin::Error> = None;
         let mut late = false;
-        for Ready { outgoing, topic, properties } in messages {
-            let (exchange, data) = (self.exchange.clone(), outgoing.message.data());
-            let publishing = channel.basic_publish(exchange, topic.clone(), options, data, properties.clone());
+        for Ready { topic, properties, body, .. } in messages {
+            let exchange = self.exchange.clone();
+            let publishing = channel.basic_publish(exchange, topic.clone(), options, body, properties.clone());
             match timeout(wait, publishing).await {
                 Ok(Ok(confirm)) => confirms.push(confirm),
                 Ok(Err(error)) => lost = Some(error),
@@ -292,7 +295,9 @@ impl RabbitMqPublisher {
 #[async_trait]
 impl Publisher for RabbitMqPublisher {
     fn limits(&self) -> PublisherLimits {
-        PublisherLimits { message_bytes: self.link.settings.options.message_bytes, batch: limits::BATCH }
+        let options = &self.link.settings.options;
+        let message_bytes = options.content_mode.largest_message(options.message_bytes);
+        PublisherLimits { message_bytes, batch: limits::BATCH }
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
