@@ -20,7 +20,7 @@ pub const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
 pub const FIRST_BATCH: usize = 4;
 /// Most messages that a consumer handles in one transaction, unless it is told otherwise.
 pub const DEFAULT_BATCH: usize = 256;
-/// For how long a consumer means to hold a transaction: it takes fewer messages when one was held longer.
+/// How long a consumer means the messages of a transaction to take, without its begin and commit: it takes fewer of them when they took longer.
 pub const TARGET_BATCH_TIME: Duration = Duration::from_millis(100);
 /// A transaction that takes longer, and has more messages to come, is rolled back and begun again with fewer.
 pub const MAX_BATCH_TIME: Duration = Duration::from_secs(5);
@@ -46,6 +46,8 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub const RETRIES_PER_LOOK: usize = 100;
 /// How often a message whose appends meet a conflict is handled again before that counts as a failure.
 pub const CONFLICT_RETRIES: u32 = 16;
+/// How long a consumer waits for a broker that is told what is done: what it does not confirm by then may come again.
+pub const SETTLE_TIME: Duration = Duration::from_secs(30);
 /// How long a consumer waits for a broker to take back what it has in hand.
 pub const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Shortest interval in which a consumer asks for more time.

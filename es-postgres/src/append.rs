@@ -71,10 +71,24 @@ pub(crate) async fn append_in(
     append: &Append,
     commit: Commit,
 ) -> Result<Appended, StoreError> {
-    let appends = [append];
-    let mut batch = call(shared, connection, &appends, commit).await?;
-    inline::apply(shared, connection, &appends, &batch).await?;
-    batch.outcomes.pop().unwrap_or_else(|| Err(unexpected("no outcome")))
+    let mut outcomes = append_all_in(shared, connection, &[append], commit).await?;
+    outcomes.pop().ok_or_else(|| unexpected("no outcome"))
+}
+
+/// Appends in the caller's transaction, by one call. No two of them may name the same stream, event id or key.
+///
+/// # Errors
+/// That of the first append that is refused: others of the call may be stored, so the transaction must be rolled back unless there is
+/// only one.
+pub(crate) async fn append_all_in(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    appends: &[&Append],
+    commit: Commit,
+) -> Result<Vec<Appended>, StoreError> {
+    let batch = call(shared, connection, appends, commit).await?;
+    inline::apply(shared, connection, appends, &batch).await?;
+    batch.outcomes.into_iter().collect()
 }
 
 /// The outcome of the append that was stored under a key.

@@ -123,6 +123,20 @@ impl Queue {
     }
 }
 
+/// How many of the first of some appends can share a call, in their order: within the limits of one append, and without a
+/// stream, event id or key that two of them name. One at least, if there is any.
+pub(crate) fn together(appends: &[Append]) -> usize {
+    let mut names = Names::default();
+    let (mut events, mut bytes) = (0, 0);
+    let can_join = |append: &&Append| {
+        events += append.event_count();
+        bytes += bytes_of(append);
+        names.add(append) && events <= limits::MAX_EVENTS_PER_APPEND && bytes <= limits::MAX_APPEND_BYTES
+    };
+    let count = appends.iter().take(MAX_APPENDS_PER_COMMIT).take_while(can_join).count();
+    count.max(appends.len().min(1))
+}
+
 /// What an append adds to the size of a call.
 fn bytes_of(append: &Append) -> usize {
     append.events().map(|(_, event)| event.payload().as_str().len() + event.metadata().json().map_or(0, str::len)).sum()

@@ -7,10 +7,11 @@ use es_core::{
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
-    append::{Commit, append_in},
+    append::{Commit, append_all_in},
     dead_letters,
     error::store_error,
     outbox,
+    queue::together,
     store::{PgStore, Shared},
 };
 
@@ -59,7 +60,7 @@ impl UnitOfWork {
     }
 
     /// Adds an append; nothing is sent before [`commit`](Self::commit). A later append may build on the
-    /// streams of an earlier one.
+    /// streams of an earlier one; those in a row that share no stream are one call to the database.
     ///
     /// # Errors
     /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over [`MAX_APPENDS_PER_UNIT_OF_WORK`].
@@ -92,8 +93,13 @@ impl UnitOfWork {
     /// Dropping the future leaves everything stored or nothing.
     pub async fn commit(mut self) -> Result<Vec<Appended>, StoreError> {
         let mut outcomes = Vec::with_capacity(self.appends.len());
-        for append in &self.appends {
-            outcomes.push(append_in(&self.store.shared, &mut self.transaction, append, Commit::Flushed).await?);
+        let mut rest = self.appends.as_slice();
+        while !rest.is_empty() {
+            let (appends, later) = rest.split_at(together(rest));
+            let appends: Vec<&Append> = appends.iter().collect();
+            let shared = &self.store.shared;
+            outcomes.extend(append_all_in(shared, &mut self.transaction, &appends, Commit::Flushed).await?);
+            rest = later;
         }
         self.store.shared.commit(self.transaction).await?;
         if let Some(head) = outcomes.iter().map(|appended| appended.last_position).max() {

@@ -84,24 +84,31 @@ impl AppendQueue {
     fn next_batch(&self) -> Vec<Job> {
         let mut waiting = self.lock();
         waiting.jobs.retain(|job| !job.answer.is_closed());
-        let mut seen = Names::default();
-        let (mut events, mut bytes) = (0, 0);
-        let mut count = 0;
-        for job in waiting.jobs.iter().take(MAX_APPENDS_PER_COMMIT) {
-            events += job.prepared.append().event_count();
-            bytes += job.prepared.bytes();
-            let is_over = events > limits::MAX_EVENTS_PER_APPEND || bytes > limits::MAX_APPEND_BYTES;
-            if count > 0 && (is_over || !seen.are_new(job.prepared.append())) {
-                break;
-            }
-            seen.add(job.prepared.append());
-            count += 1;
-        }
+        let count = together(waiting.jobs.iter().map(|job| &job.prepared));
         waiting.jobs.drain(..count).collect()
     }
 }
 
-/// What two appends of one transaction must not share.
+/// How many of the first of some appends can share a batch: within the limits of one append, and without a stream, event id or key
+/// that two of them name. One at least, if there is any.
+pub(crate) fn together<'a>(appends: impl Iterator<Item = &'a Prepared>) -> usize {
+    let mut seen = Names::default();
+    let (mut events, mut bytes) = (0, 0);
+    let mut count = 0;
+    for prepared in appends.take(MAX_APPENDS_PER_COMMIT) {
+        events += prepared.append().event_count();
+        bytes += prepared.bytes();
+        let is_over = events > limits::MAX_EVENTS_PER_APPEND || bytes > limits::MAX_APPEND_BYTES;
+        if count > 0 && (is_over || !seen.are_new(prepared.append())) {
+            break;
+        }
+        seen.add(prepared.append());
+        count += 1;
+    }
+    count
+}
+
+/// What two appends of one batch must not share.
 #[derive(Default)]
 struct Names<'a> {
     streams: HashSet<&'a str>,

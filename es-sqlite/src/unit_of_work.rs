@@ -13,6 +13,7 @@ use crate::{
     dead_letters,
     error::{DatabaseError, store_error},
     outbox,
+    queue::together,
     store::Shared,
     writer::{Transaction, roll_back_to},
 };
@@ -69,7 +70,8 @@ impl UnitOfWork {
         self.transaction.connection()
     }
 
-    /// Adds an append. It is checked against the store, and stored, by [`commit`](Self::commit); in the order of adding.
+    /// Adds an append. It is checked against the store, and stored, by [`commit`](Self::commit); in the order of adding. A later append may
+    /// build on the streams of an earlier one; those in a row that share no stream are stored by one statement.
     ///
     /// # Errors
     /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over
@@ -92,11 +94,17 @@ impl UnitOfWork {
         let Self { shared, mut transaction, appends, .. } = self;
         let mut outcomes = Vec::with_capacity(appends.len());
         let mut head = None;
-        for prepared in &appends {
-            let appended = append_one(&shared, transaction.connection(), prepared).await;
-            let (appended, new_head) = transaction.settle(appended)?;
-            outcomes.push(appended);
-            head = new_head.or(head);
+        let mut rest = appends.as_slice();
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(together(rest.iter()));
+            let some: Vec<&Prepared> = some.iter().collect();
+            let batch = append_batch(&shared, transaction.connection(), &some, Within::Callers).await;
+            let batch = transaction.settle(batch)?;
+            for outcome in batch.outcomes {
+                outcomes.push(transaction.settle(outcome)?);
+            }
+            head = batch.head.or(head);
+            rest = later;
         }
         transaction.commit().await?;
         if let Some(head) = head {

@@ -7,16 +7,18 @@ use std::{
 };
 
 use es_core::{
-    Append, ControlStore, DeadLetterQuery, DeadLetterStore, EventFilter, EventStore, EventStoreExt, EventType,
-    ExpectedVersion, HandlerError, InboxStore, NewEvent, Order, Payload, Position, StreamId,
+    Append, ControlStore, DeadLetterQuery, DeadLetterStore, DomainEvent, EventFilter, EventStore, EventStoreExt,
+    EventType, ExpectedVersion, HandlerError, InboxStore, NewEvent, Order, Payload, Position, Projection, Recorded,
+    StreamId,
 };
 use es_e2e::server::{Folder, shared_postgres_url, unique_schema};
 use es_messaging::{
-    Broker, Consumer, DeadLetters, MemoryBroker, Message, MessageHandler, Outgoing, Subscription, Topology,
+    Broker, Consumer, ConsumerState, DeadLetters, MemoryBroker, Message, MessageHandler, Outgoing, Subscription,
+    Topology,
 };
 use es_postgres::PgOptions;
 use es_projections::Backoff;
-use es_sqlite::SqliteStore;
+use es_sqlite::{SqliteOptions, SqliteStore};
 use es_testkit::SeededRng;
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -231,4 +233,93 @@ async fn a_dead_letter_that_is_tried_again_takes_effect_once_on_sqlite() {
 async fn a_dead_letter_that_is_tried_again_takes_effect_once_on_postgres() {
     let (store, table) = postgres().await;
     a_dead_letter_takes_effect_once(store, &table, async || postgres_rows(&table).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_store_does_not_answer_nothing_is_settled_and_the_status_says_so() {
+    let sqlite = Sqlite::open().await;
+    let options = SqliteOptions::new(sqlite.store.path()).busy_timeout(Duration::from_millis(50));
+    let (store, broker) = (options.open().await.expect("it opens"), declared().await);
+    let handler = Ships { table: "shipped".to_owned(), chances: None };
+    let consumer = consumer(&store, &broker, handler, 1);
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !is_so() {
+            assert!(started.elapsed() < LONG, "{what}: {}", consumer.status());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let running = tokio::spawn({
+        let consumer = consumer.clone();
+        async move { consumer.run(std::future::pending()).await }
+    });
+    until("it runs", &|| consumer.status().state == ConsumerState::Running).await;
+    // Somebody else writes for long.
+    let mut other = SqliteConnection::connect(&url(&sqlite.store)).await.expect("a connection");
+    let writing = other.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
+    publish(&broker, 0..5).await;
+    until("it waits", &|| consumer.status().state == ConsumerState::WaitingForStore).await;
+    until("it has tried again", &|| consumer.status().last_error.is_some()).await;
+    assert_eq!((broker.depth("shipping"), consumer.status().handled), (5, 0));
+    writing.rollback().await.expect("rolled back");
+    until("all are settled", &|| broker.depth("shipping") == 0).await;
+    let status = consumer.status();
+    assert_eq!((status.handled, status.retried, status.dead), (5, 0, 0), "{status}");
+    assert_eq!(sqlite.rows().await.len(), 5);
+    running.abort();
+}
+
+/// A projection in the transaction of the append, which panics at one event.
+struct Panics;
+
+impl Projection for Panics {
+    type Connection = PgConnection;
+    type Event = ParcelEvent;
+
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    async fn apply(&self, _: &mut PgConnection, event: &Recorded<ParcelEvent>) -> Result<(), HandlerError> {
+        assert!(event.stream().id() != "3", "as the test wants it");
+        Ok(())
+    }
+
+    async fn clear(&self, _: &mut PgConnection) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+enum ParcelEvent {
+    Shipped {},
+}
+
+impl DomainEvent for ParcelEvent {
+    const CATEGORY: &'static str = "parcel";
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_panics_fails_its_message_and_stops_no_other() {
+    let (store, table) = postgres().await;
+    let schema = table.trim_end_matches(".shipped");
+    let options = PgOptions::new(shared_postgres_url()).schema(schema).inline_projection(Panics);
+    let (store, broker) = (options.connect().await.expect("it opens"), {
+        drop(store);
+        declared().await
+    });
+    publish(&broker, 0..KEYS).await;
+    let consumer = consumer(&store, &broker, Ships { table: table.clone(), chances: None }, 2);
+    let started = Instant::now();
+    let done = async {
+        while broker.depth("shipping") > 0 {
+            assert!(started.elapsed() < LONG, "{}", consumer.status());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    consumer.run(done).await.expect("it runs");
+    let status = consumer.status();
+    assert_eq!((status.handled, status.dead), (KEYS - 1, 1), "{status}");
+    assert!(status.last_error.is_some_and(|error| error.contains("panicked: as the test wants it")));
+    assert_eq!(postgres_rows(&table).await.len() as u64, KEYS - 1);
 }

@@ -114,6 +114,14 @@ fn message(
                 if other.label() == Label::Repeated && field.label() != Label::Repeated {
                     report.broken(&path, "several values may be written, and one is read");
                 }
+                if field.default_value() != other.default_value() {
+                    let shown = |of: &FieldDescriptorProto| match of.default_value() {
+                        "" => "none".to_owned(),
+                        value => value.to_owned(),
+                    };
+                    let problem = format!("what is not written means {}, and meant {}", shown(field), shown(other));
+                    report.broken(&path, problem);
+                }
                 if field.label() == Label::Required && other.label() != Label::Required {
                     report.broken(&path, "it is required, and may be missing");
                 }
@@ -188,27 +196,72 @@ pub(super) fn successor(new: &Schema, old: &Schema) -> Result<Report, SchemaErro
     let (new, old) = (File::new(new)?, File::new(old)?);
     let mut report = Report::default();
     for (name, before) in &old.messages {
-        let Some(after) = new.messages.get(name) else { continue };
-        let is_reserved = |of: &DescriptorProto, number: i32| {
-            of.reserved_range.iter().any(|range| (range.start()..range.end()).contains(&number))
-        };
-        for field in &before.field {
-            let number = field.number();
-            if !after.field.iter().any(|other| other.number() == number) && !is_reserved(after, number) {
-                report.broken(
-                    &format!("{name}.{}", field.name()),
-                    format!("it was removed; reserve its number {number}"),
-                );
-            }
+        if let Some(after) = new.messages.get(name) {
+            Numbers::of_message(after).succeed(&Numbers::of_message(before), name, &mut report);
         }
-        for field in &after.field {
-            if is_reserved(before, field.number()) {
-                let problem = format!("its number {} was reserved", field.number());
-                report.broken(&format!("{name}.{}", field.name()), problem);
-            }
+    }
+    for (name, before) in &old.enums {
+        if let Some(after) = new.enums.get(name) {
+            Numbers::of_enum(after).succeed(&Numbers::of_enum(before), name, &mut report);
         }
     }
     Ok(report)
+}
+
+/// The numbers of a message's fields or of an enum's values.
+struct Numbers<'a> {
+    used: Vec<(&'a str, i64)>,
+    /// The first, and the first behind the last.
+    reserved: Vec<(i64, i64)>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of_message(of: &'a DescriptorProto) -> Self {
+        Self {
+            used: of.field.iter().map(|field| (field.name(), field.number().into())).collect(),
+            reserved: of.reserved_range.iter().map(|range| (range.start().into(), range.end().into())).collect(),
+        }
+    }
+
+    fn of_enum(of: &'a EnumDescriptorProto) -> Self {
+        let ranges = of.reserved_range.iter();
+        Self {
+            used: of.value.iter().map(|value| (value.name(), value.number().into())).collect(),
+            reserved: ranges.map(|range| (range.start().into(), i64::from(range.end()) + 1)).collect(),
+        }
+    }
+
+    fn reserves(&self, number: i64) -> bool {
+        self.reserved.iter().any(|(first, end)| (*first..*end).contains(&number))
+    }
+
+    /// The first number of a range that is neither reserved nor used.
+    fn first_free(&self, (first, end): (i64, i64)) -> Option<i64> {
+        let mut number = first;
+        while number < end {
+            let range = self.reserved.iter().find(|(first, end)| (*first..*end).contains(&number));
+            number = match range {
+                Some((_, end)) => *end,
+                None if self.used.iter().any(|(_, used)| *used == number) => number + 1,
+                None => return Some(number),
+            };
+        }
+        None
+    }
+
+    fn succeed(&self, before: &Self, name: &str, report: &mut Report) {
+        for (own, number) in &before.used {
+            if !self.used.iter().any(|(_, other)| other == number) && !self.reserves(*number) {
+                report.broken(&format!("{name}.{own}"), format!("it was removed; reserve its number {number}"));
+            }
+        }
+        for (own, number) in self.used.iter().filter(|(_, number)| before.reserves(*number)) {
+            report.broken(&format!("{name}.{own}"), format!("its number {number} was reserved"));
+        }
+        if let Some(number) = before.reserved.iter().find_map(|range| self.first_free(*range)) {
+            report.broken(name, format!("the number {number} was reserved; keep it so, or somebody uses it again"));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -273,5 +326,55 @@ mod tests {
         let new = proto2("message M { optional E e = 1; required int32 n = 2; } enum E { A = 0; B = 1; }");
         assert!(can_read(&new, &old).unwrap().to_string().contains("required, and never written"));
         assert!(can_read(&old, &new).unwrap().to_string().contains("closed enum"));
+    }
+    #[test]
+    fn a_number_stays_reserved_also_two_versions_later_and_in_enums() {
+        let reserved = ORDER.replace("int32 cents = 2;", "reserved 2;");
+        let free = ORDER.replace("int32 cents = 2;", "");
+        assert_eq!(check(&reserved, &reserved), "compatible");
+        assert_eq!(check(&reserved, &reserved.replace("reserved 2;", "reserved 2 to 2, 9;")), "compatible");
+        assert!(check(&reserved, &free).contains("Order: the number 2 was reserved; keep it so"));
+        let wide = ORDER.replace("int32 cents = 2;", "reserved 2, 10 to max;");
+        assert_eq!(check(&wide, &wide.replace("10 to max", "10 to 20, 21 to max")), "compatible");
+        assert!(check(&wide, &wide.replace("10 to max", "10 to 20, 22 to max")).contains("the number 21 was"));
+        assert!(
+            check(ORDER, &ORDER.replace("PAID = 1;", "")).contains("State.PAID: it was removed; reserve its number 1")
+        );
+        let kept = ORDER.replace("PAID = 1;", "reserved 1;");
+        assert_eq!(check(ORDER, &kept), "compatible");
+        assert!(
+            check(&kept, &ORDER.replace("PAID = 1;", "SENT = 1;")).contains("State.SENT: its number 1 was reserved")
+        );
+        assert!(check(&kept, &ORDER.replace("PAID = 1;", "")).contains("State: the number 1 was reserved"));
+    }
+
+    #[test]
+    fn what_an_absent_field_means_stays() {
+        let with = |default: &str| {
+            let text = format!("syntax = \"proto2\"; message M {{ optional int32 n = 1 {default}; }}");
+            Schema::parse(SchemaFormat::Protobuf, &text).unwrap()
+        };
+        for (old, new, says) in [
+            ("[default = 5]", "[default = 5]", "compatible"),
+            ("[default = 5]", "", "M.n: what is not written means none, and meant 5"),
+            ("", "[default = 5]", "M.n: what is not written means 5, and meant none"),
+        ] {
+            assert_eq!(can_read(&with(new), &with(old)).unwrap().to_string(), says);
+        }
+    }
+
+    #[test]
+    fn members_of_a_oneof_move_one_at_a_time() {
+        let two = "message M { oneof x { string a = 1; string b = 2; } string c = 3; }";
+        let joined = "message M { oneof x { string a = 1; string b = 2; string c = 3; } }";
+        let apart = "message M { string a = 1; string b = 2; string c = 3; }";
+        let one = "message M { string a = 1; string b = 2; oneof y { string c = 3; } }";
+        assert!(can_read(&proto(joined), &proto(two)).unwrap().to_string().contains("in one `oneof`"));
+        assert!(can_read(&proto(two), &proto(joined)).unwrap().is_compatible());
+        assert!(can_read(&proto(two), &proto(apart)).unwrap().to_string().contains("in one `oneof`"));
+        assert!(can_read(&proto(apart), &proto(two)).unwrap().is_compatible());
+        assert_eq!(check(apart, one), "compatible");
+        let more = two.replace("string b = 2;", "string b = 2; string d = 4;");
+        assert_eq!(check(two, &more), "compatible");
     }
 }

@@ -1,15 +1,16 @@
 //! Messages take effect, many in one transaction.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, time::Duration};
 
 use es_core::{DeadLetterStore, DeadReason, InboxStore, MessageUnit, Received, StoreError};
 use es_projections::Backoff;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
     handler::{Failure, chain},
     item::Item,
-    shared::{Plan, Shared},
+    shared::{Plan, Shared, text_of},
     status::Count,
 };
 use crate::{broker::Receipt, limits};
@@ -28,7 +29,7 @@ pub(crate) struct Processed {
     pub(crate) settled: Vec<Settled>,
     /// What is to be tried again, in the order in which it came.
     pub(crate) left: Vec<Item>,
-    /// How many messages the longest transaction had, and for how long it was held.
+    /// How many messages the longest transaction had, and how long they took in it.
     pub(crate) held: Option<(usize, Duration)>,
     /// Whether they were too many for one transaction.
     pub(crate) was_split: bool,
@@ -54,6 +55,20 @@ enum Step {
     Rejected,
     /// To be done later.
     Left,
+}
+
+/// When the messages of a transaction were handled: from when it had begun until it was to be committed. To wait for a place in the
+/// store, for its locks, or for a commit to be flushed takes as long for few messages as for many.
+#[derive(Debug, Default)]
+struct Taken {
+    from: Option<Instant>,
+    until: Option<Instant>,
+}
+
+impl Taken {
+    fn time(&self) -> Option<Duration> {
+        Some(self.until.unwrap_or_else(Instant::now).duration_since(self.from?))
+    }
 }
 
 /// How a transaction ended.
@@ -111,11 +126,14 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             }
             let is_marked = passes == 1 && group.len() > 1;
             passes += 1;
-            let (started, messages) = (Instant::now(), group.len());
-            let end = self.transact(&mut works, &group, is_marked).await;
-            let held = (messages, started.elapsed());
-            if processed.held.is_none_or(|longest| longest.1 < held.1) {
-                processed.held = Some(held);
+            let (mut taken, messages) = (Taken::default(), group.len());
+            // What a commit runs may be other people's code too, such as projections in the transaction.
+            let transacting =
+                AssertUnwindSafe(self.transact(&mut works, &group, is_marked, &mut taken)).catch_unwind().await;
+            let end = transacting.unwrap_or_else(|panic| self.panicked(&mut works, &group, text_of(&*panic)));
+            let held = taken.time().map(|time| (messages, time));
+            if processed.held.map(|longest| longest.1) < held.map(|held| held.1) {
+                processed.held = held;
             }
             match end {
                 End::Committed => group.into_iter().for_each(|index| self.done(&mut works[index])),
@@ -145,15 +163,16 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
     }
 
     /// One transaction over some messages. If it marks a place before each, it goes on behind one that fails.
-    async fn transact(&self, works: &mut [Work<S::Unit>], group: &[usize], is_marked: bool) -> End {
+    async fn transact(&self, works: &mut [Work<S::Unit>], group: &[usize], is_marked: bool, taken: &mut Taken) -> End {
         let needs_unit = |work: &Work<S::Unit>| !matches!(work.plan, Plan::Skip | Plan::Drop);
         if !group.iter().any(|index| needs_unit(&works[*index])) {
+            let now = Some(Instant::now());
+            *taken = Taken { from: now, until: now };
             return End::Committed;
         }
         let is_noted = |work: &Work<S::Unit>| needs_unit(work) && work.item.content.is_ok();
         let noted: Vec<usize> = group.iter().copied().filter(|index| is_noted(&works[*index])).collect();
         let ids: Vec<&str> = noted.iter().map(|index| &*works[*index].item.id).collect();
-        let started = Instant::now();
         let received = match ids.is_empty() {
             true => self.store.begin_unit().await.map(|unit| Received::new(unit, Vec::new())),
             false => self.store.receive(&self.name, &ids).await,
@@ -165,6 +184,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         for (index, is_new) in noted.into_iter().zip(is_new) {
             works[index].is_new = is_new;
         }
+        let started = *taken.from.insert(Instant::now());
         let mut has_failed = false;
         for (place, &index) in group.iter().enumerate() {
             let work = &works[index];
@@ -224,6 +244,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 Err(error) => End::Away(chain(&error)),
             };
         }
+        taken.until = Some(Instant::now());
         match unit.commit().await {
             Ok(_) => End::Committed,
             Err(error) if error.is_transient() => End::Away(chain(&error)),
@@ -246,6 +267,19 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             _ => return End::Away(chain(error)),
         }
         End::Failed
+    }
+
+    /// The store panicked, and what it was at is rolled back.
+    fn panicked(&self, works: &mut [Work<S::Unit>], group: &[usize], panic: &str) -> End {
+        let error = format!("the store, or what it runs in the transaction, panicked: {panic}");
+        match *group {
+            [index] if matches!(works[index].plan, Plan::Handle { .. }) => {
+                self.fail(works, index, Failure::Failed(error));
+                End::Failed
+            }
+            [_] => End::Away(error),
+            _ => End::Split,
+        }
     }
 
     /// A message failed: it waits, and with it what is behind it in its key, or becomes a dead letter.

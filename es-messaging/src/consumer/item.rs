@@ -74,20 +74,21 @@ impl Item {
         let letter = letter.with_attempts(attempts);
         match &self.content {
             Ok(message) => letter
-                .with_type(Some(message.message_type()))
+                .with_type(Some(cut(message.message_type(), core_limits::MAX_TOPIC_BYTES)))
                 .with_key(message.key().map(|key| cut(key, core_limits::MAX_MESSAGE_KEY_BYTES))),
             Err(_) => letter,
         }
     }
 }
 
-/// What a message is known by in the inbox: its source and its id, since ids are unique within a source alone.
+/// What a message is known by in the inbox: its source and its id, since ids are unique within a source alone. No two pairs have the same:
+/// what stands before the first `#` is the source, and where that would not be so, or be too long, there is a digest without one.
 pub(crate) fn inbox_id(message: &Message) -> String {
-    let id = format!("{}#{}", message.source(), message.id());
-    match id.len() > core_limits::MAX_MESSAGE_ID_BYTES {
-        true => digest("long", id.as_bytes()),
-        false => id,
+    let (source, id) = (message.source(), message.id());
+    if source.contains('#') || source.len() + 1 + id.len() > core_limits::MAX_MESSAGE_ID_BYTES {
+        return digest("digest", format!("{} {source}{id}", source.len()).as_bytes());
     }
+    format!("{source}#{id}")
 }
 
 fn digest(what: &str, bytes: &[u8]) -> String {
@@ -108,12 +109,39 @@ fn cut(text: &str, max: usize) -> &str {
 mod tests {
     use super::*;
 
+    fn message(source: &str, id: &str) -> Message {
+        Message::builder("t", source).id(id).build().unwrap()
+    }
+
     #[test]
     fn ids_of_two_sources_are_two_and_a_long_one_is_cut_to_a_digest() {
-        let message = |source: &str| Message::builder("t", source).id("7").build().unwrap();
-        assert_eq!(inbox_id(&message("/shop")), "/shop#7");
-        let long = inbox_id(&message(&"/".repeat(1_000)));
-        assert_eq!(long.len(), "long:".len() + 64);
-        assert_ne!(long, inbox_id(&message(&"/".repeat(1_001))));
+        assert_eq!(inbox_id(&message("/shop", "7")), "/shop#7");
+        let long = inbox_id(&message(&"/".repeat(1_000), "7"));
+        assert_eq!(long.len(), "digest:".len() + 64);
+        assert_ne!(long, inbox_id(&message(&"/".repeat(1_001), "7")));
+    }
+
+    #[test]
+    fn a_source_and_an_id_that_read_alike_together_are_two_messages() {
+        let long = "/".repeat(500);
+        for (one, other) in [
+            (("/shop#1", "2"), ("/shop", "1#2")),
+            (("/shop#", "2"), ("/shop", "#2")),
+            ((&*format!("{long}1"), "2"), (&*long, "12")),
+        ] {
+            assert_ne!(inbox_id(&message(one.0, one.1)), inbox_id(&message(other.0, other.1)), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_can_be_read_can_be_put_aside() {
+        let long = "x".repeat(crate::limits::MAX_ATTRIBUTE_BYTES);
+        let id = "7".repeat(core_limits::MAX_MESSAGE_ID_BYTES);
+        let message = Message::builder(&*long, &*long).id(id).key(&*long).data("text/plain", &*long).build().unwrap();
+        let delivery = Delivery { receipt: Receipt(1), topic: long.clone(), attempt: 1, content: Ok(message) };
+        let consumer = ConsumerName::new("shop").unwrap();
+        let letter = Item::new(delivery).dead_letter(&consumer, DeadReason::Failed, &long);
+        letter.check().unwrap();
+        assert_eq!(letter.message_type.unwrap().len(), core_limits::MAX_TOPIC_BYTES);
     }
 }

@@ -31,6 +31,16 @@ pub(crate) struct Lane<S: InboxStore> {
     /// Messages in this lane.
     load: Arc<AtomicUsize>,
     pace: Pace,
+    /// It waits for the store, and the board knows.
+    is_store_away: bool,
+}
+
+impl<S: InboxStore> Drop for Lane<S> {
+    fn drop(&mut self) {
+        if self.is_store_away {
+            self.shared.board.lane_waits_for_store(false);
+        }
+    }
 }
 
 impl<S: InboxStore + DeadLetterStore> Lane<S> {
@@ -41,7 +51,7 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         load: Arc<AtomicUsize>,
     ) -> Self {
         let pace = Pace::new(shared.settings.batch);
-        Self { shared, incoming, is_open: true, queue: VecDeque::new(), settled, load, pace }
+        Self { shared, incoming, is_open: true, queue: VecDeque::new(), settled, load, pace, is_store_away: false }
     }
 
     /// Works until no more messages come and only such are left as have to wait.
@@ -74,7 +84,11 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
                 self.pace.held(messages, time);
             }
             let board = &self.shared.board;
-            board.set_store_away(processed.store_away.is_some());
+            let is_away = processed.store_away.is_some();
+            if is_away != self.is_store_away {
+                self.is_store_away = is_away;
+                board.lane_waits_for_store(is_away);
+            }
             let Some(error) = processed.store_away else {
                 store_failures = 0;
                 continue;

@@ -241,6 +241,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
             if was_held {
                 tracing::info!(consumer = %shared.name, "not held back any more");
             }
+            board.set_state(ConsumerState::WaitingForBroker);
             let opened = tokio::select! {
                 biased;
                 _ = stop.requested() => continue,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// How many messages the next transaction takes: more while they are quick, fewer when one was held for too long.
+/// How many messages the next transaction takes: more while they are quick, fewer when they took too long.
 #[derive(Debug)]
 pub(crate) struct Pace {
     size: usize,
@@ -25,7 +25,7 @@ impl Pace {
         self.size = (self.size / 2).max(1);
     }
 
-    /// A transaction with so many messages was held for so long.
+    /// So many messages in a transaction took so long.
     pub(crate) fn held(&mut self, messages: usize, time: Duration) {
         if time > limits::TARGET_BATCH_TIME {
             let share = limits::TARGET_BATCH_TIME.as_secs_f64() / time.as_secs_f64();

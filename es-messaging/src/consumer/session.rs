@@ -229,7 +229,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         }
         for (item, reason, error) in rejects {
             let settlement = Settlement::Reject { reason: format!("{reason}: {error}") };
-            match self.subscriber.settle(vec![(item.receipt, settlement)]).await {
+            match self.tell(vec![(item.receipt, settlement)]).await {
                 Ok(()) => {
                     self.shared.board.count(Count::Dead(reason));
                     self.forget([item.receipt]);
@@ -251,10 +251,19 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
             return;
         }
         let settlements = acks.iter().map(|receipt| (*receipt, Settlement::Ack)).collect();
-        if let Err(error) = self.subscriber.settle(settlements).await {
+        if let Err(error) = self.tell(settlements).await {
             self.not_settled(&error);
         }
         self.forget(acks);
+    }
+
+    /// Tells the broker, within a time: one that never answers must not hold up what follows, or the end.
+    async fn tell(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError> {
+        let limit = limits::SETTLE_TIME;
+        timeout(limit, self.subscriber.settle(settlements)).await.unwrap_or_else(|_| {
+            let source = format!("it did not confirm within {limit:?} what is done").into();
+            Err(BrokerError::Unavailable { broker: self.shared.broker.name(), source })
+        })
     }
 
     /// The message may come again: what it did is known then.
@@ -284,11 +293,15 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
             let is_due = |since: &Instant| now.duration_since(*since) >= period;
             let due: Vec<Receipt> =
                 self.in_hand.lock().iter().filter(|(_, since)| is_due(since)).map(|(receipt, _)| *receipt).collect();
-            if !due.is_empty()
-                && let Err(error) = self.subscriber.extend(&due).await
-            {
-                tracing::debug!(consumer = %self.shared.name, error = chain(&error), "no more time was given");
+            if due.is_empty() {
+                continue;
             }
+            let error = match timeout(period, self.subscriber.extend(&due)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => chain(&error),
+                Err(late) => chain(&late),
+            };
+            tracing::debug!(consumer = %self.shared.name, error, "no more time was given");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What all parts of a consumer share, and what each message is up to.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use es_core::{ConsumerName, DeadReason, InboxStore};
 use futures_util::FutureExt;
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 use super::{
     builder::{ExpiredMessages, Settings, UnknownTypes},
@@ -55,8 +56,16 @@ impl<S: InboxStore> Shared<S> {
         self.plan_in_time(message).await
     }
 
-    /// What is to be done with a message, however old it is.
+    /// What is to be done with a message, however old it is. A validator or a blob store that panics fails the message alone.
     pub(crate) async fn plan_in_time(&self, message: &Message) -> Plan<S::Unit> {
+        let planning = AssertUnwindSafe(self.plan_by_content(message)).catch_unwind();
+        planning.await.unwrap_or_else(|panic| {
+            let error = format!("a validator or the blob store panicked: {}", text_of(&*panic));
+            Plan::Failed(Failure::Failed(error))
+        })
+    }
+
+    async fn plan_by_content(&self, message: &Message) -> Plan<S::Unit> {
         let Some(handler) = self.handlers.get(message.message_type()) else {
             return match self.settings.unknown {
                 UnknownTypes::Skip => Plan::Skip,
@@ -81,10 +90,14 @@ impl<S: InboxStore> Shared<S> {
     /// The message with its content, if that was too large for the broker.
     async fn resolve(&self, message: &Message) -> Result<Message, Failure> {
         let Some(blobs) = &self.settings.blobs else { return Ok(message.clone()) };
-        claim_check::resolve(&**blobs, message.clone()).await.map_err(|error| match error.is_transient() {
-            true => Failure::Transient(chain(&error)),
-            false => Failure::Failed(chain(&error)),
-        })
+        let limit = self.settings.handler_time;
+        match timeout(limit, claim_check::resolve(&**blobs, message.clone())).await {
+            Ok(resolved) => resolved.map_err(|error| match error.is_transient() {
+                true => Failure::Transient(chain(&error)),
+                false => Failure::Failed(chain(&error)),
+            }),
+            Err(_) => Err(Failure::Transient(format!("the blob store did not answer within {limit:?}"))),
+        }
     }
 
     /// Gives a message to its handler, within the time limit; a panic is a failure.
@@ -97,14 +110,16 @@ impl<S: InboxStore> Shared<S> {
         let limit = self.settings.handler_time;
         // Also what a closure does before its future.
         let handling = AssertUnwindSafe(async { handler.handle(message, unit).await }).catch_unwind();
-        match tokio::time::timeout(limit, handling).await {
+        match timeout(limit, handling).await {
             Ok(Ok(result)) => result.map_err(Failure::of),
-            Ok(Err(panic)) => {
-                let text = panic.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| panic.downcast_ref::<String>().map(|text| &**text));
-                Err(Failure::Failed(format!("the handler panicked: {}", text.unwrap_or("(no message)"))))
-            }
+            Ok(Err(panic)) => Err(Failure::Failed(format!("the handler panicked: {}", text_of(&*panic)))),
             Err(_) => Err(Failure::Failed(format!("the handler did not return within {limit:?}"))),
         }
     }
+}
+
+/// What a panic says.
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(|text| &**text)).unwrap_or("(no message)")
 }

@@ -119,19 +119,20 @@ pub(crate) struct Board {
     dead: AtomicU64,
     revived: AtomicU64,
     in_hand: AtomicUsize,
+    /// Lanes that wait for the store.
+    lanes_away: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Said {
     state: ConsumerState,
-    is_store_away: bool,
     lag: Option<Duration>,
     last_error: Option<String>,
 }
 
 impl Board {
     pub(crate) fn new(name: ConsumerName) -> Self {
-        let said = Said { state: ConsumerState::Stopped, is_store_away: false, lag: None, last_error: None };
+        let said = Said { state: ConsumerState::Stopped, lag: None, last_error: None };
         Self {
             name,
             said: Mutex::new(said),
@@ -143,6 +144,7 @@ impl Board {
             dead: AtomicU64::new(0),
             revived: AtomicU64::new(0),
             in_hand: AtomicUsize::new(0),
+            lanes_away: AtomicUsize::new(0),
         }
     }
 
@@ -185,8 +187,13 @@ impl Board {
         said.state = state;
     }
 
-    pub(crate) fn set_store_away(&self, is_away: bool) {
-        self.lock().is_store_away = is_away;
+    /// A lane begins to wait for the store, or does not any more.
+    pub(crate) fn lane_waits_for_store(&self, waits: bool) {
+        if waits {
+            self.lanes_away.fetch_add(1, Relaxed);
+        } else {
+            self.lanes_away.fetch_sub(1, Relaxed);
+        }
     }
 
     pub(crate) fn set_error(&self, error: String) {
@@ -195,8 +202,8 @@ impl Board {
 
     pub(crate) fn status(&self) -> ConsumerStatus {
         let said = self.lock();
-        let state = match (&said.state, said.is_store_away) {
-            (ConsumerState::Running, true) => ConsumerState::WaitingForStore,
+        let state = match (&said.state, self.lanes_away.load(Relaxed)) {
+            (ConsumerState::Running, 1..) => ConsumerState::WaitingForStore,
             (state, _) => state.clone(),
         };
         ConsumerStatus {

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ControlStore, DeadLetterQuery, DeadReason, MemoryStore, Order};
-use es_messaging::{ConsumerBuilder, DeadLetters, Message};
+use es_core::{ConsumerName, ControlStore, DeadLetterQuery, DeadReason, HoldKind, MemoryStore, Order};
+use es_messaging::{ConsumerBuilder, ConsumerState, DeadLetters, Message};
 
 use crate::support::{Running, ScriptedBroker, builder, effects, order, run, take_effect, until};
 
@@ -151,5 +151,36 @@ async fn what_is_discarded_is_gone_with_a_reason_in_the_log_of_operations() {
     case.broker.send(crate::support::order("1", None));
     until("it is settled", async || case.broker.left() == 0).await;
     assert!(effects(&case.store).await.is_empty());
+    case.running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_waits_while_the_consumer_is_held_back() {
+    let case = with_dead(&["1"]).await;
+    case.is_broken.store(false, SeqCst);
+    let name = ConsumerName::new("shipping").unwrap();
+    case.store.hold(&name, HoldKind::Paused, &ann().because("the warehouse moves").unwrap()).await.unwrap();
+    until("it is held", async || matches!(case.running.consumer.status().state, ConsumerState::Held(_))).await;
+    case.letters.retry_all(&DeadLetterQuery::default(), &ann()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!((case.calls.load(SeqCst), case.depth().await), (1, 1));
+    case.store.release(&name, HoldKind::Paused, &ann()).await.unwrap();
+    until("it is gone", async || case.depth().await == 0).await;
+    assert_eq!(effects(&case.store).await, [("1".to_owned(), 1)]);
+    case.running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_came_too_late_takes_effect_if_somebody_wants_it() {
+    let case = with_dead(&[]).await;
+    case.is_broken.store(false, SeqCst);
+    let late = order("1", None).to_builder().extension(es_messaging::extension::EXPIRY, "2020-01-01T00:00:00Z");
+    case.broker.send(late.build().unwrap());
+    until("it is put aside", async || case.depth().await == 1).await;
+    let dead = case.letters.list(&DeadLetterQuery::default(), None, 1).await.unwrap().remove(0);
+    assert_eq!(dead.letter.reason, DeadReason::Expired);
+    case.letters.retry(dead.id, &ann()).await.unwrap();
+    until("it is gone", async || case.depth().await == 0).await;
+    assert_eq!(effects(&case.store).await, [("1".to_owned(), 1)]);
     case.running.stop().await;
 }

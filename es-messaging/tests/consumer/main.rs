@@ -10,4 +10,5 @@ mod policies;
 #[path = "../recorder/mod.rs"]
 mod recorder;
 mod running;
+mod stalls;
 mod support;

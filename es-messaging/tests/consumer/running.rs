@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, ControlStore, HoldKind, MemoryStore, Order};
+use es_core::{ConsumerName, ControlStore, HoldKind, InboxStore, MemoryStore, MessageUnit, Order};
 use es_messaging::{
     Broker, Consumer, ConsumerBuilder, ConsumerError, ConsumerState, MemoryBroker, Outgoing, Subscription, Topology,
-    limits,
 };
 use tokio::time::Instant;
 
@@ -211,20 +210,49 @@ async fn a_subscription_that_is_not_there_ends_it_with_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_runs_the_inbox_forgets_what_is_old() {
+async fn a_transaction_that_takes_too_long_is_begun_again_with_fewer_messages() {
     let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
-    broker.send(order("1", None));
-    let consumer = taking(&store, &broker, Duration::ZERO).remember_for(Duration::ZERO).build().unwrap();
-    let running = run(consumer);
-    let remembered = async || es_core::InboxStore::inbox_stats(&store).await.unwrap().remembered;
-    until("it is handled", async || broker.acked().len() == 1).await;
-    broker.send(order("1", None));
-    until("it comes again", async || broker.acked().len() == 2).await;
-    assert_eq!((remembered().await, running.consumer.status().duplicates), (1, 1));
-    tokio::time::sleep(limits::INBOX_ROTATION_INTERVAL).await;
-    assert_eq!(remembered().await, 0);
-    broker.send(order("1", None));
-    until("it comes much later", async || broker.acked().len() == 3).await;
-    assert_eq!(running.consumer.status().handled, 2);
+    (0..4).for_each(|n| broker.send(order(&n.to_string(), None)));
+    let (started, running) =
+        (Instant::now(), run(taking(&store, &broker, Duration::from_secs(3)).lanes(1).build().unwrap()));
+    until("one is settled", async || !broker.acked().is_empty()).await;
+    // Two of them are too much; one is handled again by itself.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    until("all are settled", async || broker.left() == 0).await;
+    running.stop().await;
+    assert!(effects(&store).await.iter().all(|(_, times)| *times == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_runs_the_inbox_forgets_what_is_older_than_it_is_to_remember() {
+    for (keep, remembered) in [(Duration::ZERO, 0), (Duration::from_secs(24 * 3_600), 1)] {
+        let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+        broker.send(order("1", None));
+        let running = run(taking(&store, &broker, Duration::ZERO).remember_for(keep).build().unwrap());
+        until("it is settled", async || broker.left() == 0).await;
+        assert_eq!(store.inbox_stats().await.unwrap().remembered, 1);
+        tokio::time::sleep(es_messaging::limits::INBOX_ROTATION_INTERVAL).await;
+        assert_eq!(store.inbox_stats().await.unwrap().remembered, remembered);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn transactions_do_not_become_small_where_the_store_lets_each_wait() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    (0..1_000).for_each(|n| broker.send(order(&n.to_string(), None)));
+    // Somebody else has the store for half a second before each transaction.
+    let (other, wait) = (store.clone(), Duration::from_millis(500));
+    let others = tokio::spawn(async move {
+        loop {
+            let unit = other.begin_unit().await.unwrap();
+            tokio::time::sleep(wait).await;
+            unit.rollback().await.unwrap();
+        }
+    });
+    let (started, running) = (Instant::now(), run(taking(&store, &broker, Duration::ZERO).lanes(1).build().unwrap()));
+    until("all are settled", async || broker.left() == 0).await;
+    assert!(started.elapsed() < wait * 40, "{:?}", started.elapsed());
+    others.abort();
     running.stop().await;
 }

@@ -34,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) largest_ask: AtomicUsize,
     pub(crate) away: AtomicBool,
     pub(crate) loses_settlements: AtomicBool,
+    /// Settlements and subscriptions that are asked for never come to an end.
+    pub(crate) hangs: AtomicBool,
     pub(crate) has_dead_letters: AtomicBool,
     pub(crate) acked: Mutex<Vec<String>>,
     pub(crate) rejected: Mutex<Vec<String>>,
@@ -88,6 +90,12 @@ impl ScriptedBroker {
         self.shared.changed.notify_waiters();
     }
 
+    async fn hang(&self) {
+        if self.shared.hangs.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub(crate) fn unsettled(&self) -> usize {
         self.shared.unsettled.lock().unwrap().len()
     }
@@ -117,6 +125,7 @@ impl Broker for ScriptedBroker {
 
     async fn subscriber(&self, _: &Subscription) -> Result<Box<dyn Subscriber>, BrokerError> {
         self.shared.subscribed.fetch_add(1, SeqCst);
+        self.hang().await;
         Ok(Box::new(ScriptedSubscriber { broker: self.clone() }))
     }
 
@@ -163,6 +172,7 @@ impl Subscriber for ScriptedSubscriber {
 
     async fn settle(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError> {
         let script = &self.broker.shared;
+        self.broker.hang().await;
         if script.loses_settlements.load(SeqCst) {
             return Err(away());
         }

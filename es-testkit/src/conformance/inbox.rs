@@ -253,6 +253,39 @@ pub async fn a_conflict_of_an_append_rolls_everything_back<H: StoreHarness>(harn
     assert_whole(&shop.store).await;
 }
 
+/// The appends of a unit are stored as if one after the other, in the order of adding, whichever of them share streams, ids or a key.
+pub async fn appends_of_a_unit_are_as_one_after_the_other<H: StoreHarness>(harness: &H) {
+    let (store, rng) = (harness.fresh().await, SeededRng::from_env());
+    let (mut unit, _) = receive(&store, &consumer("shop"), &["a"]).await;
+    let (mut versions, mut expected, mut head) = ([0; 8], Vec::new(), 0);
+    for _ in 0..60 {
+        let (which, count) = (rng.below(8), 1 + rng.below(3));
+        let version = &mut versions[which as usize];
+        let expects = match (rng.below(2), *version) {
+            (0, _) => Any,
+            (_, 0) => NoStream,
+            (_, version) => exactly(version),
+        };
+        ok(unit.append(append_to(&stream(&which.to_string()), expects, deposits(count as usize))));
+        *version += count;
+        expected.push((head + 1, head + count, false));
+        head += count;
+    }
+    // Twice the same: the second is known by its key and its ids, though both are new to the store.
+    let once = append_under("key", &stream("once"), NoStream, deposits(2));
+    ok(unit.append(once.clone()));
+    ok(unit.append(append_to(&stream("between"), NoStream, deposits(1))));
+    ok(unit.append(once));
+    expected.extend([(head + 1, head + 2, false), (head + 3, head + 3, false), (head + 1, head + 2, true)]);
+    let appended = ok(unit.commit().await);
+    let places = appended.iter().map(|it| (it.first_position.get(), it.last_position.get(), it.repeated));
+    assert_eq!(places.collect::<Vec<_>>(), expected, "seed {}", rng.seed());
+    for (which, version) in versions.iter().enumerate() {
+        assert_eq!(version_of(&store, &stream(&which.to_string())).await, *version, "seed {}", rng.seed());
+    }
+    assert_whole(&store).await;
+}
+
 /// An undo takes back rows, appends, dead letters and what a failed statement broke; what was before the mark stays.
 pub async fn an_undo_takes_back_what_came_after_the_mark<H: StoreHarness>(harness: &H) {
     let shop = Shop::open(harness).await;

@@ -261,6 +261,7 @@ macro_rules! __conformance_cases {
                 a_dropped_unit_happened_or_not
                 everything_in_a_unit_happens_or_nothing
                 a_conflict_of_an_append_rolls_everything_back
+                appends_of_a_unit_are_as_one_after_the_other
                 an_undo_takes_back_what_came_after_the_mark
                 the_most_messages_and_appends_are_taken_and_more_are_refused
             }

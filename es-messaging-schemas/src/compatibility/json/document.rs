@@ -22,11 +22,20 @@ const ANNOTATIONS: [&str; 14] = [
     "$anchor",
 ];
 
+/// A draft that is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Draft {
+    /// And draft 6. A reference makes everything beside it void.
+    Draft7,
+    Draft2019,
+    /// The first that has `prefixItems`.
+    Draft2020,
+}
+
 /// A document, of a draft that is understood.
 pub(super) struct Document<'a> {
     root: &'a Value,
-    /// In older drafts a reference makes everything beside it void.
-    references_alone: bool,
+    draft: Draft,
 }
 
 /// Why a part of a document is not understood.
@@ -35,18 +44,24 @@ pub(super) type NotUnderstood = String;
 impl<'a> Document<'a> {
     pub(super) fn new(root: &'a Value) -> Result<Self, NotUnderstood> {
         let draft = root.get("$schema").and_then(Value::as_str).unwrap_or("2020-12");
-        let references_alone = if ["2020-12", "2019-09"].iter().any(|known| draft.contains(known)) {
-            false
-        } else if ["draft-07", "draft-06"].iter().any(|known| draft.contains(known)) {
-            true
-        } else {
-            return Err(format!("the draft {draft:?} is not understood"));
-        };
-        Ok(Self { root, references_alone })
+        let known = [
+            ("2020-12", Draft::Draft2020),
+            ("2019-09", Draft::Draft2019),
+            ("draft-07", Draft::Draft7),
+            ("draft-06", Draft::Draft7),
+        ];
+        let found = known.iter().find(|(name, _)| draft.contains(name));
+        let (_, draft) = found.ok_or_else(|| format!("the draft {draft:?} is not understood"))?;
+        Ok(Self { root, draft: *draft })
     }
 
     pub(super) fn root(&self) -> &'a Value {
         self.root
+    }
+
+    /// Whether the same text means the same in another document, as far as it refers to nothing.
+    pub(super) fn speaks_as(&self, other: &Self) -> bool {
+        self.draft == other.draft
     }
 
     /// The definitions that references lead to.
@@ -62,7 +77,7 @@ impl<'a> Document<'a> {
         let mut others = Vec::new();
         if let Some(reference) = schema.get("$ref") {
             others.push(self.resolve(reference)?.clone());
-            if self.references_alone {
+            if self.draft == Draft::Draft7 {
                 return Ok((Map::new(), others));
             }
         }
@@ -70,7 +85,9 @@ impl<'a> Document<'a> {
             others.extend(all.as_array().ok_or("`allOf` is no list")?.iter().cloned());
         }
         let own = schema.iter().filter(|(name, _)| {
-            !(ANNOTATIONS.contains(&name.as_str()) || *name == "$ref" || *name == "allOf" || name.starts_with("x-"))
+            let is_void = *name == "prefixItems" && self.draft < Draft::Draft2020;
+            let is_elsewhere = *name == "$ref" || *name == "allOf";
+            !(is_void || is_elsewhere || ANNOTATIONS.contains(&name.as_str()) || name.starts_with("x-"))
         });
         Ok((own.map(|(name, value)| (name.clone(), value.clone())).collect(), others))
     }

@@ -107,16 +107,25 @@ impl Check<'_> {
     }
 
     fn number(&mut self, written: &Written, keyword: &str, said: &Value, path: &str) {
-        let lower = matches!(keyword, "minimum" | "exclusiveMinimum");
+        let (types, lower) = (written.types(), matches!(keyword, "minimum" | "exclusiveMinimum"));
         let bound = if lower {
             written.number("minimum", "exclusiveMinimum", true)
         } else {
             written.number("maximum", "exclusiveMaximum", false)
         };
+        // Between whole numbers, an end that is left out is the next one.
+        let end = |value: &Value, exclusive: bool| {
+            let step = if lower { 1 } else { -1 };
+            whole(value).filter(|_| !types.has(Types::FRACTION)).map(|value| value + i128::from(exclusive) * step)
+        };
         let fits = bound.is_some_and(|bound| {
+            let is_exclusive = keyword.starts_with("exclusive");
+            if let (Some(own), Some(asked)) = (end(&bound.value, bound.exclusive), end(said, is_exclusive)) {
+                return if lower { own >= asked } else { own <= asked };
+            }
             let order = compare(&bound.value, said);
             let order = if lower { order } else { order.reverse() };
-            order.is_gt() || (order.is_eq() && (bound.exclusive || !keyword.starts_with("exclusive")))
+            order.is_gt() || (order.is_eq() && (bound.exclusive || !is_exclusive))
         });
         // A format that is a range may be narrower.
         let range = written.given("format").iter().filter_map(formats::range).next();

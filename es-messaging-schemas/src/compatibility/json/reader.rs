@@ -44,6 +44,7 @@ impl<'a> Check<'a> {
         }
         if let [one] = written
             && one == read
+            && self.writer.speaks_as(&self.reader)
             && (!refers(read, 0) || (self.same_definitions && !refers_to_root(read)))
         {
             return;

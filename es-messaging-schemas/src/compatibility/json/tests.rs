@@ -191,3 +191,57 @@ fn keywords_of_the_writer_that_are_not_understood_may_name_any_property() {
         assert!(says(&reader, &writer).starts_with("$.xa: "), "{writer}");
     }
 }
+
+#[test]
+fn the_same_text_of_two_drafts_may_mean_two_things() {
+    let of = |draft: &str, part: &Value| json!({"$schema": draft, "$defs": {"T": {"type": "string"}}, "type": "object", "properties": {"a": part}});
+    let (old, new) = ("http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema");
+    let beside = json!({"$ref": "#/$defs/T", "maxLength": 3});
+    assert_eq!(
+        says(&of(new, &beside), &of(old, &beside)),
+        "$.a: at most 3 characters are taken, and more may be written"
+    );
+    assert_eq!(says(&of(old, &beside), &of(new, &beside)), "compatible");
+    let tuple = json!({"type": "array", "prefixItems": [{"type": "string"}]});
+    assert!(says(&of(new, &tuple), &of(old, &tuple)).starts_with("$.a[0]: "), "an older draft says nothing of it");
+    assert_eq!(says(&of(old, &tuple), &of(new, &tuple)), "compatible");
+}
+
+#[test]
+fn ends_of_whole_numbers_are_the_same_with_and_without_the_number_itself() {
+    let range = |of: &str, low: (&str, i64), high: (&str, i64)| json!({"type": of, low.0: low.1, high.0: high.1});
+    let inner = |of| range(of, ("minimum", 1), ("maximum", 9));
+    let outer = |of| range(of, ("exclusiveMinimum", 0), ("exclusiveMaximum", 10));
+    assert_eq!(says(&inner("integer"), &outer("integer")), "compatible");
+    assert_eq!(says(&outer("integer"), &inner("integer")), "compatible");
+    assert!(says(&inner("number"), &outer("number")).contains("less than its minimum 1 may be written"));
+    assert_eq!(says(&outer("number"), &inner("number")), "compatible");
+}
+
+#[test]
+fn what_is_asked_and_was_not_before_breaks_whatever_stands_for_it_otherwise() {
+    let old = json!({"type": "object", "properties": {"a": {"type": "string", "default": "x"}}});
+    let required =
+        json!({"type": "object", "properties": {"a": {"type": "string", "default": "x"}}, "required": ["a"]});
+    // A default is a note: nothing puts it in.
+    assert_eq!(says(&required, &old), "$.a: it is required, and may be missing");
+    let mut bare = old.clone();
+    bare["properties"]["a"].as_object_mut().unwrap().remove("default");
+    assert_eq!((says(&bare, &old), says(&old, &bare)), ("compatible".to_owned(), "compatible".to_owned()));
+    let renamed = json!({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]});
+    assert_eq!(says(&renamed, &required), "$.b: it is required, and may be missing");
+    // Deep inside, behind references, lists and maps.
+    let deep = |inner: Value| json!({"$ref": "#/$defs/A", "$defs": {"A": {"type": "array", "items": {"type": "object", "additionalProperties": {"anyOf": [{"$ref": "#/$defs/B"}, {"type": "null"}]}}}, "B": inner}});
+    let (loose, strict) = (json!({"enum": ["x", "y"]}), json!({"enum": ["x"]}));
+    assert_eq!(says(&deep(loose.clone()), &deep(strict.clone())), "compatible");
+    assert!(says(&deep(strict), &deep(loose)).starts_with("$[*].*: "));
+    // Further properties may be forbidden for whoever wrote none but named ones.
+    let open =
+        json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}});
+    let closed = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false});
+    assert!(says(&closed, &open).starts_with("$.*: it is not taken"));
+    assert_eq!(says(&open, &closed), "compatible");
+    let text =
+        json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}});
+    assert!(says(&text, &open).starts_with("$.*: integer may be written"));
+}
