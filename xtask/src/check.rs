@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the whole check.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,23 +9,36 @@ use xtask::pgbouncer::{PgBouncerInstall, ThrowawayPgBouncer};
 use xtask::postgres::{PostgresInstall, PostgresOptions, ThrowawayPostgres};
 use xtask::{ServerError, tools, workspace};
 
+use crate::lanes::{self, Outcome, Run};
 use crate::report::{Report, Verdict};
+use crate::test_programs::{self, TestProgram};
 use crate::with_causes;
 
 const FORMAT: &str = "format";
 const CLIPPY: &str = "clippy";
 const SERVERS: &str = "servers";
+const BUILD: &str = "build";
 const TESTS: &str = "tests";
 const TESTS_ON_NEWEST: &str = "tests on 18";
+const DOC_TESTS: &str = "doc tests";
 const DOCS: &str = "docs";
 const BENCH: &str = "bench";
 
 /// All steps, in order.
-const STEPS: [&str; 7] = [FORMAT, CLIPPY, SERVERS, TESTS, TESTS_ON_NEWEST, DOCS, BENCH];
+const STEPS: [&str; 9] = [FORMAT, CLIPPY, SERVERS, BUILD, TESTS, TESTS_ON_NEWEST, DOC_TESTS, DOCS, BENCH];
+
+/// How many tests of brokers run at a time: more than there are processors, since they mostly wait.
+const BROKER_TESTS: usize = 6;
+
+/// What the name of a run on the newest PostgreSQL ends with.
+const ON_NEWEST: &str = "on the newest PostgreSQL";
+
+/// Variables that name servers: none is taken from outside.
+const FROM_HERE_ALONE: [&str; 2] = ["ES_TEST_POSTGRES_URL", "ES_TEST_PGBOUNCER_URL"];
 
 /// What is built besides the default features: every broker, every format, so that all of it is checked and compiled once.
 /// (TLS to Kafka needs the machine's OpenSSL.)
-const FEATURES: &str = "orders/all,es-messaging/metrics,es-messaging-rabbitmq/tls,es-messaging-redis/tls,\
+const FEATURES: &str = "orders/all,es-messaging/metrics,es-projections/metrics,es-messaging-rabbitmq/tls,es-messaging-redis/tls,\
     es-messaging-schemas/avro,es-messaging-schemas/json-schema,es-messaging-schemas/protobuf,es-messaging-schemas/registry-http";
 
 /// A step failed, and the report says so.
@@ -66,29 +80,107 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     cargo(report, FORMAT, &["fmt", "--all", "--check"], &[])?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"];
     cargo(report, CLIPPY, &clippy, &[])?;
-    let with_metrics =
-        ["clippy", "-p", "es-projections", "--all-targets", "--features", "metrics", "--", "-D", "warnings"];
-    cargo(report, CLIPPY, &with_metrics, &[])?;
     let servers = start_servers(report)?;
-
-    let mut environment = postgres_environment(&servers.main);
-    environment.extend(real_data());
-    cargo(report, TESTS, &["test", "--workspace", "--features", FEATURES], &environment)?;
-    let with_metrics = ["test", "-p", "es-projections", "--features", "metrics", "--test", "metrics"];
-    cargo(report, TESTS, &with_metrics, &[])?;
-
-    match &servers.newest {
-        Ok(newest) => {
-            let tests = ["test", "-p", "es-postgres", "--tests"];
-            cargo(report, TESTS_ON_NEWEST, &tests, &postgres_environment(newest))?;
-        }
-        Err(reason) => report.add(TESTS_ON_NEWEST, Duration::ZERO, Verdict::NotRun(reason)),
-    }
+    let programs = build_tests(report)?;
+    run_tests(report, &programs, &servers)?;
+    // Examples in the documentation use no server.
+    cargo(report, DOC_TESTS, &["test", "--workspace", "--doc", "--features", FEATURES], &[])?;
     let docs = ["doc", "--workspace", "--no-deps", "--features", FEATURES];
-    cargo(report, DOCS, &docs, &[("RUSTDOCFLAGS", "-D warnings".into())])?;
+    cargo(report, DOCS, &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     // With nothing else running beside it.
     drop(servers);
     cargo(report, BENCH, &["run", "--release", "-p", "es-bench", "--", "--quick"], &[])
+}
+
+/// Builds all test programs, as one step.
+fn build_tests(report: &mut Report) -> Result<Vec<TestProgram>, Failed> {
+    announce(BUILD);
+    let start = Instant::now();
+    match test_programs::build(FEATURES) {
+        Ok(programs) => {
+            finish(report, BUILD, start, Verdict::Passed)?;
+            Ok(programs)
+        }
+        Err(error) => {
+            println!("  {}", with_causes(&error));
+            finish(report, BUILD, start, Verdict::Failed)?;
+            Err(Failed)
+        }
+    }
+}
+
+/// Runs all test programs, in two lanes side by side: those that mostly wait for their brokers do so beside the others.
+fn run_tests(report: &mut Report, programs: &[TestProgram], servers: &Servers) -> Result<(), Failed> {
+    announce(TESTS);
+    let mut main = postgres_environment(&servers.main);
+    main.extend(real_data());
+    print_environment(&main);
+    let (waiting, working): (Vec<_>, Vec<_>) = programs.iter().partition(|program| waits(program));
+    let mut waiting: Vec<Run> =
+        waiting.into_iter().map(|program| plan(program, Some(BROKER_TESTS), &main, "")).collect();
+    let working = working.into_iter().map(|program| plan(program, None, &main, "")).collect();
+    let on_newest: Vec<Run> = match &servers.newest {
+        Ok(newest) => {
+            let environment = postgres_environment(newest);
+            println!("  and once more, {ON_NEWEST}:");
+            print_environment(&environment);
+            let of_store = programs.iter().filter(|program| program.package == "es-postgres");
+            of_store.map(|program| plan(program, None, &environment, ON_NEWEST)).collect()
+        }
+        Err(reason) => {
+            report.add(TESTS_ON_NEWEST, Duration::ZERO, Verdict::NotRun(reason));
+            Vec::new()
+        }
+    };
+    waiting.extend(on_newest);
+
+    let start = Instant::now();
+    let logs = match lanes::logs_folder(programs) {
+        Ok(logs) => logs,
+        Err(error) => {
+            println!("  the folder for what the tests print could not be made: {error}");
+            return finish(report, TESTS, start, Verdict::Failed);
+        }
+    };
+    println!("  what they print is in {}", logs.display());
+    let outcomes = lanes::run(vec![working, waiting], &logs);
+    let (on_newest, main): (Vec<_>, Vec<_>) =
+        outcomes.into_iter().partition(|outcome| outcome.name.ends_with(ON_NEWEST));
+    if !on_newest.is_empty() {
+        report.add(TESTS_ON_NEWEST, on_newest.iter().map(|outcome| outcome.took).sum(), verdict(&on_newest));
+    }
+    let failed = verdict(&on_newest) == Verdict::Failed;
+    finish(report, TESTS, start, verdict(&main))?;
+    if failed { Err(Failed) } else { Ok(()) }
+}
+
+/// Whether a program mostly waits: for brokers that start, are killed, or give a message again.
+fn waits(program: &TestProgram) -> bool {
+    program.package.starts_with("es-messaging-") || program.package == "orders"
+}
+
+fn plan(program: &TestProgram, threads: Option<usize>, environment: Environment<'_>, suffix: &str) -> Run {
+    let TestProgram { package, target, .. } = program;
+    let name =
+        if *target == package.replace('-', "_") { format!("{package} itself") } else { format!("{package} {target}") };
+    Run {
+        name: format!("{name} {suffix}").trim_end().to_owned(),
+        program: program.clone(),
+        threads,
+        environment: environment.to_vec(),
+        removed: FROM_HERE_ALONE.to_vec(),
+    }
+}
+
+/// Failed, if any of the runs did; each is named.
+fn verdict(outcomes: &[Outcome]) -> Verdict {
+    let failed: Vec<&str> =
+        outcomes.iter().filter(|outcome| !outcome.passed).map(|outcome| outcome.name.as_str()).collect();
+    if failed.is_empty() {
+        return Verdict::Passed;
+    }
+    println!("  FAILED: {}", failed.join(", "));
+    Verdict::Failed
 }
 
 /// Runs cargo in the root of the workspace as one step.
@@ -96,21 +188,18 @@ fn cargo(
     report: &mut Report,
     step: &'static str,
     arguments: &[&str],
-    environment: Environment<'_>,
+    environment: &[(&'static str, &'static str)],
 ) -> Result<(), Failed> {
     announce(step);
     for (name, value) in environment {
-        println!("  {name}={}", value.display());
+        println!("  {name}={value}");
     }
     println!("  $ cargo {}", arguments.join(" "));
     let start = Instant::now();
-    // The cargo that runs this program, which may be another than the first on PATH.
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let program = test_programs::cargo();
     let status = Command::new(&program)
         .args(arguments)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        // What is not set for this step must not come from outside.
-        .removed(["ES_TEST_POSTGRES_URL", "ES_TEST_PGBOUNCER_URL"], environment)
+        .envs(environment.iter().copied())
         .current_dir(workspace::root())
         .stdin(Stdio::null())
         .status();
@@ -121,7 +210,7 @@ fn cargo(
             Verdict::Failed
         }
         Err(error) => {
-            println!("  {} could not be run: {error}", program.display());
+            println!("  {} could not be run: {error}", Path::new(&program).display());
             Verdict::Failed
         }
     };
@@ -197,6 +286,12 @@ fn real_data() -> Option<(&'static str, OsString)> {
     file.map(|file| ("ES_BERKA_CSV", file))
 }
 
+fn print_environment(environment: Environment<'_>) {
+    for (name, value) in environment {
+        println!("  {name}={}", value.display());
+    }
+}
+
 fn announce(step: &str) {
     println!("\n== {step}");
 }
@@ -205,20 +300,4 @@ fn finish(report: &mut Report, step: &'static str, start: Instant, verdict: Verd
     let failed = verdict == Verdict::Failed;
     report.add(step, start.elapsed(), verdict);
     if failed { Err(Failed) } else { Ok(()) }
-}
-
-/// Removes variables from a command's environment.
-trait RemovedVariables {
-    fn removed<const N: usize>(&mut self, names: [&str; N], except: Environment<'_>) -> &mut Self;
-}
-
-impl RemovedVariables for Command {
-    fn removed<const N: usize>(&mut self, names: [&str; N], except: Environment<'_>) -> &mut Self {
-        for name in names {
-            if !except.iter().any(|(kept, _)| OsStr::new(kept) == OsStr::new(name)) {
-                self.env_remove(name);
-            }
-        }
-        self
-    }
 }

@@ -11,6 +11,8 @@ Commands:
   test       Run the whole check: format, clippy, tests against real servers, docs
   install    Find or install the servers that the tests need
   postgres   Run a throwaway PostgreSQL until Enter is pressed
+  rabbitmq, nats, kafka, redis, sqs
+             Run such a throwaway broker until Enter is pressed
   help       Print this help, or that of a command
 
 `cargo xtask <COMMAND> --help` tells more about a command.";
@@ -25,8 +27,11 @@ Steps, in this order; the first that fails ends the check:
   clippy       cargo clippy --workspace --all-targets -- -D warnings, with the same features as the tests
   servers      find or install PostgreSQL 15 or newer, PostgreSQL 18, PgBouncer and the brokers (RabbitMQ, NATS, Tansu, Redis,
                moto), and start the databases on free ports; tests start the brokers that they need
-  tests        cargo test --workspace, with the features of all brokers and formats
-  tests on 18  cargo test -p es-postgres --tests
+  build        cargo test --workspace --no-run, with the features of all brokers and formats
+  tests        every test program, in two lanes side by side: those that wait for brokers, and the others; what they print is
+               kept in target/test-logs, and shown of those that fail
+  tests on 18  the programs of es-postgres once more, in the second lane
+  doc tests    cargo test --workspace --doc
   docs         RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
   bench        cargo run --release -p es-bench -- --quick
 
@@ -35,7 +40,7 @@ missing; the summary then says that nothing was tested against it. No server out
 
 Set for the tests:
   ES_TEST_POSTGRES_URL   a PostgreSQL that never waits for the disk
-  ES_TEST_PGBOUNCER_URL  the same server through PgBouncer in transaction mode (not in the step `tests on 18`)
+  ES_TEST_PGBOUNCER_URL  the same server through PgBouncer in transaction mode
   ES_PG_BIN              the folder with the programs of that PostgreSQL
   ES_BERKA_CSV           a file of real bank transactions, where this machine has it
 
@@ -72,6 +77,14 @@ Options:
 
 The server and its data are gone afterwards, also after Ctrl-C.";
 
+const BROKER_HELP: &str = "\
+Run a throwaway broker until Enter is pressed, for trying the examples. Its URL is the first line printed.
+
+Usage: cargo xtask <rabbitmq|nats|kafka|redis|sqs>
+
+`kafka` is Tansu and `sqs` is moto, which keep nothing on a disk; NATS and Redis flush what they confirm. A broker that is missing
+is installed. The server and its data are gone afterwards, also after Ctrl-C.";
+
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -85,6 +98,18 @@ pub(crate) enum Command {
     Install(Vec<Tool>),
     /// Run a throwaway PostgreSQL.
     Postgres(ServeOptions),
+    /// Run a throwaway broker.
+    Broker(Broker),
+}
+
+/// A broker that can be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broker {
+    RabbitMq,
+    Nats,
+    Kafka,
+    Redis,
+    Sqs,
 }
 
 /// What can be installed.
@@ -96,16 +121,8 @@ pub(crate) enum Tool {
     NewestPostgres,
     /// PgBouncer.
     PgBouncer,
-    /// RabbitMQ.
-    RabbitMq,
-    /// NATS.
-    Nats,
-    /// Tansu, a broker of the Kafka protocol.
-    Kafka,
-    /// Redis, or Valkey.
-    Redis,
-    /// moto, which speaks as SQS and SNS do.
-    Sqs,
+    /// A message broker.
+    Broker(Broker),
 }
 
 /// What can be installed, by name.
@@ -113,11 +130,11 @@ const TOOLS: [(&str, Tool); 8] = [
     ("postgres", Tool::Postgres),
     ("postgres18", Tool::NewestPostgres),
     ("pgbouncer", Tool::PgBouncer),
-    ("rabbitmq", Tool::RabbitMq),
-    ("nats", Tool::Nats),
-    ("kafka", Tool::Kafka),
-    ("redis", Tool::Redis),
-    ("sqs", Tool::Sqs),
+    ("rabbitmq", Tool::Broker(Broker::RabbitMq)),
+    ("nats", Tool::Broker(Broker::Nats)),
+    ("kafka", Tool::Broker(Broker::Kafka)),
+    ("redis", Tool::Broker(Broker::Redis)),
+    ("sqs", Tool::Broker(Broker::Sqs)),
 ];
 
 /// How a throwaway PostgreSQL is run.
@@ -160,7 +177,15 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, UsageError> {
         },
         "install" => parse_install(&rest),
         "postgres" => parse_postgres(&rest),
-        _ => Err(UsageError::UnknownCommand(command.to_owned())),
+        _ => parse_broker(command, &rest),
+    }
+}
+
+fn parse_broker(command: &str, arguments: &[&str]) -> Result<Command, UsageError> {
+    match (broker(command), arguments.first()) {
+        (Some((_, broker)), None) => Ok(Command::Broker(broker)),
+        (Some((name, _)), Some(argument)) => Err(unknown_argument(name, argument)),
+        (None, _) => Err(UsageError::UnknownCommand(command.to_owned())),
     }
 }
 
@@ -171,8 +196,17 @@ fn help_of(command: &str) -> Result<&'static str, UsageError> {
         "test" => Ok(TEST_HELP),
         "install" => Ok(INSTALL_HELP),
         "postgres" => Ok(POSTGRES_HELP),
+        _ if broker(command).is_some() => Ok(BROKER_HELP),
         _ => Err(UsageError::UnknownCommand(command.to_owned())),
     }
+}
+
+/// The broker of this name.
+fn broker(name: &str) -> Option<(&'static str, Broker)> {
+    TOOLS.iter().find_map(|tool| match tool {
+        (known, Tool::Broker(broker)) if *known == name => Some((*known, *broker)),
+        _ => None,
+    })
 }
 
 fn parse_install(arguments: &[&str]) -> Result<Command, UsageError> {
@@ -219,6 +253,16 @@ mod tests {
             assert_eq!(parsed(&format!("{command} --help")), Ok(Command::Help(text)));
             assert_eq!(parsed(&format!("help {command}")), Ok(Command::Help(text)));
             assert!(HELP.contains(command), "{command} is not in the list");
+        }
+    }
+
+    #[test]
+    fn a_broker_is_run_by_its_name() {
+        assert_eq!(parsed("redis"), Ok(Command::Broker(Broker::Redis)));
+        assert_eq!(parsed("nats --help"), Ok(Command::Help(BROKER_HELP)));
+        assert_eq!(parsed("kafka now"), Err(unknown_argument("kafka", "now")));
+        for (name, tool) in TOOLS {
+            assert!(HELP.contains(name) || !matches!(tool, Tool::Broker(_)), "{name} is not in the list");
         }
     }
 

@@ -20,17 +20,6 @@ pub enum ServerError {
         /// The oldest major version that would do.
         minimum: u32,
     },
-    /// PgBouncer is not on this machine: install it.
-    #[error(
-        "PgBouncer was not found (neither by ES_PGBOUNCER, on PATH, nor in /usr/sbin or .tools); run `cargo xtask install`"
-    )]
-    PgBouncerMissing,
-    /// The variable `ES_PGBOUNCER` names no file: correct or remove it.
-    #[error("ES_PGBOUNCER is {}, which is not a file", program.display())]
-    NotAPgBouncer {
-        /// What it names.
-        program: PathBuf,
-    },
     /// A server that tests need is not on this machine: install it.
     #[error("{program} was not found (neither by {variable}, on PATH, nor in .tools); run `cargo xtask install`")]
     ProgramMissing {
@@ -152,12 +141,6 @@ pub enum ServerError {
     SupervisorGone {
         /// Which server.
         server: &'static str,
-    },
-    /// A server's program is not on this machine: install it.
-    #[error("{tool} was not found; `cargo xtask test` installs it")]
-    ToolMissing {
-        /// Which server.
-        tool: &'static str,
     },
     /// No route of installation is left for this machine.
     #[error("{tool} cannot be installed here: {reason}")]

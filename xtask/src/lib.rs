@@ -25,6 +25,7 @@ pub mod brokers;
 mod deadline;
 mod error;
 pub mod pgbouncer;
+mod plain_server;
 mod port;
 pub mod postgres;
 mod process;

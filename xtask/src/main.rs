@@ -2,13 +2,15 @@
 
 mod check;
 mod cli;
+mod lanes;
 mod report;
 mod serve;
+mod test_programs;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use cli::{Command, Tool};
+use cli::{Broker, Command, Tool};
 use xtask::{ServerError, tools, workspace};
 
 /// The exit code for a command line that was not understood.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Test => return check::run(),
         Command::Install(chosen) => install(&chosen),
         Command::Postgres(options) => serve::postgres(&options),
+        Command::Broker(broker) => serve::broker(broker),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
 
 /// Runs the benchmark and gives its exit code.
 fn bench(arguments: &[String]) -> ExitCode {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let program = test_programs::cargo();
     let mut command = std::process::Command::new(&program);
     command.args(["run", "--release", "-p", "es-bench", "--"]).args(arguments).current_dir(workspace::root());
     match command.status() {
@@ -72,11 +75,13 @@ fn install(chosen: &[Tool]) -> Result<(), ServerError> {
                 let install = tools::ensure_pgbouncer()?;
                 println!("PgBouncer is {}", install.program().display());
             }
-            Tool::RabbitMq => println!("RabbitMQ is in {}", tools::ensure_rabbitmq()?.bin_folder().display()),
-            Tool::Nats => println!("NATS is {}", tools::ensure_nats()?.program().display()),
-            Tool::Kafka => println!("Tansu is {}", tools::ensure_tansu()?.program().display()),
-            Tool::Redis => println!("Redis is {}", tools::ensure_redis()?.program().display()),
-            Tool::Sqs => println!("moto is {}", tools::ensure_moto()?.program().display()),
+            Tool::Broker(Broker::RabbitMq) => {
+                println!("RabbitMQ is in {}", tools::ensure_rabbitmq()?.bin_folder().display())
+            }
+            Tool::Broker(Broker::Nats) => println!("NATS is {}", tools::ensure_nats()?.program().display()),
+            Tool::Broker(Broker::Kafka) => println!("Tansu is {}", tools::ensure_tansu()?.program().display()),
+            Tool::Broker(Broker::Redis) => println!("Redis is {}", tools::ensure_redis()?.program().display()),
+            Tool::Broker(Broker::Sqs) => println!("moto is {}", tools::ensure_moto()?.program().display()),
         }
     }
     Ok(())

@@ -1,12 +1,17 @@
-//! `cargo xtask postgres`: a server in the foreground.
+//! `cargo xtask postgres` and its siblings: a server in the foreground.
 
 use std::io;
 use std::path::Path;
 
+use xtask::brokers::moto::ThrowawayMoto;
+use xtask::brokers::nats::{NatsOptions, ThrowawayNats};
+use xtask::brokers::rabbitmq::{RabbitMqOptions, ThrowawayRabbitMq};
+use xtask::brokers::redis::{RedisOptions, ThrowawayRedis};
+use xtask::brokers::tansu::ThrowawayTansu;
 use xtask::postgres::{PostgresOptions, ThrowawayPostgres};
 use xtask::{ServerError, tools};
 
-use crate::cli::ServeOptions;
+use crate::cli::{Broker, ServeOptions};
 
 /// Runs a throwaway PostgreSQL until a line, or the end, of standard input is read.
 pub(crate) fn postgres(options: &ServeOptions) -> Result<(), ServerError> {
@@ -17,6 +22,41 @@ pub(crate) fn postgres(options: &ServeOptions) -> Result<(), ServerError> {
     let pid = server.pid().unwrap_or_default();
     println!("PostgreSQL {}, process {pid}", server.version());
     println!("files in {}", server.folder().display());
+    wait_for_enter()
+}
+
+/// Runs a throwaway broker until a line, or the end, of standard input is read.
+pub(crate) fn broker(broker: Broker) -> Result<(), ServerError> {
+    match broker {
+        Broker::RabbitMq => {
+            let server = ThrowawayRabbitMq::start(&tools::ensure_rabbitmq()?, &RabbitMqOptions::default())?;
+            serve(&server.url())
+        }
+        Broker::Nats => {
+            let server = ThrowawayNats::start(&tools::ensure_nats()?, &NatsOptions::durable())?;
+            serve(&server.url())
+        }
+        Broker::Kafka => {
+            let server = ThrowawayTansu::start(&tools::ensure_tansu()?)?;
+            serve(&server.url())
+        }
+        Broker::Redis => {
+            let server = ThrowawayRedis::start(&tools::ensure_redis()?, &RedisOptions::durable())?;
+            serve(&server.url())
+        }
+        Broker::Sqs => {
+            let server = ThrowawayMoto::start(&tools::ensure_moto()?)?;
+            serve(&server.url())
+        }
+    }
+}
+
+fn serve(url: &str) -> Result<(), ServerError> {
+    println!("{url}");
+    wait_for_enter()
+}
+
+fn wait_for_enter() -> Result<(), ServerError> {
     println!("Press Enter to stop it.");
     io::stdin().read_line(&mut String::new()).map_err(|source| ServerError::Io {
         doing: "read",

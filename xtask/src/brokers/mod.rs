@@ -1,7 +1,9 @@
 //! Throwaway message brokers.
 
 pub mod moto;
-mod port_server;
+pub mod nats;
+pub mod rabbitmq;
+pub mod redis;
 pub mod tansu;
 
 /// A port of 127.0.0.1 where nobody listens.
@@ -12,8 +14,3 @@ pub mod tansu;
 pub fn free_port() -> Result<u16, crate::ServerError> {
     crate::port::free()
 }
-mod plain;
-
-pub mod nats;
-pub mod rabbitmq;
-pub mod redis;

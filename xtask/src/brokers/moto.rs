@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::port_server::PortServer;
+use crate::account::Account;
 use crate::error::ServerError;
+use crate::plain_server::{PlainServer, Ready, find_packaged};
+use crate::temp_folder::TempFolder;
 use crate::workspace;
 
 const NAME: &str = "moto";
@@ -22,11 +24,9 @@ impl MotoInstall {
     ///
     /// # Errors
     ///
-    /// [`ServerError::ToolMissing`] if there is none.
+    /// [`ServerError::ProgramMissing`], [`ServerError::NotAProgram`].
     pub fn find() -> Result<Self, ServerError> {
-        let named = std::env::var_os("ES_MOTO_PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let program = named.or_else(packaged).filter(|program| program.is_file());
-        program.map(|program| Self { program }).ok_or(ServerError::ToolMissing { tool: NAME })
+        find_packaged("moto", "ES_MOTO_PYTHON", packaged).map(|program| Self { program })
     }
 
     /// The path of Python.
@@ -47,7 +47,8 @@ fn packaged() -> Option<PathBuf> {
 /// [`restart`](Self::restart) it is empty.
 #[derive(Debug)]
 pub struct ThrowawayMoto {
-    server: PortServer,
+    server: PlainServer,
+    port: u16,
 }
 
 impl ThrowawayMoto {
@@ -73,13 +74,15 @@ impl ThrowawayMoto {
         install: &MotoInstall,
         environment: &[(&'static str, std::ffi::OsString)],
     ) -> Result<Self, ServerError> {
-        let command = |port: u16| {
-            let port = port.to_string();
+        let (server, port) = PlainServer::launch_on_free_port(|port| {
             let mut command = vec![install.program.clone().into(), "-c".into(), LAUNCHER.into()];
-            command.extend(["-H", "127.0.0.1", "-p", &port].map(Into::into));
-            command
-        };
-        Ok(Self { server: PortServer::start(NAME, "moto", environment, command)? })
+            command.extend(["-H", "127.0.0.1", "-p", &port.to_string()].map(Into::into));
+            // A Python may be where only its owner may read.
+            let account = Account::Own;
+            let folder = TempFolder::create("moto", &account)?;
+            PlainServer::new(NAME, Ready::Listens(port), command, environment.to_vec(), folder, &account)
+        })?;
+        Ok(Self { server, port })
     }
 
     /// Its URL: `sqs://test:test@127.0.0.1:port`.
@@ -91,7 +94,7 @@ impl ThrowawayMoto {
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.server.port()
+        self.port
     }
 
     /// Ends it with `SIGKILL`; all it held is gone.
@@ -100,16 +103,17 @@ impl ThrowawayMoto {
     ///
     /// [`ServerError`] if it does not end.
     pub fn kill(&mut self) -> Result<(), ServerError> {
-        self.server.kill()
+        self.server.end("KILL")
     }
 
-    /// Starts it again after [`kill`](Self::kill): on the same port, and empty.
+    /// Starts it again, on the same port, and empty; one that still runs is killed first.
     ///
     /// # Errors
     ///
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn restart(&mut self) -> Result<(), ServerError> {
-        self.server.restart()
+        self.kill()?;
+        self.server.launch()
     }
 
     /// Halts it: connections stay, nobody answers.
@@ -118,7 +122,7 @@ impl ThrowawayMoto {
     ///
     /// [`ServerError`] if it cannot be signalled.
     pub fn pause(&self) -> Result<(), ServerError> {
-        self.server.pause()
+        self.server.signal("STOP")
     }
 
     /// Lets it go on after [`pause`](Self::pause).
@@ -127,7 +131,7 @@ impl ThrowawayMoto {
     ///
     /// [`ServerError`] if it cannot be signalled.
     pub fn resume(&self) -> Result<(), ServerError> {
-        self.server.resume()
+        self.server.signal("CONT")
     }
 
     /// Everything it has logged so far.

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plain::{PlainServer, find_program};
 use crate::account::Account;
 use crate::error::ServerError;
+use crate::plain_server::{PlainServer, Ready, find_program};
 use crate::port;
 use crate::temp_folder::TempFolder;
 
 const NAME: &str = "NATS";
+
+const READY: &str = "Server is ready";
 
 /// The program `nats-server` on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,39 @@ struct Routes<'a> {
     ports: &'a [u16],
 }
 
+/// A node that has not started yet.
+fn prepare(
+    install: &NatsInstall,
+    options: &NatsOptions,
+    port: u16,
+    routes: Option<&Routes<'_>>,
+) -> Result<PlainServer, ServerError> {
+    let account = Account::choose()?;
+    let folder = TempFolder::create("nats", &account)?;
+    let sync = if options.sync_always { "sync_interval: always, " } else { "" };
+    let jetstream = if options.no_jetstream {
+        String::new()
+    } else {
+        format!("jetstream {{{sync}store_dir: \"{}\"}}", folder.path().join("data").display())
+    };
+    let mut text = format!(
+        "server_name: n{}\nlisten: 127.0.0.1:{port}\n{jetstream}\n{}\n",
+        routes.map_or(0, |routes| routes.node),
+        options.lines
+    );
+    if let Some(routes) = routes {
+        let all: Vec<String> = routes.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        text.push_str(&format!(
+            "cluster {{name: c, listen: 127.0.0.1:{}, routes: [{}]}}\n",
+            routes.ports[routes.node],
+            all.join(", ")
+        ));
+    }
+    let configuration = folder.write("nats.conf", &text, &account)?;
+    let command = vec![install.program.clone().into(), "-c".into(), configuration.into()];
+    PlainServer::new(NAME, Ready::Logged(READY.into()), command, Vec::new(), folder, &account)
+}
+
 impl ThrowawayNats {
     /// Starts one server.
     ///
@@ -92,49 +127,8 @@ impl ThrowawayNats {
     ///
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn start(install: &NatsInstall, options: &NatsOptions) -> Result<Self, ServerError> {
-        for _ in 0..port::MAX_PORT_ATTEMPTS {
-            let port = port::free()?;
-            let mut node = Self::prepare(install, options, port, None)?;
-            match node.server.launch() {
-                // Somebody else took the port in the meantime.
-                Err(ServerError::EndedAtStart { .. }) if !port::is_free(port) => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(node),
-            }
-        }
-        Err(ServerError::NoFreePort { attempts: port::MAX_PORT_ATTEMPTS })
-    }
-
-    fn prepare(
-        install: &NatsInstall,
-        options: &NatsOptions,
-        port: u16,
-        routes: Option<&Routes<'_>>,
-    ) -> Result<Self, ServerError> {
-        let account = Account::choose()?;
-        let folder = TempFolder::create("nats", &account)?;
-        let sync = if options.sync_always { "sync_interval: always, " } else { "" };
-        let jetstream = if options.no_jetstream {
-            String::new()
-        } else {
-            format!("jetstream {{{sync}store_dir: \"{}\"}}", folder.path().join("data").display())
-        };
-        let mut text = format!(
-            "server_name: n{}\nlisten: 127.0.0.1:{port}\n{jetstream}\n{}\n",
-            routes.map_or(0, |routes| routes.node),
-            options.lines
-        );
-        if let Some(routes) = routes {
-            let all: Vec<String> = routes.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-            text.push_str(&format!(
-                "cluster {{name: c, listen: 127.0.0.1:{}, routes: [{}]}}\n",
-                routes.ports[routes.node],
-                all.join(", ")
-            ));
-        }
-        let configuration = folder.write("nats.conf", &text, &account)?;
-        let command = vec![install.program.clone().into(), "-c".into(), configuration.into()];
-        Ok(Self { server: PlainServer::new(NAME, "Server is ready", command, folder, &account)?, port })
+        let (server, port) = PlainServer::launch_on_free_port(|port| prepare(install, options, port, None))?;
+        Ok(Self { server, port })
     }
 
     /// Its URL, without credentials.
@@ -220,9 +214,9 @@ impl ThrowawayNatsCluster {
         let (ports, routes) = (free(nodes)?, free(nodes)?);
         let mut cluster = Vec::new();
         for (node, port) in ports.into_iter().enumerate() {
-            let mut server = ThrowawayNats::prepare(install, options, port, Some(&Routes { node, ports: &routes }))?;
-            server.server.begin()?;
-            cluster.push(server);
+            let mut server = prepare(install, options, port, Some(&Routes { node, ports: &routes }))?;
+            server.begin()?;
+            cluster.push(ThrowawayNats { server, port });
         }
         for node in &mut cluster {
             node.server.wait_ready()?;

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plain::{PlainServer, find_program};
 use crate::account::Account;
 use crate::error::ServerError;
-use crate::port;
+use crate::plain_server::{PlainServer, Ready, find_program};
 use crate::temp_folder::TempFolder;
 
 const NAME: &str = "Redis";
+
+const READY: &str = "Ready to accept connections";
 
 /// The program `redis-server`, or the one of Valkey, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +86,8 @@ impl ThrowawayRedis {
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn start(install: &RedisInstall, options: &RedisOptions) -> Result<Self, ServerError> {
         let account = Account::choose()?;
-        for _ in 0..port::MAX_PORT_ATTEMPTS {
+        let (server, port) = PlainServer::launch_on_free_port(|port| {
             let folder = TempFolder::create("redis", &account)?;
-            let port = port::free()?;
             let keeping = if options.durable { "appendonly yes\nappendfsync always\n" } else { "appendonly no\n" };
             let text = format!(
                 "bind 127.0.0.1\nport {port}\ndir \"{}\"\nsave \"\"\ndaemonize no\n{keeping}{}\n",
@@ -96,16 +96,9 @@ impl ThrowawayRedis {
             );
             let configuration = folder.write("redis.conf", &text, &account)?;
             let command = vec![install.program.clone().into(), configuration.into()];
-            let server = PlainServer::new(NAME, "Ready to accept connections", command, folder, &account)?;
-            let mut redis = Self { server, port };
-            match redis.server.launch() {
-                // Somebody else took the port in the meantime.
-                Err(ServerError::EndedAtStart { .. }) if !port::is_free(port) => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(redis),
-            }
-        }
-        Err(ServerError::NoFreePort { attempts: port::MAX_PORT_ATTEMPTS })
+            PlainServer::new(NAME, Ready::Logged(READY.into()), command, Vec::new(), folder, &account)
+        })?;
+        Ok(Self { server, port })
     }
 
     /// Its URL, without credentials.

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::port_server::PortServer;
+use crate::account::Account;
 use crate::error::ServerError;
+use crate::plain_server::{PlainServer, Ready, find_packaged};
+use crate::temp_folder::TempFolder;
 use crate::workspace;
 
 const NAME: &str = "Tansu";
@@ -19,11 +21,9 @@ impl TansuInstall {
     ///
     /// # Errors
     ///
-    /// [`ServerError::ToolMissing`] if there is none.
+    /// [`ServerError::ProgramMissing`], [`ServerError::NotAProgram`].
     pub fn find() -> Result<Self, ServerError> {
-        let named = std::env::var_os("ES_TANSU").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let program = named.or_else(packaged).filter(|program| program.is_file());
-        program.map(|program| Self { program }).ok_or(ServerError::ToolMissing { tool: NAME })
+        find_packaged("tansu", "ES_TANSU", packaged).map(|program| Self { program })
     }
 
     /// The path of the program.
@@ -33,13 +33,16 @@ impl TansuInstall {
     }
 }
 
-fn command(install: &TansuInstall, port: u16, advertised: u16) -> Vec<std::ffi::OsString> {
+fn prepare(install: &TansuInstall, port: u16, advertised: u16) -> Result<PlainServer, ServerError> {
     let listener = format!("tcp://127.0.0.1:{port}");
     let advertised = format!("tcp://127.0.0.1:{advertised}");
     let mut command = vec![install.program.clone().into(), "--silent".into()];
     command.extend(["--listener-url", &listener, "--advertised-listener-url", &advertised].map(Into::into));
     command.extend(["--storage-engine", "memory://tansu/"].map(Into::into));
-    command
+    // It does not mind root.
+    let account = Account::Own;
+    let folder = TempFolder::create("tansu", &account)?;
+    PlainServer::new(NAME, Ready::Listens(port), command, Vec::new(), folder, &account)
 }
 
 /// The one that the Python package carries, somewhere under its folder.
@@ -56,7 +59,8 @@ fn packaged() -> Option<PathBuf> {
 /// [`restart`](Self::restart) it is empty.
 #[derive(Debug)]
 pub struct ThrowawayTansu {
-    server: PortServer,
+    server: PlainServer,
+    port: u16,
 }
 
 impl ThrowawayTansu {
@@ -66,7 +70,8 @@ impl ThrowawayTansu {
     ///
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn start(install: &TansuInstall) -> Result<Self, ServerError> {
-        Ok(Self { server: PortServer::start(NAME, "tansu", &[], |port| command(install, port, port))? })
+        let (server, port) = PlainServer::launch_on_free_port(|port| prepare(install, port, port))?;
+        Ok(Self { server, port })
     }
 
     /// The same on a port of one's choice, telling its clients to come by another: where something stands between.
@@ -75,7 +80,9 @@ impl ThrowawayTansu {
     ///
     /// A [`ServerError`], also if the port is taken.
     pub fn start_behind(install: &TansuInstall, port: u16, advertised: u16) -> Result<Self, ServerError> {
-        Ok(Self { server: PortServer::start_at(NAME, "tansu", &[], port, command(install, port, advertised))? })
+        let mut server = prepare(install, port, advertised)?;
+        server.launch()?;
+        Ok(Self { server, port })
     }
 
     /// Its URL: `kafka://127.0.0.1:port`.
@@ -87,7 +94,7 @@ impl ThrowawayTansu {
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.server.port()
+        self.port
     }
 
     /// Ends it with `SIGKILL`; all it held is gone.
@@ -96,16 +103,17 @@ impl ThrowawayTansu {
     ///
     /// [`ServerError`] if it does not end.
     pub fn kill(&mut self) -> Result<(), ServerError> {
-        self.server.kill()
+        self.server.end("KILL")
     }
 
-    /// Starts it again after [`kill`](Self::kill): on the same port, and empty.
+    /// Starts it again, on the same port, and empty; one that still runs is killed first.
     ///
     /// # Errors
     ///
     /// A [`ServerError`] that shows the end of its log where there is one.
     pub fn restart(&mut self) -> Result<(), ServerError> {
-        self.server.restart()
+        self.kill()?;
+        self.server.launch()
     }
 
     /// Halts it: connections stay, nobody answers.
@@ -114,7 +122,7 @@ impl ThrowawayTansu {
     ///
     /// [`ServerError`] if it cannot be signalled.
     pub fn pause(&self) -> Result<(), ServerError> {
-        self.server.pause()
+        self.server.signal("STOP")
     }
 
     /// Lets it go on after [`pause`](Self::pause).
@@ -123,7 +131,7 @@ impl ThrowawayTansu {
     ///
     /// [`ServerError`] if it cannot be signalled.
     pub fn resume(&self) -> Result<(), ServerError> {
-        self.server.resume()
+        self.server.signal("CONT")
     }
 
     /// Everything it has logged so far.

@@ -175,10 +175,8 @@ fn find_or_install<T>(
     find: impl Fn() -> Result<T, ServerError>,
     install: impl FnOnce() -> Result<(), ServerError>,
 ) -> Result<T, ServerError> {
-    let is_missing = |error: &ServerError| {
-        use ServerError::{PgBouncerMissing, PostgresMissing, ProgramMissing, ToolMissing};
-        matches!(error, PostgresMissing { .. } | PgBouncerMissing | ProgramMissing { .. } | ToolMissing { .. })
-    };
+    let is_missing =
+        |error: &ServerError| matches!(error, ServerError::PostgresMissing { .. } | ServerError::ProgramMissing { .. });
     match find() {
         Err(error) if is_missing(&error) => {}
         found => return found,
