@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     broker::short,
-    error::{of_order, unavailable},
+    error::{of_order, of_receiving, unavailable},
     link::{Link, answer},
     wire,
 };
@@ -161,7 +161,7 @@ impl Subscriber for RabbitMqSubscriber {
         let ended = loop {
             match next.take() {
                 Some(Some(Ok(delivery))) => came.push(self.handed_out(delivery)),
-                Some(Some(Err(error))) => break Some(of_order(error, &format!("the queue {}", self.queue))),
+                Some(Some(Err(error))) => break Some(of_receiving(error, &format!("the queue {}", self.queue))),
                 Some(None) => {
                     break Some(unavailable(format!(
                         "the server ended the consumer of {}; was it removed?",

@@ -288,6 +288,33 @@ async fn a_publisher_that_was_interrupted_keeps_the_order() {
     assert!(firsts.is_sorted(), "{firsts:?}");
 }
 
+#[tokio::test]
+async fn a_member_goes_on_when_the_server_has_ended_its_channel_for_an_acknowledgement() {
+    let (broker, subscription) = declared("twice", "twice").await;
+    let publisher = broker.publisher().await.expect("a publisher");
+    for id in ["0", "1"] {
+        assert!(publisher.publish(&[message("t", id, 3)]).await[0].is_ok());
+    }
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let mut held = Vec::new();
+    until("two messages", async || {
+        held.extend(subscriber.receive(2, Duration::from_secs(1)).await.expect("messages"));
+        (held.len() == 2).then_some(())
+    })
+    .await;
+    // Settled twice: what comes second is about a message that the server has settled.
+    let settle = async |settlement: Settlement| {
+        subscriber.settle(vec![(held[0].receipt, settlement)]).await.expect("it is sent");
+    };
+    settle(Settlement::Retry { after: Duration::from_millis(100) }).await;
+    settle(Settlement::Ack).await;
+    let ended = subscriber.receive(1, Duration::from_secs(10)).await.expect_err("the server knows it no more");
+    assert!(ended.is_transient(), "{ended:?}");
+    let again = subscriber.receive(2, Duration::from_secs(10)).await.expect("messages");
+    let ids: Vec<&str> = again.iter().filter_map(|one| Some(one.content.as_ref().ok()?.id())).collect();
+    assert_eq!(ids, ["1"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_attempt_to_connect_to_a_server_that_never_answers_leaves_nothing_behind() {
     use std::io::Read;
