@@ -1,9 +1,7 @@
 //! Messages as HTTP carries them: the HTTP binding of CloudEvents.
 
-use es_messaging::{MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, percent_decode, percent_encode};
+use es_messaging::{ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, percent_decode, percent_encode};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-
-use crate::config::ContentMode;
 
 pub(crate) const PREFIX: &str = "ce-";
 

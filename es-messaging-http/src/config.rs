@@ -2,21 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use es_messaging::BrokerError;
+use es_messaging::{BrokerError, ContentMode};
 use http::{HeaderName, HeaderValue, header};
 
 use crate::{addresses::Addresses, binding, limits, secret::WebhookSecret, signature, tls::Tls};
-
-/// How a message lies in a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ContentMode {
-    /// All of it is one JSON object in the body. A signature covers all of it.
-    #[default]
-    Structured,
-    /// Its attributes are headers, its content is the body. A signature covers the id and the content, and no other attribute.
-    Binary,
-}
 
 /// Settings of a [`Webhook`](crate::Webhook).
 #[derive(Clone)]
@@ -43,7 +32,7 @@ impl WebhookConfig {
             url: url.into(),
             secrets: Vec::new(),
             unsigned: false,
-            mode: ContentMode::default(),
+            mode: ContentMode::Structured,
             parallel: limits::DEFAULT_PARALLEL,
             connect_timeout: limits::DEFAULT_CONNECT_TIMEOUT,
             timeout: limits::DEFAULT_TIMEOUT,
@@ -68,7 +57,8 @@ impl WebhookConfig {
         self
     }
 
-    /// Another way to lay a message into a request.
+    /// How a message lies in a request; [`ContentMode::Structured`] if not said, of which a signature covers all. In binary mode it covers
+    /// the id and the content, and no other attribute.
     pub fn mode(mut self, mode: ContentMode) -> Self {
         self.mode = mode;
         self

@@ -35,8 +35,9 @@ mod webhook;
 
 pub use addresses::Addresses;
 pub use client::{HttpAnswer, HttpClient, HttpClientConfig, HttpError, HttpRequest};
-pub use config::{ContentMode, WebhookConfig};
+pub use config::WebhookConfig;
 pub use endpoint::Endpoint;
+pub use es_messaging::ContentMode;
 pub use secret::{SecretError, WebhookSecret};
 pub use tls::Tls;
 pub use verifier::{WebhookError, WebhookVerifier};

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use es_messaging::{MalformedMessage, Message};
+use es_messaging::{ContentMode, MalformedMessage, Message};
 use time::OffsetDateTime;
 
 use crate::{
-    binding,
-    config::ContentMode,
-    limits,
+    binding, limits,
     secret::{SecretError, WebhookSecret},
     signature,
 };

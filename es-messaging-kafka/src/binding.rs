@@ -1,14 +1,30 @@
 //! The Kafka binding of CloudEvents: a message as a record.
 
+use std::borrow::Cow;
+
 use es_core::RawMessage;
-use es_messaging::{MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable};
+use es_messaging::{ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable};
 use rdkafka::message::{Header, OwnedHeaders};
 
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
 
+/// The headers and the value of a record.
+pub(crate) fn encode(
+    message: &Message,
+    mode: ContentMode,
+) -> Result<(OwnedHeaders, Option<Cow<'_, [u8]>>), MalformedMessage> {
+    match mode {
+        ContentMode::Binary => Ok((headers(message), message.has_data().then(|| message.data().into()))),
+        ContentMode::Structured => {
+            let header = Header { key: CONTENT_TYPE, value: Some(STRUCTURED_CONTENT_TYPE) };
+            Ok((OwnedHeaders::new().insert(header), Some(message.to_structured()?.into())))
+        }
+    }
+}
+
 /// The headers of a message in binary mode; its content is the record's value.
-pub(crate) fn headers(message: &Message) -> OwnedHeaders {
+fn headers(message: &Message) -> OwnedHeaders {
     let attributes = message.attributes();
     let mut headers = OwnedHeaders::new_with_capacity(attributes.len() + 1);
     let mut name = String::with_capacity(32);
@@ -79,33 +95,37 @@ mod tests {
 
     use super::*;
 
-    fn record(message: &Message) -> Record {
-        let headers = headers(message);
+    fn record(message: &Message, mode: ContentMode) -> Record {
+        let (headers, value) = encode(message, mode).unwrap();
         let headers = headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)));
-        Record { key: None, headers: headers.collect(), value: message.has_data().then(|| message.data().to_vec()) }
+        Record { key: None, headers: headers.collect(), value: value.map(Cow::into_owned) }
     }
 
     #[test]
-    fn a_message_survives_the_binary_mode() {
+    fn a_message_survives_both_modes() {
         let message = Message::builder("order.placed", "/shop").id("7").key("größe 1").subject("order/17");
         for message in [
             message.clone().json(&17).unwrap().build().unwrap(),
             message.clone().data("application/octet-stream", vec![0, 255]).build().unwrap(),
             message.build().unwrap(),
         ] {
-            let again = record(&message).decode().unwrap();
-            assert_eq!(again.attributes(), message.attributes());
-            assert_eq!((again.data(), again.content_type()), (message.data(), message.content_type()));
-            assert_eq!(again.has_data(), message.has_data());
+            for mode in [ContentMode::Binary, ContentMode::Structured] {
+                let again = record(&message, mode).decode().unwrap();
+                assert_eq!(again.attributes(), message.attributes());
+                assert_eq!((again.data(), again.content_type()), (message.data(), message.content_type()));
+                assert_eq!(again.has_data(), message.has_data());
+            }
         }
     }
 
     #[test]
-    fn a_message_in_structured_mode_is_read() {
+    fn each_mode_is_laid_out_as_the_binding_has_it() {
         let message = Message::builder("order.placed", "/shop").id("7").json(&17).unwrap().build().unwrap();
-        let headers = vec![("content-type".to_owned(), Some(STRUCTURED_CONTENT_TYPE.as_bytes().to_vec()))];
-        let record = Record { key: None, headers, value: Some(message.to_structured().unwrap()) };
-        assert_eq!(record.decode().unwrap().id(), "7");
+        let binary = record(&message, ContentMode::Binary);
+        assert_eq!((binary.header("ce_id"), binary.header("content-type")), (Some("7"), Some("application/json")));
+        let structured = record(&message, ContentMode::Structured);
+        assert_eq!(structured.header("content-type"), Some("application/cloudevents+json"));
+        assert_eq!(structured.value, Some(message.to_structured().unwrap()));
     }
 
     #[test]

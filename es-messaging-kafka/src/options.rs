@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use es_messaging::{BrokerError, percent_decode};
+use es_messaging::{BrokerError, ContentMode, percent_decode};
 
 use crate::limits;
 
@@ -28,12 +28,19 @@ pub struct KafkaOptions {
     pub(crate) partitions: i32,
     pub(crate) replication: i32,
     pub(crate) publish_timeout: Duration,
+    pub(crate) content_mode: ContentMode,
     pub(crate) properties: BTreeMap<String, String>,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { partitions: 6, replication: -1, publish_timeout: limits::PUBLISH_TIMEOUT, properties: BTreeMap::new() }
+        Self {
+            partitions: 6,
+            replication: -1,
+            publish_timeout: limits::PUBLISH_TIMEOUT,
+            content_mode: ContentMode::Binary,
+            properties: BTreeMap::new(),
+        }
     }
 }
 
@@ -66,6 +73,13 @@ impl KafkaOptions {
         self
     }
 
+    /// How messages are published; [`ContentMode::Binary`] if not said. Both modes are received.
+    #[must_use]
+    pub fn content_mode(mut self, mode: ContentMode) -> Self {
+        self.content_mode = mode;
+        self
+    }
+
     /// A property of librdkafka, as its page of properties has it: `security.protocol`, `ssl.ca.location`, `sasl.mechanism` and so on.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -81,6 +95,7 @@ impl fmt::Debug for KafkaOptions {
             .field("partitions", &self.partitions)
             .field("replication", &self.replication)
             .field("publish_timeout", &self.publish_timeout)
+            .field("content_mode", &self.content_mode)
             .field("properties", &self.properties.keys())
             .finish()
     }

@@ -1,6 +1,7 @@
 //! Publishing: an idempotent producer, and the reports of what it delivered.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -42,7 +43,7 @@ pub(crate) struct Outbound<'a> {
     pub(crate) topic: &'a str,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) headers: OwnedHeaders,
-    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) value: Option<Cow<'a, [u8]>>,
 }
 
 impl KafkaPublisher {
@@ -144,6 +145,16 @@ impl KafkaPublisher {
         (bytes > limit).then_some(PublishError::Refused { broker: KAFKA, kind: DeadReason::Refused, reason })
     }
 
+    fn record<'a>(&self, topic: &'a str, message: &'a Message) -> Result<Outbound<'a>, PublishError> {
+        let encoded = binding::encode(message, self.target.options.content_mode);
+        let (headers, value) = encoded.map_err(|error| PublishError::Refused {
+            broker: KAFKA,
+            kind: DeadReason::Refused,
+            reason: error.to_string(),
+        })?;
+        Ok(Outbound { topic, key: message.key().map(str::as_bytes), headers, value })
+    }
+
     /// Whether messages can be published to a topic.
     pub(crate) async fn check_topic(&self, topic: &str) -> Result<(), PublishError> {
         match self.catalogue.partitions(topic).await {
@@ -178,7 +189,7 @@ fn hand_over(producer: &Native, batch: &Arc<Batch>, index: usize, outbound: Outb
     let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(outbound.topic, batch.ticket(index));
     record = record.headers(outbound.headers);
     record.key = outbound.key;
-    record.payload = outbound.value;
+    record.payload = outbound.value.as_deref();
     producer.send(record).map_err(|(error, record)| {
         let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
         record.delivery_opaque.report(Err(code));
@@ -204,6 +215,7 @@ fn again(error: &PublishError) -> PublishError {
 impl Publisher for KafkaPublisher {
     fn limits(&self) -> PublisherLimits {
         let message_bytes = self.target.message_bytes().saturating_sub(limits::RECORD_OVERHEAD_BYTES);
+        let message_bytes = self.target.options.content_mode.largest_message(message_bytes);
         PublisherLimits { message_bytes, batch: limits::MAX_BATCH }
     }
 
@@ -220,18 +232,11 @@ impl Publisher for KafkaPublisher {
                     Some(key) if stopped.contains(key) => Some(PublishError::Behind),
                     _ => wrong.or_else(|| self.refusal(message)),
                 };
-                records.push(match wrong {
-                    Some(error) => {
-                        stopped.extend(message.key());
-                        Err(error)
-                    }
-                    None => Ok(Outbound {
-                        topic,
-                        key: message.key().map(str::as_bytes),
-                        headers: binding::headers(message),
-                        value: message.has_data().then(|| message.data()),
-                    }),
-                });
+                let record = wrong.map_or_else(|| self.record(topic, message), Err);
+                if record.is_err() {
+                    stopped.extend(message.key());
+                }
+                records.push(record);
             }
             let outcomes = self.send(records).await;
             for (outgoing, outcome) in part.iter().zip(&outcomes) {

@@ -196,8 +196,12 @@ impl KafkaSubscriber {
         {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let outbound =
-            Outbound { topic: &self.dead_topic, key: record.key.as_deref(), headers, value: record.value.as_deref() };
+        let outbound = Outbound {
+            topic: &self.dead_topic,
+            key: record.key.as_deref(),
+            headers,
+            value: record.value.as_deref().map(Into::into),
+        };
         let sent = match self.publisher.check_topic(&self.dead_topic).await {
             Ok(()) => self.publisher.send(vec![Ok(outbound)]).await.pop(),
             Err(error) => Some(Err(error)),

@@ -9,8 +9,8 @@ use std::{
 
 use es_core::DeadReason;
 use es_messaging::{
-    Broker, BrokerError, Delivery, Message, Outgoing, PublishError, Publisher, Settlement, Subscriber, Subscription,
-    Topology,
+    Broker, BrokerError, ContentMode, Delivery, Message, Outgoing, PublishError, Publisher, Settlement, Subscriber,
+    Subscription, Topology,
 };
 use es_messaging_kafka::{Kafka, KafkaOptions};
 use rdkafka::{
@@ -58,6 +58,25 @@ async fn publish_at_last(publisher: &dyn Publisher, mut left: Vec<Outgoing>) {
             _ => true,
         });
     }
+}
+
+#[tokio::test]
+async fn what_is_published_in_structured_mode_comes_back_as_it_went() {
+    let cluster = cluster();
+    let options = KafkaOptions::new().content_mode(ContentMode::Structured);
+    let kafka = Kafka::connect(&format!("kafka://{}", cluster.bootstrap_servers()), options).await.unwrap();
+    let sent = outgoing(7, 1);
+    let publisher = kafka.publisher().await.unwrap();
+    publish_at_last(&*publisher, vec![sent.clone()]).await;
+    let broken = sent.message.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
+    let results = publisher.publish(&[Outgoing { message: broken, ..outgoing(8, 2) }]).await;
+    assert!(matches!(results[0], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let (mut received, end) = (Vec::new(), Instant::now() + PATIENCE);
+    while received.is_empty() && Instant::now() < end {
+        received = subscriber.receive(10, Duration::from_secs(1)).await.unwrap();
+    }
+    assert_eq!(received[0].content.as_ref().unwrap(), &sent.message);
 }
 
 fn number(delivery: &Delivery) -> usize {

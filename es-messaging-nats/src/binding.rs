@@ -4,14 +4,29 @@ use std::collections::BTreeMap;
 
 use async_nats::HeaderMap;
 use es_core::RawMessage;
-use es_messaging::{MalformedMessage, Message, Undecodable, percent_decode, percent_encode};
+use es_messaging::{
+    ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable, percent_decode, percent_encode,
+};
 
 const PREFIX: &str = "ce-";
 /// What the type of a message in structured mode begins with.
 const STRUCTURED: &str = "application/cloudevents";
 
+/// The headers and the payload of a message.
+pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(HeaderMap, Vec<u8>), MalformedMessage> {
+    match mode {
+        ContentMode::Binary => Ok((headers(message), message.data().to_vec())),
+        ContentMode::Structured => {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", id(message).as_str());
+            headers.insert("Content-Type", STRUCTURED_CONTENT_TYPE);
+            Ok((headers, message.to_structured()?))
+        }
+    }
+}
+
 /// The headers of a message in binary mode.
-pub(crate) fn headers(message: &Message) -> HeaderMap {
+fn headers(message: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", id(message).as_str());
     for (name, value) in message.attributes() {
@@ -77,6 +92,15 @@ mod tests {
             assert_eq!(headers.get("ce-specversion").map(|value| value.as_str()), Some("1.0"));
             assert_eq!(headers.get("Nats-Msg-Id").map(|value| value.as_str()), Some("/shop/%C3%A4%20b 7%208"));
             assert_eq!(decode(Some(&headers), message.data()).unwrap(), message);
+            let (structured, payload) = encode(&message, ContentMode::Structured).unwrap();
+            assert_eq!(structured.get("Nats-Msg-Id"), headers.get("Nats-Msg-Id"));
+            assert_eq!(
+                structured.get("Content-Type").map(|value| value.as_str()),
+                Some("application/cloudevents+json")
+            );
+            assert!(structured.get("ce-id").is_none());
+            let again = decode(Some(&structured), &payload).unwrap();
+            assert_eq!((again.attributes(), again.data()), (message.attributes(), message.data()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use es_messaging::BrokerError;
+use es_messaging::{BrokerError, ContentMode};
 
 use crate::limits;
 
@@ -21,6 +21,7 @@ pub struct NatsOptions {
     pub(crate) max_ack_pending: Option<usize>,
     pub(crate) in_flight: usize,
     pub(crate) publish_limit: Duration,
+    pub(crate) content_mode: ContentMode,
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
@@ -42,6 +43,7 @@ impl Default for NatsOptions {
             max_ack_pending: None,
             in_flight: limits::DEFAULT_IN_FLIGHT,
             publish_limit: limits::DEFAULT_PUBLISH_LIMIT,
+            content_mode: ContentMode::Binary,
             credentials: None,
             ca: None,
             client_certificate: None,
@@ -124,6 +126,12 @@ impl NatsOptions {
     /// How long acknowledgements of published messages are waited for.
     pub fn publish_limit(mut self, limit: Duration) -> Self {
         self.publish_limit = limit;
+        self
+    }
+
+    /// How messages are published; [`ContentMode::Binary`] if not said. Both modes are received.
+    pub fn content_mode(mut self, mode: ContentMode) -> Self {
+        self.content_mode = mode;
         self
     }
 

@@ -60,10 +60,10 @@ impl NatsPublisher {
         if size > most {
             return Err(refused(DeadReason::Refused, format!("it has {size} bytes, at most {most} are taken")));
         }
-        let message = PublishMessage::build()
-            .headers(binding::headers(&outgoing.message))
-            .payload(outgoing.message.data().to_vec().into())
-            .expected_stream(&self.options.stream);
+        let encoded = binding::encode(&outgoing.message, self.options.content_mode);
+        let (headers, payload) = encoded.map_err(|error| refused(DeadReason::Refused, error.to_string()))?;
+        let message =
+            PublishMessage::build().headers(headers).payload(payload.into()).expected_stream(&self.options.stream);
         match self.context.send_publish(subject.to_subject(), message).await {
             Ok(ack) => Ok(ack),
             Err(error) => Err(self.meaning(error, &subject).await),
@@ -161,7 +161,10 @@ impl Publisher for NatsPublisher {
     fn limits(&self) -> PublisherLimits {
         let most = self.client.max_payload();
         PublisherLimits {
-            message_bytes: most.saturating_sub(limits::HEADER_RESERVE_BYTES).max(most / 2),
+            message_bytes: self
+                .options
+                .content_mode
+                .largest_message(most.saturating_sub(limits::HEADER_RESERVE_BYTES).max(most / 2)),
             batch: self.options.in_flight,
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use common::{SOON, drain, ids, options, outgoing, server, start, with_subscription};
 use es_core::DeadReason;
-use es_messaging::{Broker, BrokerError, Outgoing, PublishError, Settlement, Subscription, Topology};
+use es_messaging::{Broker, BrokerError, ContentMode, Outgoing, PublishError, Settlement, Subscription, Topology};
 use es_messaging_nats::{Durability, Nats, NatsOptions};
 use xtask::brokers::nats::NatsOptions as ServerOptions;
 
@@ -41,6 +41,20 @@ async fn what_others_publish_in_structured_mode_is_received_and_nonsense_is_unde
     assert_eq!(deliveries[0].content.as_ref().unwrap(), &message);
     assert_eq!(deliveries[0].topic, "a.b");
     assert_eq!(deliveries[1].content.as_ref().unwrap_err().raw.body, b"nonsense");
+}
+
+#[tokio::test]
+async fn what_is_published_in_structured_mode_comes_back_as_it_went_and_is_kept_once() {
+    let (nats, subscriber) = with_subscription(options().content_mode(ContentMode::Structured), everything()).await;
+    let publisher = nats.publisher().await.unwrap();
+    let sent = outgoing("1", Some("k"));
+    let broken = sent.message.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
+    let results = publisher.publish(&[Outgoing { message: broken, ..outgoing("2", None) }]).await;
+    assert!(matches!(results[0], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    assert!(publisher.publish(&[sent.clone(), sent.clone()]).await.iter().all(Result::is_ok));
+    let received = subscriber.receive(10, SOON).await.unwrap();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].content.as_ref().unwrap(), &sent.message);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_messaging::BrokerError;
+use es_messaging::{BrokerError, ContentMode};
 
 use crate::{BROKER, limits};
 
@@ -37,6 +37,7 @@ pub struct RabbitMqOptions {
     pub(crate) allow_unroutable: bool,
     pub(crate) strict_order: bool,
     pub(crate) message_bytes: usize,
+    pub(crate) content_mode: ContentMode,
     pub(crate) confirm_wait: Duration,
     pub(crate) new_queue_wait: Duration,
     pub(crate) name: String,
@@ -54,6 +55,7 @@ impl Default for RabbitMqOptions {
             allow_unroutable: false,
             strict_order: false,
             message_bytes: limits::DEFAULT_MESSAGE_BYTES,
+            content_mode: ContentMode::Binary,
             confirm_wait: limits::DEFAULT_CONFIRM_WAIT,
             new_queue_wait: limits::DEFAULT_NEW_QUEUE_WAIT,
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -106,6 +108,12 @@ impl RabbitMqOptions {
     /// Largest message that is sent, in bytes; the server's `max_message_size` must not be smaller.
     pub fn message_bytes(mut self, bytes: usize) -> Self {
         self.message_bytes = bytes;
+        self
+    }
+
+    /// How messages are published; [`ContentMode::Binary`] if not said. Both modes are received.
+    pub fn content_mode(mut self, mode: ContentMode) -> Self {
+        self.content_mode = mode;
         self
     }
 

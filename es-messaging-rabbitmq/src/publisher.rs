@@ -1,6 +1,7 @@
 //! Publishing with confirmation.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -48,6 +49,7 @@ struct Ready<'a> {
     outgoing: &'a Outgoing,
     topic: ShortString,
     properties: BasicProperties,
+    body: Cow<'a, [u8]>,
 }
 
 /// Results of one sending, and why the rest needs no trying.
@@ -130,13 +132,13 @@ impl RabbitMqPublisher {
             let (bytes, most) = (outgoing.topic.len(), limits::SHORT_STRING_BYTES);
             refused(DeadReason::Refused, format!("its topic has {bytes} bytes, at most {most}"))
         })?;
-        let properties = wire::properties(&outgoing.message)?;
+        let (properties, body) = wire::encode(&outgoing.message, self.link.settings.options.content_mode)?;
         let (bytes, most) = (wire::properties_bytes(&properties), self.link.properties_bytes());
         if bytes > most {
             let reason = format!("its attributes take {bytes} bytes, at most {most} fit into a frame (frame_max)");
             return Err(refused(DeadReason::Refused, reason));
         }
-        Ok(Ready { outgoing, topic, properties })
+        Ok(Ready { outgoing, topic, properties, body })
     }
 
     /// Sends messages and waits for what becomes of them.
@@ -169,9 +171,9 @@ impl RabbitMqPublisher {
         let wait = self.link.settings.options.confirm_wait;
         let mandatory = !self.link.settings.options.allow_unroutable;
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let drafts = messages.iter().map(|Ready { outgoing, topic, properties }| {
+        let drafts = messages.iter().map(|Ready { topic, properties, body, .. }| {
             let (topic, properties) = (topic.clone(), properties.clone());
-            Draft { topic, properties, data: outgoing.message.data() }
+            Draft { topic, properties, data: body }
         });
         let Written { confirms, mut lost, mut late } = write(&channel, &self.exchange, options, wait, drafts).await;
         let mut answers: Vec<Option<bool>> = Vec::with_capacity(messages.len());
@@ -289,7 +291,9 @@ impl RabbitMqPublisher {
 #[async_trait]
 impl Publisher for RabbitMqPublisher {
     fn limits(&self) -> PublisherLimits {
-        PublisherLimits { message_bytes: self.link.settings.options.message_bytes, batch: limits::BATCH }
+        let options = &self.link.settings.options;
+        let message_bytes = options.content_mode.largest_message(options.message_bytes);
+        PublisherLimits { message_bytes, batch: limits::BATCH }
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {

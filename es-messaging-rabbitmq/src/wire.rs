@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
 use es_core::{DeadReason, RawMessage};
-use es_messaging::{MalformedMessage, Message, PublishError, STRUCTURED_CONTENT_TYPE, Undecodable};
+use es_messaging::{ContentMode, MalformedMessage, Message, PublishError, STRUCTURED_CONTENT_TYPE, Undecodable};
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortString},
@@ -35,9 +35,25 @@ pub(crate) fn header(properties: &BasicProperties, attribute: &str) -> Option<St
     value.and_then(text).map(Cow::into_owned)
 }
 
+fn refused(kind: DeadReason, reason: String) -> PublishError {
+    PublishError::Refused { broker: BROKER, kind, reason }
+}
+
+/// The properties and the body of a message. In structured mode too the attributes are headers, as the binding allows: by them a message
+/// is recognised that comes back.
+pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(BasicProperties, Cow<'_, [u8]>), PublishError> {
+    let properties = properties(message)?;
+    match mode {
+        ContentMode::Binary => Ok((properties, message.data().into())),
+        ContentMode::Structured => {
+            let body = message.to_structured().map_err(|error| refused(DeadReason::Refused, error.to_string()))?;
+            Ok((properties.with_content_type(ShortString::from(STRUCTURED_CONTENT_TYPE)), body.into()))
+        }
+    }
+}
+
 /// A message in binary mode.
-pub(crate) fn properties(message: &Message) -> Result<BasicProperties, PublishError> {
-    let refused = |kind, reason| PublishError::Refused { broker: BROKER, kind, reason };
+fn properties(message: &Message) -> Result<BasicProperties, PublishError> {
     let mut headers = FieldTable::default();
     for (name, value) in message.attributes() {
         // A name has at most 20 bytes.
@@ -169,6 +185,18 @@ mod tests {
         assert_eq!(header(&properties, "id").as_deref(), Some("7"));
         assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
         assert_eq!(message(&properties, sent.data().to_vec()).unwrap(), sent);
+    }
+
+    #[test]
+    fn a_message_survives_the_structured_mode() {
+        let sent = sent().to_builder().data("text/plain", vec![0, 255]).build().unwrap();
+        let (properties, body) = encode(&sent, ContentMode::Structured).unwrap();
+        assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/cloudevents+json");
+        let read = message(&properties, body.into_owned()).unwrap();
+        assert_eq!((read.attributes(), read.data()), (sent.attributes(), sent.data()));
+        let broken = sent.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
+        let error = encode(&broken, ContentMode::Structured).unwrap_err();
+        assert!(matches!(error, PublishError::Refused { .. }), "{error:?}");
     }
 
     #[test]

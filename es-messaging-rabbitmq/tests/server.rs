@@ -6,7 +6,8 @@ use std::{sync::OnceLock, time::Duration};
 
 use es_core::DeadReason;
 use es_messaging::{
-    Broker, BrokerError, Message, Outgoing, PublishError, Publisher, Settlement, Subscription, Topology, extension,
+    Broker, BrokerError, ContentMode, Message, Outgoing, PublishError, Publisher, Settlement, Subscription, Topology,
+    extension,
 };
 use es_messaging_rabbitmq::{QueueKind, RabbitMq, RabbitMqOptions};
 use lapin::{
@@ -58,6 +59,23 @@ async fn first_dead_letter(channel: &lapin::Channel, subscription: &Subscription
 
 async fn publish_at_last(publisher: &dyn Publisher, batch: &[Outgoing]) {
     until("publishing", async || publisher.publish(batch).await[0].is_ok().then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_is_published_in_structured_mode_comes_back_as_it_went_or_is_unroutable() {
+    let (_, subscription) = declared("structured", "structured").await;
+    let options = RabbitMqOptions::default().exchange("structured").content_mode(ContentMode::Structured);
+    let broker = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+    let (sent, lost) = (message("t", "1", 10), message("nowhere", "2", 10));
+    let broken = Message::builder("t", "/").data("application/json", b"{".to_vec()).build().expect("a message");
+    let broken = Outgoing { topic: "t".to_owned(), message: broken };
+    let results = broker.publisher().await.expect("a publisher").publish(&[sent.clone(), lost, broken]).await;
+    assert!(matches!(results[2], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    assert!(results[0].is_ok(), "{results:?}");
+    assert!(matches!(results[1], Err(PublishError::Refused { kind: DeadReason::Unroutable, .. })), "{results:?}");
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let received = subscriber.receive(10, Duration::from_secs(10)).await.expect("it is there");
+    assert_eq!(received[0].content.as_ref().expect("a message"), &sent.message);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use es_core::RawMessage;
-use es_messaging::{MalformedMessage, Message, Undecodable};
+use es_messaging::{ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable};
 
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
@@ -18,8 +18,18 @@ const STRUCTURED: &str = "application/cloudevents";
 /// The fields of an entry: names and values in turn.
 pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The fields of a message in binary mode.
-pub(crate) fn encode(message: &Message) -> Fields {
+/// The fields of a message.
+pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<Fields, MalformedMessage> {
+    match mode {
+        ContentMode::Binary => Ok(binary(message)),
+        ContentMode::Structured => Ok(vec![
+            (CONTENT_TYPE.as_bytes().to_vec(), STRUCTURED_CONTENT_TYPE.as_bytes().to_vec()),
+            (DATA.as_bytes().to_vec(), message.to_structured()?),
+        ]),
+    }
+}
+
+fn binary(message: &Message) -> Fields {
     let mut fields: Fields = Vec::new();
     for (name, value) in message.attributes() {
         fields.push((format!("{PREFIX}{name}").into_bytes(), value.into_bytes()));
@@ -73,7 +83,9 @@ mod tests {
         let json = builder().json(&serde_json::json!({"cents": 1})).unwrap().build().unwrap();
         let empty = builder().data("text/plain", Vec::new()).build().unwrap();
         for message in [key, json, empty] {
-            assert_eq!(decode(encode(&message)).unwrap(), message);
+            assert_eq!(decode(encode(&message, ContentMode::Binary).unwrap()).unwrap(), message);
+            let again = decode(encode(&message, ContentMode::Structured).unwrap()).unwrap();
+            assert_eq!((again.attributes(), again.data()), (message.attributes(), message.data()));
         }
     }
 

@@ -114,8 +114,19 @@ fn at_connecting(error: RedisError, shown: &str) -> BrokerError {
     let lower = said.to_ascii_lowercase();
     // Either side shows by some broken bytes that the other does not speak TLS, or does.
     let of_tls = ["certificate", "tls", "handshake", "corrupt message", "invalidcontenttype"];
-    if error.kind() == ErrorKind::Parse || of_tls.iter().any(|word| lower.contains(word)) {
+    if error.kind() == ErrorKind::Parse {
+        let reason =
+            format!("{shown} does not speak plain Redis; if this is its port for TLS, the URL begins with rediss://");
+        return BrokerError::Tls { broker: REDIS, reason };
+    }
+    if of_tls.iter().any(|word| lower.contains(word)) {
         return BrokerError::Tls { broker: REDIS, reason: format!("{shown}: {said}") };
+    }
+    if shown.starts_with("rediss:") && error.is_timeout() {
+        // Or it hangs: nobody can tell.
+        let source =
+            "no answer to the beginning of TLS; a port without TLS gives none, and its URL begins with redis://";
+        return BrokerError::Unavailable { broker: REDIS, source: source.into() };
     }
     meaning(error, shown)
 }

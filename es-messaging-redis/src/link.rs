@@ -146,9 +146,20 @@ macro_rules! ask {
 }
 pub(crate) use ask;
 
+/// What an error says. Of many commands that failed together, the first: it stands for all of them.
+pub(crate) fn said(error: &RedisError) -> String {
+    match error.clone().into_server_errors() {
+        Some(errors) if errors.len() > 1 => {
+            let (_, first) = &errors[0];
+            format!("{first} (and {} more)", errors.len() - 1)
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// What an error of the client means.
 pub(crate) fn meaning(error: RedisError, what: &str) -> BrokerError {
-    let denied = |error: &RedisError| BrokerError::Denied { broker: REDIS, reason: error.to_string() };
+    let denied = |error: &RedisError| BrokerError::Denied { broker: REDIS, reason: said(error) };
     match (error.kind(), error.code()) {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => denied(&error),
         (_, Some("NOGROUP")) => BrokerError::Missing {
@@ -162,6 +173,6 @@ pub(crate) fn meaning(error: RedisError, what: &str) -> BrokerError {
             reason: "its key holds something else than a stream; choose another prefix".to_owned(),
         },
         (ErrorKind::InvalidClientConfig, _) => BrokerError::Config { what: what.to_owned(), reason: error.to_string() },
-        _ => BrokerError::Unavailable { broker: REDIS, source: error.into() },
+        _ => BrokerError::Unavailable { broker: REDIS, source: said(&error).into() },
     }
 }

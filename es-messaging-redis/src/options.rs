@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_messaging::BrokerError;
+use es_messaging::{BrokerError, ContentMode};
 
 use crate::limits;
 
@@ -30,6 +30,7 @@ pub struct RedisOptions {
     pub(crate) trim: Trim,
     pub(crate) batch: usize,
     pub(crate) message_bytes: usize,
+    pub(crate) content_mode: ContentMode,
     pub(crate) answer_limit: Duration,
     pub(crate) replicas: Option<(u32, Duration)>,
     pub(crate) assume_durable: bool,
@@ -42,6 +43,7 @@ impl Default for RedisOptions {
             trim: Trim::default(),
             batch: limits::DEFAULT_BATCH,
             message_bytes: limits::DEFAULT_MESSAGE_BYTES,
+            content_mode: ContentMode::Binary,
             answer_limit: limits::DEFAULT_ANSWER_LIMIT,
             replicas: None,
             assume_durable: false,
@@ -77,6 +79,12 @@ impl RedisOptions {
     /// The largest message that is published.
     pub fn message_bytes(mut self, bytes: usize) -> Self {
         self.message_bytes = bytes;
+        self
+    }
+
+    /// How messages are published; [`ContentMode::Binary`] if not said. Both modes are received.
+    pub fn content_mode(mut self, mode: ContentMode) -> Self {
+        self.content_mode = mode;
         self
     }
 

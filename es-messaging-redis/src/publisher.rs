@@ -11,7 +11,7 @@ use crate::{
     binding,
     broker::Shared,
     keys, limits,
-    link::{REDIS, ask},
+    link::{REDIS, ask, said},
     options::Trim,
 };
 
@@ -24,6 +24,12 @@ impl fmt::Debug for RedisPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisPublisher").field("prefix", &self.shared.options.prefix).finish_non_exhaustive()
     }
+}
+
+/// A message on its way.
+struct Entry<'a> {
+    outgoing: &'a Outgoing,
+    fields: binding::Fields,
 }
 
 /// What became of a transaction.
@@ -51,16 +57,26 @@ impl RedisPublisher {
             let reason = format!("{:?} is no topic: words with dots between, without wildcards", outgoing.topic);
             return Some(refused(DeadReason::Unroutable, reason));
         }
-        let (size, most) = (outgoing.message.size(), self.shared.options.message_bytes);
+        let (size, most) = (outgoing.message.size(), self.limits().message_bytes);
         (size > most).then(|| refused(DeadReason::Refused, format!("it has {size} bytes, at most {most} are taken")))
     }
 
+    /// A message as an entry, or why there cannot be one, as far as this side knows.
+    fn entry<'a>(&self, outgoing: &'a Outgoing) -> Result<Entry<'a>, PublishError> {
+        if let Some(fault) = self.fault(outgoing) {
+            return Err(fault);
+        }
+        let fields = binding::encode(&outgoing.message, self.shared.options.content_mode);
+        let fields = fields.map_err(|error| refused(DeadReason::Refused, error.to_string()))?;
+        Ok(Entry { outgoing, fields })
+    }
+
     /// All of some messages, or none, in their order.
-    async fn transact(&self, messages: &[&Outgoing]) -> Outcome {
+    async fn transact(&self, messages: &[Entry<'_>]) -> Outcome {
         let options = &self.shared.options;
         let mut transaction = Pipeline::with_capacity(messages.len() + 2);
         transaction.atomic();
-        for outgoing in messages {
+        for Entry { outgoing, fields } in messages {
             let command = transaction.cmd("XADD").arg(self.shared.keys.stream(&outgoing.topic)).arg("NOMKSTREAM");
             match options.trim {
                 Trim::MaxLen(entries) => {
@@ -74,7 +90,7 @@ impl RedisPublisher {
                 Trim::Never | Trim::Settled => {}
             }
             command.arg("*");
-            for (name, value) in binding::encode(&outgoing.message) {
+            for (name, value) in fields {
                 command.arg(name).arg(value);
             }
         }
@@ -90,7 +106,7 @@ impl RedisPublisher {
                 if codes.iter().any(|code| code == "OOM") {
                     Outcome::Throttled
                 } else if codes.iter().any(|code| code == "WRONGTYPE") {
-                    Outcome::Refused(error.to_string())
+                    Outcome::Refused(said(&error))
                 } else {
                     Outcome::Unconfirmed(error)
                 }
@@ -132,9 +148,9 @@ fn unconfirmed(reason: String) -> PublishError {
 }
 
 /// Cuts messages into parts that one transaction takes.
-fn parts(messages: &[&Outgoing], most: usize) -> Vec<Range<usize>> {
+fn parts(messages: &[Entry<'_>], most: usize) -> Vec<Range<usize>> {
     let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
-    for (index, outgoing) in messages.iter().enumerate() {
+    for (index, Entry { outgoing, .. }) in messages.iter().enumerate() {
         let size = outgoing.message.size();
         if index > begin && (index - begin >= most || bytes + size > limits::MAX_BATCH_BYTES) {
             parts.push(begin..index);
@@ -151,7 +167,9 @@ fn parts(messages: &[&Outgoing], most: usize) -> Vec<Range<usize>> {
 #[async_trait]
 impl Publisher for RedisPublisher {
     fn limits(&self) -> PublisherLimits {
-        PublisherLimits { message_bytes: self.shared.options.message_bytes, batch: self.shared.options.batch }
+        let options = &self.shared.options;
+        let message_bytes = options.content_mode.largest_message(options.message_bytes);
+        PublisherLimits { message_bytes, batch: options.batch }
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
@@ -160,19 +178,24 @@ impl Publisher for RedisPublisher {
         }
         let mut results: Vec<Option<Result<(), PublishError>>> = batch.iter().map(|_| None).collect();
         let mut behind: HashSet<&str> = HashSet::new();
-        let mut tried: Vec<usize> = Vec::with_capacity(batch.len());
+        let (mut tried, mut messages) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for (index, outgoing) in batch.iter().enumerate() {
             let key = outgoing.message.key();
             if key.is_some_and(|key| behind.contains(key)) {
                 results[index] = Some(Err(PublishError::Behind));
-            } else if let Some(error) = self.fault(outgoing) {
-                results[index] = Some(Err(error));
-                behind.extend(key);
-            } else {
-                tried.push(index);
+                continue;
+            }
+            match self.entry(outgoing) {
+                Ok(entry) => {
+                    tried.push(index);
+                    messages.push(entry);
+                }
+                Err(error) => {
+                    results[index] = Some(Err(error));
+                    behind.extend(key);
+                }
             }
         }
-        let messages: Vec<&Outgoing> = tried.iter().map(|&index| &batch[index]).collect();
         let mut stopped = false;
         for part in parts(&messages, self.shared.options.batch) {
             // What follows a part that failed is not tried.
@@ -189,7 +212,7 @@ impl Publisher for RedisPublisher {
                     }
                     Some(Outcome::Throttled) => Err(PublishError::Throttled { broker: REDIS, after: None }),
                     Some(Outcome::Unconfirmed(error)) => {
-                        Err(PublishError::Unconfirmed { broker: REDIS, source: error.clone().into() })
+                        Err(PublishError::Unconfirmed { broker: REDIS, source: said(error).into() })
                     }
                     Some(Outcome::TooFewReplicas { wanted, found }) => {
                         Err(unconfirmed(format!("{found} replicas have it in time, and {wanted} are wanted")))

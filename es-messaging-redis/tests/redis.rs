@@ -9,7 +9,7 @@ use std::{
 
 use common::{SOON, client, drain, ids, options, outgoing, server, start, with_subscription};
 use es_core::DeadReason;
-use es_messaging::{Broker, BrokerError, Outgoing, PublishError, Settlement, Subscription, Topology};
+use es_messaging::{Broker, BrokerError, ContentMode, Outgoing, PublishError, Settlement, Subscription, Topology};
 use es_messaging_redis::{Durability, RedisOptions, RedisStreams, Trim};
 use xtask::brokers::redis::RedisOptions as ServerOptions;
 
@@ -38,6 +38,19 @@ async fn a_topic_that_was_not_declared_is_unroutable_and_holds_up_its_key_alone(
     let mut seen = drain(&*subscriber, Duration::from_secs(3)).await;
     seen.sort();
     assert_eq!(seen, ["0", "1", "3"]);
+}
+
+#[tokio::test]
+async fn what_is_published_in_structured_mode_comes_back_as_it_went() {
+    let (redis, subscriber) = with_subscription(options().content_mode(ContentMode::Structured), everything()).await;
+    let sent = outgoing("1", Some("k"));
+    let broken = sent.message.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
+    let broken = Outgoing { message: broken, ..sent.clone() };
+    let results = redis.publisher().await.unwrap().publish(&[sent.clone(), broken]).await;
+    assert!(results[0].is_ok(), "{results:?}");
+    assert!(matches!(results[1], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    let received = subscriber.receive(10, SOON).await.unwrap();
+    assert_eq!(received[0].content.as_ref().unwrap(), &sent.message);
 }
 
 #[tokio::test]
@@ -192,15 +205,25 @@ async fn wrong_servers_credentials_and_rights_are_told_apart() {
     // Some other server.
     let nats = xtask::brokers::nats::ThrowawayNats::start(&xtask::tools::ensure_nats().unwrap(), &Default::default());
     let error = connect(nats.unwrap().url().replace("nats:", "redis:")).await.unwrap_err();
-    assert!(matches!(error, BrokerError::Tls { .. } | BrokerError::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, BrokerError::Tls { .. }) && error.to_string().contains("rediss://"), "{error}");
 
     let owner = connect(url(":right")).await.unwrap();
     owner.declare(&Topology::new(["order.placed"], vec![])).await.unwrap();
     let bob = connect(url("bob:right")).await.unwrap();
     assert_eq!(bob.durability(), Durability::Unknown);
-    let result = bob.publisher().await.unwrap().publish(&[of(1)]).await.remove(0);
+    let result = bob.publisher().await.unwrap().publish(&[of(1), of(2), of(3)]).await.remove(0);
     let Err(PublishError::Unconfirmed { source, .. }) = result else { panic!("{result:?}") };
     assert!(source.to_string().to_lowercase().contains("permission"), "{source}");
+    assert!(source.to_string().ends_with("(and 2 more)"), "a large batch makes no large error: {source}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_port_without_tls_that_is_asked_for_it_is_named_as_such() {
+    let url = server().url().replace("redis:", "rediss:");
+    let error = RedisStreams::connect(&url, RedisOptions::new()).await.unwrap_err();
+    let BrokerError::Unavailable { source, .. } = error else { panic!("{error:?}") };
+    assert!(source.to_string().contains("redis://"), "{source}");
 }
 
 #[tokio::test]

@@ -131,6 +131,9 @@ pub trait Publisher: fmt::Debug + Send + Sync {
     /// ([`PublishError::Behind`]), unless the broker itself keeps both from being kept ([`waves`] helps).
     ///
     /// While the broker is away it fails soon, within seconds, instead of waiting for it to come back.
+    ///
+    /// # Cancel safety
+    /// Dropped, any of the messages may be kept or not: publish them again, under the same ids.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>>;
 }
 
@@ -198,13 +201,22 @@ pub trait Subscriber: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`], [`BrokerError::Unsupported`]: what was not settled may come again.
+    ///
+    /// # Cancel safety
+    /// Dropped, any of the messages may be settled or not: what is not comes again.
     async fn settle(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError>;
 
     /// Asks for more time for messages that are being handled, where the broker has a limit. Call it at least every third of the
     /// subscription's time.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`]: they may be given to somebody else meanwhile.
     async fn extend(&self, receipts: &[Receipt]) -> Result<(), BrokerError>;
 
     /// Gives back what is not settled, and ends.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`]: what is not settled comes again all the same, when the broker notices.
     async fn close(self: Box<Self>) -> Result<(), BrokerError>;
 }
 

@@ -13,6 +13,27 @@ use crate::{
 ///
 /// A blob is kept until somebody drops it ([`BlobStore::drop_blobs_before`]): longer than messages may wait at the broker, in dead
 /// letters and for a replay.
+///
+/// A relay is given one ([`RelayBuilder::claim_check`](crate::RelayBuilder::claim_check)), and a consumer the store
+/// ([`ConsumerBuilder::blobs`](crate::ConsumerBuilder::blobs)); then nobody has to call what follows:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use es_core::MemoryStore;
+/// use es_messaging::{ClaimCheck, Message, claim_check};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Every store keeps blobs; so does a `FileBlobStore`.
+/// let blobs = MemoryStore::new();
+/// let large = Message::builder("report.made", "/reports").data("text/plain", vec![b'x'; 1_000_000]).build()?;
+/// let small = ClaimCheck::new(Arc::new(blobs.clone())).put(&large).await?;
+/// assert!(small.size() < 1_000);
+/// assert_eq!(claim_check::resolve(&blobs, small).await?, large);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ClaimCheck {
     blobs: Arc<dyn BlobStore>,
@@ -47,6 +68,9 @@ impl ClaimCheck {
     ///
     /// # Errors
     /// [`ClaimError::Store`], [`ClaimError::Message`].
+    ///
+    /// # Cancel safety
+    /// Dropped, the content may be kept or not; done again, it is kept once.
     pub async fn put(&self, message: &Message) -> Result<Message, ClaimError> {
         let name = blob_name(message);
         self.blobs.put_blob(&name, message.data()).await?;
@@ -62,7 +86,7 @@ impl ClaimCheck {
 #[non_exhaustive]
 pub enum ClaimError {
     /// The blob store refused or failed; see [`StoreError`].
-    #[error("the content of a message in the blob store")]
+    #[error("the content of a message could not be put into the blob store, or not be read from there")]
     Store(#[from] StoreError),
     /// The blob store does not have the content: it was dropped too soon, or this is another store than the sender's.
     #[error(

@@ -12,6 +12,9 @@ use crate::{error::MalformedMessage, message::Message};
 /// A retry is asked for here and carried out by whoever runs the relay or consumer, within a second or so: a consumer lets the message
 /// take effect, and the letter go, in one transaction.
 ///
+/// # Cancel safety
+/// A call that is dropped has happened as a whole or not at all. Each can be repeated: a retry that is asked for twice is one retry.
+///
 /// ```
 /// use es_core::{DeadLetterQuery, MemoryStore, Order};
 /// use es_messaging::DeadLetters;

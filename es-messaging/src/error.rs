@@ -36,7 +36,9 @@ pub enum BrokerError {
         reason: String,
     },
     /// The two sides do not agree on TLS: one without it, an unknown authority, a wrong name, a missing client certificate.
-    #[error("no TLS connection to {broker}: {reason}")]
+    #[error(
+        "no TLS connection to {broker}: {reason}; look at the scheme and the port of the URL, and at the certificates"
+    )]
     Tls {
         /// Which broker.
         broker: &'static str,

@@ -13,6 +13,7 @@ mod circuit_breaker;
 pub mod claim_check;
 mod cloud_events;
 mod consumer;
+mod content_mode;
 mod dead_letter_alert;
 mod dead_letter_retries;
 mod dead_letters;
@@ -49,6 +50,7 @@ pub use consumer::{
     Consumer, ConsumerBuilder, ConsumerMonitor, ConsumerState, ConsumerStatus, ExpiredMessages, Handling, Invalid,
     MessageHandler, MessageValidator, Unacceptable, UnknownTypes,
 };
+pub use content_mode::ContentMode;
 pub use dead_letter_alert::DeadLetterAlert;
 pub use dead_letter_retries::{DeadLetterRetries, Retried};
 pub use dead_letters::{DeadLetters, ShownDeadLetter};

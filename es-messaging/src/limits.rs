@@ -85,7 +85,7 @@ pub const MAX_THROTTLE: Duration = Duration::from_secs(300);
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// Most messages a second that a rate limit can be set to.
 pub const MAX_RATE: u32 = 1_000_000;
-/// How often a relay looks for dead letters that are to be published again.
+/// How often a relay looks for dead letters that are to be published again, and how often a relay or consumer counts its dead letters.
 pub const DEAD_LETTER_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Most dead letters that are published again at once.
 pub const DEAD_LETTERS_PER_RETRY: usize = 50;

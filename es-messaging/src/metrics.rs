@@ -1,4 +1,4 @@
-//! Metrics, behind the feature `metrics`: gauges, counters and a histogram for the facade of the crate `metrics`, for which the
+//! Metrics of relays, of the outbox and of dead letters, behind the feature `metrics`: gauges, counters and a histogram for the facade of the crate `metrics`, for which the
 //! application installs a recorder. Without the feature nothing of this costs anything.
 //!
 //! | name | kind | labels | what |
@@ -18,7 +18,7 @@
 //! | [`DEAD_LETTER_ALERT`] | gauge | `consumer` | 1 while they are too many or too old |
 //!
 //! Those of a relay are set with each batch; those of the outbox by the relay that publishes it, every
-//! [`OUTBOX_TIDY_INTERVAL`](crate::limits::OUTBOX_TIDY_INTERVAL); those of dead letters every
+//! [`OUTBOX_TIDY_INTERVAL`](crate::limits::OUTBOX_TIDY_INTERVAL); those of dead letters, of relays and of consumers, every
 //! [`DEAD_LETTER_RETRY_INTERVAL`](crate::limits::DEAD_LETTER_RETRY_INTERVAL). The names are part of the interface, and change as it does.
 
 use std::time::Duration;

@@ -9,6 +9,26 @@ use crate::{cloud_events::STRUCTURED_CONTENT_TYPE, error::MalformedMessage, mess
 /// [`OutboxRelay`](crate::OutboxRelay) if the transaction commits, and never if it does not.
 ///
 /// The connection is the store's: of a transaction that the caller has begun and will commit.
+///
+/// ```
+/// use es_core::Enqueue;
+/// use es_messaging::{Message, Outbox};
+///
+/// async fn note_paid<S: Enqueue>(
+///     outbox: &Outbox<S>,
+///     transaction: &mut S::Connection,
+///     invoice: u64,
+/// ) -> Result<(), Box<dyn std::error::Error>> {
+///     // Your own writes in the same transaction; then:
+///     let message = Message::builder("invoice.paid", "/billing")
+///         .key(format!("invoice/{invoice}"))
+///         .json(&serde_json::json!({ "invoice": invoice }))?
+///         .build()?;
+///     outbox.enqueue(transaction, "invoices.paid", &message).await?;
+///     // And your commit.
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Outbox<S> {
     store: S,
@@ -36,6 +56,9 @@ impl<S: Enqueue> Outbox<S> {
     ///
     /// # Errors
     /// [`EnqueueError`]; the transaction may not be usable then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has written the message or not: roll the transaction back.
     pub async fn enqueue(
         &self,
         connection: &mut S::Connection,

@@ -43,6 +43,22 @@ impl<S: OutboxStore + LeaseStore + ControlStore + DeadLetterStore + ?Sized> Outb
 /// - Every message is published at least once, under the id that it was written with. None is confirmed to the outbox before the
 ///   broker has confirmed it or it is a dead letter.
 /// - Messages of one key are published in the order in which they were written.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use es_messaging::{Broker, OutboxRelay, OutboxRelayStore};
+///
+/// async fn publish<S: OutboxRelayStore + 'static>(
+///     store: Arc<S>,
+///     broker: &dyn Broker,
+///     shutdown: impl Future<Output = ()>,
+/// ) -> Result<(), Box<dyn std::error::Error>> {
+///     let relay = OutboxRelay::builder().build(broker.publisher().await?, store)?;
+///     relay.run(shutdown).await;
+///     Ok(())
+/// }
+/// ```
 pub struct OutboxRelay {
     store: Arc<dyn OutboxRelayStore>,
     consumer: ConsumerName,

@@ -205,14 +205,37 @@ impl std::fmt::Debug for RelayMonitor {
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and what caused it, in one line. What tells its cause itself is not followed by it once more.
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{says}")]
+    struct Failure {
+        says: &'static str,
+        source: Option<Box<Failure>>,
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = |says, source: Option<Failure>| Failure { says, source: source.map(Box::new) };
+        let refused = cause("connection refused", None);
+        let error = cause("no answer", Some(cause("I/O: connection refused", Some(refused))));
+        assert_eq!(with_causes(&error), "no answer: I/O: connection refused");
+    }
 }

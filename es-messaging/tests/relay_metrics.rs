@@ -1,4 +1,4 @@
-//! The metrics of relays, as a recorder of the application gets them.
+//! The metrics of relays and of dead letters, as a recorder of the application gets them.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,8 @@ use ::metrics::{
 use async_trait::async_trait;
 use es_core::{Append, DeadReason, EventStore, ExpectedVersion, MemoryStore, NewEvent, Recorded, StreamId};
 use es_messaging::{
-    DeadLetterAlert, Drafts, OutboxRelay, Outgoing, PublishError, Publisher, PublisherLimits, Relay, map_with, metrics,
+    Broker, Consumer, DeadLetterAlert, Drafts, MemoryBroker, Message, OutboxRelay, Outgoing, PublishError, Publisher,
+    PublisherLimits, Relay, Subscription, Topology, map_with, metrics,
 };
 use es_projections::Runner;
 use es_testkit::bank::AccountEvent;
@@ -152,5 +153,26 @@ async fn everything_that_happens_to_a_relay_is_told() {
         [metrics::OUTBOX_WAITING, metrics::OUTBOX_DELAYED, metrics::OUTBOX_OLDEST_SECONDS, metrics::OUTBOX_BYTES]
     {
         assert_eq!(told.value(name), 0.0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_of_a_consumer_are_told_and_when_they_are_too_many() {
+    let told = Told::default();
+    let _recording = ::metrics::set_default_local_recorder(&told);
+    let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
+    let subscription = Subscription::new("in", ["order"]);
+    broker.declare(&Topology::new(["order"], vec![subscription.clone()])).await.unwrap();
+    let message = Message::builder("order.placed", "/shop").json("no number").unwrap().build().unwrap();
+    let outgoing = Outgoing { topic: "order".to_owned(), message };
+    broker.publisher().await.unwrap().publish(&[outgoing]).await.remove(0).unwrap();
+    let consumer = Consumer::builder("in", &store, Arc::new(broker), subscription)
+        .on("order.placed", |_: u64, _, _| Box::pin(async { Ok(()) }))
+        .dead_letter_alert(DeadLetterAlert { max_depth: 0, max_age: Duration::from_secs(3_600) })
+        .build()
+        .unwrap();
+    consumer.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+    for name in [metrics::DEAD_LETTERS, metrics::DEAD_LETTERS_EVER, metrics::DEAD_LETTER_ALERT] {
+        assert_eq!(told.value(&format!("{name} in")), 1.0, "{name}");
     }
 }

@@ -83,7 +83,8 @@ Run a throwaway broker until Enter is pressed, for trying the examples. Its URL 
 Usage: cargo xtask <rabbitmq|nats|kafka|redis|sqs>
 
 `kafka` is Tansu and `sqs` is moto, which keep nothing on a disk; NATS and Redis flush what they confirm. A broker that is missing
-is installed. The server and its data are gone afterwards, also after Ctrl-C.";
+is installed. The line `kill` kills it, as a crash would, and starts it again on the same port. The server and its data are gone
+afterwards, also after Ctrl-C.";
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]

@@ -25,43 +25,54 @@ pub(crate) fn postgres(options: &ServeOptions) -> Result<(), ServerError> {
     wait_for_enter()
 }
 
-/// Runs a throwaway broker until a line, or the end, of standard input is read.
+/// Runs a throwaway broker until a line, or the end, of standard input is read; the line `kill` kills it and starts it again.
 pub(crate) fn broker(broker: Broker) -> Result<(), ServerError> {
     match broker {
         Broker::RabbitMq => {
-            let server = ThrowawayRabbitMq::start(&tools::ensure_rabbitmq()?, &RabbitMqOptions::default())?;
-            serve(&server.url())
+            let mut server = ThrowawayRabbitMq::start(&tools::ensure_rabbitmq()?, &RabbitMqOptions::default())?;
+            serve(&server.url(), || server.kill().and_then(|()| server.restart()))
         }
         Broker::Nats => {
-            let server = ThrowawayNats::start(&tools::ensure_nats()?, &NatsOptions::durable())?;
-            serve(&server.url())
+            let mut server = ThrowawayNats::start(&tools::ensure_nats()?, &NatsOptions::durable())?;
+            serve(&server.url(), || server.kill().and_then(|()| server.restart()))
         }
         Broker::Kafka => {
-            let server = ThrowawayTansu::start(&tools::ensure_tansu()?)?;
-            serve(&server.url())
+            let mut server = ThrowawayTansu::start(&tools::ensure_tansu()?)?;
+            serve(&server.url(), || server.kill().and_then(|()| server.restart()))
         }
         Broker::Redis => {
-            let server = ThrowawayRedis::start(&tools::ensure_redis()?, &RedisOptions::durable())?;
-            serve(&server.url())
+            let mut server = ThrowawayRedis::start(&tools::ensure_redis()?, &RedisOptions::durable())?;
+            serve(&server.url(), || server.kill().and_then(|()| server.restart()))
         }
         Broker::Sqs => {
-            let server = ThrowawayMoto::start(&tools::ensure_moto()?)?;
-            serve(&server.url())
+            let mut server = ThrowawayMoto::start(&tools::ensure_moto()?)?;
+            serve(&server.url(), || server.kill().and_then(|()| server.restart()))
         }
     }
 }
 
-fn serve(url: &str) -> Result<(), ServerError> {
+fn serve(url: &str, mut kill: impl FnMut() -> Result<(), ServerError>) -> Result<(), ServerError> {
     println!("{url}");
-    wait_for_enter()
+    println!("Press Enter to stop it; `kill` and Enter kills it and starts it again.");
+    while read_line()?.trim() == "kill" {
+        kill()?;
+        println!("killed, and started again");
+    }
+    Ok(())
 }
 
 fn wait_for_enter() -> Result<(), ServerError> {
     println!("Press Enter to stop it.");
-    io::stdin().read_line(&mut String::new()).map_err(|source| ServerError::Io {
+    read_line().map(drop)
+}
+
+/// A line of standard input; empty at its end.
+fn read_line() -> Result<String, ServerError> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(|source| ServerError::Io {
         doing: "read",
         path: Path::new("standard input").to_owned(),
         source,
     })?;
-    Ok(())
+    Ok(line)
 }

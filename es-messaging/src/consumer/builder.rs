@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Subscription},
+    dead_letter_alert::DeadLetterAlert,
     error::ConsumerError,
     limits,
     message::Message,
@@ -56,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) inbox_keep: Duration,
     pub(crate) validators: Vec<Box<dyn MessageValidator>>,
     pub(crate) blobs: Option<Arc<dyn BlobStore>>,
+    pub(crate) alert: DeadLetterAlert,
 }
 
 type Handlers<S> = Vec<(String, Arc<dyn AnyHandler<<S as InboxStore>::Unit>>)>;
@@ -93,6 +95,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
             inbox_keep: limits::DEFAULT_INBOX_KEEP,
             validators: Vec::new(),
             blobs: None,
+            alert: DeadLetterAlert::default(),
         };
         Self { name: ConsumerName::new(name), store, broker, subscription, handlers: Vec::new(), settings }
     }
@@ -190,6 +193,12 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
     /// Checks messages before their handlers see them. Several validators are asked in order.
     pub fn validator(mut self, validator: impl MessageValidator) -> Self {
         self.settings.validators.push(Box::new(validator));
+        self
+    }
+
+    /// When its dead letters are too many or too old.
+    pub fn dead_letter_alert(mut self, alert: DeadLetterAlert) -> Self {
+        self.settings.alert = alert;
         self
     }
 

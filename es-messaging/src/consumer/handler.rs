@@ -6,6 +6,7 @@ use es_core::{DeadReason, HandlerError, MessageUnit, StoreError, TransientFailur
 use serde::de::DeserializeOwned;
 
 use crate::message::Message;
+pub(crate) use crate::relay_monitor::with_causes as chain;
 
 /// Handles messages of a type, within a transaction of the store: `U` is the store's
 /// [`InboxStore::Unit`](es_core::InboxStore::Unit).
@@ -135,18 +136,6 @@ impl Failure {
             Self::Transient(text) | Self::Failed(text) | Self::TooMuch(text) | Self::Never(_, text) => text,
         }
     }
-}
-
-/// An error with all its causes on one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@
 //! | [`LAG`] | gauge | `consumer` | how old the message that took effect last was then, in seconds |
 //! | [`STATE`] | gauge | `consumer`, `state` | 1 for the state that it is in, 0 for those that it was in before |
 //!
+//! How many dead letters there are, how old, and whether that is an alert, is in
+//! [`DEAD_LETTERS`](crate::metrics::DEAD_LETTERS) and the gauges beside it, as for relays.
+//!
 //! The names are part of the interface, and change as it does.
 
 use std::time::Duration;

@@ -39,6 +39,7 @@ pub use self::{
 };
 use crate::{
     broker::{Broker, Subscriber, Subscription},
+    dead_letter_alert::AlertTeller,
     error::ConsumerError,
     limits,
 };
@@ -112,12 +113,14 @@ use crate::{
 /// | warn | `a message failed and will be tried again` | `consumer`, `id`, `attempt`, `wait`, `error` |
 /// | warn | `a message becomes a dead letter` | `consumer`, `id`, `attempt`, `error` |
 /// | warn | `a dead letter failed again` | `consumer`, `letter`, `error` |
+/// | warn | `dead letters are too many or too old; retry or discard them` | `consumer`, `depth`, `oldest` |
 /// | warn | `waiting for the broker`, `waiting for the store` | `consumer`, `attempt`, `wait`, `error` |
 /// | warn | `messages were not settled and may come again` | `consumer`, `error` |
 /// | warn | `not all in hand was finished in time; it is given back` | `consumer`, `limit` |
 /// | warn | `what the store is asked now and then failed` | `consumer`, `what`, `error` |
 /// | info | `a dead letter took effect` | `consumer`, `letter` |
 /// | info | `the broker answers again` | `consumer` |
+/// | info | `dead letters are fine again` | `consumer`, `depth` |
 /// | info | `held back`, `not held back any more` | `consumer` |
 /// | debug | `one message a transaction` | `error`, `messages` |
 pub struct Consumer<S: InboxStore> {
@@ -192,7 +195,12 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         let stop = Stop { shutdown: shutdown_seen, held };
         let mut working = pin!(self.sessions(stop.clone()));
         let mut chores = pin!(async {
-            tokio::join!(self.watch_holds(hold), self.retry_dead_letters(stop), self.rotate_inbox());
+            tokio::join!(
+                self.watch_holds(hold),
+                self.retry_dead_letters(stop),
+                self.watch_dead_letters(),
+                self.rotate_inbox()
+            );
         });
         let mut shutdown = pin!(shutdown);
         let mut is_shutting_down = false;
@@ -305,6 +313,24 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                 && let Err(error) = self.shared.retry_asked().await
             {
                 self.note("dead letters", &error);
+            }
+        }
+    }
+
+    /// Counts the dead letters, and tells when they are too many or too old, again and again.
+    async fn watch_dead_letters(&self) {
+        let teller = AlertTeller::default();
+        let mut ticks = interval(limits::DEAD_LETTER_RETRY_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.shared.store.dead_letter_totals().await {
+                Ok(totals) => {
+                    if let Some(totals) = totals.iter().find(|totals| totals.consumer == self.shared.name) {
+                        teller.tell(&self.shared.settings.alert, totals);
+                    }
+                }
+                Err(error) => self.note("how many dead letters there are", &error),
             }
         }
     }

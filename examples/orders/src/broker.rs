@@ -2,25 +2,33 @@
 
 use std::sync::Arc;
 
-use es_messaging::{Broker, MemoryBroker};
+use es_messaging::{Broker, BrokerError};
 
 use crate::Error;
+
+/// A broker that cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to the broker at {url}{}", if source.is_transient() { "; is it running there?" } else { "" })]
+struct NoConnection {
+    /// Without the password.
+    url: String,
+    source: BrokerError,
+}
 
 /// Connects to the broker of a URL.
 pub async fn connect(url: &str) -> Result<Arc<dyn Broker>, Error> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
-        "memory" => Ok(Arc::new(MemoryBroker::new())),
         #[cfg(feature = "rabbitmq")]
-        "amqp" | "amqps" => Ok(Arc::new(es_messaging_rabbitmq::RabbitMq::connect(url, Default::default()).await?)),
+        "amqp" | "amqps" => connected(url, es_messaging_rabbitmq::RabbitMq::connect(url, Default::default()).await),
         #[cfg(feature = "nats")]
-        "nats" | "tls" => Ok(Arc::new(es_messaging_nats::Nats::connect(url, Default::default()).await?)),
+        "nats" | "tls" => connected(url, es_messaging_nats::Nats::connect(url, Default::default()).await),
         #[cfg(feature = "kafka")]
-        "kafka" => Ok(Arc::new(es_messaging_kafka::Kafka::connect(url, Default::default()).await?)),
+        "kafka" => connected(url, es_messaging_kafka::Kafka::connect(url, Default::default()).await),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => Ok(Arc::new(es_messaging_redis::RedisStreams::connect(url, Default::default()).await?)),
+        "redis" | "rediss" => connected(url, es_messaging_redis::RedisStreams::connect(url, Default::default()).await),
         #[cfg(feature = "sqs")]
-        "sqs" => Ok(Arc::new(es_messaging_sqs::Sqs::connect(url, Default::default()).await?)),
+        "sqs" => connected(url, es_messaging_sqs::Sqs::connect(url, Default::default()).await),
         #[cfg(not(feature = "rabbitmq"))]
         "amqp" | "amqps" => Err(not_built("rabbitmq")),
         #[cfg(not(feature = "nats"))]
@@ -31,11 +39,26 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Broker>, Error> {
         "redis" | "rediss" => Err(not_built("redis")),
         #[cfg(not(feature = "sqs"))]
         "sqs" => Err(not_built("sqs")),
-        _ => {
-            Err(format!("unknown broker {scheme:?}: use amqp://, nats://, kafka://, redis://, sqs:// or memory:")
-                .into())
-        }
+        "memory" => Err("memory: is a broker inside one process, and here each service is a process of its own; \
+                         run `orders` without a command for both in one"
+            .into()),
+        _ => Err(format!("unknown broker {scheme:?}: use amqp://, nats://, kafka://, redis:// or sqs://").into()),
     }
+}
+
+#[allow(dead_code, reason = "nobody calls it where no broker was compiled")]
+fn connected<B: Broker + 'static>(url: &str, broker: Result<B, BrokerError>) -> Result<Arc<dyn Broker>, Error> {
+    match broker {
+        Ok(broker) => Ok(Arc::new(broker)),
+        Err(source) => Err(NoConnection { url: shown(url), source }.into()),
+    }
+}
+
+/// A URL without user, password and settings.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+    let rest = rest.split('?').next().unwrap_or_default();
+    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
 }
 
 #[cfg(not(feature = "all"))]

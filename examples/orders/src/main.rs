@@ -10,6 +10,7 @@ mod contract;
 mod demo;
 mod order;
 mod placing;
+mod report;
 mod shipment;
 mod shipping;
 mod shop;
@@ -19,19 +20,26 @@ mod totals;
 use std::process::ExitCode;
 
 use args::Command;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Whatever ends the program: shown with everything that led to it.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // What the framework warns of: a broker that is away, or that confirms before its disk has it.
+    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).init();
     match run(args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            let mut source = error.source();
+            let (mut said, mut source) = (error.to_string(), error.source());
             while let Some(cause) = source {
-                eprintln!("  because: {cause}");
+                // Some errors tell their cause themselves.
+                if !said.ends_with(&cause.to_string()) {
+                    said = cause.to_string();
+                    eprintln!("  because: {said}");
+                }
                 source = cause.source();
             }
             ExitCode::FAILURE
@@ -57,7 +65,7 @@ async fn run(command: Command) -> Result<(), Error> {
             }
         }
         Command::Totals { shop, shipping } => {
-            let (shop, shipping) = (store::open(&shop).await?, store::open(&shipping).await?);
+            let (shop, shipping) = (store::existing(&shop).await?, store::existing(&shipping).await?);
             println!("ordered: {}", totals::placed(shop.events()).await?);
             println!("shipped: {}", totals::shipped(shipping.events()).await?);
             Ok(())

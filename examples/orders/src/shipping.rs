@@ -10,6 +10,7 @@ use es_messaging::{Broker, Consumer, Subscription};
 use crate::{
     Error,
     contract::{ORDER_PLACED, OrderPlaced, SHIPPING, TOPIC, topology},
+    report,
     shipment::ShipmentEvent,
 };
 
@@ -19,7 +20,12 @@ where
     S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static,
 {
     broker.declare(&topology()).await?;
-    Ok(consumer(store, Arc::clone(broker))?.run(shutdown).await?)
+    let consumer = consumer(store, Arc::clone(broker))?;
+    let monitor = consumer.monitor();
+    tokio::select! {
+        ended = consumer.run(shutdown) => Ok(ended?),
+        () = report::shipping(&monitor) => Ok(()),
+    }
 }
 
 pub fn consumer<S>(store: &S, broker: Arc<dyn Broker>) -> Result<Consumer<S>, Error>

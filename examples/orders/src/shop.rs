@@ -10,7 +10,7 @@ use crate::{
     Error,
     contract::{ORDER_PLACED, OrderPlaced, topology},
     order::{Order, OrderEvent},
-    placing,
+    placing, report,
 };
 
 /// Places orders up to a number and publishes them, until `shutdown` is ready.
@@ -34,6 +34,7 @@ where
     tokio::select! {
         published = runner.run(shutdown) => Ok(published?),
         failed = placing => failed,
+        () = report::publishing(&runner) => Ok(()),
     }
 }
 

@@ -30,3 +30,13 @@ pub async fn open(url: &str) -> Result<Store, Error> {
         Err(format!("unknown store {url:?}: use sqlite:FILE or postgres://…").into())
     }
 }
+
+/// The same for a store that is to be there already.
+pub async fn existing(url: &str) -> Result<Store, Error> {
+    if let Some(file) = url.strip_prefix("sqlite:")
+        && !std::path::Path::new(file).exists()
+    {
+        return Err(format!("there is no file {file}: start the service that writes it, or name another").into());
+    }
+    open(url).await
+}
