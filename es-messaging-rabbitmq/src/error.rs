@@ -51,6 +51,15 @@ pub(crate) fn of_order(error: Error, what: &str) -> BrokerError {
     }
 }
 
+/// The server ended a member's channel. What it did not like there, such as an acknowledgement that came too late or twice, ends with the
+/// channel; whether the queue is still there, the next one finds out.
+pub(crate) fn of_receiving(error: Error, what: &str) -> BrokerError {
+    match code(&error) {
+        Some(PRECONDITION_FAILED) => unavailable(error),
+        _ => of_order(error, what),
+    }
+}
+
 /// Connecting failed.
 pub(crate) fn of_connecting(error: Error, is_tls: bool) -> BrokerError {
     let broker = BROKER;

@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod attempt;
 mod broker;
 mod error;
 pub mod limits;
@@ -33,6 +34,7 @@ mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
+mod writing;
 
 pub use broker::RabbitMq;
 pub use options::{QueueKind, RabbitMqOptions};

@@ -6,6 +6,13 @@ use std::time::Duration;
 pub const DEFAULT_MESSAGE_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most messages on their way without a confirmation. A larger batch is cut.
 pub const BATCH: usize = 1_000;
+/// Messages of a batch that are handed to the connection before the first of them was written to it.
+pub const WRITES: usize = 64;
+/// The same in bytes of their contents; a larger message is written alone.
+pub const WRITE_BYTES: usize = 256 * 1_024;
+/// How much of a frame (`frame_max`) is left to what the server adds to the headers of a message, such as where it has been; at most a quarter of
+/// it. The attributes of a message have to fit into the rest.
+pub const FRAME_ROOM: usize = 4 * 1_024;
 /// How long to wait for the next confirmation, unless the options say otherwise.
 pub const DEFAULT_CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// How long connecting may take.

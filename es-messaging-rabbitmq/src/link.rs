@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    attempt,
     error::{of_connecting, of_order, unavailable},
     limits,
     options::{Address, RabbitMqOptions},
@@ -36,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) settings: Arc<Settings>,
     state: Mutex<State>,
     closed: AtomicBool,
+    /// The largest frame that the server took last.
+    frame_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -47,11 +50,23 @@ struct State {
 
 impl Link {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, state: Mutex::default(), closed: AtomicBool::new(false) }
+        Self {
+            settings,
+            state: Mutex::default(),
+            closed: AtomicBool::new(false),
+            frame_bytes: AtomicUsize::new(usize::MAX),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// How many bytes the properties of a message may take: all of them travel in one frame, and the server adds some of its own when it
+    /// gives a message again.
+    pub(crate) fn properties_bytes(&self) -> usize {
+        let frame = self.frame_bytes.load(Ordering::Acquire);
+        frame - limits::FRAME_ROOM.min(frame / 4)
     }
 
     /// The connection; connects if there is none. After a failure it waits for the next attempt at most this long.
@@ -73,6 +88,10 @@ impl Link {
         }
         match self.connect().await {
             Ok(connection) => {
+                let frame_bytes = connection.configuration().frame_max();
+                if frame_bytes > 0 {
+                    self.frame_bytes.store(usize::try_from(frame_bytes).unwrap_or(usize::MAX), Ordering::Release);
+                }
                 let connection = Arc::new(connection);
                 *state = State { connection: Some(connection.clone()), ..State::default() };
                 // Closed while it was being made.
@@ -99,8 +118,7 @@ impl Link {
         #[cfg(not(feature = "tls"))]
         let tls = lapin::tcp::OwnedTLSConfig::default();
         let of_connecting = |error| of_connecting(error, address.is_tls());
-        let runtime = lapin::runtime::default_runtime().map_err(of_connecting)?;
-        let connecting = Connection::connect_uri_with_config(address.uri.clone(), properties, tls, runtime);
+        let connecting = attempt::connect(address.uri.clone(), properties, tls);
         match timeout(limits::CONNECT_WAIT, connecting).await {
             Ok(connected) => connected.map_err(of_connecting),
             Err(_) => Err(unavailable(format!("no connection within {:?}", limits::CONNECT_WAIT))),

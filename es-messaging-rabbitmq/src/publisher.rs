@@ -12,7 +12,7 @@ use es_core::DeadReason;
 use es_messaging::{BrokerError, Outgoing, PublishError, Publisher, PublisherLimits, waves};
 use futures_util::FutureExt;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm,
+    BasicProperties, Channel, Confirmation, Connection, ExchangeKind,
     options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions},
     types::{FieldTable, ShortString},
 };
@@ -25,6 +25,7 @@ use crate::{
     limits,
     link::{Link, answer},
     wire,
+    writing::{Draft, Written, write},
 };
 
 /// Publishes over one channel, many messages at a time.
@@ -105,10 +106,9 @@ impl RabbitMqPublisher {
         if self.link.is_closed() {
             return Err(BrokerError::Closed);
         }
-        match line.open.take() {
+        match &line.open {
             Some((connection, channel)) if !line.spoilt && channel.status().connected() => {
-                line.open = Some((connection.clone(), channel.clone()));
-                return Ok((connection, channel));
+                return Ok((connection.clone(), channel.clone()));
             }
             // What was sent on it is in the queues before anything that is sent from now on.
             Some((_, channel)) if channel.status().connected() => {
@@ -116,6 +116,7 @@ impl RabbitMqPublisher {
             }
             _ => {}
         }
+        line.open = None;
         let (connection, channel) = self.link.channel(Duration::ZERO).await?;
         answer("confirmations", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         *line = Line { open: Some((connection.clone(), channel.clone())), spoilt: false };
@@ -132,6 +133,11 @@ impl RabbitMqPublisher {
             refused(DeadReason::Refused, format!("its topic has {bytes} bytes, at most {most}"))
         })?;
         let (properties, body) = wire::encode(&outgoing.message, self.link.settings.options.content_mode)?;
+        let (bytes, most) = (wire::properties_bytes(&properties), self.link.properties_bytes());
+        if bytes > most {
+            let reason = format!("its attributes take {bytes} bytes, at most {most} fit into a frame (frame_max)");
+            return Err(refused(DeadReason::Refused, reason));
+        }
         Ok(Ready { outgoing, topic, properties, body })
     }
 
@@ -165,21 +171,11 @@ impl RabbitMqPublisher {
         let wait = self.link.settings.options.confirm_wait;
         let mandatory = !self.link.settings.options.allow_unroutable;
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(messages.len());
-        let mut lost: Option<lapin::Error> = None;
-        let mut late = false;
-        for Ready { topic, properties, body, .. } in messages {
-            let exchange = self.exchange.clone();
-            let publishing = channel.basic_publish(exchange, topic.clone(), options, body, properties.clone());
-            match timeout(wait, publishing).await {
-                Ok(Ok(confirm)) => confirms.push(confirm),
-                Ok(Err(error)) => lost = Some(error),
-                Err(_) => late = true,
-            }
-            if lost.is_some() || late {
-                break;
-            }
-        }
+        let drafts = messages.iter().map(|Ready { topic, properties, body, .. }| {
+            let (topic, properties) = (topic.clone(), properties.clone());
+            Draft { topic, properties, data: body }
+        });
+        let Written { confirms, mut lost, mut late } = write(&channel, &self.exchange, options, wait, drafts).await;
         let mut answers: Vec<Option<bool>> = Vec::with_capacity(messages.len());
         let mut returned: HashMap<(String, String, String), String> = HashMap::new();
         for confirm in confirms {

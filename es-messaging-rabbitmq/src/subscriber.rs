@@ -1,7 +1,7 @@
 //! Receiving and settling.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     broker::short,
-    error::{of_order, unavailable},
+    error::{of_order, of_receiving, unavailable},
     link::{Link, answer},
     wire,
 };
@@ -90,8 +90,9 @@ impl RabbitMqSubscriber {
         Ok(consumer)
     }
 
-    /// The channel is gone, and with it what was held.
+    /// The channel is gone, and with it what was held and what waited to go back.
     fn lose(&self) {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let mut held = lock(&self.held);
         *held = Held { generation: held.generation, ..Held::default() };
     }
@@ -105,15 +106,16 @@ impl RabbitMqSubscriber {
         };
         Delivery {
             receipt: receipt(generation, tag),
-            topic: came.routing_key.to_string(),
+            topic: came.routing_key.as_str().to_owned(),
             attempt: wire::attempt(&came.properties, came.redelivered),
             content: wire::message(&came.properties, came.data),
         }
     }
 
-    /// Acknowledges: all up to some message at once, where none of them is still being handled, and the others one by one.
-    async fn ack(&self, channel: &Channel, tags: &HashSet<u64>) -> Result<(), lapin::Error> {
-        let upto = lock(&self.held).tags.iter().copied().take_while(|tag| tags.contains(tag)).last();
+    /// Acknowledges messages, given in ascending order: all up to some message at once, where none of them is still being handled, and the
+    /// others one by one.
+    async fn ack(&self, channel: &Channel, tags: &[u64]) -> Result<(), lapin::Error> {
+        let upto = lock(&self.held).tags.iter().copied().take_while(|tag| tags.binary_search(tag).is_ok()).last();
         if let Some(upto) = upto {
             channel.basic_ack(upto, BasicAckOptions { multiple: true }).await?;
         }
@@ -159,7 +161,7 @@ impl Subscriber for RabbitMqSubscriber {
         let ended = loop {
             match next.take() {
                 Some(Some(Ok(delivery))) => came.push(self.handed_out(delivery)),
-                Some(Some(Err(error))) => break Some(of_order(error, &format!("the queue {}", self.queue))),
+                Some(Some(Err(error))) => break Some(of_receiving(error, &format!("the queue {}", self.queue))),
                 Some(None) => {
                     break Some(unavailable(format!(
                         "the server ended the consumer of {}; was it removed?",
@@ -194,7 +196,7 @@ impl Subscriber for RabbitMqSubscriber {
         let Some(channel) = channel.filter(|channel| channel.status().connected()) else {
             return Err(unavailable("the connection was lost; what was held comes again"));
         };
-        let (mut acks, mut back, mut away, mut later) = (HashSet::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut acks, mut back, mut away, mut later) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         {
             let held = lock(&self.held);
             for (receipt, settlement) in settlements {
@@ -203,9 +205,7 @@ impl Subscriber for RabbitMqSubscriber {
                     continue;
                 }
                 match settlement {
-                    Settlement::Ack => {
-                        acks.insert(tag);
-                    }
+                    Settlement::Ack => acks.push(tag),
                     Settlement::Retry { after } if after.is_zero() => back.push(tag),
                     Settlement::Retry { after } => later.push((tag, after)),
                     Settlement::Reject { reason } => {
@@ -218,6 +218,12 @@ impl Subscriber for RabbitMqSubscriber {
                 }
             }
         }
+        acks.sort_unstable();
+        acks.dedup();
+        // First, so that they are not forgotten when nobody waits for the rest.
+        for (tag, after) in later {
+            self.retry_later(channel.clone(), generation, tag, after);
+        }
         let settled = async {
             // Acknowledgements of many reach no further than to the first message that has another fate.
             self.ack(&channel, &acks).await?;
@@ -229,14 +235,10 @@ impl Subscriber for RabbitMqSubscriber {
             // Only now: what is not sent must not be acknowledged together with others.
             let mut held = lock(&self.held);
             if held.generation == generation {
-                held.tags.retain(|tag| !acks.contains(tag));
-                for tag in back.iter().chain(&away) {
+                for tag in acks.iter().chain(&back).chain(&away) {
                     held.tags.remove(tag);
                 }
             }
-        }
-        for (tag, after) in later {
-            self.retry_later(channel.clone(), generation, tag, after);
         }
         Ok(())
     }

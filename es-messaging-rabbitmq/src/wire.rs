@@ -22,13 +22,17 @@ const OTHER_PREFIX: &str = "cloudEvents_";
 /// How often a quorum queue has given the message back.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 const PERSISTENT: u8 = 2;
+/// What a header takes besides its name and its value: two lengths and a kind.
+const HEADER_BYTES: usize = 6;
+/// What the frame of the properties takes besides the texts in them.
+const FRAME_BYTES: usize = 36;
 
 /// The header of an attribute.
 pub(crate) fn header(properties: &BasicProperties, attribute: &str) -> Option<String> {
     let headers = properties.headers().as_ref()?.inner();
     let value =
         [PREFIX, OTHER_PREFIX].into_iter().find_map(|prefix| headers.get(format!("{prefix}{attribute}").as_str()));
-    value.and_then(text)
+    value.and_then(text).map(Cow::into_owned)
 }
 
 fn refused(kind: DeadReason, reason: String) -> PublishError {
@@ -88,6 +92,18 @@ fn properties(message: &Message) -> Result<BasicProperties, PublishError> {
     Ok(properties)
 }
 
+/// About how many bytes a message's properties take: never less than that.
+pub(crate) fn properties_bytes(properties: &BasicProperties) -> usize {
+    let table = properties.headers().as_ref();
+    let headers = table.into_iter().flat_map(|table| table.inner().iter()).map(|(name, value)| {
+        let value = if let AMQPValue::LongString(text) = value { text.as_bytes().len() } else { 0 };
+        name.as_str().len() + value + HEADER_BYTES
+    });
+    let texts = [properties.content_type(), properties.message_id(), properties.expiration()];
+    let texts = texts.into_iter().flatten().map(|text| text.as_str().len() + 1);
+    FRAME_BYTES + headers.chain(texts).sum::<usize>()
+}
+
 /// Reads a message, in binary or structured mode.
 pub(crate) fn message(properties: &BasicProperties, body: Vec<u8>) -> Result<Message, Undecodable> {
     let content_type = properties.content_type().as_ref().map(ShortString::as_str);
@@ -101,16 +117,15 @@ pub(crate) fn message(properties: &BasicProperties, body: Vec<u8>) -> Result<Mes
 fn binary(properties: &BasicProperties, content_type: Option<&str>, body: &[u8]) -> Result<Message, MalformedMessage> {
     let table = properties.headers().as_ref();
     let headers = table.into_iter().flat_map(|table| table.inner().iter());
-    let attributes: Vec<(&str, String)> = headers
-        .filter_map(|(name, value)| {
-            let name = name.as_str();
-            let name = name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(OTHER_PREFIX))?;
-            Some((name, text(value)?))
-        })
-        .collect();
+    let mut attributes: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(table.map_or(0, |table| table.inner().len()));
+    attributes.extend(headers.filter_map(|(name, value)| {
+        let name = name.as_str();
+        let name = name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(OTHER_PREFIX))?;
+        Some((name, text(value)?))
+    }));
     // AMQP has no message without a body: one without content has no type of content either.
     let data = (content_type.is_some() || !body.is_empty()).then(|| body.to_vec());
-    Message::from_attributes(attributes.iter().map(|(name, value)| (*name, value.as_str())), content_type, data)
+    Message::from_attributes(attributes.iter().map(|(name, value)| (*name, &**value)), content_type, data)
 }
 
 /// What came, as dead letters keep it.
@@ -118,7 +133,7 @@ fn raw(properties: &BasicProperties, content_type: Option<&str>, body: Vec<u8>) 
     let table = properties.headers().as_ref();
     let headers = table.into_iter().flat_map(|table| table.inner().iter());
     let mut headers: BTreeMap<String, String> =
-        headers.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect();
+        headers.filter_map(|(name, value)| Some((name.to_string(), text(value)?.into_owned()))).collect();
     headers.extend(content_type.map(|kind| ("content-type".to_owned(), kind.to_owned())));
     RawMessage { headers, body }
 }
@@ -134,21 +149,21 @@ pub(crate) fn attempt(properties: &BasicProperties, redelivered: bool) -> u32 {
 }
 
 /// A value as CloudEvents writes it.
-fn text(value: &AMQPValue) -> Option<String> {
+fn text(value: &AMQPValue) -> Option<Cow<'_, str>> {
     Some(match value {
-        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok()?,
-        AMQPValue::ShortString(text) => text.to_string(),
-        AMQPValue::Boolean(value) => value.to_string(),
-        AMQPValue::ShortShortInt(value) => value.to_string(),
-        AMQPValue::ShortShortUInt(value) => value.to_string(),
-        AMQPValue::ShortInt(value) => value.to_string(),
-        AMQPValue::ShortUInt(value) => value.to_string(),
-        AMQPValue::LongInt(value) => value.to_string(),
-        AMQPValue::LongUInt(value) => value.to_string(),
-        AMQPValue::LongLongInt(value) => value.to_string(),
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok()?.into(),
+        AMQPValue::ShortString(text) => text.as_str().into(),
+        AMQPValue::Boolean(value) => value.to_string().into(),
+        AMQPValue::ShortShortInt(value) => value.to_string().into(),
+        AMQPValue::ShortShortUInt(value) => value.to_string().into(),
+        AMQPValue::ShortInt(value) => value.to_string().into(),
+        AMQPValue::ShortUInt(value) => value.to_string().into(),
+        AMQPValue::LongInt(value) => value.to_string().into(),
+        AMQPValue::LongUInt(value) => value.to_string().into(),
+        AMQPValue::LongLongInt(value) => value.to_string().into(),
         AMQPValue::Timestamp(seconds) => {
             let at = OffsetDateTime::from_unix_timestamp(i64::try_from(*seconds).ok()?).ok()?;
-            at.format(&time::format_description::well_known::Rfc3339).ok()?
+            at.format(&time::format_description::well_known::Rfc3339).ok()?.into()
         }
         _ => return None,
     })

@@ -6,10 +6,15 @@ use std::{sync::OnceLock, time::Duration};
 
 use es_core::DeadReason;
 use es_messaging::{
-    Broker, BrokerError, ContentMode, Message, Outgoing, PublishError, Settlement, Subscription, Topology, extension,
+    Broker, BrokerError, ContentMode, Message, Outgoing, PublishError, Publisher, Settlement, Subscription, Topology,
+    extension,
 };
 use es_messaging_rabbitmq::{QueueKind, RabbitMq, RabbitMqOptions};
-use support::{bare, start, take_all};
+use lapin::{
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
+use support::{bare, start, take_all, victim};
 use xtask::brokers::rabbitmq::{RabbitMqOptions as ServerOptions, ThrowawayRabbitMq};
 
 /// A server that takes messages of at most 100 000 bytes.
@@ -33,6 +38,27 @@ async fn declared(exchange: &str, queue: &str) -> (RabbitMq, Subscription) {
     let (broker, subscription) = (connect(exchange).await, Subscription::new(queue, ["t"]));
     broker.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect("it is declared");
     (broker, subscription)
+}
+
+/// Waits until something is true; longer than this it never will be.
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(tokio::time::Instant::now() < end, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn first_dead_letter(channel: &lapin::Channel, subscription: &Subscription) -> lapin::message::Delivery {
+    let queue = RabbitMq::dead_letter_queue(subscription);
+    until("a dead letter", async || take_all(channel, &queue).await.pop()).await
+}
+
+async fn publish_at_last(publisher: &dyn Publisher, batch: &[Outgoing]) {
+    until("publishing", async || publisher.publish(batch).await[0].is_ok().then_some(())).await;
 }
 
 #[tokio::test]
@@ -151,6 +177,7 @@ async fn a_message_that_the_server_finds_too_large_is_refused_and_the_others_get
     let mut ids = std::collections::BTreeSet::new();
     while ids.len() < 4 {
         let came = subscriber.receive(10, Duration::from_secs(10)).await.expect("messages");
+        assert!(!came.is_empty(), "some are missing: {ids:?}");
         ids.extend(came.iter().map(|one| one.content.as_ref().expect("a message").id().to_owned()));
     }
     assert_eq!(ids.into_iter().collect::<Vec<_>>(), ["0", "1", "3", "4"]);
@@ -166,12 +193,7 @@ async fn a_rejected_message_lies_in_the_dead_letter_queue_with_its_history() {
     let reject = Settlement::Reject { reason: "poison".to_owned() };
     subscriber.settle(vec![(came[0].receipt, reject)]).await.expect("it is settled");
     let (_connection, channel) = bare(&server().url()).await;
-    let dead = loop {
-        if let Some(dead) = take_all(&channel, &RabbitMq::dead_letter_queue(&subscription)).await.pop() {
-            break dead;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let dead = first_dead_letter(&channel, &subscription).await;
     assert_eq!(dead.properties.message_id().as_ref().map(|id| id.as_str()), Some("17"));
     assert!(dead.properties.headers().as_ref().expect("headers").inner().contains_key("x-death"));
 }
@@ -185,9 +207,7 @@ async fn what_expires_in_the_queue_goes_to_the_dead_letters() {
     outgoing.message = outgoing.message.to_builder().extension(extension::EXPIRY, soon).build().expect("a message");
     assert!(broker.publisher().await.expect("a publisher").publish(&[outgoing]).await[0].is_ok());
     let (_connection, channel) = bare(&server().url()).await;
-    while take_all(&channel, &RabbitMq::dead_letter_queue(&subscription)).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    first_dead_letter(&channel, &subscription).await;
 }
 
 #[tokio::test]
@@ -202,10 +222,166 @@ async fn a_queue_that_is_removed_ends_its_members_with_a_reason() {
     assert!(matches!(second, BrokerError::Missing { .. }), "{second:?}");
 }
 
+#[tokio::test]
+async fn attributes_that_no_frame_holds_are_refused_and_the_others_get_through() {
+    let (broker, subscription) = declared("wide", "wide").await;
+    let attributes = |outgoing: Outgoing, count: usize| {
+        let mut builder = outgoing.message.to_builder().without_extension(extension::PARTITION_KEY);
+        for number in 0..count {
+            builder = builder.extension(&format!("long{number}"), "x".repeat(4_000));
+        }
+        Outgoing { topic: outgoing.topic, message: builder.build().expect("a message") }
+    };
+    // A frame has 128 KiB.
+    let batch = [10, 60, 31, 0].map(|count| attributes(message("t", &count.to_string(), 3), count));
+    let results = broker.publisher().await.expect("a publisher").publish(&batch).await;
+    assert!(matches!(&results[1], Err(PublishError::Refused { kind: DeadReason::Refused, .. })), "{results:?}");
+    assert!(results[0].is_ok() && results[2].is_ok() && results[3].is_ok(), "{results:?}");
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    // What the server notes on a message when it gives it again has room, too.
+    for attempt in 1..=3 {
+        let mut came = Vec::new();
+        until("three messages", async || {
+            came.extend(subscriber.receive(3, Duration::from_secs(10)).await.expect("messages"));
+            (came.len() == 3).then_some(())
+        })
+        .await;
+        assert!(came.iter().all(|one| one.attempt == attempt && one.content.is_ok()), "{came:?}");
+        let retry = |one: &es_messaging::Delivery| (one.receipt, Settlement::Retry { after: Duration::ZERO });
+        subscriber.settle(came.iter().map(retry).collect()).await.expect("it is settled");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_throttles_and_with_strict_order_takes_nothing_behind_what_it_refused() {
+    let broker = connect("full").await;
+    broker.declare(&Topology::new(["t"], Vec::new())).await.expect("it is declared");
+    let (_connection, channel) = bare(&server().url()).await;
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(2));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    channel.queue_declare("full".into(), QueueDeclareOptions::default(), full).await.expect("a queue");
+    let (queue, options) = ("full".into(), Default::default());
+    channel.queue_bind(queue, "full".into(), "t".into(), options, FieldTable::default()).await.expect("it is bound");
+    let batch: Vec<Outgoing> = (0..6).map(|n| message("t", &n.to_string(), 3)).collect();
+    for strict in [false, true] {
+        let options = RabbitMqOptions::default().exchange("full").strict_order(strict);
+        let broker = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+        let results = broker.publisher().await.expect("a publisher").publish(&batch).await;
+        let first = results.iter().position(Result::is_err).expect("it is full");
+        assert!(matches!(results[first], Err(PublishError::Throttled { .. })), "{results:?}");
+        assert!(results[first + 1..].iter().all(|result| matches!(result, Err(PublishError::Behind))), "{results:?}");
+        let ids = take_all(&channel, "full").await;
+        let ids: Vec<String> =
+            ids.iter().filter_map(|one| Some(one.properties.message_id().as_ref()?.to_string())).collect();
+        let confirmed: Vec<String> = (0..first).map(|n| n.to_string()).collect();
+        assert!(ids.starts_with(&confirmed) && (!strict || ids == confirmed), "{ids:?}: {results:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_was_interrupted_keeps_the_order() {
+    let (broker, subscription) = declared("interrupted", "interrupted").await;
+    let publisher = broker.publisher().await.expect("a publisher");
+    let batch: Vec<Outgoing> = (0..400).map(|n| message("t", &n.to_string(), 300)).collect();
+    for step in 0..20 {
+        let _ = tokio::time::timeout(Duration::from_micros(100 << (step % 8)), publisher.publish(&batch)).await;
+    }
+    for result in publisher.publish(&batch).await {
+        result.expect("it is confirmed");
+    }
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let mut firsts = Vec::new();
+    while firsts.len() < batch.len() {
+        let came = subscriber.receive(100, Duration::from_secs(10)).await.expect("messages");
+        assert!(!came.is_empty(), "some are missing: {firsts:?}");
+        for one in &came {
+            let id: usize = one.content.as_ref().expect("a message").id().parse().expect("a number");
+            if !firsts.contains(&id) {
+                firsts.push(id);
+            }
+        }
+        subscriber.settle(came.iter().map(|one| (one.receipt, Settlement::Ack)).collect()).await.expect("settled");
+    }
+    assert!(firsts.is_sorted(), "{firsts:?}");
+}
+
+#[tokio::test]
+async fn a_member_goes_on_when_the_server_has_ended_its_channel_for_an_acknowledgement() {
+    let (broker, subscription) = declared("twice", "twice").await;
+    let publisher = broker.publisher().await.expect("a publisher");
+    for id in ["0", "1"] {
+        assert!(publisher.publish(&[message("t", id, 3)]).await[0].is_ok());
+    }
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    let mut held = Vec::new();
+    until("two messages", async || {
+        held.extend(subscriber.receive(2, Duration::from_secs(1)).await.expect("messages"));
+        (held.len() == 2).then_some(())
+    })
+    .await;
+    // Settled twice: what comes second is about a message that the server has settled.
+    let settle = async |settlement: Settlement| {
+        subscriber.settle(vec![(held[0].receipt, settlement)]).await.expect("it is sent");
+    };
+    settle(Settlement::Retry { after: Duration::from_millis(100) }).await;
+    settle(Settlement::Ack).await;
+    let ended = subscriber.receive(1, Duration::from_secs(10)).await.expect_err("the server knows it no more");
+    assert!(ended.is_transient(), "{ended:?}");
+    let again = subscriber.receive(2, Duration::from_secs(10)).await.expect("messages");
+    let ids: Vec<&str> = again.iter().filter_map(|one| Some(one.content.as_ref().ok()?.id())).collect();
+    assert_eq!(ids, ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_to_connect_to_a_server_that_never_answers_leaves_nothing_behind() {
+    use std::io::Read;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("amqp://{}", listener.local_addr().expect("an address"));
+    // Time stands still until somebody has connected.
+    let connected = tokio::task::spawn_blocking(move || {
+        let mut socket = listener.accept().expect("a connection").0;
+        socket.read_exact(&mut [0; 8]).expect("the protocol's header");
+        socket
+    });
+    let error = RabbitMq::connect(&url, RabbitMqOptions::default()).await.expect_err("it does not answer");
+    assert!(matches!(error, BrokerError::Unavailable { .. }), "{error:?}");
+    let mut socket = connected.await.expect("no panic");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    assert_eq!(socket.read(&mut [0; 8]).expect("it is told of the end"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_silent_is_noticed_by_members_and_publishers() {
+    let server = victim().await;
+    let options = RabbitMqOptions::default().exchange("silent").new_queue_wait(Duration::ZERO);
+    let options = options.confirm_wait(Duration::from_secs(1));
+    let broker = RabbitMq::connect(&format!("{}?heartbeat=1", server.url()), options).await.expect("a connection");
+    let subscription = Subscription::new("silent", ["t"]);
+    broker.declare(&Topology::new(["t"], vec![subscription.clone()])).await.expect("it is declared");
+    let publisher = broker.publisher().await.expect("a publisher");
+    let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
+    assert!(publisher.publish(&[message("t", "0", 3)]).await[0].is_ok());
+    assert_eq!(subscriber.receive(1, Duration::from_secs(10)).await.expect("messages").len(), 1);
+    server.pause().expect("it stands still");
+    let publishing = [message("t", "1", 3)];
+    let (published, received) =
+        tokio::join!(publisher.publish(&publishing), subscriber.receive(1, Duration::from_secs(20)));
+    server.resume().expect("it goes on");
+    assert!(matches!(&published[0], Err(PublishError::Unconfirmed { .. })), "{published:?}");
+    assert!(received.as_ref().is_err_and(BrokerError::is_transient), "{received:?}");
+    publish_at_last(&*publisher, &publishing).await;
+    until("receiving", async || {
+        let came = subscriber.receive(1, Duration::from_secs(1)).await;
+        came.is_ok_and(|came| !came.is_empty()).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_short_of_memory_throttles_its_publishers_and_not_its_members() {
-    // A server of its own: it blocks everybody.
-    let server = tokio::task::block_in_place(|| start(&ServerOptions::default()));
+    // It blocks everybody.
+    let server = victim().await;
     let broker =
         RabbitMq::connect(&server.url(), RabbitMqOptions::default().confirm_wait(Duration::from_secs(2))).await;
     let broker = broker.expect("a connection");
@@ -233,7 +409,5 @@ async fn a_server_short_of_memory_throttles_its_publishers_and_not_its_members()
     let came = subscriber.receive(1, Duration::from_secs(10)).await.expect("messages");
     subscriber.settle(vec![(came[0].receipt, Settlement::Ack)]).await.expect("it is settled");
     control("2GB").expect("the alarm is off");
-    while publisher.publish(&[message("t", "1", 3)]).await[0].is_err() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    publish_at_last(&*publisher, &[message("t", "1", 3)]).await;
 }
