@@ -31,7 +31,7 @@ pub(crate) enum BuildError {
     Nothing,
 }
 
-/// Builds every test program of the workspace, in cargo's order; the compiler's messages go to standard error.
+/// Builds every test program of the workspace, in order of their names; the compiler's messages go to standard error.
 pub(crate) fn build(features: &str) -> Result<Vec<TestProgram>, BuildError> {
     let cargo = PathBuf::from(cargo());
     let output = Command::new(&cargo)
@@ -44,7 +44,9 @@ pub(crate) fn build(features: &str) -> Result<Vec<TestProgram>, BuildError> {
     if !output.status.success() {
         return Err(BuildError::Failed(output.status));
     }
-    let programs: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().filter_map(parse).collect();
+    let mut programs: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().filter_map(parse).collect();
+    // Cargo tells of them as they get ready.
+    programs.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     if programs.is_empty() { Err(BuildError::Nothing) } else { Ok(programs) }
 }
 

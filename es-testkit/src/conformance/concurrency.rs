@@ -19,7 +19,11 @@ use crate::{harness::StoreHarness, history_checker::HistoryChecker, rng::SeededR
 pub(super) async fn dropped_at_random<T>(rng: &SeededRng, call: impl Future<Output = T>) -> Option<T> {
     // Short and long waits alike: a store may need microseconds or many milliseconds.
     let longest = 1 << rng.below(14);
-    let yields = rng.below(longest);
+    dropped_after(rng.below(longest), call).await
+}
+
+/// Polls a call so often and drops it; `None` if it was dropped before its end.
+pub(super) async fn dropped_after<T>(yields: u64, call: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         () = async { for _ in 0..yields { yield_now().await } } => None,
