@@ -34,6 +34,8 @@ use tokio::{sync::oneshot, time::sleep};
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const STREAMS: u64 = 1_000;
+/// Of one append that fills the log.
+const STREAMS_AT_ONCE: usize = 100;
 /// In the floor's transactions too.
 const BATCH: usize = es_messaging::limits::DEFAULT_BATCH;
 const ROUNDS: usize = 3;
@@ -51,18 +53,27 @@ impl DomainEvent for CounterEvent {
     const CATEGORY: &'static str = "counter";
 }
 
-fn counted(number: u64) -> Result<Append, Error> {
-    let stream = StreamId::new(CounterEvent::CATEGORY, &format!("c{}", number % STREAMS))?;
-    let event = NewEvent::of(&CounterEvent::Counted { number })?;
-    Ok(Append::to(stream, ExpectedVersion::Any, vec![event]).build()?)
+fn stream_of(number: u64) -> Result<StreamId, Error> {
+    Ok(StreamId::new(CounterEvent::CATEGORY, &format!("c{}", number % STREAMS))?)
 }
 
+fn counted(number: u64) -> Result<Append, Error> {
+    Ok(Append::to(stream_of(number)?, ExpectedVersion::Any, vec![event_of(number)?]).build()?)
+}
+
+fn event_of(number: u64) -> Result<NewEvent, Error> {
+    Ok(NewEvent::of(&CounterEvent::Counted { number })?)
+}
+
+/// One event after the other to different streams, as many users of a service make them.
 async fn fill(store: &SqliteStore, messages: u64) -> Result<(), Error> {
-    for stream in 0..STREAMS.min(messages) {
-        let numbers = (stream..messages).step_by(usize::try_from(STREAMS)?);
-        let events = numbers.map(|number| NewEvent::of(&CounterEvent::Counted { number })).collect::<Result<_, _>>()?;
-        let stream = StreamId::new(CounterEvent::CATEGORY, &format!("c{stream}"))?;
-        store.append(&Append::to(stream, ExpectedVersion::Any, events).build()?).await?;
+    let numbers: Vec<u64> = (0..messages).collect();
+    for some in numbers.chunks(STREAMS_AT_ONCE) {
+        let mut append = Append::builder();
+        for number in some {
+            append = append.and(stream_of(*number)?, ExpectedVersion::Any, vec![event_of(*number)?]);
+        }
+        store.append(&append.build()?).await?;
     }
     Ok(())
 }
