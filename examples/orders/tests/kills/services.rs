@@ -11,6 +11,7 @@ use es_sqlite::SqliteStore;
 use es_testkit::SeededRng;
 use tokio::{sync::Mutex, time::sleep};
 
+/// How many orders there are, unless `ES_ORDERS` says it.
 const ORDERS: u64 = 20_000;
 const SECONDS: u64 = 8;
 /// After that long in peace everything has arrived, or never will.
@@ -30,11 +31,6 @@ pub(crate) trait Disturbed {
     /// Longest time between two kills of shipping processes.
     fn longest_peace(&self) -> Duration {
         Duration::from_millis(900)
-    }
-
-    /// How many orders there are, unless `ES_ORDERS` says it.
-    fn orders(&self) -> u64 {
-        ORDERS
     }
 
     /// For how many seconds things are killed, unless `ES_SOAK_SECONDS` says it.
@@ -144,7 +140,7 @@ fn totals(folder: &Folder) -> Vec<String> {
 pub(crate) async fn each_order_is_shipped_once(mut broker: impl Disturbed) {
     let _alone = ALONE.lock().await;
     let random = SeededRng::from_env();
-    let (orders, seconds) = (number("ES_ORDERS", broker.orders()), number("ES_SOAK_SECONDS", broker.seconds()));
+    let (orders, seconds) = (number("ES_ORDERS", ORDERS), number("ES_SOAK_SECONDS", broker.seconds()));
     let folder = Folder::new();
     let (shop_store, shipping_store) = (open(&folder, "shop.db").await, open(&folder, "shipping.db").await);
     let (shop, shipping) = (folder.store("shop.db"), folder.store("shipping.db"));
@@ -158,7 +154,11 @@ pub(crate) async fn each_order_is_shipped_once(mut broker: impl Disturbed) {
 
     let mut disturbances = 0;
     let longest = u64::try_from(broker.longest_peace().as_millis()).expect("short");
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    // Each at least once, whatever chance says.
+    while begun.elapsed() < Duration::from_secs(seconds)
+        || disturbances == 0
+        || services.iter().any(|service| service.kills == 0)
+    {
         sleep(Duration::from_millis(100 + random.below(longest))).await;
         match random.below(4) {
             0 => {

@@ -25,9 +25,9 @@ impl Disturbed for Sqs {
         format!("sqs://any:any@127.0.0.1:{}/?fifo=true", self.proxy.port())
     }
 
-    /// The imitation manages about a hundred messages a second.
-    fn orders(&self) -> u64 {
-        2_000
+    /// The imitation is slow.
+    fn seconds(&self) -> u64 {
+        16
     }
 
     async fn disturb(&mut self, random: &SeededRng) {
