@@ -6,35 +6,8 @@ mod common;
 use common::{SOON, ids, outgoing, start};
 use es_messaging::{Broker, BrokerError, Subscription, Topology};
 use es_messaging_redis::{RedisOptions, RedisStreams};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use es_testkit::Authority;
 use xtask::brokers::redis::RedisOptions as ServerOptions;
-
-/// An authority that signs certificates.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate and its key.
-    fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-}
 
 async fn refused(url: &str, options: RedisOptions) -> BrokerError {
     let connected = tokio::time::timeout(SOON * 2, RedisStreams::connect(url, options)).await;
@@ -49,13 +22,13 @@ fn text(error: &BrokerError) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_with_a_certificate_is_let_in_and_every_mismatch_says_what_to_do() {
     let authority = Authority::new();
-    let (certificate, key) = authority.sign("localhost", ExtendedKeyUsagePurpose::ServerAuth);
-    let options = ServerOptions::durable().with_tls(&authority.pem, &certificate, &key);
+    let (certificate, key) = authority.server("localhost");
+    let options = ServerOptions::durable().with_tls(authority.pem(), &certificate, &key);
     let server = start(&options.with_lines("requirepass right\nuser bob on >right ~* +@all -xadd -config"));
     let (port, plain) = (server.tls_port().unwrap(), server.port());
     let url = format!("rediss://:right@localhost:{port}");
-    let client = authority.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
-    let trusting = || RedisOptions::new().trust(authority.pem.clone());
+    let client = authority.client("client");
+    let trusting = || RedisOptions::new().trust(authority.pem().to_owned());
     let good = || trusting().client_certificate(client.0.clone(), client.1.clone());
 
     let redis = RedisStreams::connect(&url, good()).await.unwrap();
@@ -66,11 +39,11 @@ async fn a_client_with_a_certificate_is_let_in_and_every_mismatch_says_what_to_d
     assert_eq!(ids(&subscriber.receive(1, SOON).await.unwrap()), ["1"]);
 
     let other = Authority::new();
-    let stranger = other.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+    let stranger = other.client("client");
     let port = |url: &str, port_there: u16| url.replace(&port.to_string(), &port_there.to_string());
     for (what, url, options, hint) in [
         ("no authority is trusted", url.clone(), RedisOptions::new(), "trust the authority"),
-        ("another authority is trusted", url.clone(), good().trust(other.pem.clone()), "trust the authority"),
+        ("another authority is trusted", url.clone(), good().trust(other.pem().to_owned()), "trust the authority"),
         ("the name is another", url.replace("localhost", "127.0.0.1"), good(), "name"),
         ("the client has no certificate", url.clone(), trusting(), "certificate"),
         (

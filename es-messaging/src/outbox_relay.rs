@@ -30,7 +30,7 @@ use crate::{
 ///
 /// Of all that run over one store, in whatever process, one publishes at a time, under the lease of [`OUTBOX_CONSUMER`]; the
 /// others take over when it stops, at once, or is killed, after [`limits::RELAY_LEASE_TIME`]. Who pauses or disables that consumer
-/// ([`ControlStore::hold`]) stops all of them.
+/// ([`ControlStore::hold`](es_core::ControlStore::hold)) stops all of them.
 ///
 /// - Every message is published at least once, under the id that it was written with. None is confirmed to the outbox before the
 ///   broker has confirmed it or it is a dead letter.
