@@ -4,7 +4,10 @@ TABLE appends WITH (autovacuum_vacuum_insert_threshold=100000, autovacuum_vacuum
     key text COLLATE "C" NOT NULL
     first_position bigint NOT NULL
     last_position bigint NOT NULL
+    request bytea NOT NULL
+    CONSTRAINT appends_key_check CHECK (((octet_length(key) >= 1) AND (octet_length(key) <= 200)))
     CONSTRAINT appends_pkey PRIMARY KEY (key)
+    CONSTRAINT appends_positions_check CHECK (((first_position > 0) AND (first_position <= last_position)))
 TABLE blobs
     name text COLLATE "C" NOT NULL
     put_at timestamp with time zone NOT NULL
@@ -17,6 +20,8 @@ TABLE checkpoints WITH (fillfactor=10)
     is_frozen boolean NOT NULL DEFAULT false
     ahead text
     layout bigint NOT NULL DEFAULT 0
+    event_id uuid
+    ahead_event_id uuid
     CONSTRAINT checkpoints_pkey PRIMARY KEY (consumer)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
 TABLE dead_letter_edits
@@ -35,6 +40,7 @@ TABLE dead_letter_totals
 TABLE dead_letters
     id bigint NOT NULL
     consumer text COLLATE "C" NOT NULL
+    identity text COLLATE "C" NOT NULL
     message_id text COLLATE "C" NOT NULL
     message_type text COLLATE "C"
     topic text NOT NULL
@@ -46,7 +52,7 @@ TABLE dead_letters
     is_retry_asked boolean NOT NULL
     headers json NOT NULL
     body bytea NOT NULL
-    CONSTRAINT dead_letters_message_key UNIQUE (consumer, message_id)
+    CONSTRAINT dead_letters_identity_key UNIQUE (consumer, identity)
     CONSTRAINT dead_letters_pkey PRIMARY KEY (id)
 TABLE es_migrations
     version integer NOT NULL
@@ -80,6 +86,7 @@ TABLE generations
     created_at timestamp with time zone NOT NULL
     builder text
     building_since timestamp with time zone
+    building_renewed timestamp with time zone
     building_until timestamp with time zone
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
@@ -95,18 +102,22 @@ TABLE holds
 TABLE inbox_0
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
+    content bigint NOT NULL
     CONSTRAINT inbox_0_pkey PRIMARY KEY (consumer, id)
 TABLE inbox_1
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
+    content bigint NOT NULL
     CONSTRAINT inbox_1_pkey PRIMARY KEY (consumer, id)
 TABLE inbox_2
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
+    content bigint NOT NULL
     CONSTRAINT inbox_2_pkey PRIMARY KEY (consumer, id)
 TABLE inbox_3
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
+    content bigint NOT NULL
     CONSTRAINT inbox_3_pkey PRIMARY KEY (consumer, id)
 TABLE inbox_ring
     partition smallint NOT NULL
@@ -120,7 +131,9 @@ TABLE leases WITH (fillfactor=10)
     fence bigint NOT NULL
     owner text
     since timestamp with time zone
+    renewed timestamp with time zone
     until timestamp with time zone
+    seized boolean NOT NULL DEFAULT false
     CONSTRAINT leases_pkey PRIMARY KEY (consumer)
 TABLE log_floor
     is_only boolean NOT NULL DEFAULT true
@@ -129,9 +142,11 @@ TABLE log_floor
     is_pipelined boolean NOT NULL DEFAULT false
     CONSTRAINT log_floor_is_only_check CHECK (is_only)
     CONSTRAINT log_floor_pkey PRIMARY KEY (is_only)
+    CONSTRAINT log_floor_recorded_at_check CHECK ((recorded_at < to_timestamp(('253402300800'::bigint)::double precision)))
 TABLE members WITH (fillfactor=10)
     consumer text COLLATE "C" NOT NULL
     member text COLLATE "C" NOT NULL
+    renewed timestamp with time zone NOT NULL
     until timestamp with time zone NOT NULL
     CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
 TABLE operations
@@ -255,6 +270,7 @@ TABLE outbox_progress WITH (autovacuum_enabled=false)
     ceiling bigint NOT NULL
     given bigint NOT NULL
     next_floor bigint NOT NULL
+    server text
     CONSTRAINT outbox_progress_pkey PRIMARY KEY (id)
 TABLE parked_events
     consumer text COLLATE "C" NOT NULL
@@ -262,6 +278,7 @@ TABLE parked_events
     position bigint NOT NULL
     parked_at timestamp with time zone NOT NULL
     edited json
+    event_id uuid
     CONSTRAINT parked_events_pkey PRIMARY KEY (consumer, key, "position")
 TABLE parked_keys
     consumer text COLLATE "C" NOT NULL
@@ -287,14 +304,23 @@ TABLE parking_history
     reason text
     payload json
     CONSTRAINT parking_history_pkey PRIMARY KEY (id)
+TABLE records WITH (fillfactor=70)
+    key text COLLATE "C" NOT NULL
+    value json NOT NULL
+    revision uuid NOT NULL
+    changed_at timestamp with time zone NOT NULL
+    CONSTRAINT records_pkey PRIMARY KEY (key)
 TABLE snapshots
     stream text COLLATE "C" NOT NULL
+    aggregate text COLLATE "C" NOT NULL
     version bigint NOT NULL
     last_event uuid NOT NULL
     fingerprint text NOT NULL
     state json NOT NULL
     saved_at timestamp with time zone NOT NULL
-    CONSTRAINT snapshots_pkey PRIMARY KEY (stream)
+    CONSTRAINT snapshots_pkey PRIMARY KEY (stream, aggregate)
+CREATE TRIGGER appends_are_appended BEFORE INSERT ON es.appends FOR EACH STATEMENT WHEN ((current_setting('es.is_append'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION es.refuse_change_of_log()
+CREATE TRIGGER appends_are_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON es.appends FOR EACH STATEMENT EXECUTE FUNCTION es.refuse_change_of_log()
 CREATE UNIQUE INDEX appends_pkey ON es.appends USING btree (key)
 CREATE UNIQUE INDEX blobs_pkey ON es.blobs USING btree (name)
 CREATE INDEX blobs_put_at_idx ON es.blobs USING btree (put_at)
@@ -303,10 +329,12 @@ CREATE INDEX dead_letter_edits_letter_idx ON es.dead_letter_edits USING btree (l
 CREATE UNIQUE INDEX dead_letter_edits_pkey ON es.dead_letter_edits USING btree (id)
 CREATE UNIQUE INDEX dead_letter_totals_pkey ON es.dead_letter_totals USING btree (consumer)
 CREATE INDEX dead_letters_asked_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_asked
-CREATE UNIQUE INDEX dead_letters_message_key ON es.dead_letters USING btree (consumer, message_id)
+CREATE UNIQUE INDEX dead_letters_identity_key ON es.dead_letters USING btree (consumer, identity)
 CREATE UNIQUE INDEX dead_letters_pkey ON es.dead_letters USING btree (id)
 CREATE INDEX dead_letters_since_idx ON es.dead_letters USING btree (consumer, since)
 CREATE UNIQUE INDEX es_migrations_pkey ON es.es_migrations USING btree (version)
+CREATE TRIGGER events_are_appended BEFORE INSERT ON es.events FOR EACH STATEMENT WHEN ((current_setting('es.is_append'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION es.refuse_change_of_log()
+CREATE TRIGGER events_are_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON es.events FOR EACH STATEMENT EXECUTE FUNCTION es.refuse_change_of_log()
 CREATE INDEX events_category_position_idx ON es.events USING btree (category, "position")
 CREATE UNIQUE INDEX events_event_id_key ON es.events USING btree (event_id)
 CREATE UNIQUE INDEX events_pkey ON es.events USING btree ("position")
@@ -322,6 +350,8 @@ CREATE UNIQUE INDEX inbox_3_pkey ON es.inbox_3 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_ring_open_idx ON es.inbox_ring USING btree ((true)) WHERE ((opened_at IS NOT NULL) AND (closed_at IS NULL))
 CREATE UNIQUE INDEX inbox_ring_pkey ON es.inbox_ring USING btree (partition)
 CREATE UNIQUE INDEX leases_pkey ON es.leases USING btree (consumer)
+CREATE TRIGGER log_floor_is_kept BEFORE INSERT OR DELETE OR TRUNCATE ON es.log_floor FOR EACH STATEMENT EXECUTE FUNCTION es.refuse_change_of_log()
+CREATE TRIGGER log_floor_rises BEFORE UPDATE ON es.log_floor FOR EACH ROW EXECUTE FUNCTION es.check_log_floor()
 CREATE UNIQUE INDEX log_floor_pkey ON es.log_floor USING btree (is_only)
 CREATE UNIQUE INDEX members_pkey ON es.members USING btree (consumer, member)
 CREATE INDEX operations_consumer_idx ON es.operations USING btree (consumer, id)
@@ -350,11 +380,46 @@ CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retr
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
 CREATE INDEX parking_history_consumer_idx ON es.parking_history USING btree (consumer, id)
 CREATE UNIQUE INDEX parking_history_pkey ON es.parking_history USING btree (id)
-CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream)
-CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean)
- RETURNS record
+CREATE UNIQUE INDEX records_pkey ON es.records USING btree (key)
+CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream, aggregate)
+CREATE OR REPLACE FUNCTION es.adopt_outbox()
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p      es.outbox_progress;
+    v_slot smallint;
+BEGIN
+    SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    IF NOT es.outbox_is_foreign(p) THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(1702064997, hashtext('es#outbox'));
+    SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    IF NOT es.outbox_is_foreign(p) THEN
+        RETURN;
+    END IF;
+    SELECT p.id + 1, es.next_tick(p.tick_id), s.now, 0, s.now, 0, 0, 0, 0, es.outbox_server()
+    INTO p
+    FROM (SELECT pg_current_snapshot() AS now) s;
+    SELECT c.slot INTO v_slot FROM es.outbox_current c;
+    WITH moved AS (
+        DELETE FROM es.outbox o RETURNING o.*
+    )
+    INSERT INTO es.outbox (slot, xid, seq, enqueued_at, available_at, topic, key, headers, body)
+    SELECT v_slot, pg_current_xact_id(), nextval('es.outbox_seq'), m.enqueued_at, m.available_at, m.topic, m.key, m.headers,
+           m.body
+    FROM (SELECT * FROM moved ORDER BY moved.seq) m;
+    INSERT INTO es.outbox_progress SELECT p.*;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.append(p_keys text[], p_appends integer[], p_streams text[], p_categories text[], p_expected bigint[], p_decided_after uuid[], p_offsets integer[], p_parts integer[], p_ids uuid[], p_types text[], p_payloads text[], p_metadata text[], p_occurred_at timestamp with time zone[], p_lock_timeout_ms integer, p_commit text, p_requests bytea[], OUT problem text, OUT detail text, OUT head bigint, OUT recorded_at timestamp with time zone, OUT versions bigint[], OUT refusals jsonb, OUT is_heard boolean, OUT has_waited boolean, OUT head_id uuid)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "es.is_append" TO 'on'
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 #variable_conflict use_column
@@ -418,7 +483,9 @@ BEGIN
 
     -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
     -- checks, numbers and stores; where it stores nothing, the statements below say why.
-    IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL THEN
+    IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL
+        AND es.is_readable(p_categories[1], p_streams[1], p_types[1], p_metadata[1], p_payloads[1], p_occurred_at[1])
+    THEN
         INSERT INTO es.events AS n
             (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
         SELECT greatest(f.position, l.position) + 1,
@@ -448,14 +515,42 @@ BEGIN
         RETURNING n.position - 1, n.recorded_at
         INTO head, recorded_at;
         IF FOUND THEN
+            SELECT e.event_id INTO head_id FROM es.events e WHERE e.position = head;
             versions := p_expected;
             RETURN;
         END IF;
     END IF;
 
+    -- Everything below counts on arrays that fit together: one append after the other, and of each stream one event after the
+    -- other. What is left out makes a row with a null, which the tables refuse.
+    IF array_lower(p_streams, 1) <> 1 OR array_lower(p_offsets, 1) <> 1 OR array_ndims(p_parts) > 1
+        OR cardinality(p_appends) <> cardinality(p_streams) OR cardinality(p_offsets) <> cardinality(p_streams)
+        OR array_position(p_appends, NULL) IS NOT NULL
+        OR EXISTS (SELECT
+                   FROM unnest(p_offsets) WITH ORDINALITY AS o (skip, n)
+                   WHERE (o.skip >= CASE o.n WHEN 1 THEN 0 ELSE p_offsets[o.n - 1] END) IS NOT TRUE)
+        OR EXISTS (SELECT
+                   FROM unnest(p_parts) WITH ORDINALITY AS i (part, n)
+                   WHERE (i.n > p_offsets[i.part]
+                          AND i.n <= coalesce(p_offsets[i.part + 1], cardinality(p_ids))) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'the arguments of the function append do not fit together'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF EXISTS (SELECT
+               FROM unnest(p_parts, p_types, p_payloads, p_metadata, p_occurred_at)
+                    AS i (part, type, payload, metadata, occurred_at)
+               WHERE es.is_readable(p_categories[i.part], p_streams[i.part], i.type, i.metadata, i.payload,
+                                          i.occurred_at) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'an event given to the function append cannot be read back: its names, its metadata, its time or its size'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
     -- Everything that decides: the head, and a time that does not go back; whether an event id or a key is known;
     -- the version of each stream, and which expectations fail.
     SELECT greatest(f.position, l.position),
+           CASE WHEN l.position >= f.position THEN l.event_id END,
            greatest(f.recorded_at, l.recorded_at, clock_timestamp()),
            EXISTS (SELECT
                    FROM unnest(p_ids) AS i (id)
@@ -466,9 +561,9 @@ BEGIN
                            CROSS JOIN LATERAL (SELECT FROM es.appends o WHERE o.key = k.key LIMIT 1) AS a)),
            v.versions,
            v.failed
-    INTO STRICT head, recorded_at, v_is_known, versions, v_failed_parts
+    INTO STRICT head, head_id, recorded_at, v_is_known, versions, v_failed_parts
     FROM es.log_floor f
-    LEFT JOIN (SELECT e.position, e.recorded_at
+    LEFT JOIN (SELECT e.position, e.event_id, e.recorded_at
                FROM es.events e
                ORDER BY e.position DESC
                LIMIT 1) AS l ON true
@@ -539,19 +634,12 @@ BEGIN
         -- 2. The keys: each takes effect once.
         IF p_keys IS NOT NULL THEN
             SELECT coalesce(jsonb_agg(
-                       CASE WHEN EXISTS (SELECT
-                                         FROM es.events e
-                                         WHERE e.position BETWEEN k.first_position AND k.last_position
-                                           AND e.stream <> ALL (ARRAY(SELECT p_streams[s.n]
-                                                                      FROM unnest(p_appends) WITH ORDINALITY AS s (append, n)
-                                                                      WHERE s.append = a.n)))
-                           THEN jsonb_build_object('append', a.n, 'status', 'key_reused')
-                           ELSE jsonb_build_object('append', a.n, 'status', 'repeated',
-                                                   'first', k.first_position, 'last', k.last_position)
-                       END), '[]')
+                       jsonb_build_object('append', a.n,
+                                          'status', CASE WHEN k.request = a.request THEN 'repeated' ELSE 'key_reused' END,
+                                          'first', k.first_position, 'last', k.last_position)), '[]')
             INTO v_found
-            FROM unnest(p_keys) WITH ORDINALITY AS a (key, n)
-            CROSS JOIN LATERAL (SELECT o.first_position, o.last_position
+            FROM unnest(p_keys, p_requests) WITH ORDINALITY AS a (key, request, n)
+            CROSS JOIN LATERAL (SELECT o.first_position, o.last_position, o.request
                                 FROM es.appends o
                                 WHERE o.key = a.key
                                 LIMIT 1) AS k
@@ -604,8 +692,8 @@ BEGIN
     WHERE v_is_refused IS NULL OR NOT v_is_refused[i.part];
 
     IF p_keys IS NOT NULL THEN
-        INSERT INTO es.appends (key, first_position, last_position)
-        SELECT p_keys[i.append], min(i.position), max(i.position)
+        INSERT INTO es.appends (key, first_position, last_position, request)
+        SELECT p_keys[i.append], min(i.position), max(i.position), p_requests[i.append]
         FROM (SELECT p_appends[e.part] AS append, head + e.n - coalesce(v_shifts[e.part], 0) AS position
               FROM unnest(p_parts) WITH ORDINALITY AS e (part, n)
               WHERE v_is_refused IS NULL OR NOT v_is_refused[e.part]) AS i
@@ -651,8 +739,8 @@ BEGIN
     END IF;
 
     WITH added AS (
-        INSERT INTO es.parked_events (consumer, key, position, parked_at)
-        SELECT p_consumer, p.key, p.position, clock_timestamp()
+        INSERT INTO es.parked_events (consumer, key, position, parked_at, event_id)
+        SELECT p_consumer, p.key, p.position, clock_timestamp(), es.event_at(p.position)
         FROM unnest(p_keys, p_positions) AS p (key, position)
         ON CONFLICT (consumer, key, position) DO NOTHING
         RETURNING key
@@ -690,9 +778,96 @@ BEGIN
     RETURN v_lost;
 END
 $function$
+CREATE OR REPLACE FUNCTION es.check_log_floor()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF NEW.position < OLD.position OR NEW.recorded_at < OLD.recorded_at OR (OLD.is_pipelined AND NOT NEW.is_pipelined)
+        OR NEW.position > greatest(OLD.position, (SELECT max(e.position) FROM es.events e))
+    THEN
+        RAISE EXCEPTION 'the floor of the log may rise to the position of the newest event, and never falls'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.commit_records(p_keys text[], p_conditions text[], p_changes text[], p_values text[], p_revision uuid, p_lock_timeout_ms integer, OUT failed text, OUT now timestamp with time zone)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    v_setting  text := current_setting('lock_timeout');
+    v_unsure   text[] := '{}';
+    v_kept     boolean[] := '{}';
+    v_key      text;
+    v_revision uuid;
+    v_exists   boolean;
+    v_is_right boolean;
+    v_ignored  text;
+BEGIN
+    v_ignored := set_config('lock_timeout', p_lock_timeout_ms::text, true);
+
+    -- What must be there needs no more than the lock of its row.
+    FOR i IN 1..cardinality(p_keys) LOOP
+        IF p_conditions[i] = 'absent' OR (p_conditions[i] IS NULL AND p_changes[i] = 'put') THEN
+            v_unsure := v_unsure || p_keys[i];
+        END IF;
+    END LOOP;
+    IF cardinality(v_unsure) > 0 THEN
+        PERFORM es.lock_record_keys(v_unsure, '{}'::text[]);
+    END IF;
+
+    FOR i IN 1..cardinality(p_keys) LOOP
+        v_key := p_keys[i];
+        IF p_changes[i] IS NULL THEN
+            SELECT r.revision INTO v_revision FROM es.records r WHERE r.key = v_key FOR SHARE;
+        ELSE
+            SELECT r.revision INTO v_revision FROM es.records r WHERE r.key = v_key FOR UPDATE;
+        END IF;
+        v_exists := FOUND;
+        v_is_right := CASE
+            WHEN p_conditions[i] IS NULL THEN v_exists OR p_changes[i] <> 'touch'
+            WHEN p_conditions[i] = 'absent' THEN NOT v_exists AND p_changes[i] IS DISTINCT FROM 'touch'
+            WHEN p_conditions[i] = 'present' THEN v_exists
+            ELSE v_exists AND v_revision = p_conditions[i]::uuid
+        END;
+        IF NOT v_is_right THEN
+            failed := v_key;
+            now := clock_timestamp();
+            v_ignored := set_config('lock_timeout', v_setting, true);
+            RETURN;
+        END IF;
+        v_kept := v_kept || v_exists;
+    END LOOP;
+
+    now := clock_timestamp();
+    FOR i IN 1..cardinality(p_keys) LOOP
+        v_key := p_keys[i];
+        IF p_changes[i] = 'put' AND v_kept[i] THEN
+            UPDATE es.records r
+            SET value = p_values[i]::json, revision = p_revision, changed_at = now
+            WHERE r.key = v_key;
+        ELSIF p_changes[i] = 'put' THEN
+            INSERT INTO es.records (key, value, revision, changed_at)
+            VALUES (v_key, p_values[i]::json, p_revision, now);
+        ELSIF p_changes[i] = 'touch' THEN
+            UPDATE es.records r SET revision = p_revision, changed_at = now WHERE r.key = v_key;
+        ELSIF p_changes[i] = 'delete' THEN
+            DELETE FROM es.records r WHERE r.key = v_key;
+        END IF;
+    END LOOP;
+    v_ignored := set_config('lock_timeout', v_setting, true);
+END
+$function$
 CREATE OR REPLACE FUNCTION es.confirm_outbox(p_fence bigint, p_tick_id bigint, p_seq bigint)
  RETURNS integer
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -708,7 +883,7 @@ BEGIN
     IF p_tick_id < p.tick_id OR (p_tick_id = p.tick_id AND p_seq <= p.given) THEN
         RETURN 0;
     END IF;
-    IF p_tick_id > p.tick_id OR p_seq > p.ceiling THEN
+    IF p_tick_id > p.tick_id OR p_seq > p.ceiling OR es.outbox_is_foreign(p) THEN
         RETURN -1;
     END IF;
     p.id := p.id + 1;
@@ -721,6 +896,7 @@ $function$
 CREATE OR REPLACE FUNCTION es.enqueue(p_topic text, p_key text, p_headers json, p_body bytea, p_available_at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -740,7 +916,81 @@ BEGIN
             p_headers, p_body);
 END
 $function$
-CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint)
+CREATE OR REPLACE FUNCTION es.event_at(p_position bigint)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT e.event_id FROM es.events e WHERE e.position = p_position
+$function$
+CREATE OR REPLACE FUNCTION es.is_readable(category text, stream text, type text, metadata text, payload text, occurred_at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((octet_length(payload) <= 67108864) AND (octet_length(metadata) <= 65536) AND starts_with(metadata, '{'::text) AND ((octet_length(type) >= 1) AND (octet_length(type) <= 128)) AND ((octet_length(category) >= 1) AND (octet_length(category) <= 64)) AND (((octet_length(stream) - strpos(stream, '/'::text)) >= 1) AND ((octet_length(stream) - strpos(stream, '/'::text)) <= 200)) AND ((((strpos(stream, '/'::text) - 1) - octet_length(category)) >= 0) AND (((strpos(stream, '/'::text) - 1) - octet_length(category)) <= 65)) AND ((stream || type) ~ '^([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+/[^\x01-\x1f\x7f-\x9f]+$'::text) AND (starts_with(stream, (category || '/'::text)) OR (split_part(split_part(stream, '/'::text, 1), '@'::text, 2) = category)) AND COALESCE(((occurred_at > '-infinity'::timestamp with time zone) AND (occurred_at < to_timestamp(('253402300800'::bigint)::double precision))), true))
+CREATE OR REPLACE FUNCTION es.lock_record_keys(p_keys text[], p_prefixes text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    v_lock record;
+BEGIN
+    FOR v_lock IN
+        WITH places (path, own) AS (
+            SELECT k.path, k.path FROM unnest(p_keys) AS k (path)
+            UNION ALL
+            SELECT p.path, p.path || '/' FROM unnest(p_prefixes) AS p (path)
+        ), names (name, is_exclusive) AS (
+            SELECT p.own, true FROM places p
+            UNION
+            SELECT array_to_string(s.segments[1:g.above], '/') || '/', false
+            FROM places p
+            CROSS JOIN LATERAL (SELECT string_to_array(p.path, '/') AS segments) s
+            CROSS JOIN LATERAL generate_series(0, cardinality(s.segments) - 1) AS g (above)
+        )
+        SELECT hashtextextended('es' || n.name, 1702064998) AS id, bool_or(n.is_exclusive) AS is_exclusive
+        FROM names n
+        GROUP BY 1
+        ORDER BY 1
+    LOOP
+        IF v_lock.is_exclusive THEN
+            PERFORM pg_advisory_xact_lock(v_lock.id);
+        ELSE
+            PERFORM pg_advisory_xact_lock_shared(v_lock.id);
+        END IF;
+    END LOOP;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.lock_records(p_keys text[], p_prefixes text[], p_from text[], p_to text[], p_limit bigint, p_lock_timeout_ms integer)
+ RETURNS TABLE(key text, value json, revision uuid, now timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_setting text := current_setting('lock_timeout');
+BEGIN
+    PERFORM set_config('lock_timeout', p_lock_timeout_ms::text, true);
+    PERFORM es.lock_record_keys(p_keys, p_prefixes);
+    RETURN QUERY
+    SELECT r.key, r.value, r.revision, NULL::timestamp with time zone
+    FROM unnest(p_from, p_to) AS b (first, beyond)
+    JOIN es.records r
+        ON r.key >= b.first AND r.key < coalesce(b.beyond, (SELECT max(m.key) || '/' FROM es.records m))
+    ORDER BY r.key
+    LIMIT p_limit
+    FOR UPDATE OF r;
+    RETURN QUERY SELECT NULL::text, NULL::json, NULL::uuid, clock_timestamp();
+    PERFORM set_config('lock_timeout', v_setting, true);
+END
+$function$
+CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint, p_seen bigint DEFAULT NULL::bigint, p_seen_id uuid DEFAULT NULL::uuid)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -750,7 +1000,24 @@ DECLARE
     v_is_frozen boolean;
     v_layout    bigint;
     v_started   boolean;
+    v_seen_id   uuid;
+    v_event_id  uuid;
 BEGIN
+    SELECT e.event_id INTO v_event_id FROM es.events e WHERE e.position = p_to;
+    IF p_seen IS NOT NULL THEN
+        IF p_seen = p_to THEN
+            v_seen_id := v_event_id;
+        ELSE
+            SELECT e.event_id INTO v_seen_id FROM es.events e WHERE e.position = p_seen;
+        END IF;
+        -- An event that is not there may have been removed from the log, unless the log ends before it.
+        IF v_seen_id <> p_seen_id OR (v_seen_id IS NULL AND p_seen > greatest(
+            (SELECT f.position FROM es.log_floor f), (SELECT max(e.position) FROM es.events e)
+        )) THEN
+            RETURN -3;
+        END IF;
+    END IF;
+
     IF p_fence IS NOT NULL AND NOT EXISTS (
         SELECT FROM es.leases l WHERE l.consumer = p_consumer AND l.fence = p_fence
     ) THEN
@@ -762,6 +1029,8 @@ BEGIN
         SET position = p_to,
             updated_at = clock_timestamp(),
             ahead = CASE WHEN p_to >= p_from THEN c.ahead END,
+            event_id = v_event_id,
+            ahead_event_id = CASE WHEN p_to >= p_from THEN c.ahead_event_id END,
             layout = c.layout + (p_to < p_from AND c.ahead IS NOT NULL)::integer
         WHERE c.consumer = p_consumer AND c.position = p_from AND c.layout = p_layout AND NOT c.is_frozen;
         IF FOUND THEN
@@ -799,6 +1068,7 @@ $function$
 CREATE OR REPLACE FUNCTION es.move_due(p_limit bigint)
  RETURNS bigint
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
@@ -808,6 +1078,7 @@ DECLARE
     v_slot  smallint;
     v_moved bigint;
 BEGIN
+    PERFORM es.adopt_outbox();
     IF NOT EXISTS (SELECT FROM es.outbox_delayed d WHERE d.available_at <= v_now) THEN
         RETURN 0;
     END IF;
@@ -830,6 +1101,28 @@ BEGIN
     FROM (SELECT * FROM gone ORDER BY gone.available_at, gone.id) g;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     RETURN v_moved;
+END
+$function$
+CREATE OR REPLACE FUNCTION es.next_tick(p_tick_id bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT greatest(p_tick_id + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+$function$
+CREATE OR REPLACE FUNCTION es.outbox_is_foreign(p es.outbox_progress)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+BEGIN
+    RETURN coalesce(p.server <> es.outbox_server(), false)
+        OR pg_snapshot_xmax(p.tick) > pg_snapshot_xmax(pg_current_snapshot())
+        OR EXISTS (SELECT FROM es.outbox o WHERE o.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        -- Asked after the snapshot was taken: whatever is seen has a lower number.
+        OR EXISTS (SELECT FROM es.outbox o WHERE o.seq > (SELECT es.outbox_last()));
 END
 $function$
 CREATE OR REPLACE FUNCTION es.outbox_last()
@@ -883,9 +1176,21 @@ BEGIN
     LIMIT p_limit;
 END
 $function$
+CREATE OR REPLACE FUNCTION es.outbox_server()
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN (SELECT c.system_identifier::text FROM pg_control_system() c);
+EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+    RETURN NULL;
+END
+$function$
 CREATE OR REPLACE FUNCTION es.outbox_stats(p_most bigint)
  RETURNS TABLE(waiting bigint, oldest timestamp with time zone, delayed bigint, bytes bigint)
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -919,6 +1224,7 @@ $function$
 CREATE OR REPLACE FUNCTION es.read_outbox(p_limit bigint, p_max_bytes bigint)
  RETURNS TABLE(tick_id bigint, seq bigint, enqueued_at timestamp with time zone, available_at timestamp with time zone, topic text, key text, headers text, body bytea)
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -927,17 +1233,6 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(1702064997, hashtext('es#outbox'));
     SELECT * INTO p FROM es.outbox_progress r ORDER BY r.id DESC LIMIT 1;
-
-    -- Restored into another server, where transactions have lower numbers: whatever is there is new.
-    IF pg_snapshot_xmax(p.tick) > pg_snapshot_xmax(pg_current_snapshot()) THEN
-        LOCK TABLE es.outbox IN SHARE ROW EXCLUSIVE MODE;
-        SELECT p.id + 1, p.tick_id + 1, s.now, 0, s.now, 0, 0, 0, 0
-        INTO p
-        FROM (SELECT pg_current_snapshot() AS now) s;
-        UPDATE es.outbox o SET xid = pg_current_xact_id();
-        INSERT INTO es.outbox_progress SELECT p.*;
-        RETURN;
-    END IF;
 
     FOR v_round IN 1..2 LOOP
         RETURN QUERY
@@ -957,18 +1252,21 @@ BEGIN
         -- The next tick. What it begins with was written down by a transaction that has ended by now, and the ceiling is read
         -- after its snapshot was taken.
         v_last := es.outbox_last();
-        SELECT p.id + 1, p.tick_id + 1, p.tick, p.tick_floor, pg_current_snapshot(), p.next_floor, 0, 0, v_last INTO p;
+        SELECT p.id + 1, es.next_tick(p.tick_id), p.tick, p.tick_floor, pg_current_snapshot(), p.next_floor, 0, 0, v_last,
+               coalesce(es.outbox_server(), p.server)
+        INTO p;
         p.ceiling := es.outbox_last();
-        IF NOT EXISTS (SELECT FROM es.outbox_of_tick(p, 1)) THEN
+        IF NOT EXISTS (SELECT FROM es.outbox_of_tick(p, 1::bigint)) THEN
             RETURN;
         END IF;
         INSERT INTO es.outbox_progress SELECT p.*;
     END LOOP;
 END
 $function$
-CREATE OR REPLACE FUNCTION es.receive_messages(p_consumer text, p_ids text[], p_lock_timeout_ms integer)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION es.receive_messages(p_consumer text, p_ids text[], p_contents bigint[], p_lock_timeout_ms integer, OUT known_ids text[], OUT known_contents bigint[])
+ RETURNS record
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
@@ -991,9 +1289,9 @@ BEGIN
 
     IF v_partition = 0 THEN
         WITH noted AS (
-            INSERT INTO es.inbox_0 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO es.inbox_0 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM es.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -1003,9 +1301,9 @@ BEGIN
         SELECT array_agg(n.id) INTO v_new FROM noted n;
     ELSIF v_partition = 1 THEN
         WITH noted AS (
-            INSERT INTO es.inbox_1 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO es.inbox_1 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM es.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -1015,9 +1313,9 @@ BEGIN
         SELECT array_agg(n.id) INTO v_new FROM noted n;
     ELSIF v_partition = 2 THEN
         WITH noted AS (
-            INSERT INTO es.inbox_2 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO es.inbox_2 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM es.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -1027,9 +1325,9 @@ BEGIN
         SELECT array_agg(n.id) INTO v_new FROM noted n;
     ELSE
         WITH noted AS (
-            INSERT INTO es.inbox_3 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO es.inbox_3 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM es.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM es.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -1040,9 +1338,30 @@ BEGIN
     END IF;
     v_setting := set_config('lock_timeout', v_timeout, true);
     IF cardinality(v_new) = cardinality(p_ids) THEN
-        RETURN NULL;
+        RETURN;
     END IF;
-    RETURN coalesce(v_new, '{}');
+    SELECT array_agg(o.id), array_agg(o.content) INTO known_ids, known_contents
+    FROM unnest(p_ids) AS g (id)
+    CROSS JOIN LATERAL (
+        SELECT i.id, i.content FROM es.inbox_0 i WHERE i.consumer = p_consumer AND i.id = g.id
+        UNION ALL
+        SELECT i.id, i.content FROM es.inbox_1 i WHERE i.consumer = p_consumer AND i.id = g.id
+        UNION ALL
+        SELECT i.id, i.content FROM es.inbox_2 i WHERE i.consumer = p_consumer AND i.id = g.id
+        UNION ALL
+        SELECT i.id, i.content FROM es.inbox_3 i WHERE i.consumer = p_consumer AND i.id = g.id
+    ) o
+    WHERE g.id <> ALL (coalesce(v_new, '{}'));
+END
+$function$
+CREATE OR REPLACE FUNCTION es.refuse_change_of_log()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION '% on % is refused: the log only grows, by the function append', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation';
 END
 $function$
 CREATE OR REPLACE FUNCTION es.reset_checkpoints(p_generation text)
@@ -1056,6 +1375,8 @@ BEGIN
     SET position = 0,
         updated_at = clock_timestamp(),
         ahead = NULL,
+        event_id = NULL,
+        ahead_event_id = NULL,
         layout = c.layout + (c.ahead IS NOT NULL)::integer
     WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
       AND NOT c.is_frozen;
@@ -1065,6 +1386,7 @@ $function$
 CREATE OR REPLACE FUNCTION es.rotate_inbox(p_keep interval)
  RETURNS void
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -1136,8 +1458,8 @@ BEGIN
     END IF;
 
     -- Nobody else makes checkpoints of this generation from here on.
-    INSERT INTO es.checkpoints (consumer, position, updated_at)
-    SELECT p_consumer, p_position, clock_timestamp()
+    INSERT INTO es.checkpoints (consumer, position, updated_at, event_id)
+    SELECT p_consumer, p_position, clock_timestamp(), es.event_at(p_position)
     WHERE p_consumer = v_whole
       AND NOT EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = v_whole)
       AND NOT EXISTS (
@@ -1157,6 +1479,7 @@ $function$
 CREATE OR REPLACE FUNCTION es.tidy_outbox(p_rotate_bytes bigint, p_progress_rows bigint)
  RETURNS void
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '100ms'
 AS $function$
@@ -1175,11 +1498,11 @@ BEGIN
     FOR v_slot IN 0..7 LOOP
         v_leaf := 'es.outbox_' || v_slot;
         CONTINUE WHEN v_slot = v_current OR pg_relation_size(v_leaf::regclass) = 0
-            OR EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1));
+            OR EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1::bigint));
         BEGIN
             -- With the lock nobody's insert is open, and everything that was committed can be seen.
             EXECUTE 'LOCK TABLE ' || v_leaf || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
-            IF NOT EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1)) THEN
+            IF NOT EXISTS (SELECT FROM es.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1::bigint)) THEN
                 EXECUTE 'TRUNCATE ' || v_leaf;
             END IF;
         EXCEPTION WHEN lock_not_available THEN
@@ -1224,6 +1547,10 @@ DECLARE
     v_open  xid8[] := ARRAY(SELECT pg_snapshot_xip(p.tick));
     v_next  xid8   := pg_snapshot_xmax(p.tick);
 BEGIN
+    IF es.outbox_is_foreign(p) THEN
+        RETURN QUERY SELECT o.enqueued_at FROM es.outbox o WHERE o.slot BETWEEN p_first AND p_last LIMIT p_limit;
+        RETURN;
+    END IF;
     RETURN QUERY
     SELECT u.enqueued_at
     FROM (
@@ -1246,4 +1573,12 @@ BEGIN
     ) u
     LIMIT p_limit;
 END
+$function$
+CREATE OR REPLACE FUNCTION es.use_pipelined()
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    UPDATE es.log_floor f SET is_pipelined = true WHERE NOT f.is_pipelined
 $function$

@@ -2,6 +2,7 @@
 
 CREATE TABLE es_appends (
     key         TEXT    PRIMARY KEY,
+    request     BLOB    NOT NULL,
     -- JSON: [[stream, first version, last version, first position], ...]
     streams     TEXT    NOT NULL,
     recorded_at INTEGER NOT NULL
@@ -24,7 +25,11 @@ CREATE TABLE es_checkpoints (
     -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
     ahead      TEXT,
     -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
-    layout     INTEGER NOT NULL DEFAULT 0
+    layout     INTEGER NOT NULL DEFAULT 0,
+    -- The id of the event at the position, and at the last position of what is ahead. A log that holds another event there is not the
+    -- one that the consumer has read. NULL: there is none.
+    event_id       BLOB,
+    ahead_event_id BLOB
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_dead_letter_edits (
@@ -48,6 +53,8 @@ CREATE TABLE es_dead_letters (
     -- Never used twice.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer       TEXT    NOT NULL,
+    -- A digest of everything that tells it from other letters of the consumer. It stays when the message is edited.
+    identity       TEXT    NOT NULL,
     message_id     TEXT    NOT NULL,
     message_type   TEXT,
     topic          TEXT    NOT NULL,
@@ -60,7 +67,7 @@ CREATE TABLE es_dead_letters (
     -- The message: an object of texts as JSON, and bytes.
     headers        TEXT    NOT NULL,
     body           BLOB    NOT NULL,
-    UNIQUE (consumer, message_id)
+    UNIQUE (consumer, identity)
 ) STRICT;
 
 CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_asked;
@@ -89,16 +96,17 @@ CREATE UNIQUE INDEX es_events_stream ON es_events (stream, version);
 CREATE INDEX es_events_type ON es_events (category, type);
 
 CREATE TABLE es_generations (
-    consumer       TEXT    NOT NULL,
-    generation     INTEGER NOT NULL CHECK (generation > 0),
-    state          TEXT    NOT NULL CHECK (state IN ('building', 'live', 'retired')),
-    code_version   INTEGER NOT NULL,
+    consumer         TEXT    NOT NULL,
+    generation       INTEGER NOT NULL CHECK (generation > 0),
+    state            TEXT    NOT NULL CHECK (state IN ('building', 'live', 'retired')),
+    code_version     INTEGER NOT NULL,
     -- JSON: the names by which readers find its tables; none for a view.
-    tables         TEXT    NOT NULL,
-    created_at     INTEGER NOT NULL,
-    builder        TEXT,
-    building_since INTEGER,
-    building_until INTEGER,
+    tables           TEXT    NOT NULL,
+    created_at       INTEGER NOT NULL,
+    builder          TEXT,
+    building_since   INTEGER,
+    building_renewed INTEGER,
+    building_until   INTEGER,
     PRIMARY KEY (consumer, generation)
 ) STRICT, WITHOUT ROWID;
 
@@ -117,13 +125,13 @@ CREATE TABLE es_holds (
     PRIMARY KEY (consumer, kind)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE es_inbox_0 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_0 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
 
-CREATE TABLE es_inbox_1 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_1 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
 
-CREATE TABLE es_inbox_2 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_2 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
 
-CREATE TABLE es_inbox_3 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_3 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_inbox_ring (
     partition INTEGER PRIMARY KEY CHECK (partition BETWEEN 0 AND 3),
@@ -145,12 +153,18 @@ CREATE TABLE es_leases (
     -- NULL: nobody has it.
     owner    TEXT,
     since    INTEGER,
-    until    INTEGER
+    -- When it was last claimed or extended. A lease from the future was granted by a clock that has been set back since, and
+    -- nobody has it: no lease outlives its own length.
+    renewed  INTEGER,
+    until    INTEGER,
+    -- Whether it was seized: appends leave an inline projection to its runner meanwhile.
+    seized   INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_members (
     consumer TEXT    NOT NULL,
     member   TEXT    NOT NULL,
+    renewed  INTEGER NOT NULL,
     until    INTEGER NOT NULL,
     PRIMARY KEY (consumer, member)
 ) STRICT, WITHOUT ROWID;
@@ -225,6 +239,8 @@ CREATE TABLE es_parked_events (
     parked_at INTEGER NOT NULL,
     -- What it is to be tried with instead of its payload.
     edited    TEXT,
+    -- The id of the event at the position.
+    event_id  BLOB,
     PRIMARY KEY (consumer, key, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -264,12 +280,22 @@ CREATE TABLE es_parking_history (
 
 CREATE INDEX es_parking_history_consumer ON es_parking_history (consumer);
 
+CREATE TABLE es_records (
+    key        TEXT    PRIMARY KEY NOT NULL,
+    value      TEXT    NOT NULL,
+    -- The commit that wrote the record last.
+    revision   BLOB    NOT NULL,
+    changed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE es_snapshots (
-    stream      TEXT    PRIMARY KEY,
+    stream      TEXT    NOT NULL,
+    aggregate   TEXT    NOT NULL,
     version     INTEGER NOT NULL,
     last_event  BLOB    NOT NULL,
     fingerprint TEXT    NOT NULL,
-    state       TEXT    NOT NULL
+    state       TEXT    NOT NULL,
+    PRIMARY KEY (stream, aggregate)
 ) STRICT;
 
 CREATE VIEW "es_view_name" AS SELECT * FROM "es_view_name@1";

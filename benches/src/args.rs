@@ -30,6 +30,40 @@ impl StoreKind {
     }
 }
 
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Next to nothing: shows that every workload runs to its end.
+    Smoke,
+    /// Small numbers.
+    Quick,
+    /// The numbers of the documentation.
+    Full,
+    /// The same, with a larger store.
+    Large,
+}
+
+impl Size {
+    /// The argument that asks for it.
+    pub fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::Smoke => Some("--smoke"),
+            Self::Quick => Some("--quick"),
+            Self::Full => None,
+            Self::Large => Some("--full"),
+        }
+    }
+
+    /// How often each workload is run, unless told otherwise.
+    fn repetitions(self) -> usize {
+        match self {
+            Self::Smoke => 1,
+            Self::Quick => QUICK_REPETITIONS,
+            Self::Full | Self::Large => REPETITIONS,
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Args {
@@ -38,15 +72,13 @@ pub struct Args {
     pub stores: Vec<StoreKind>,
     pub url: Option<String>,
     pub json: Option<PathBuf>,
-    pub is_quick: bool,
+    pub size: Size,
     pub repetitions: usize,
-    pub is_large: bool,
     /// W5, W10 and F4: events of the log, if not those of the scale.
     pub log: Option<u64>,
     pub slow_flush: Option<Duration>,
     pub markdown: Option<PathBuf>,
     pub plot: Option<PathBuf>,
-    pub is_write_baseline: bool,
     /// Set where this process is a part of another's benchmark.
     pub part: Option<Part>,
 }
@@ -71,21 +103,23 @@ fn of_words(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clon
     };
     let stores: Vec<StoreKind> =
         matches.get_many::<String>("store").into_iter().flatten().filter_map(|name| StoreKind::named(name)).collect();
-    let is_quick = matches.get_flag("quick");
-    let default_repetitions = if is_quick { QUICK_REPETITIONS } else { REPETITIONS };
+    let size = match ["smoke", "quick", "full"].map(|flag| matches.get_flag(flag)) {
+        [true, ..] => Size::Smoke,
+        [_, true, _] => Size::Quick,
+        [.., true] => Size::Large,
+        _ => Size::Full,
+    };
     Ok(Args {
         workloads: workload::NAMES.iter().copied().filter(is_chosen).map(str::to_owned).collect(),
         stores: if stores.is_empty() { vec![StoreKind::Sqlite, StoreKind::Postgres] } else { stores },
         url: matches.get_one::<String>("url").cloned(),
         json: matches.get_one::<PathBuf>("json").cloned(),
-        is_quick,
-        repetitions: matches.get_one::<usize>("repetitions").copied().unwrap_or(default_repetitions).max(1),
+        size,
+        repetitions: matches.get_one::<usize>("repetitions").copied().unwrap_or(size.repetitions()).max(1),
         slow_flush: matches.get_one::<u64>("slow-flush").copied().map(Duration::from_millis),
-        is_large: matches.get_flag("full"),
         log: matches.get_one::<u64>("log").copied(),
         markdown: matches.get_one::<PathBuf>("markdown").cloned(),
         plot: matches.get_one::<PathBuf>("plot").cloned(),
-        is_write_baseline: matches.get_flag("write-baseline"),
         part: matches.get_one::<Part>("part").cloned(),
     })
 }
@@ -123,7 +157,14 @@ fn clap() -> Clap {
             Arg::new("quick")
                 .long("quick")
                 .action(ArgAction::SetTrue)
-                .help("Small numbers, compared with the committed ratios; fails if one is far below, twice in a row"),
+                .help("Small numbers: a first look, in less than three minutes"),
+        )
+        .arg(
+            Arg::new("smoke")
+                .long("smoke")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["quick", "full"])
+                .help("Next to nothing, once: shows that every workload runs, and says nothing about speed"),
         )
         .arg(
             Arg::new("full")
@@ -152,13 +193,6 @@ fn clap() -> Clap {
                 .value_name("FOLDER")
                 .value_parser(value_parser!(PathBuf))
                 .help("Also measure throughput over tasks and over the size of the store, and draw it as SVG"),
-        )
-        .arg(
-            Arg::new("write-baseline")
-                .long("write-baseline")
-                .action(ArgAction::SetTrue)
-                .requires("quick")
-                .help("Take the ratios of this run for the committed ones"),
         )
         .arg(Arg::new("part").long("part").hide(true).value_parser(|text: &str| serde_json::from_str::<Part>(text)))
         .arg(
@@ -191,7 +225,7 @@ mod tests {
         let args = parsed("").unwrap();
         assert!(args.workloads.iter().all(|name| name.starts_with('W')), "{args:?}");
         assert_eq!(args.stores, [StoreKind::Sqlite, StoreKind::Postgres]);
-        assert_eq!((args.is_quick, args.repetitions), (false, REPETITIONS));
+        assert_eq!((args.size, args.repetitions), (Size::Full, REPETITIONS));
     }
 
     #[test]
@@ -205,7 +239,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_refused() {
         for line in
-            ["W77", "--store oracle", "--repetitions many", "--slow-flush 2 --url postgres://x", "--write-baseline"]
+            ["W77", "--store oracle", "--repetitions many", "--slow-flush 2 --url postgres://x", "--smoke --quick"]
         {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -4,7 +4,6 @@
 
 mod account;
 mod args;
-mod baseline;
 mod clock;
 mod database;
 mod goals;
@@ -27,7 +26,6 @@ mod workload;
 use std::process::ExitCode;
 
 use args::Args;
-use baseline::{Baseline, fallen_twice};
 use report::{Report, StoreReport};
 use server::Server;
 
@@ -38,7 +36,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> ExitCode {
     let args = args::parse();
     match run(&args).await {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -46,13 +44,13 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: &Args) -> Result<ExitCode, Error> {
+async fn run(args: &Args) -> Result<(), Error> {
     if let Some(part) = &args.part {
         let bench = server::bench(args, args.stores[0], args.url.clone())?;
         part.clone().run(&bench, &args.workloads).await?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
-    let (mut report, mut baseline, mut has_fallen) = (Report::new(args), Baseline::read()?, false);
+    let mut report = Report::new(args);
     for &kind in &args.stores {
         let server = Server::start(args, kind)?;
         let bench = server::bench(args, kind, server.url())?;
@@ -62,11 +60,6 @@ async fn run(args: &Args) -> Result<ExitCode, Error> {
             let lines = report::measure(&bench, args, std::slice::from_ref(name)).await?;
             lines.iter().for_each(|line| println!("{}", markdown::row(kind, line)));
             store.lines.extend(lines);
-        }
-        if args.is_write_baseline {
-            baseline.lower(kind.name(), &store.lines);
-        } else if args.is_quick && args.slow_flush.is_none() {
-            has_fallen |= is_slower(&bench, args, &baseline, &store).await?;
         }
         if let Some(folder) = &args.plot {
             plot::draw(&bench, folder).await?;
@@ -80,36 +73,5 @@ async fn run(args: &Args) -> Result<ExitCode, Error> {
     if let Some(file) = &args.markdown {
         std::fs::write(file, markdown::document(&report))?;
     }
-    if args.is_write_baseline {
-        baseline.write()?;
-    }
-    Ok(if has_fallen { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// Whether a ratio is far below the committed one, and is so again when its workload is measured once more.
-async fn is_slower(
-    bench: &workload::Bench,
-    args: &Args,
-    baseline: &Baseline,
-    store: &StoreReport,
-) -> Result<bool, Error> {
-    let first = baseline.fallen(bench.kind.name(), &store.lines);
-    if first.is_empty() {
-        return Ok(false);
-    }
-    let mut workloads: Vec<String> = first.iter().map(|fallen| fallen.workload.clone()).collect();
-    workloads.dedup();
-    println!("\nfar below the committed ratio, so measured again: {}", workloads.join(" "));
-    let lines = report::measure(bench, args, &workloads).await?;
-    let twice = fallen_twice(&first, baseline.fallen(bench.kind.name(), &lines));
-    for fallen in &twice {
-        println!(
-            "{}: the ratio of {} fell from {:.2} to {:.2}, twice in a row",
-            bench.kind.name(),
-            fallen.key,
-            fallen.committed,
-            fallen.ratio
-        );
-    }
-    Ok(!twice.is_empty())
+    Ok(())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     Error,
-    args::{Args, StoreKind},
+    args::{Args, Size, StoreKind},
     line::Line,
     machine,
     part::{Helper, Part},
@@ -35,7 +35,11 @@ fn name_of<S: serde::Serializer>(kind: &StoreKind, serializer: S) -> Result<S::O
 impl Report {
     pub fn new(args: &Args) -> Self {
         let mut machine = machine::description();
-        let numbers = if args.is_quick { "small (--quick)" } else { "full" };
+        let numbers = match args.size {
+            Size::Smoke => "next to nothing (--smoke): they say nothing about speed",
+            Size::Quick => "small (--quick)",
+            Size::Full | Size::Large => "full",
+        };
         machine.push(("numbers".to_owned(), numbers.to_owned()));
         if let Some(events) = args.log {
             machine.push(("events of the log of W5, W10 and F4".to_owned(), events.to_string()));
@@ -57,11 +61,7 @@ impl StoreReport {
 /// Runs workloads in a process of their own, so that the memory of one is not what another has left.
 pub async fn measure(bench: &Bench, args: &Args, workloads: &[String]) -> Result<Vec<Line>, Error> {
     let mut arguments = workloads.to_vec();
-    for (is_set, flag) in [(args.is_quick, "--quick"), (args.is_large, "--full")] {
-        if is_set {
-            arguments.push(flag.to_owned());
-        }
-    }
+    arguments.extend(args.size.flag().map(str::to_owned));
     if let Some(events) = args.log {
         arguments.extend(["--log".to_owned(), events.to_string()]);
     }

@@ -46,7 +46,7 @@ impl Scale {
     /// The same, with a larger store.
     pub const LARGE: Self = Self { stored: &[1_000_000, 10_000_000], ..Self::FULL };
 
-    /// Enough to notice that something became much slower.
+    /// Enough for a first look.
     pub const QUICK: Self = Self {
         single: 500,
         shared: 3_000,
@@ -59,5 +59,20 @@ impl Scale {
         rebuilt: 40_000,
         appends: 60,
         stored: &[50_000],
+    };
+
+    /// Enough to see that every workload runs.
+    pub const SMOKE: Self = Self {
+        single: 20,
+        shared: 200,
+        accounts: 50,
+        bulk: 5_000,
+        history: 100,
+        loads: 2,
+        log: 2_000,
+        log_streams: 50,
+        rebuilt: 2_000,
+        appends: 10,
+        stored: &[2_000],
     };
 }

@@ -6,7 +6,7 @@ use xtask::postgres::{PostgresInstall, PostgresOptions, ThrowawayPostgres};
 
 use crate::{
     Error,
-    args::{Args, StoreKind},
+    args::{Args, Size, StoreKind},
     database::{Database, Postgres, Sqlite},
     process,
     scale::Scale,
@@ -45,10 +45,11 @@ pub fn bench(args: &Args, kind: StoreKind, url: Option<String>) -> Result<Bench,
         (_, Some(url)) => Arc::new(Postgres::new(url.clone(), kind == StoreKind::PostgresPipelined)),
         (_, None) => return Err("PostgreSQL without a URL".into()),
     };
-    let mut scale = match (args.is_quick, args.is_large) {
-        (true, _) => Scale::QUICK,
-        (_, true) => Scale::LARGE,
-        _ => Scale::FULL,
+    let mut scale = match args.size {
+        Size::Smoke => Scale::SMOKE,
+        Size::Quick => Scale::QUICK,
+        Size::Full => Scale::FULL,
+        Size::Large => Scale::LARGE,
     };
     scale.log = args.log.unwrap_or(scale.log);
     scale.rebuilt = args.log.unwrap_or(scale.rebuilt);

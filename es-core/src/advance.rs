@@ -1,6 +1,9 @@
 //! The move of a checkpoint.
 
-use crate::{consumer_name::ConsumerName, error::StoreError, lease_store::Lease, parking::Parking, position::Position};
+use crate::{
+    bookmark::Bookmark, consumer_name::ConsumerName, error::StoreError, lease_store::Lease, parking::Parking,
+    position::Position,
+};
 
 /// The move of a consumer's checkpoint, by compare-and-set: of two runners with the same move one makes it.
 ///
@@ -29,13 +32,17 @@ pub struct Advance {
     /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
     /// store refuses the move in any other.
     pub layout: u64,
+    /// An event at `to` or after it, of the log that the mover has read. A store refuses the move with
+    /// [`StoreError::LogWentBack`] unless its log holds exactly that event: what was applied may be gone. Without one, the
+    /// mover has read nothing.
+    pub seen: Option<Bookmark>,
 }
 
 impl Advance {
     /// A move without a lease, of a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
         let parking = Parking::default();
-        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0, parking }
+        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0, parking, seen: None }
     }
 
     /// The same move under a lease, if there is one.
@@ -49,6 +56,13 @@ impl Advance {
     #[must_use]
     pub fn with_parking(mut self, parking: Parking) -> Self {
         self.parking = parking;
+        self
+    }
+
+    /// The same move by a mover that has seen an event of the log, at `to` or after it.
+    #[must_use]
+    pub fn having_seen(mut self, seen: Option<Bookmark>) -> Self {
+        self.seen = seen.filter(|seen| seen.is_verifiable());
         self
     }
 

@@ -1,6 +1,6 @@
 //! Aggregates: pure decisions, and the state they are based on.
 
-use crate::domain_event::DomainEvent;
+use crate::{domain_event::DomainEvent, repository::CommandContext};
 
 /// A consistency boundary of the domain: its state, built from its events, and its decisions.
 ///
@@ -49,13 +49,31 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     /// Why it refuses.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Raise it whenever the state changes its meaning or its nested types, so that snapshots of the older form are
-    /// ignored. New or missing fields of the state itself are noticed without it.
+    /// Raise it whenever the state changes its meaning, so that snapshots of the older form are ignored. New, missing
+    /// or other fields are noticed without it, in nested types too, as far as serde tells: it does not look into types
+    /// that implement `Deserialize` by hand, nor behind `flatten`, `untagged` and `tag`.
     const STATE_VERSION: u32 = 1;
+
+    /// Names the aggregate among those over the same category: each has snapshots of its own. The default is the path
+    /// of the type. Where the type is moved or renamed, snapshots are taken anew; give the name here to keep those that
+    /// there are.
+    fn aggregate_name() -> &'static str {
+        std::any::type_name::<Self>()
+    }
 
     /// Decides: the events that carry the command out, or the reason to refuse it. No events means that nothing needs
     /// to happen.
     fn handle(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Decides as [`handle`](Self::handle) does, which it calls by default. For a decision that depends on when its
+    /// command [occurred](crate::Execute::occurred_at): the time comes with the command, so that the decision stays
+    /// pure.
+    ///
+    /// A repository asks this one. An aggregate that implements it can leave `handle` to the case without a context.
+    fn handle_at(&self, command: &Self::Command, context: &CommandContext) -> Result<Vec<Self::Event>, Self::Error> {
+        let _ = context;
+        self.handle(command)
+    }
 
     /// Takes an event into the state. It cannot refuse: the event has happened.
     fn apply(&mut self, event: &Self::Event);

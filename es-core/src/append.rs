@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    bookmark::Bookmark,
     error::{InvalidName, StoreError},
     event::{NewEvent, RecordedEvent},
     expected_version::ExpectedVersion,
@@ -13,12 +14,15 @@ use crate::{
     metadata::Metadata,
     name::check_text,
     position::Position,
+    request_digest::RequestDigest,
     stream_id::StreamId,
+    timestamp::is_storable,
     version::Version,
 };
 
-/// A key under which an append takes effect once: a second append with the same key gives the first one's
-/// outcome. Unique in the store; days or years may lie between the two.
+/// A key under which an append takes effect once: the same append again with the same key returns the first one's
+/// outcome, and any other one is refused (see [`RequestDigest`]). Unique in the store; days or years may lie between
+/// the two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
@@ -105,7 +109,7 @@ impl StreamAppend {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
     streams: Vec<StreamAppend>,
-    idempotency_key: Option<IdempotencyKey>,
+    keyed: Option<(IdempotencyKey, RequestDigest)>,
     event_count: usize,
     largest_payload_bytes: usize,
 }
@@ -118,7 +122,7 @@ impl Append {
 
     /// Starts an append without streams.
     pub fn builder() -> AppendBuilder {
-        AppendBuilder { streams: Vec::new(), idempotency_key: None }
+        AppendBuilder { streams: Vec::new(), idempotency_key: None, request: None }
     }
 
     /// The streams, in the order in which their events get positions.
@@ -128,12 +132,22 @@ impl Append {
 
     /// The key under which it takes effect once.
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
-        self.idempotency_key.as_ref()
+        self.keyed.as_ref().map(|(key, _)| key)
+    }
+
+    /// The digest of what is requested under its key; `None` without a key.
+    pub fn request(&self) -> Option<RequestDigest> {
+        self.keyed.as_ref().map(|(_, request)| *request)
     }
 
     /// Events over all streams; at least 1.
     pub fn event_count(&self) -> usize {
         self.event_count
+    }
+
+    /// The id of the last event, in the order of positions.
+    pub fn last_event_id(&self) -> Option<Uuid> {
+        self.streams.iter().rev().find_map(|part| part.events.last()).map(NewEvent::id)
     }
 
     /// Every event with its stream, in the order of positions.
@@ -170,6 +184,7 @@ impl Append {
 pub struct AppendBuilder {
     streams: Vec<StreamAppend>,
     idempotency_key: Option<IdempotencyKey>,
+    request: Option<RequestDigest>,
 }
 
 impl AppendBuilder {
@@ -184,20 +199,27 @@ impl AppendBuilder {
         self
     }
 
-    /// Makes the append take effect once under this key.
+    /// Makes the append take effect once under this key. The key then stands for its content, and is refused for any
+    /// other.
     pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.idempotency_key = Some(key);
+        self
+    }
+
+    /// The key stands for this request instead of the content, which may differ the next time.
+    pub(crate) fn request(mut self, request: RequestDigest) -> Self {
+        self.request = Some(request);
         self
     }
 
     /// Checks the whole and gives the append.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without events, or with a stream or an event id twice; [`StoreError::LimitExceeded`] over
-    /// [`limits::MAX_STREAMS_PER_APPEND`], [`limits::MAX_EVENTS_PER_APPEND`] or [`limits::MAX_APPEND_BYTES`];
-    /// [`StoreError::InvalidName`] for unusable metadata.
+    /// [`StoreError::Refused`] without events, with a stream or an event id twice, or with a time that not every store
+    /// keeps; [`StoreError::LimitExceeded`] over [`limits::MAX_STREAMS_PER_APPEND`], [`limits::MAX_EVENTS_PER_APPEND`]
+    /// or [`limits::MAX_APPEND_BYTES`]; [`StoreError::InvalidName`] for unusable metadata.
     pub fn build(self) -> Result<Append, StoreError> {
-        let Self { streams, idempotency_key } = self;
+        let Self { streams, idempotency_key, request } = self;
         check_limit("streams in an append", limits::MAX_STREAMS_PER_APPEND, streams.len())?;
         let event_count = streams.iter().map(|part| part.events.len()).sum();
         check_limit("events in an append", limits::MAX_EVENTS_PER_APPEND, event_count)?;
@@ -224,12 +246,22 @@ impl AppendBuilder {
                 _ => event.metadata().check()?,
             };
             checked = Some((event.metadata(), metadata_bytes));
+            if event.occurred_at().is_some_and(|time| !is_storable(time)) {
+                return Err(StoreError::Refused {
+                    reason: "an event occurred before the year -4712 or after 9999, by UTC, and not every store keeps \
+                             such a time; put it into the payload",
+                });
+            }
             let payload_bytes = event.payload().as_str().len();
             bytes += payload_bytes + metadata_bytes;
             largest_payload_bytes = largest_payload_bytes.max(payload_bytes);
         }
         check_limit("bytes in an append", limits::MAX_APPEND_BYTES, bytes)?;
-        Ok(Append { streams, idempotency_key, event_count, largest_payload_bytes })
+        let keyed = idempotency_key.map(|key| {
+            let request = request.unwrap_or_else(|| RequestDigest::of_append(&streams));
+            (key, request)
+        });
+        Ok(Append { streams, keyed, event_count, largest_payload_bytes })
     }
 }
 
@@ -272,11 +304,15 @@ pub struct Appended {
     pub first_position: Position,
     /// The position of the last event: hand it to a reader that must see its own writes.
     pub last_position: Position,
+    /// The id of the last event, if the store says so.
+    pub last_event_id: Option<Uuid>,
     /// When it was recorded, by the store's clock.
     pub recorded_at: OffsetDateTime,
     /// Whether the events had been stored before, by an earlier call with the same ids or the same key; this is then
     /// the earlier call's outcome.
     pub repeated: bool,
+    /// The digest of what was requested under its idempotency key, if it had one.
+    pub request: Option<RequestDigest>,
 }
 
 impl Appended {
@@ -289,17 +325,32 @@ impl Appended {
         let last_position = streams.last().map_or(Position::ZERO, |part| {
             part.first_position.advanced_by(part.last_version.get() - part.first_version.get())
         });
-        Self { streams, first_position, last_position, recorded_at, repeated }
+        Self { streams, first_position, last_position, last_event_id: None, recorded_at, repeated, request: None }
+    }
+
+    /// The same outcome of an append with an idempotency key, which stands for this request.
+    #[must_use]
+    pub fn with_request(mut self, request: Option<RequestDigest>) -> Self {
+        self.request = request;
+        self
+    }
+
+    /// The same outcome with the id of its last event.
+    #[must_use]
+    pub fn ending_with(mut self, event_id: Option<Uuid>) -> Self {
+        self.last_event_id = event_id;
+        self
+    }
+
+    /// The place of the last event: hand it to a reader that must see its own writes, such as `Runner::wait_for`. If the log went
+    /// back and the append was lost, the reader hears that, instead of seeing other events at the same position.
+    pub fn bookmark(&self) -> Bookmark {
+        Bookmark::from_parts(self.last_position, self.last_event_id)
     }
 
     /// Where the events of one stream went, if it got any.
     pub fn stream(&self, stream: &StreamId) -> Option<&AppendedStream> {
         self.streams.iter().find(|part| part.stream == *stream)
-    }
-
-    /// Whether every stream with new events is also one of `append`'s: the key of a repeated append was meant for it.
-    pub fn is_within(&self, append: &Append) -> bool {
-        self.streams.iter().all(|part| append.streams.iter().any(|wanted| wanted.stream == part.stream))
     }
 }
 

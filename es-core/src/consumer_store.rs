@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
     advance::Advance,
+    bookmark::Bookmark,
     consumer_name::ConsumerName,
+    document_query::DocumentQuery,
     error::{InvalidName, StoreError},
     event::Payload,
     limits,
@@ -24,6 +27,9 @@ pub struct Checkpoint {
     pub consumer: ConsumerName,
     /// Every event up to here has taken effect.
     pub position: Position,
+    /// The id of the event at the position, if the store knows it. A log that holds another event there is not the one that the
+    /// consumer has read.
+    pub event_id: Option<Uuid>,
     /// When it was last moved, by the store's clock.
     pub updated_at: OffsetDateTime,
 }
@@ -31,7 +37,19 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// A checkpoint, as stores report it.
     pub fn new(consumer: ConsumerName, position: Position, updated_at: OffsetDateTime) -> Self {
-        Self { consumer, position, updated_at }
+        Self { consumer, position, event_id: None, updated_at }
+    }
+
+    /// The same checkpoint with the id of the event at its position.
+    #[must_use]
+    pub fn at_event(mut self, event_id: Option<Uuid>) -> Self {
+        self.event_id = event_id;
+        self
+    }
+
+    /// Its place in the log.
+    pub fn bookmark(&self) -> Bookmark {
+        Bookmark::from_parts(self.position, self.event_id)
     }
 }
 
@@ -59,44 +77,6 @@ pub struct DocumentChange {
 /// [`InvalidName`] if it is empty, over [`limits::MAX_DOCUMENT_KEY_BYTES`] or holds a control character.
 pub fn check_document_key(key: &str) -> Result<(), InvalidName> {
     check_text("document key", key, limits::MAX_DOCUMENT_KEY_BYTES)
-}
-
-/// Which documents of a view to list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DocumentQuery {
-    /// In the order of their keys (bytewise), after a key.
-    ByKey {
-        /// Exclusive; `None` starts at the first.
-        after: Option<String>,
-        /// 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
-        limit: usize,
-    },
-    /// Those with the largest number in a top-level field, largest first, then by key. Documents where the field is
-    /// missing or not a number come last.
-    TopByField {
-        /// The field's name in JSON.
-        field: String,
-        /// 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
-        limit: usize,
-    },
-}
-
-impl DocumentQuery {
-    /// Checks the names and the limit. Stores call it before they use a query.
-    ///
-    /// # Errors
-    /// [`StoreError::LimitExceeded`] or [`StoreError::InvalidName`].
-    pub fn check(&self) -> Result<(), StoreError> {
-        let (Self::ByKey { limit, .. } | Self::TopByField { limit, .. }) = self;
-        check_document_count(*limit)?;
-        match self {
-            Self::ByKey { after: Some(key), .. } => check_document_key(key)?,
-            Self::ByKey { after: None, .. } => {}
-            Self::TopByField { field, .. } => check_text("document field", field, limits::MAX_DOCUMENT_KEY_BYTES)?,
-        }
-        Ok(())
-    }
 }
 
 /// Checks how many documents one call may read.
@@ -139,6 +119,7 @@ pub trait ConsumerStore: Send + Sync {
     /// Moves a checkpoint, forwards or back.
     ///
     /// # Errors
+    /// [`StoreError::LogWentBack`] if the log does not hold what the mover has [seen](Advance::seen).
     /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
     /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more, and for a layout of
     /// partitions that was changed, [`StoreError::ParkingChanged`] if its parked events are not what the move believes,

@@ -11,6 +11,7 @@ use crate::{
     error::StoreError,
     operation::{NewOperation, Operation, OperationKind, Order},
     position::Position,
+    timestamp::rfc3339,
 };
 
 /// In what way a consumer is held back. It may be in both at once, by different people.
@@ -103,7 +104,7 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, by, since, reason, .. } = self;
-        write!(f, "{kind} by {by} since {since}")?;
+        write!(f, "{kind} by {by} since {}", rfc3339(*since))?;
         reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
     }
 }
@@ -211,6 +212,13 @@ pub trait ControlStore: ConsumerStore {
     /// not let go of the tables in time: nothing was changed.
     async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError>;
 
+    /// Takes the leases of a consumer, of all its generations and partitions, from the processes that have them. Returns how many
+    /// a process had; if none, nothing is noted. A process that lives and still would run the consumer may claim its lease again.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] without a reason.
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError>;
+
     /// Notes an operation that was done otherwise.
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError>;
 
@@ -252,6 +260,10 @@ impl<S: ControlStore + ?Sized> ControlStore for Arc<S> {
 
     async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
         (**self).retire_consumer(consumer, order).await
+    }
+
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        (**self).revoke_leases(consumer, order).await
     }
 
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use crate::{consumer_name::ConsumerName, error::StoreError, limits, raw_message::RawMessage};
+use crate::{consumer_name::ConsumerName, digest::digest_of, error::StoreError, limits, raw_message::RawMessage};
 
 /// Names a dead letter in its store; they grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +46,13 @@ pub enum DeadReason {
     Failed,
     /// It came too late: it had expired.
     Expired,
+    /// Another message with the same source and id, and with other content, was handled before.
+    IdReused,
 }
 
 impl DeadReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Unroutable,
         Self::Undecodable,
@@ -58,6 +60,7 @@ impl DeadReason {
         Self::UnknownType,
         Self::Failed,
         Self::Expired,
+        Self::IdReused,
     ];
 
     /// The word under which it is kept.
@@ -70,6 +73,7 @@ impl DeadReason {
             Self::UnknownType => "unknown_type",
             Self::Failed => "failed",
             Self::Expired => "expired",
+            Self::IdReused => "id_reused",
         }
     }
 
@@ -85,13 +89,16 @@ impl fmt::Display for DeadReason {
     }
 }
 
-/// A message that is put aside. The same message of the same consumer is kept once, with the latest failure.
+/// A message that is put aside.
+///
+/// The same message of the same consumer is kept once, with the latest failure. It is the same if everything that tells messages apart is
+/// the same ([`identity`](Self::identity)): topic, id, headers and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewDeadLetter {
     /// The relay or consumer that could not do its work on it.
     pub consumer: ConsumerName,
-    /// The message's id; of one without, something made of its bytes.
+    /// The message's id; of a message without one, a digest of its headers and body.
     pub message_id: String,
     /// The message's type, as far as it is known.
     pub message_type: Option<String>,
@@ -110,8 +117,10 @@ pub struct NewDeadLetter {
 }
 
 impl NewDeadLetter {
-    /// A dead letter that was tried once, without type and key. Control characters in its texts, which databases refuse, become
-    /// spaces, here and in the methods below; the message stays as it is.
+    /// A dead letter that was tried once, without type and key. An empty message id becomes a digest of the message.
+    ///
+    /// Control characters, which databases refuse, become spaces, and a text that is too long is cut, here and in the methods below. A
+    /// topic or id to which that happens ends in a digest of what it was, so that two texts never become one. The message stays as it is.
     pub fn new(
         consumer: ConsumerName,
         message_id: impl Into<String>,
@@ -121,21 +130,31 @@ impl NewDeadLetter {
         message: RawMessage,
     ) -> Self {
         let error = crate::parking::ParkFailure::new(error, 1).error;
-        let (message_id, topic) = (storable(message_id.into()), storable(topic.into()));
+        let message_id = match message_id.into() {
+            id if id.is_empty() => format!("digest:{}", message.digest()),
+            id => distinct(id, limits::MAX_MESSAGE_ID_BYTES),
+        };
+        let topic = distinct(topic.into(), limits::MAX_TOPIC_BYTES);
         Self { consumer, message_id, message_type: None, topic, key: None, reason, error, attempts: 1, message }
+    }
+
+    /// Returns a digest of everything that tells it from other dead letters of its consumer: topic, message id, and the message with its
+    /// headers. A store keeps it beside the letter, since the message may be edited.
+    pub fn identity(&self) -> String {
+        digest_of([self.topic.as_bytes(), self.message_id.as_bytes(), self.message.digest().as_bytes()])
     }
 
     /// The same with the message's type.
     #[must_use]
     pub fn with_type(mut self, message_type: Option<&str>) -> Self {
-        self.message_type = message_type.map(str::to_owned).map(storable);
+        self.message_type = message_type.map(|text| storable(text, limits::MAX_TOPIC_BYTES));
         self
     }
 
     /// The same with the message's key.
     #[must_use]
     pub fn with_key(mut self, key: Option<&str>) -> Self {
-        self.key = key.map(str::to_owned).map(storable);
+        self.key = key.map(|text| storable(text, limits::MAX_MESSAGE_KEY_BYTES));
         self
     }
 
@@ -167,11 +186,22 @@ impl NewDeadLetter {
     }
 }
 
-fn storable(text: String) -> String {
+/// The text without control characters, at most so many bytes of it.
+fn storable(text: &str, max: usize) -> String {
+    let text = &text[..text.floor_char_boundary(max)];
     match text.contains(char::is_control) {
         true => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-        false => text,
+        false => text.to_owned(),
     }
+}
+
+/// The same of a text that takes part in an identity: if it changes, it ends in a digest of what it was.
+fn distinct(text: String, max: usize) -> String {
+    if text.len() <= max && !text.contains(char::is_control) {
+        return text;
+    }
+    let end = format!(" digest:{}", digest_of([text.as_bytes()]));
+    storable(&text, max - end.len()) + &end
 }
 
 /// A dead letter as it is kept.
@@ -257,5 +287,43 @@ impl DeadLetterTotals {
     /// Totals, as stores give them.
     pub fn new(consumer: ConsumerName, depth: u64, oldest: Option<OffsetDateTime>, ever: u64) -> Self {
         Self { consumer, depth, oldest, ever }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(id: &str, topic: &str, message: RawMessage) -> NewDeadLetter {
+        let consumer = ConsumerName::new("shop").unwrap_or_else(|error| panic!("{error}"));
+        NewDeadLetter::new(consumer, id, topic, DeadReason::Failed, "", message)
+    }
+
+    #[test]
+    fn a_control_character_is_a_space_in_the_storable_form_only() {
+        let long = "l".repeat(limits::MAX_TOPIC_BYTES);
+        let plain = RawMessage::new("text/plain", "7");
+        let texts = ["a b", "a\tb", "a\0b", "a\nb", &long, &format!("{long}1"), &format!("{long}2")];
+        for (place, one) in texts.iter().enumerate() {
+            for other in &texts[..place] {
+                for [one, other] in [
+                    [letter(one, "t", plain.clone()), letter(other, "t", plain.clone())],
+                    [letter("7", one, plain.clone()), letter("7", other, plain.clone())],
+                ] {
+                    assert!(one.check().is_ok() && other.check().is_ok());
+                    assert_ne!(one.identity(), other.identity(), "{one:?} {other:?}");
+                }
+            }
+        }
+        assert!(letter("a\tb", "t", plain).message_id.starts_with("a b digest:"));
+    }
+
+    #[test]
+    fn a_message_without_an_id_is_known_by_its_headers_and_its_body() {
+        let plain = RawMessage::new("text/plain", "7");
+        let mut other = plain.clone();
+        other.headers.insert("x".to_owned(), "y".to_owned());
+        let ids = [plain, other, RawMessage::new("text/plain", "8")].map(|message| letter("", "t", message).message_id);
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
     }
 }

@@ -26,8 +26,8 @@ use crate::{
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
 #[async_trait]
 pub trait DeadLetterStore: ConsumerStore {
-    /// Puts messages aside. One that is there already keeps its place and gets the new failure and message; a retry that was
-    /// asked for it counts as carried out.
+    /// Puts messages aside. One that is there already ([`NewDeadLetter::identity`]) gets the new failure, and the higher number of
+    /// attempts. Everything else of it stands: its place, its message, which may have been edited, and a retry that was asked for.
     ///
     /// # Errors
     /// As [`check_dead_letters`].

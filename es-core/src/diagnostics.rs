@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, timestamp::rfc3339};
 
 /// Who keeps a call of the store waiting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct DatabaseBlocker {
     /// The process of the database that serves it.
@@ -20,6 +20,7 @@ pub struct DatabaseBlocker {
     /// What it is doing, in the database's words: `active`, `idle in transaction`.
     pub state: String,
     /// Since when it has been in its transaction, by the database's clock, if that is known.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub since: Option<OffsetDateTime>,
 }
 
@@ -41,14 +42,14 @@ impl fmt::Display for DatabaseBlocker {
         let Self { pid, application_name, query, state, since } = self;
         write!(f, "process {pid} ({application_name}), {state}")?;
         if let Some(since) = since {
-            write!(f, " since {since}")?;
+            write!(f, " since {}", rfc3339(*since))?;
         }
         write!(f, ": {query}")
     }
 }
 
 /// A call of the store that waits for somebody else in the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct DatabaseWait {
     /// The process of the database that serves the call.

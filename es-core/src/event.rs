@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    codec::encode::encode_event,
+    codec::{encode::encode_event, json_text::check_json, read_back},
     domain_event::DomainEvent,
     error::{EncodeError, InvalidName},
     limits,
@@ -67,14 +67,17 @@ impl Payload {
     /// A payload of JSON text.
     ///
     /// # Errors
-    /// serde_json's error if the text is not JSON.
+    /// serde_json's error if the text is not JSON, or is JSON that not every store keeps or not every reader reads: a
+    /// NUL character or half of a surrogate pair in a text, a number beyond `f64`, or more than
+    /// [`limits::MAX_JSON_DEPTH`] levels.
     pub fn from_json(json: impl Into<Arc<str>>) -> Result<Self, serde_json::Error> {
         let json = json.into();
-        serde_json::from_str::<serde::de::IgnoredAny>(&json)?;
+        check_json(&json)?;
         Ok(Self(json))
     }
 
-    /// A payload whose text is known to be JSON, because a store or an encoder wrote it.
+    /// A payload whose text is known to be what [`from_json`](Self::from_json) accepts, because a store or an encoder
+    /// wrote it.
     pub fn trusted(json: impl Into<Arc<str>>) -> Self {
         Self(json.into())
     }
@@ -135,10 +138,13 @@ impl NewEvent {
     /// ```
     ///
     /// # Errors
-    /// [`EncodeError`] if it holds what JSON or a database would lose, or is no externally tagged enum.
+    /// [`EncodeError`] if it holds what JSON or a database would lose, is not an externally tagged enum, or would not
+    /// be read back as it was written.
     pub fn of<E: DomainEvent>(event: &E) -> Result<Self, EncodeError> {
-        let (event_type, payload) = encode_event(event)?;
-        Ok(Self::new(event_type, payload))
+        let (event_type, encoded) = encode_event(event)?;
+        read_back::check_event::<E>(&event_type, &encoded)?;
+        let metadata = Metadata::new().with_schema_version(E::SCHEMA_VERSION);
+        Ok(Self::new(event_type, encoded.payload).with_metadata(metadata))
     }
 
     /// An event with an id that is known already: what stores build from their rows. No fresh id is drawn for it.
@@ -154,10 +160,12 @@ impl NewEvent {
         self
     }
 
-    /// The same event with other metadata.
+    /// The same event with other metadata. It keeps the schema version that [`of`](Self::of) gave it, unless the
+    /// metadata say another one.
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
+        let own = self.metadata.schema_version();
+        self.metadata = if metadata.schema_version() == 1 { metadata.with_schema_version(own) } else { metadata };
         self
     }
 

@@ -24,7 +24,8 @@ pub enum EventSelector {
     Stream(StreamId),
 }
 
-/// Which events of the log a reader wants: those that at least one of its selectors names, or all if it has none.
+/// Which events of the log a reader wants: those that at least one of its selectors names; without selectors all of
+/// them, or none.
 ///
 /// ```
 /// use es_core::{EventFilter, StreamId};
@@ -33,15 +34,30 @@ pub enum EventSelector {
 /// assert!(!filter.matches(&StreamId::new("account", "ann")?, "Withdrawn"));
 /// # Ok::<(), es_core::InvalidName>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct EventFilter {
     selectors: Vec<EventSelector>,
+    /// Whether it wants nothing as long as it has no selectors.
+    starts_empty: bool,
 }
+
+impl PartialEq for EventFilter {
+    fn eq(&self, other: &Self) -> bool {
+        self.selectors == other.selectors && self.is_all() == other.is_all()
+    }
+}
+
+impl Eq for EventFilter {}
 
 impl EventFilter {
     /// Every event. Adding a selector narrows it to what the selectors name.
     pub fn all() -> Self {
         Self::default()
+    }
+
+    /// No event. Adding a selector widens it to what the selectors name.
+    pub fn none() -> Self {
+        Self { selectors: Vec::new(), starts_empty: true }
     }
 
     /// Also every event of a category.
@@ -71,14 +87,20 @@ impl EventFilter {
         self
     }
 
-    /// The selectors, sorted and without repeats; empty means every event.
+    /// The selectors, sorted and without repeats. If there are none, [`is_all`](Self::is_all) and
+    /// [`is_none`](Self::is_none) tell what that means.
     pub fn selectors(&self) -> &[EventSelector] {
         &self.selectors
     }
 
     /// Whether every event passes.
     pub fn is_all(&self) -> bool {
-        self.selectors.is_empty()
+        self.selectors.is_empty() && !self.starts_empty
+    }
+
+    /// Whether no event passes.
+    pub fn is_none(&self) -> bool {
+        self.selectors.is_empty() && self.starts_empty
     }
 
     /// Whether an event of this stream and type passes.
@@ -127,6 +149,15 @@ mod tests {
     fn selectors_are_a_set() {
         let one = EventFilter::all().or_category("b").or_category("a").or_category("b");
         assert_eq!(one, EventFilter::all().or_category("a").or_category("b"));
+    }
+
+    #[test]
+    fn a_filter_that_wants_nothing_is_another_one_than_one_that_wants_all() {
+        let stream = StreamId::new("a", "1").unwrap();
+        let (all, none) = (EventFilter::all(), EventFilter::none());
+        assert!(all.matches(&stream, "X") && !none.matches(&stream, "X") && all != none);
+        assert!(all.is_all() && !all.is_none() && none.is_none() && !none.is_all());
+        assert_eq!(all.or_category("a"), none.or_category("a"), "with selectors both mean the same");
     }
 
     #[test]

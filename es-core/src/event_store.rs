@@ -7,11 +7,13 @@ use futures_core::Stream;
 
 use crate::{
     append::{Append, Appended, IdempotencyKey},
+    bookmark::Bookmark,
     error::StoreError,
     event::RecordedEvent,
     event_filter::EventFilter,
     limits,
     position::Position,
+    repository::CommandQueue,
     stream_id::StreamId,
     version::Version,
     wakeups::Wakeups,
@@ -79,12 +81,72 @@ pub struct EventPage {
     /// Everything up to here survives a crash of the database. Only a consumer whose checkpoint lives in the same
     /// database may act on events above it.
     pub durable_to: Position,
+    /// The place after which the page begins, with the event there. `None` if the store does not say, or if there is none.
+    pub after: Option<Bookmark>,
+    /// An event at `scanned_to` or after it, of the log that the page was read from: proof of everything before it. `None` if
+    /// the store does not say.
+    pub seen: Option<Bookmark>,
+    /// Where the log ends, if that is before the position after which the page begins: the log went back.
+    pub log_end: Option<Position>,
 }
 
 impl EventPage {
     /// A page, as stores report it.
     pub fn new(events: Vec<RecordedEvent>, scanned_to: Position, durable_to: Position) -> Self {
-        Self { events, scanned_to, durable_to }
+        let seen = events.last().map(Bookmark::of).filter(|last| last.position() == scanned_to);
+        Self { events, scanned_to, durable_to, after: None, seen, log_end: None }
+    }
+
+    /// The same page with the place after which it begins, if the event there is known.
+    #[must_use]
+    pub fn coming_after(mut self, after: Bookmark) -> Self {
+        self.after = Some(after).filter(|after| after.event_id().is_some());
+        self
+    }
+
+    /// The same page with an event that proves which log it was read from.
+    #[must_use]
+    pub fn having_seen(mut self, seen: Option<Bookmark>) -> Self {
+        self.seen = seen.filter(|seen| seen.event_id().is_some());
+        self
+    }
+
+    /// The same page, of a log that ends before the position after which it begins.
+    #[must_use]
+    pub fn beyond(mut self, log_end: Option<Position>) -> Self {
+        self.log_end = log_end;
+        self
+    }
+
+    /// Where the page ends, with the event there if it is known.
+    pub fn end(&self) -> Bookmark {
+        self.place(self.scanned_to)
+    }
+
+    /// A place within the page or right before it, with the event there if it is known.
+    pub fn place(&self, position: Position) -> Bookmark {
+        let event = self.events.binary_search_by_key(&position, |event| event.position()).ok();
+        let event = event.and_then(|index| self.events.get(index)).map(Bookmark::of);
+        let known = event.into_iter().chain(self.after).chain(self.seen).find(|known| known.position() == position);
+        known.unwrap_or(Bookmark::unverified(position))
+    }
+
+    /// Checks that the page continues the log in which `after` was seen. It begins after that position.
+    ///
+    /// # Errors
+    /// [`StoreError::LogWentBack`].
+    pub fn check_continues(&self, after: Bookmark) -> Result<(), StoreError> {
+        let found = self.after.filter(|found| found.position() == after.position()).and_then(Bookmark::event_id);
+        let is_other = matches!((after.event_id(), found), (Some(seen), Some(found)) if seen != found);
+        if is_other || self.log_end.is_some() {
+            return Err(StoreError::LogWentBack {
+                position: after.position(),
+                expected: after.event_id(),
+                found,
+                head: self.log_end,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -103,15 +165,17 @@ pub trait EventStore: Send + Sync {
     ///
     /// It is durable when this returns. Under the lock that orders all appends, the store looks at the event ids
     /// first, then at the idempotency key, then at the expected versions:
-    /// all ids there with equal content and place, or the key there for the same streams, is the earlier outcome
-    /// with `repeated` set.
+    /// all ids there with equal content and place, or the key there for the same [request](Append::request), is the
+    /// earlier outcome with `repeated` set. A key that is there for another request is [`StoreError::IdReused`], which
+    /// [names the first use](StoreError::key_reused).
     ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::IdReused`], [`StoreError::Busy`], [`StoreError::LimitExceeded`]: nothing was stored.
     /// [`StoreError::Unavailable`]: unknown; send the same append again.
     async fn append(&self, append: &Append) -> Result<Appended, StoreError>;
 
-    /// The outcome of the append that was stored under a key, with `repeated` set; `None` if there is none.
+    /// The outcome of the append that was stored under a key, with `repeated` set and the digest of its
+    /// [request](Appended::request); `None` if there is none.
     async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError>;
 
     /// The events of one stream after a version, oldest first. An unknown stream is an empty last page.
@@ -136,8 +200,31 @@ pub trait EventStore: Send + Sync {
     /// Returns when every event up to `position` survives a crash of the database.
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError>;
 
+    /// Checks against the database itself, not against what this process keeps in memory, that the log holds what was seen at a
+    /// position: another event there, or an earlier end, means that the log went back.
+    ///
+    /// # Errors
+    /// [`StoreError::LogWentBack`]. The store has dropped what it kept in memory of the log.
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        if seen == Bookmark::START {
+            return Ok(());
+        }
+        let page = self.read_all(seen.position(), &EventFilter::all(), PageSize(1)).await?;
+        page.check_continues(seen)
+    }
+
+    /// Drops the events that the store keeps in memory, if it keeps any: the log is known to have gone back.
+    fn forget_recent(&self) {}
+
     /// Hints that there may be new events. A hint may be late, missing or needless: polling is the truth.
     fn wakeups(&self) -> Wakeups;
+
+    /// The queue in which the commands of this process wait for their turn at a stream. All handles of a store return
+    /// clones of one queue, so that commands of different repositories do not lose races against each other. By default
+    /// each repository has a queue of its own.
+    fn command_queue(&self) -> CommandQueue {
+        CommandQueue::default()
+    }
 }
 
 #[async_trait]
@@ -166,12 +253,24 @@ impl<S: EventStore + ?Sized> EventStore for Arc<S> {
         (**self).head().await
     }
 
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        (**self).verify(seen).await
+    }
+
+    fn forget_recent(&self) {
+        (**self).forget_recent();
+    }
+
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
         (**self).wait_durable(position).await
     }
 
     fn wakeups(&self) -> Wakeups {
         (**self).wakeups()
+    }
+
+    fn command_queue(&self) -> CommandQueue {
+        (**self).command_queue()
     }
 }
 

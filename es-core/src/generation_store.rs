@@ -10,6 +10,7 @@ use crate::{
     consumer_name::{ConsumerName, Generation},
     consumer_store::ConsumerStore,
     error::{InvalidName, StoreError},
+    lease_store::is_in_force,
     limits,
     name::check_identifier,
     position::Position,
@@ -50,21 +51,38 @@ impl fmt::Display for GenerationState {
 }
 
 /// Who builds a generation, and until when others leave it to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Builder {
     /// Who: a process, a person, a host, as they call themselves.
     pub by: String,
     /// Since when, by the store's clock.
+    #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
+    /// When they last said that they are still at it, by the store's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub renewed: OffsetDateTime,
     /// Until when, by the store's clock, unless they say before that they are still at it.
+    #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
 
 impl Builder {
     /// A builder, as stores report it.
     pub fn new(by: String, since: OffsetDateTime, until: OffsetDateTime) -> Self {
-        Self { by, since, until }
+        Self { by, since, renewed: since, until }
+    }
+
+    /// The same, who said at some time that they are still at it.
+    #[must_use]
+    pub fn renewed_at(mut self, renewed: OffsetDateTime) -> Self {
+        self.renewed = renewed;
+        self
+    }
+
+    /// Whether others leave the generation to them at a time of the store's clock; see [`is_in_force`].
+    pub fn is_held_at(&self, now: OffsetDateTime) -> bool {
+        is_in_force(self.renewed, self.until, now)
     }
 }
 
@@ -227,7 +245,7 @@ impl TableNames {
 }
 
 /// One row of a read model, as text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadModelRow {
     /// The table's name for readers; empty for the documents of a view.
     pub table: String,
@@ -236,6 +254,13 @@ pub struct ReadModelRow {
     pub key: String,
     /// The document, or all columns as JSON.
     pub content: String,
+}
+
+impl std::fmt::Debug for ReadModelRow {
+    /// Shows the sizes alone: a row may be private and has no place in a log. Without a primary key its key is the row.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReadModelRow({:?}, {} + {} bytes)", self.table, self.key.len(), self.content.len())
+    }
 }
 
 /// A read model as it was at one position, row by row in order: by table, then by key, bytewise.

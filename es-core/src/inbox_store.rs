@@ -1,6 +1,6 @@
 //! What a store does so that messages from elsewhere take effect once.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 
@@ -71,20 +71,73 @@ pub trait MessageUnit: Send + Sized {
     async fn rollback(self) -> Result<(), StoreError>;
 }
 
+/// What a message is known by in the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InboxKey<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// A digest of its content, which tells a message that comes again from another one under the same id.
+    pub content: u64,
+}
+
+impl<'a> InboxKey<'a> {
+    /// The key of a message.
+    pub const fn new(id: &'a str, content: u64) -> Self {
+        Self { id, content }
+    }
+}
+
+/// What the inbox knows of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Novelty {
+    /// It was not handled before.
+    New,
+    /// It was handled before.
+    Known,
+    /// Another message was handled under its id: one with other content. This one has not taken effect.
+    IdReused,
+}
+
+impl Novelty {
+    /// Whether the message was not handled before, and no other under its id.
+    pub fn is_new(self) -> bool {
+        self == Self::New
+    }
+}
+
 /// Messages on their way into effect.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received<U> {
     /// The transaction.
     pub unit: U,
-    /// For each of the messages, in the order asked, whether it is new. Of several with one id the first is.
-    pub is_new: Vec<bool>,
+    /// What is known of each of the messages, in the order asked. Of several with one id the first is new.
+    pub novelty: Vec<Novelty>,
 }
 
 impl<U> Received<U> {
-    /// What stores give.
-    pub fn new(unit: U, is_new: Vec<bool>) -> Self {
-        Self { unit, is_new }
+    /// What stores return.
+    pub fn new(unit: U, novelty: Vec<Novelty>) -> Self {
+        Self { unit, novelty }
+    }
+
+    /// What stores return, from the contents that were handled under these ids before. An id that is missing there is
+    /// new, and stands for the first message of the batch that has it.
+    pub fn compared(unit: U, keys: &[InboxKey<'_>], handled: &HashMap<String, u64>) -> Self {
+        let mut first = HashMap::new();
+        let novelty = keys.iter().map(|key| {
+            let before = handled.get(key.id).or_else(|| first.get(key.id)).copied();
+            match before {
+                None => {
+                    first.insert(key.id, key.content);
+                    Novelty::New
+                }
+                Some(content) if content == key.content => Novelty::Known,
+                Some(_) => Novelty::IdReused,
+            }
+        });
+        let novelty = novelty.collect();
+        Self { unit, novelty }
     }
 }
 
@@ -107,12 +160,13 @@ pub trait InboxStore: Send + Sync {
     /// The transaction.
     type Unit: MessageUnit;
 
-    /// Begins a transaction and notes in it that these messages are handled by a consumer; says which of them are new. Whoever
-    /// handles one of them at the same moment is waited for.
+    /// Begins a transaction and notes in it that a consumer handles these messages; says which of them are new. It waits
+    /// for other transactions that handle one of them at the same moment.
     ///
     /// # Errors
-    /// As [`check_message_ids`]; [`StoreError::Busy`] if the wait takes too long.
-    async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<Self::Unit>, StoreError>;
+    /// As [`check_inbox_keys`]; [`StoreError::Busy`] if the wait takes too long.
+    async fn receive(&self, consumer: &ConsumerName, keys: &[InboxKey<'_>])
+    -> Result<Received<Self::Unit>, StoreError>;
 
     /// Begins a transaction that notes nothing: for a dead letter that is tried again.
     ///
@@ -147,13 +201,13 @@ pub trait InboxStore: Send + Sync {
 /// # Errors
 /// [`StoreError::LimitExceeded`] over [`limits::MAX_MESSAGES_PER_UNIT`] ids; [`StoreError::InvalidName`] for an id that is empty, over
 /// [`limits::MAX_MESSAGE_ID_BYTES`] or holds a control character.
-pub fn check_message_ids(ids: &[&str]) -> Result<(), StoreError> {
+pub fn check_inbox_keys(keys: &[InboxKey<'_>]) -> Result<(), StoreError> {
     let limit = limits::MAX_MESSAGES_PER_UNIT;
-    if ids.len() > limit {
-        let (limit, actual) = (limit as u64, ids.len() as u64);
+    if keys.len() > limit {
+        let (limit, actual) = (limit as u64, keys.len() as u64);
         return Err(StoreError::LimitExceeded { what: "messages in one transaction", limit, actual });
     }
-    ids.iter().try_for_each(|id| check_message_id(id))
+    keys.iter().try_for_each(|key| check_message_id(key.id))
 }
 
 /// Checks the id of a message: whoever takes messages in may do so before they are received with others.

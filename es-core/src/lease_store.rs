@@ -48,15 +48,25 @@ impl Lease {
     }
 }
 
+/// Whether a lease that was granted at one time until another is in force now, all by the store's clock.
+///
+/// One from the future was granted by a clock that was ahead and has been set back since. It is not in force: nobody could tell
+/// how much of it is over, and no lease may outlive its own length.
+pub fn is_in_force(granted: OffsetDateTime, until: OffsetDateTime, now: OffsetDateTime) -> bool {
+    granted <= now && now < until
+}
+
 /// Who has a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct LeaseHolder {
     /// Whose lease it is, as they call themselves.
     pub owner: String,
     /// Since when, by the store's clock.
+    #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
     /// Until when, by the store's clock, unless there is another sign of life.
+    #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
 
@@ -124,6 +134,17 @@ pub trait LeaseStore: ConsumerStore {
     /// [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError>;
 
+    /// Takes a consumer's lease from its current owner for a limited time. The store rejects what the former owner still writes
+    /// under the lease, and rejects its claims until the lease is released or expires. Meanwhile, appends leave an inline
+    /// projection to its runner.
+    /// A page that has begun takes effect. The same owner's call again extends the lease, with the same fence.
+    ///
+    /// It is for work that must come to an end while others write, such as a swap of generations.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError>;
+
     /// Gives a lease back: others need not wait for it to run out, and nothing more is written under it. Of no effect if
     /// somebody else has had it since.
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError>;
@@ -146,6 +167,10 @@ pub trait LeaseStore: ConsumerStore {
 impl<S: LeaseStore + ?Sized> LeaseStore for Arc<S> {
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
         (**self).claim_lease(consumer, owner, time).await
+    }
+
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        (**self).seize_lease(consumer, owner, time).await
     }
 
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {

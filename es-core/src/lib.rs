@@ -80,6 +80,7 @@ mod advance;
 mod aggregate;
 mod append;
 mod blob_store;
+mod bookmark;
 mod codec;
 mod consumer_name;
 mod consumer_store;
@@ -87,6 +88,8 @@ mod control_store;
 mod dead_letter;
 mod dead_letter_store;
 mod diagnostics;
+mod digest;
+mod document_query;
 mod domain_event;
 mod error;
 mod event;
@@ -95,6 +98,7 @@ mod event_key;
 mod event_store;
 mod expected_version;
 mod generation_store;
+mod hash;
 mod inbox_store;
 mod lease_store;
 pub mod limits;
@@ -114,9 +118,12 @@ mod raw_message;
 mod reactor;
 mod recent_events;
 mod repository;
+mod request_digest;
 mod runner_store;
 mod shared_error;
 mod snapshot_store;
+mod sql_store;
+pub mod store;
 mod stream_id;
 pub mod timestamp;
 mod transient;
@@ -129,17 +136,22 @@ pub use advance::Advance;
 pub use aggregate::Aggregate;
 pub use append::{Append, AppendBuilder, Appended, AppendedStream, IdempotencyKey, StreamAppend};
 pub use blob_store::{BlobStore, check_blob, check_blob_name};
-pub use codec::decoder::Decoder;
+pub use bookmark::{Bookmark, InvalidBookmark};
+pub use codec::{
+    decoder::Decoder,
+    json_value::{canonical_json, is_same_json},
+    redact::{text_without_content, without_content},
+};
 pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{
-    Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentQuery, check_document_count,
-    check_document_key,
+    Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, check_document_count, check_document_key,
 };
 pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
 pub use dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter};
 pub use dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters};
 pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
-pub use domain_event::{DomainEvent, EventSet};
+pub use document_query::{DocumentQuery, DocumentSelection, FieldQuery, FieldValue};
+pub use domain_event::{Coverage, DomainEvent, EventSet};
 pub use error::{
     BoxError, DecodeError, EncodeError, ExecuteError, HandlerError, InvalidName, LoadError, NameProblem,
     ProjectionError, StoreError, TransientFailure,
@@ -154,9 +166,10 @@ pub use generation_store::{
     ReadModelCode, ReadModelRow, Swapped, TableNames,
 };
 pub use inbox_store::{
-    InboxStats, InboxStore, MessageUnit, Received, check_append_count, check_message_id, check_message_ids,
+    InboxKey, InboxStats, InboxStore, MessageUnit, Novelty, Received, check_append_count, check_inbox_keys,
+    check_message_id,
 };
-pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member};
+pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member, is_in_force};
 pub use memory::{MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
@@ -179,10 +192,15 @@ pub use projection_store::ProjectionStore;
 pub use raw_message::RawMessage;
 pub use reactor::Reactor;
 pub use recent_events::RecentEvents;
-pub use repository::{AsOf, CacheOptions, Execute, Executed, Loaded, Outcome, Repository};
+pub use repository::{
+    AsOf, CacheOptions, CommandContext, CommandQueue, Execute, Executed, Loaded, Outcome, Repository, Sleep,
+};
+pub use request_digest::RequestDigest;
 pub use runner_store::RunnerStore;
 pub use snapshot_store::{Snapshot, SnapshotStore};
+pub use sql_store::{FromSql, SqlDialect, SqlRow, SqlStore, SqlTypeError, SqlValue};
 pub use stream_id::StreamId;
+pub use transient::{causes, is_transient};
 pub use upcast::Upcasters;
 pub use version::Version;
 pub use view::{DocumentFold, Fate, PageFold, View, ViewError, ViewFold, ViewReader};

@@ -4,6 +4,8 @@
 //! one is a [`StoreError::LimitExceeded`](crate::StoreError::LimitExceeded) or an
 //! [`InvalidName`](crate::InvalidName) that carries the limit and the actual value; nothing is stored.
 
+use std::time::Duration;
+
 /// Longest category of a stream, in bytes.
 pub const MAX_CATEGORY_BYTES: usize = 64;
 /// Longest tenant of a stream, in bytes.
@@ -27,6 +29,14 @@ pub const MAX_TABLE_NAME_BYTES: usize = 50;
 /// Largest metadata of one event as JSON, in bytes.
 pub const MAX_METADATA_BYTES: usize = 64 * 1_024;
 
+/// Deepest nesting of arrays and objects in the JSON of an event, a snapshot, a document or a value of metadata.
+/// serde_json reads 127 levels; the rest is room for what is put around such JSON on its way, as the envelope of a
+/// message.
+pub const MAX_JSON_DEPTH: usize = 120;
+/// Deepest nesting of JSON that is compared by value; deeper texts are the same only if they are so byte for byte.
+pub const MAX_COMPARED_JSON_DEPTH: usize = 500;
+/// First year in which an event may have occurred, by UTC. PostgreSQL knows no earlier one.
+pub const MIN_OCCURRED_YEAR: i32 = -4_712;
 /// Largest payload of one event, in bytes of JSON, unless the store was opened with another limit.
 pub const MAX_PAYLOAD_BYTES: usize = 1_024 * 1_024;
 /// Most events in one append, over all its streams.
@@ -49,6 +59,8 @@ pub const MAX_SCAN_POSITIONS: u64 = 100_000;
 pub const MAX_RECENT_EVENTS: usize = 1_000;
 /// Most bytes of payload and metadata of these events.
 pub const MAX_RECENT_BYTES: usize = 1_024 * 1_024;
+/// For how long a store answers from these events after it has stored the last of them.
+pub const MAX_RECENT_AGE: Duration = Duration::from_millis(50);
 /// Most selectors in one filter.
 pub const MAX_FILTER_SELECTORS: usize = 1_000;
 
@@ -58,6 +70,8 @@ pub const MAX_DOCUMENT_KEY_BYTES: usize = 400;
 pub const MAX_DOCUMENT_BYTES: usize = 1_024 * 1_024;
 /// Most documents of a view that one event may concern.
 pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+/// Documents that a query by a field reads, unless it says otherwise.
+pub const DEFAULT_DOCUMENTS_PER_READ: usize = 100;
 /// Most documents that one call reads.
 pub const MAX_DOCUMENTS_PER_READ: usize = 10_000;
 
@@ -105,6 +119,26 @@ pub const MAX_BLOB_BYTES: usize = 256 * 1_024 * 1_024;
 /// Longest name of a payload in a blob store, in bytes.
 pub const MAX_BLOB_NAME_BYTES: usize = 200;
 
+/// Longest key of a record, in bytes of its escaped text.
+pub const MAX_RECORD_KEY_BYTES: usize = 512;
+/// Largest record as JSON, in bytes.
+pub const MAX_RECORD_BYTES: usize = 64 * 1_024;
+/// Most conditions and changes of records, taken together, in one commit.
+pub const MAX_RECORDS_PER_BATCH: usize = 1_000;
+/// Most records that one call reads.
+pub const MAX_RECORDS_PER_READ: usize = 1_000;
+/// Most records in the ranges that one update reads.
+pub const MAX_RECORDS_PER_UPDATE: usize = 10_000;
+/// How often an update of records is decided again because the database gave it up to end a deadlock.
+pub const RECORD_UPDATE_RETRIES: u32 = 5;
+
+/// Longest name of an aggregate under which its snapshots are kept, in bytes. Of a longer one the end is replaced by a
+/// hash.
+pub const MAX_AGGREGATE_NAME_BYTES: usize = 200;
+/// Most parts of an aggregate's state that are looked at to notice that its form has changed.
+pub const MAX_OUTLINE_PARTS: usize = 2_000;
+/// How deep these parts are looked for.
+pub const MAX_OUTLINE_DEPTH: usize = 32;
 /// Largest snapshot of one aggregate as JSON, in bytes. A larger state is not saved as a snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most aggregates that one command may change together.
@@ -115,12 +149,27 @@ pub const PARALLEL_LOADS: usize = 8;
 pub const DEFAULT_CACHED_STATES: usize = 10_000;
 /// Most bytes of states that a repository keeps at hand, as far as it knows their sizes, unless it is told otherwise.
 pub const DEFAULT_CACHED_BYTES: usize = 64 * 1_024 * 1_024;
+/// Most earlier states that a repository keeps for commands that are sent again under their idempotency keys.
+pub const RECALLED_STATES: usize = 1_000;
+/// Most bytes of these states.
+pub const RECALLED_BYTES: usize = 8 * 1_024 * 1_024;
+/// Most aggregates whose states as of a moment one call reads.
+pub const MAX_STATES_AT: usize = 100_000;
 /// How often a command is decided again after a conflict, unless the repository is told otherwise.
-pub const DEFAULT_CONFLICT_RETRIES: u32 = 16;
+pub const DEFAULT_CONFLICT_RETRIES: u32 = 1_000;
 /// Most conflict retries that a repository accepts as its setting.
 pub const MAX_CONFLICT_RETRIES: u32 = 1_000;
+/// How long a command is decided again after conflicts, unless the repository is told otherwise. It ends with the first
+/// conflict after this time.
+pub const DEFAULT_CONFLICT_RETRY_TIME: Duration = Duration::from_secs(10);
+/// Longest such time that a repository accepts as its setting.
+pub const MAX_CONFLICT_RETRY_TIME: Duration = Duration::from_secs(300);
+/// Longest pause of a command after the first conflict that it lost. The pauses get shorter with each further one.
+pub const MAX_CONFLICT_PAUSE: Duration = Duration::from_millis(16);
 /// How often an append that found the store busy is sent again, before the command says so. The store has waited for its lock
 /// each time.
 pub const BUSY_RETRIES: u32 = 2;
+/// How often a call is repeated on a fresh connection because the one that it used had been closed while it was idle.
+pub const RECONNECTS_PER_CALL: u32 = 2;
 /// How often an append whose outcome is unknown is sent again (the same events with the same ids).
 pub const UNKNOWN_OUTCOME_RETRIES: u32 = 3;

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    error::{InvalidName, StoreError},
+    codec::redact::without_content,
+    error::{InvalidName, NameProblem, StoreError},
     limits,
     name::check_text,
 };
@@ -47,6 +48,8 @@ struct Fields {
     source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace_parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema_version: Option<u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<String, serde_json::Value>,
 }
@@ -57,6 +60,7 @@ static EMPTY: Fields = Fields {
     actor: None,
     source: None,
     trace_parent: None,
+    schema_version: None,
     extra: BTreeMap::new(),
 };
 
@@ -129,6 +133,23 @@ impl Metadata {
     text_field!(source, with_source, "program or system that recorded it");
     text_field!(trace_parent, with_trace_parent, "W3C trace context (`traceparent`)");
 
+    /// The [schema version](crate::DomainEvent::SCHEMA_VERSION) in which the event was written; 1 unless it says
+    /// another one.
+    pub fn schema_version(&self) -> u32 {
+        self.fields().schema_version.unwrap_or(1)
+    }
+
+    /// Sets the schema version. Repositories and [`NewEvent::of`](crate::NewEvent::of) do so; for events that are made
+    /// by hand.
+    #[must_use]
+    pub fn with_schema_version(mut self, version: u32) -> Self {
+        let version = (version != 1).then_some(version);
+        if self.fields().schema_version != version {
+            self.change().schema_version = version;
+        }
+        self
+    }
+
     /// Everything else, by name.
     pub fn extra(&self) -> &BTreeMap<String, serde_json::Value> {
         &self.fields().extra
@@ -179,8 +200,11 @@ impl Metadata {
     }
 
     /// Reads the JSON object that [`to_json`](Self::to_json) wrote. Fields of newer versions are ignored.
+    ///
+    /// # Errors
+    /// serde_json's, without the content.
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
+        serde_json::from_str(json).map_err(|error| without_content(&error))
     }
 
     /// Checks sizes and characters; gives the size as JSON in bytes.
@@ -200,7 +224,7 @@ impl Metadata {
         }
         for (name, value) in &fields.extra {
             check_text("metadata name", name, limits::MAX_METADATA_TEXT_BYTES)?;
-            check_no_nul(name, value)?;
+            check_value(name, value, 0)?;
         }
         // The values are plain JSON already, so writing them cannot fail.
         let bytes = self.json().map_or(0, str::len);
@@ -215,15 +239,26 @@ impl Metadata {
     }
 }
 
-fn check_no_nul(name: &str, value: &serde_json::Value) -> Result<(), InvalidName> {
+/// Checks a value that lies inside as many arrays and objects.
+fn check_value(name: &str, value: &serde_json::Value, depth: usize) -> Result<(), StoreError> {
     use serde_json::Value;
-    let refuse = |at| InvalidName::new("metadata value of", name, crate::error::NameProblem::ControlCharacter { at });
+    let check_text = |text: &str| match text.find('\0') {
+        None => Ok(()),
+        Some(at) => Err(InvalidName::new("metadata value of", name, NameProblem::ControlCharacter { at })),
+    };
+    if depth > limits::MAX_JSON_DEPTH {
+        return Err(StoreError::LimitExceeded {
+            what: "levels of arrays and objects in a value of metadata",
+            limit: limits::MAX_JSON_DEPTH as u64,
+            actual: depth as u64,
+        });
+    }
     match value {
-        Value::String(text) => text.find('\0').map_or(Ok(()), |at| Err(refuse(at))),
-        Value::Array(values) => values.iter().try_for_each(|value| check_no_nul(name, value)),
+        Value::String(text) => Ok(check_text(text)?),
+        Value::Array(values) => values.iter().try_for_each(|value| check_value(name, value, depth + 1)),
         Value::Object(fields) => fields.iter().try_for_each(|(key, value)| {
-            key.find('\0').map_or(Ok(()), |at| Err(refuse(at)))?;
-            check_no_nul(name, value)
+            check_text(key)?;
+            check_value(name, value, depth + 1)
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }

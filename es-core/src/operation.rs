@@ -10,6 +10,7 @@ use crate::{
     limits,
     name::{check_text, check_word},
     position::Position,
+    timestamp::rfc3339,
 };
 
 /// Who asks for an operation, and why. It is kept in the log of operations.
@@ -100,6 +101,8 @@ impl OperationKind {
     pub const RETIRE: Self = Self(Cow::Borrowed("retire"));
     /// The number of its partitions was changed.
     pub const REPARTITION: Self = Self(Cow::Borrowed("repartition"));
+    /// Its leases were taken from the processes that had them.
+    pub const LEASE_REVOKED: Self = Self(Cow::Borrowed("lease-revoked"));
     /// Parked events of a key were asked to be tried again.
     pub const PARKED_RETRY: Self = Self(Cow::Borrowed("parked-retry"));
     /// A parked event was edited, and asked to be tried again.
@@ -196,7 +199,7 @@ impl Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let NewOperation { kind, consumer, from, to, order } = &self.what;
-        write!(f, "{} {}: {kind} {consumer}", self.at, order.by)?;
+        write!(f, "{} {}: {kind} {consumer}", rfc3339(self.at), order.by)?;
         if let Some(from) = from {
             write!(f, " from {from}")?;
         }

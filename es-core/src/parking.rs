@@ -1,6 +1,7 @@
 //! Parked events: those that could not be applied, and those of the same key that wait behind them.
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{consumer_name::ConsumerName, event::Payload, event_key::EventKey, limits, position::Position};
 
@@ -91,7 +92,7 @@ impl ParkFailure {
 }
 
 /// How many keys and events of a consumer are parked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ParkedTotals {
     /// Keys.
     pub keys: u64,
@@ -159,12 +160,21 @@ pub struct ParkedEvent {
     pub parked_at: OffsetDateTime,
     /// What it is to be tried with instead of its own payload, if somebody edited it. The log is as it was.
     pub edited: Option<Payload>,
+    /// Its id, if the store knows it: another event at its position is not the one that was parked.
+    pub event_id: Option<Uuid>,
 }
 
 impl ParkedEvent {
     /// A parked event, as stores report it.
     pub fn new(position: Position, parked_at: OffsetDateTime, edited: Option<Payload>) -> Self {
-        Self { position, parked_at, edited }
+        Self { position, parked_at, edited, event_id: None }
+    }
+
+    /// The same with its id.
+    #[must_use]
+    pub fn at_event(mut self, event_id: Option<Uuid>) -> Self {
+        self.event_id = event_id;
+        self
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::{fmt, ops::Range};
 
-use crate::{consumer_name::ConsumerName, control_store::HandMove, error::StoreError, limits, position::Position};
+use uuid::Uuid;
+
+use crate::{
+    bookmark::Bookmark, consumer_name::ConsumerName, control_store::HandMove, error::StoreError, hash::fnv1a, limits,
+    position::Position,
+};
 
 /// A part of all keys: the smallest that is ever moved from one partition to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,10 +31,8 @@ impl Slot {
 /// assert_eq!(es_core::slot_of("account/ann").get(), 301);
 /// ```
 pub fn slot_of(key: &str) -> Slot {
-    // FNV-1a with 64 bits. Its highest bits hardly depend on the last bytes, so they are mixed (the end of MurmurHash3).
-    let mut hash = key
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    // Its highest bits hardly depend on the last bytes, so they are mixed (the end of MurmurHash3).
+    let mut hash = fnv1a(key);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^= hash >> 33;
@@ -115,6 +118,13 @@ impl Partition {
         // Up to the number of slots, and so no bit is lost.
         let begin = |index: u16| (u32::from(index) * slots / u32::from(self.count)) as u16;
         begin(self.index)..begin(self.index + 1)
+    }
+}
+
+/// As text, such as `3of8`.
+impl serde::Serialize for Partition {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -213,6 +223,10 @@ pub struct PartitionCheckpoint {
     pub consumer: ConsumerName,
     /// Every event of its slots up to here has taken effect.
     pub position: Position,
+    /// The id of the event at the position, if the store knows it.
+    pub event_id: Option<Uuid>,
+    /// The id of the event at the end of what is [`ahead`](Self::ahead), if the store knows it.
+    pub ahead_event_id: Option<Uuid>,
     /// What has taken effect beyond that. Its owner leaves these events out.
     pub ahead: Ahead,
     /// Grows whenever its slots come from other partitions, or what was [`ahead`](Self::ahead) is taken back. Whoever moves it names
@@ -224,7 +238,32 @@ pub struct PartitionCheckpoint {
 impl PartitionCheckpoint {
     /// A checkpoint with nothing ahead of it, in the first layout.
     pub fn new(consumer: ConsumerName, position: Position) -> Self {
-        Self { consumer, position, ahead: Ahead::default(), layout: 0 }
+        Self { consumer, position, event_id: None, ahead_event_id: None, ahead: Ahead::default(), layout: 0 }
+    }
+
+    /// The same checkpoint with the ids of the events at its position and at the end of what is ahead of it.
+    #[must_use]
+    pub fn at_events(mut self, event_id: Option<Uuid>, ahead_event_id: Option<Uuid>) -> Self {
+        (self.event_id, self.ahead_event_id) = (event_id, ahead_event_id);
+        self
+    }
+
+    /// Its place in the log.
+    pub fn bookmark(&self) -> Bookmark {
+        Bookmark::from_parts(self.position, self.event_id)
+    }
+
+    /// The event on which it rests, if that is known: if the log holds it, it holds all that has taken effect.
+    pub fn witness(&self) -> Option<Bookmark> {
+        Some(self.furthest_bookmark()).filter(|furthest| furthest.event_id().is_some())
+    }
+
+    /// The furthest place in the log up to which something has taken effect.
+    pub fn furthest_bookmark(&self) -> Bookmark {
+        match self.ahead.end() {
+            end if end > self.position => Bookmark::from_parts(end, self.ahead_event_id),
+            _ => self.bookmark(),
+        }
     }
 
     /// The same with something ahead of it, in a layout.

@@ -113,6 +113,17 @@ pub trait PageProjection<C: Send>: Send + Sync {
     /// The events that it wants.
     fn filter(&self) -> &EventFilter;
 
+    /// Checks that its events can be read: see [`Decoder::check`].
+    ///
+    /// # Errors
+    /// [`DecodeError::Misconfigured`].
+    fn check(&self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    /// Whether the projection's code knows the type of an event that passes the filter; see [`Decoder::knows`].
+    fn knows(&self, event: &RecordedEvent) -> bool;
+
     /// See [`Projection::partition_key`]; `None` for an event of a retired type. Of one that is split into several, the first
     /// one's key.
     ///
@@ -188,6 +199,14 @@ impl<P: Projection> PageProjection<P::Connection> for Projector<P> {
 
     fn filter(&self) -> &EventFilter {
         self.decoder.filter()
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        self.decoder.check()
+    }
+
+    fn knows(&self, event: &RecordedEvent) -> bool {
+        self.decoder.knows(event)
     }
 
     fn key(&self, event: &RecordedEvent) -> Result<Option<EventKey>, DecodeError> {

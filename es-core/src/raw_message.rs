@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{error::StoreError, limits};
+use crate::{digest::digest_of, error::StoreError, limits};
 
 /// A message as bytes with headers, whatever they mean: what an outbox keeps until it is published, and what is kept of one that
 /// could not be handled.
@@ -29,6 +29,12 @@ impl RawMessage {
     /// Bytes of the body and of the headers.
     pub fn size(&self) -> usize {
         self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + self.body.len()
+    }
+
+    /// Returns the SHA-256 of its headers and its body as hexadecimal digits: two different messages have different digests.
+    pub fn digest(&self) -> String {
+        let headers = self.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        digest_of(headers.chain([&*self.body]))
     }
 
     /// Checks its size. Stores call it.

@@ -3,9 +3,11 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use crate::{
+    bookmark::Bookmark,
     event::RecordedEvent,
     event_filter::EventFilter,
     event_store::{EventPage, PageSize},
@@ -17,7 +19,8 @@ use crate::{
 /// [`read_all`](crate::EventStore::read_all) without asking the database.
 ///
 /// They follow each other without a gap, and each is durable. Where another process has stored events in between, only
-/// those after the gap are kept. At most [`limits::MAX_RECENT_EVENTS`] events of [`limits::MAX_RECENT_BYTES`].
+/// those after the gap are kept. At most [`limits::MAX_RECENT_EVENTS`] events of [`limits::MAX_RECENT_BYTES`], and only for
+/// [`limits::MAX_RECENT_AGE`]: a database can be put back to an earlier state at any time.
 #[derive(Debug, Default)]
 pub struct RecentEvents {
     kept: Mutex<Kept>,
@@ -25,9 +28,11 @@ pub struct RecentEvents {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Every event after this position, up to the end, is kept.
-    after: Position,
-    end: Position,
+    /// Every event after this place, up to the end, is kept.
+    after: Bookmark,
+    end: Bookmark,
+    /// When the end was stored: until then the database held all of it.
+    stored_at: Option<Instant>,
     events: VecDeque<RecordedEvent>,
     bytes: usize,
 }
@@ -38,21 +43,23 @@ impl RecentEvents {
         Self::default()
     }
 
-    /// Adds what was just stored: all events after a position, in order. They must be durable, and visible to readers.
-    pub fn push(&self, after: Position, events: impl IntoIterator<Item = RecordedEvent>) {
+    /// Adds what was just stored: all events after a place, in order. They must be durable, and visible to readers. The store
+    /// names the event that it found before them: what is kept of a log that went back must not be continued.
+    pub fn push(&self, after: Bookmark, events: impl IntoIterator<Item = RecordedEvent>) {
         let mut kept = self.lock();
-        if after != kept.end {
+        if after != kept.end || !after.is_verifiable() {
             // Of what is in between nothing is known; or the database was put back to an earlier state.
             *kept = Kept { after, end: after, ..Kept::default() };
         }
+        kept.stored_at = Some(Instant::now());
         for event in events {
-            kept.end = event.position();
+            kept.end = Bookmark::of(&event);
             kept.bytes += bytes_of(&event);
             kept.events.push_back(event);
         }
         while kept.events.len() > limits::MAX_RECENT_EVENTS || kept.bytes > limits::MAX_RECENT_BYTES {
             let Some(oldest) = kept.events.pop_front() else { return };
-            kept.after = oldest.position();
+            kept.after = Bookmark::of(&oldest);
             kept.bytes -= bytes_of(&oldest);
         }
     }
@@ -60,18 +67,23 @@ impl RecentEvents {
     /// A page, as [`read_all`](crate::EventStore::read_all) gives it; `None` if the database has to be asked.
     pub fn read(&self, after: Position, filter: &EventFilter, page: PageSize) -> Option<EventPage> {
         let kept = self.lock();
-        if after < kept.after || after >= kept.end {
+        if after < kept.after.position() || after >= kept.end.position() {
             return None;
         }
+        // Of older ones the database must say whether they are still there.
+        kept.stored_at.filter(|at| at.elapsed() <= limits::MAX_RECENT_AGE)?;
         let first = kept.events.partition_point(|event| event.position() <= after);
+        let before = first.checked_sub(1).and_then(|before| kept.events.get(before));
+        let after = before.map_or(kept.after, Bookmark::of);
         let wanted = |event: &&RecordedEvent| filter.matches(event.stream(), event.event_type());
         let mut wanted = kept.events.range(first..).filter(wanted);
         let events: Vec<_> = wanted.by_ref().take(page.get()).cloned().collect();
         let scanned_to = match (wanted.next(), events.last()) {
             (Some(_), Some(last)) => last.position(),
-            _ => kept.end,
+            _ => kept.end.position(),
         };
-        Some(EventPage::new(events, scanned_to, kept.end))
+        let page = EventPage::new(events, scanned_to, kept.end.position());
+        Some(page.coming_after(after).having_seen(Some(kept.end)))
     }
 
     /// Lets go of all events.
@@ -94,18 +106,29 @@ fn bytes_of(event: &RecordedEvent) -> usize {
 mod tests {
     use std::time::SystemTime;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::{EventType, NewEvent, Payload, StreamId, Version, timestamp};
 
     fn event(position: u64, payload: &str) -> RecordedEvent {
         let category = if position.is_multiple_of(2) { "even" } else { "odd" };
-        let new_event = NewEvent::new(EventType::new("Noted").unwrap(), Payload::trusted(payload));
+        let (id, event_type) = (Uuid::from_u128(position.into()), EventType::new("Noted").unwrap());
+        let new_event = NewEvent::from_parts(id, event_type, Payload::trusted(payload));
         let time = timestamp::to_stored_precision(SystemTime::UNIX_EPOCH.into());
         new_event.recorded(StreamId::new(category, "1").unwrap(), Version::new(position), Position::new(position), time)
     }
 
+    /// The place of the event with this position.
+    fn place(position: u64) -> Bookmark {
+        match position {
+            0 => Bookmark::START,
+            position => Bookmark::new(Position::new(position), Uuid::from_u128(position.into())),
+        }
+    }
+
     fn push(recent: &RecentEvents, positions: std::ops::RangeInclusive<u64>) {
-        recent.push(Position::new(positions.start() - 1), positions.map(|position| event(position, "{}")));
+        recent.push(place(positions.start() - 1), positions.map(|position| event(position, "{}")));
     }
 
     /// The positions of a page, how far it looked, and up to where it is durable.
@@ -146,6 +169,27 @@ mod tests {
     }
 
     #[test]
+    fn a_page_names_the_event_before_it_and_the_last_one_that_is_kept() {
+        let (recent, all) = (RecentEvents::new(), EventFilter::all());
+        push(&recent, 11..=17);
+        for after in 10..17 {
+            let page = recent.read(Position::new(after), &all, PageSize::new(2).unwrap()).unwrap();
+            assert_eq!((page.after, page.seen), (Some(place(after)), Some(place(17))));
+            assert_eq!(page.end(), place(17.min(after + 2)));
+        }
+    }
+
+    #[test]
+    fn what_was_stored_after_another_event_than_the_last_one_does_not_continue_it() {
+        let (recent, all) = (RecentEvents::new(), EventFilter::all());
+        push(&recent, 1..=3);
+        // The log went back, others appended up to 3, and then this process.
+        recent.push(Bookmark::new(Position::new(3), Uuid::from_u128(33)), [event(4, "{}")]);
+        assert_eq!(read(&recent, 2, &all, 100), None);
+        assert_eq!(read(&recent, 3, &all, 100), Some((vec![4], 4, 4)));
+    }
+
+    #[test]
     fn no_more_is_kept_than_the_limits_say() {
         let (recent, all) = (RecentEvents::new(), EventFilter::all());
         let count = limits::MAX_RECENT_EVENTS as u64;
@@ -154,12 +198,12 @@ mod tests {
         assert_eq!(read(&recent, 3, &all, 1), Some((vec![4], 4, count + 3)));
 
         let half = format!("\"{}\"", "x".repeat(limits::MAX_RECENT_BYTES / 2));
-        recent.push(Position::new(count + 3), (count + 4..=count + 5).map(|position| event(position, &half)));
+        recent.push(place(count + 3), (count + 4..=count + 5).map(|position| event(position, &half)));
         assert_eq!(read(&recent, count + 3, &all, 1), None);
         assert_eq!(read(&recent, count + 4, &all, 1), Some((vec![count + 5], count + 5, count + 5)));
 
         let large = format!("\"{}\"", "x".repeat(limits::MAX_RECENT_BYTES));
-        recent.push(Position::new(count + 5), [event(count + 6, &large)]);
+        recent.push(place(count + 5), [event(count + 6, &large)]);
         assert_eq!(read(&recent, count + 5, &all, 1), None);
     }
 }

@@ -27,8 +27,8 @@ impl StoreError {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct SharedError(Arc<StoreError>);
+#[error("{0}")]
+struct SharedError(#[source] Arc<StoreError>);
 
 #[cfg(test)]
 mod tests {

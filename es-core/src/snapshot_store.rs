@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::{error::StoreError, event::Payload, limits, stream_id::StreamId, version::Version};
+use crate::{error::StoreError, event::Payload, hash::fnv1a, limits, stream_id::StreamId, version::Version};
 
 /// The state of an aggregate after the events up to a version. It is a cache: losing it costs time alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,9 @@ use crate::{error::StoreError, event::Payload, limits, stream_id::StreamId, vers
 pub struct Snapshot {
     /// The aggregate's stream.
     pub stream: StreamId,
+    /// Which aggregate it is: several can be built from one stream. See
+    /// [`Aggregate::aggregate_name`](crate::Aggregate::aggregate_name).
+    pub aggregate: String,
     /// The version of the last event that the state holds.
     pub version: Version,
     /// The id of that event.
@@ -24,9 +27,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot.
-    pub fn new(stream: StreamId, version: Version, last_event: Uuid, fingerprint: String, state: Payload) -> Self {
-        Self { stream, version, last_event, fingerprint, state }
+    /// A snapshot of an aggregate. Of a name over [`limits::MAX_AGGREGATE_NAME_BYTES`] the end is replaced by a hash.
+    pub fn new(
+        stream: StreamId,
+        aggregate: &str,
+        version: Version,
+        last_event: Uuid,
+        fingerprint: String,
+        state: Payload,
+    ) -> Self {
+        Self { stream, aggregate: bounded_name(aggregate), version, last_event, fingerprint, state }
     }
 
     /// Checks the size. Stores call it before they save.
@@ -46,14 +56,24 @@ impl Snapshot {
     }
 }
 
-/// Keeps the latest snapshot of each stream.
+/// The name under which the snapshots of an aggregate are kept.
+pub(crate) fn bounded_name(aggregate: &str) -> String {
+    const HASH_BYTES: usize = 17;
+    if aggregate.len() <= limits::MAX_AGGREGATE_NAME_BYTES {
+        return aggregate.to_owned();
+    }
+    let end = aggregate.floor_char_boundary(limits::MAX_AGGREGATE_NAME_BYTES - HASH_BYTES);
+    format!("{}#{:016x}", &aggregate[..end], fnv1a(aggregate))
+}
+
+/// Keeps the latest snapshot of each aggregate of each stream.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync {
-    /// The snapshot of a stream, if there is one.
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError>;
+    /// The snapshot of an aggregate, if there is one; see [`Snapshot::aggregate`].
+    async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError>;
 
-    /// Keeps a snapshot in place of an older one of the same stream. One that is not newer than the kept one, and has
-    /// the same fingerprint, is dropped.
+    /// Keeps a snapshot in place of an older one of the same stream and aggregate. One that is not newer than the kept
+    /// one, and has the same fingerprint, is dropped.
     ///
     /// # Errors
     /// [`StoreError::LimitExceeded`] over [`limits::MAX_SNAPSHOT_BYTES`].
@@ -62,11 +82,23 @@ pub trait SnapshotStore: Send + Sync {
 
 #[async_trait]
 impl<S: SnapshotStore + ?Sized> SnapshotStore for Arc<S> {
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
-        (**self).load_snapshot(stream).await
+    async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError> {
+        (**self).load_snapshot(stream, aggregate).await
     }
 
     async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         (**self).save_snapshot(snapshot).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_bounded_and_stay_apart() {
+        let long = |end: &str| bounded_name(&format!("{}{end}", "é".repeat(limits::MAX_AGGREGATE_NAME_BYTES)));
+        assert!(long("a").len() <= limits::MAX_AGGREGATE_NAME_BYTES && long("a") != long("b"));
+        assert_eq!(bounded_name("bank::Account"), "bank::Account");
     }
 }

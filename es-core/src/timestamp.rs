@@ -1,6 +1,8 @@
-//! Times as stores keep them: microseconds since 1970-01-01T00:00:00Z.
+//! Times as stores keep them: microseconds since 1970-01-01T00:00:00Z; and as people read them.
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+use crate::limits;
 
 /// The time as whole microseconds since the Unix epoch; what is finer is cut off.
 pub fn unix_micros(time: OffsetDateTime) -> i64 {
@@ -18,7 +20,23 @@ pub fn from_unix_micros(micros: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()
 }
 
+/// Returns a time as RFC 3339 writes it: how texts for people show one. A year without four digits, which RFC 3339 does not have, is
+/// written in the way of the crate `time`.
+///
+/// ```
+/// use es_core::timestamp::{from_unix_micros, rfc3339};
+/// assert_eq!(rfc3339(from_unix_micros(1_500_000).unwrap()), "1970-01-01T00:00:01.5Z");
+/// ```
+pub fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
+}
+
 /// The same time in UTC, cut to whole microseconds: what a store gives back for it.
 pub fn to_stored_precision(time: OffsetDateTime) -> OffsetDateTime {
     from_unix_micros(unix_micros(time)).unwrap_or(time)
+}
+
+/// Whether every store gives this time back: from the year [`limits::MIN_OCCURRED_YEAR`] to 9999, by UTC.
+pub(crate) fn is_storable(time: OffsetDateTime) -> bool {
+    time.checked_to_offset(UtcOffset::UTC).is_some_and(|time| time.year() >= limits::MIN_OCCURRED_YEAR)
 }

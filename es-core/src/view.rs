@@ -8,9 +8,10 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    codec::{decoder::Decoder, encode::encode_value},
+    codec::{decoder::Decoder, json_value::is_same_json, read_back::encode_readable, redact::without_content},
     consumer_name::ConsumerName,
-    consumer_store::{ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_key},
+    consumer_store::{ConsumerStore, Document, DocumentChange, check_document_key},
+    document_query::{DocumentQuery, FieldQuery},
     domain_event::EventSet,
     error::{DecodeError, InvalidName, ProjectionError, StoreError},
     event::{Payload, Recorded, RecordedEvent},
@@ -31,6 +32,10 @@ pub enum Fate {
 /// A read model of one JSON document per key: a pure fold over events, kept by the framework.
 ///
 /// A document starts as `Self::default()` with the first event that names its key.
+///
+/// Documents are compared as JSON values, so a `HashMap` may be part of one: the order of its keys does not matter. The order
+/// of a list does, and a `HashSet` is written in another order each time. Use a `BTreeSet` instead: otherwise a document counts
+/// as changed although it is not, and a rebuild differs from the live read model.
 ///
 /// ```
 /// use es_core::{DomainEvent, Fate, Recorded, View};
@@ -73,8 +78,19 @@ pub trait View: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The keys of the documents that an event concerns; at most [`limits::MAX_KEYS_PER_EVENT`]. None is allowed.
     fn keys(event: &Recorded<Self::Event>) -> Vec<String>;
 
-    /// Takes an event into the document of one of its keys.
-    fn apply(&mut self, event: &Recorded<Self::Event>) -> Fate;
+    /// Takes an event into the document of one of its keys. A view implements this method, or
+    /// [`apply_to`](Self::apply_to) if it matters which key it is; by default the document stays as it is.
+    fn apply(&mut self, event: &Recorded<Self::Event>) -> Fate {
+        let _ = event;
+        Fate::Keep
+    }
+
+    /// Takes an event into the document of `key`, for events that concern several documents in different ways: an order
+    /// that changes its status leaves the document of one status and enters that of another.
+    fn apply_to(&mut self, key: &str, event: &Recorded<Self::Event>) -> Fate {
+        let _ = key;
+        self.apply(event)
+    }
 }
 
 /// A [`View`] whose type is not known: what stores and runners hold.
@@ -87,6 +103,17 @@ pub trait DocumentFold: Send + Sync {
 
     /// The events that it folds.
     fn filter(&self) -> &EventFilter;
+
+    /// Checks that its events can be read: see [`Decoder::check`].
+    ///
+    /// # Errors
+    /// [`DecodeError::Misconfigured`].
+    fn check(&self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    /// Whether the view's code knows the type of an event that passes the filter; see [`Decoder::knows`].
+    fn knows(&self, event: &RecordedEvent) -> bool;
 
     /// The keys of the documents that an event concerns, each once.
     ///
@@ -147,6 +174,14 @@ impl<V: View> DocumentFold for ViewFold<V> {
         self.decoder.filter()
     }
 
+    fn check(&self) -> Result<(), DecodeError> {
+        self.decoder.check()
+    }
+
+    fn knows(&self, event: &RecordedEvent) -> bool {
+        self.decoder.knows(event)
+    }
+
     fn keys(&self, event: &RecordedEvent) -> Result<Vec<String>, ProjectionError> {
         Ok(self.open_page(vec![event.clone()])?.keys())
     }
@@ -200,12 +235,12 @@ impl<V: View> PageFold for ViewPage<V> {
             let mut document = before.as_ref().map(|body| read_document::<V>(&view, &key, body)).transpose()?;
             for index in indexes {
                 let mut now = document.take().unwrap_or_default();
-                if now.apply(&events[index]) == Fate::Keep {
+                if now.apply_to(&key, &events[index]) == Fate::Keep {
                     document = Some(now);
                 }
             }
             let body = document.map(|document| write_document(&view, &key, &document)).transpose()?;
-            if body != before {
+            if !is_unchanged(before.as_ref(), body.as_ref()) {
                 changes.push(DocumentChange { key, body });
             }
         }
@@ -217,12 +252,22 @@ fn read_document<V: View>(view: &ConsumerName, key: &str, body: &Payload) -> Res
     serde_json::from_str(body.as_str()).map_err(|source| DecodeError::Document {
         view: view.clone(),
         key: key.to_owned(),
-        source,
+        source: without_content(&source),
     })
 }
 
+/// Whether a document is what it was. The order of keys in objects does not matter: a hash map is written in any order.
+fn is_unchanged(before: Option<&Payload>, now: Option<&Payload>) -> bool {
+    let (Some(before), Some(now)) = (before, now) else { return before == now };
+    let (before, now) = (before.as_str(), now.as_str());
+    // The same writer wrote both. So the same value in another order consists of the same bytes, and nearly every
+    // document that has changed is told by their sum.
+    let sum = |text: &str| text.bytes().map(u64::from).sum::<u64>();
+    before == now || (before.len() == now.len() && sum(before) == sum(now) && is_same_json(before, now))
+}
+
 fn write_document<V: View>(view: &ConsumerName, key: &str, document: &V) -> Result<Payload, ProjectionError> {
-    let body = encode_value(view.as_str(), document).map_err(|source| ProjectionError::Document {
+    let body = encode_readable(view.as_str(), document).map_err(|source| ProjectionError::Document {
         view: view.clone(),
         key: key.to_owned(),
         source,
@@ -242,10 +287,10 @@ fn write_document<V: View>(view: &ConsumerName, key: &str, document: &V) -> Resu
 #[non_exhaustive]
 pub enum ViewError {
     /// The store refused or failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A document does not fit the view's type: rebuild the view.
-    #[error(transparent)]
+    #[error("{0}")]
     Decode(#[from] DecodeError),
 }
 
@@ -293,6 +338,32 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
     /// The next `limit` documents after a key, in the order of their keys; `None` starts at the first.
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, V)>, ViewError> {
         self.query(DocumentQuery::ByKey { after: after.map(str::to_owned), limit }).await
+    }
+
+    /// Documents by the number or text in a top-level field: a range of values, in either direction, page by page.
+    ///
+    /// ```
+    /// # use es_core::*; use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)] enum E { Opened {} }
+    /// # impl DomainEvent for E { const CATEGORY: &'static str = "order"; }
+    /// # #[derive(Default, Serialize, Deserialize)] struct Order { status: String, cents: i64 }
+    /// # impl View for Order { const NAME: &'static str = "orders"; type Event = E;
+    /// #   fn keys(_: &Recorded<E>) -> Vec<String> { vec![] } fn apply(&mut self, _: &Recorded<E>) -> Fate { Fate::Keep
+    /// } }
+    /// # async fn doc(store: &MemoryStore) -> Result<(), ViewError> {
+    /// let open = store.view::<Order>().find(FieldQuery::new("status").equal_to("open")).await?;
+    /// let mut page = store.view::<Order>().find(FieldQuery::new("cents").from(100).limit(20)).await?;
+    /// while let Some((key, last)) = page.last() {
+    ///     let next = FieldQuery::new("cents").from(100).limit(20).after(last.cents, key);
+    ///     page = store.view::<Order>().find(next).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ViewError::Store`] for a query that [`DocumentQuery::check`] refuses.
+    pub async fn find(&self, query: FieldQuery) -> Result<Vec<(String, V)>, ViewError> {
+        self.query(DocumentQuery::ByField(query)).await
     }
 
     /// The `limit` documents with the largest number in a top-level field, largest first.

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use es_core::{
-    Aggregate, DomainEvent, EventFilter, EventStore, ExecuteError, MemoryStore, PageSize, Position, RecordedEvent,
-    Repository, StoreError, limits,
+    Aggregate, BoxError, DomainEvent, EventFilter, EventStore, ExecuteError, HandlerError, MemoryStore, PageSize,
+    Position, RecordedEvent, Repository, StoreError, is_transient, limits,
 };
 use es_testkit::bank::{Account, AccountCommand, AccountError, AccountEvent};
 use futures_util::TryStreamExt;
@@ -151,7 +151,14 @@ async fn after_a_conflict_on_another_aggregate_type_all_decide_again() {
 async fn a_command_names_each_aggregate_once_and_a_bounded_number() {
     let (store, accounts) = bank();
     let twice = accounts.execute("ann", open("Ann")).and("ann", open("Ann")).await;
-    assert!(matches!(twice, Err(ExecuteError::Store(StoreError::Refused { .. }))), "{twice:?}");
+    assert!(
+        matches!(twice, Err(ExecuteError::Store(StoreError::Refused { reason })) if reason.contains("already takes part"))
+    );
+    let twice = accounts.execute("ann", open("Ann")).and_on(&accounts.clone(), "ann", open("Ann")).idempotency_key("k");
+    let twice = twice.await;
+    assert!(
+        matches!(twice, Err(ExecuteError::Store(StoreError::Refused { reason })) if reason.contains("already takes part"))
+    );
     let limit = limits::MAX_AGGREGATES_PER_COMMAND;
     let many = |count| {
         (1..count).fold(accounts.execute("a0", open("X")), |command, n| command.and(format!("a{n}"), open("X")))
@@ -215,4 +222,36 @@ async fn a_history_is_read_page_by_page_with_its_envelopes() {
     assert!(events.iter().zip(1..).all(|(event, version)| event.version().get() == version));
     assert_eq!(events[1].metadata().actor(), Some("ann"));
     assert!(accounts.history("").try_next().await.is_err());
+}
+
+#[test]
+fn a_handlers_error_is_made_of_every_error_and_of_whatever_turns_into_a_boxed_one() {
+    fn fails(way: u32) -> Result<(), HandlerError> {
+        let busy = || StoreError::Busy { waiting_for: "a lock".to_owned(), source: None };
+        match way {
+            0 => Err(busy())?,
+            1 => Err(BoxError::from(busy()))?,
+            2 => Err(anyhow::Error::from(busy()))?,
+            5 => Err(anyhow::Error::from(ExecuteError::<AccountError>::Store(busy())).context("no account"))?,
+            3 => Err(ExecuteError::<AccountError>::Store(busy()))?,
+            4 => Err(HandlerError::from(busy()))?,
+            _ => Err("a text")?,
+        }
+        Ok(())
+    }
+    for way in 0..=5 {
+        assert!(is_transient(&*fails(way).unwrap_err().into_source()), "{way}");
+    }
+    assert_eq!(fails(6).unwrap_err().into_source().to_string(), "a text");
+}
+
+#[test]
+fn the_errors_of_a_command_tell_the_stores_reason_and_have_it_as_their_source() {
+    let error = ExecuteError::<AccountError>::Store(StoreError::Refused { reason: "no" });
+    assert_eq!(error.to_string(), "refused: no");
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<StoreError>());
+    assert!(matches!(source, Some(StoreError::Refused { .. })));
+    let error = ExecuteError::Rejected(AccountError::NotOpen);
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<AccountError>());
+    assert_eq!(source, Some(&AccountError::NotOpen));
 }

@@ -6,7 +6,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use es_core::{Aggregate, DomainEvent, ExecuteError, ExpectedVersion, MemoryStore, Repository, StoreError, limits};
+use es_core::{
+    Aggregate, DomainEvent, EventStore, ExecuteError, ExpectedVersion, MemoryStore, Repository, StoreError, limits,
+};
 use es_testkit::{Fault, FaultPlan, FaultyStore, Operation};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,7 @@ enum Ask {
     UnstorableTheSecondTime,
     TooManyTheSecondTime,
     TooLargeTheSecondTime,
+    Noted,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +51,7 @@ impl Aggregate for Door {
     fn handle(&self, ask: &Ask) -> Result<Vec<DoorEvent>, IsOpen> {
         let opened = |degrees| vec![DoorEvent::Opened { degrees }];
         match (self.times, ask) {
+            (_, Ask::Noted) => Ok(vec![DoorEvent::Noted(String::new())]),
             (0, _) | (_, Ask::AlwaysAccepted) => Ok(opened(90.0)),
             (_, Ask::RefusedTheSecondTime) => Err(IsOpen),
             (_, Ask::NeedlessTheSecondTime) => Ok(vec![]),
@@ -166,4 +170,26 @@ async fn a_state_whose_append_has_an_unknown_outcome_is_not_kept() {
     let reads = store.plan().calls(Operation::Read);
     doors.execute("a", Ask::AlwaysAccepted).await.unwrap();
     assert_eq!(store.plan().calls(Operation::Read) - reads, 1);
+}
+
+#[tokio::test]
+async fn a_decision_for_a_callers_own_transaction_is_compared_with_the_first_use_of_its_key_too() {
+    let (store, doors) = doors();
+    let decided = doors.execute("a", Ask::AlwaysAccepted).idempotency_key("k").decide().await.unwrap().unwrap();
+    store.append(&decided).await.unwrap();
+    for again in [Ask::AlwaysAccepted, Ask::RefusedTheSecondTime] {
+        let again = doors.execute("a", again).idempotency_key("k").decide().await.unwrap();
+        assert!(again.is_none(), "it was executed before");
+        assert!(doors.execute("a", Ask::AlwaysAccepted).idempotency_key("k").await.unwrap().is_repeated());
+    }
+    let shut = |_: Arc<Door>| std::future::ready(Ok(vec![DoorEvent::Noted("shut".to_owned())]));
+    let others = [
+        doors.execute("a", Ask::AlwaysAccepted).and("b", Ask::AlwaysAccepted).idempotency_key("k").decide().await,
+        doors.execute("b", Ask::AlwaysAccepted).idempotency_key("k").decide().await,
+        doors.execute_with("a", shut).idempotency_key("k").decide().await,
+        doors.execute("a", Ask::Noted).idempotency_key("k").decide().await,
+    ];
+    for other in others {
+        assert!(matches!(other, Err(ExecuteError::Store(StoreError::IdReused { .. }))), "{other:?}");
+    }
 }

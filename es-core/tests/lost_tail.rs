@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, EventFilter, EventPage, EventStore, IdempotencyKey, MemoryStore, PageSize, Payload, Position,
-    Repository, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Version, Wakeups,
+    Aggregate, Append, Appended, Bookmark, EventFilter, EventPage, EventStore, IdempotencyKey, MemoryStore, PageSize,
+    Payload, Position, Repository, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Version, Wakeups,
 };
 use es_testkit::bank::{Account, AccountCommand, AccountEvent};
 use uuid::Uuid;
@@ -50,6 +50,14 @@ impl EventStore for FailsOver {
 
     async fn head(&self) -> Result<Position, StoreError> {
         self.store().head().await
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        self.store().verify(seen).await
+    }
+
+    fn forget_recent(&self) {
+        self.store().forget_recent();
     }
 
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
@@ -103,12 +111,13 @@ async fn a_snapshot_of_another_history_is_not_used() {
         let accounts = plain.clone().with_snapshots(&store, NonZeroU64::MIN);
         accounts.execute("ann", AccountCommand::Deposit { cents: 1 }).await.unwrap();
         let stream = accounts.stream_id("ann").unwrap();
-        let fingerprint = store.load_snapshot(&stream).await.unwrap().unwrap().fingerprint;
+        let fingerprint = store.load_snapshot(&stream, Account::aggregate_name()).await.unwrap().unwrap().fingerprint;
 
         let (other, _) = bank(&[100, 7, 1]).await;
         let accounts = Repository::<Account>::new(&other).with_snapshots(&other, NonZeroU64::MIN);
         let state = Payload::from_json(r#"{"owner":"Ann","cents":1000000}"#).unwrap();
-        let lie = Snapshot::new(stream, Version::new(version), Uuid::now_v7(), fingerprint, state);
+        let lie =
+            Snapshot::new(stream, Account::aggregate_name(), Version::new(version), Uuid::now_v7(), fingerprint, state);
         other.save_snapshot(&lie).await.unwrap();
         let loaded = accounts.load("ann").await.unwrap();
         assert_eq!((loaded.state.cents, loaded.version.get()), (108, 4), "a false snapshot at version {version}");

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, EventFilter, EventPage, EventStore, ExecuteError, IdempotencyKey, MemoryStore, PageSize,
-    Position, Repository, StoreError, StreamId, StreamPage, Version, Wakeups, limits,
+    Append, Appended, Bookmark, CommandQueue, EventFilter, EventPage, EventStore, ExecuteError, IdempotencyKey,
+    MemoryStore, PageSize, Position, Repository, StoreError, StreamId, StreamPage, Version, Wakeups, limits,
 };
 use es_testkit::{
     FaultPlan, FaultyStore, Operation,
@@ -107,6 +107,10 @@ impl EventStore for StuckStore {
         self.store.head().await
     }
 
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        self.store.verify(seen).await
+    }
+
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
         self.store.wait_durable(position).await
     }
@@ -146,4 +150,78 @@ async fn states_that_somebody_else_keeps_changing_cost_few_appends_that_fail() {
     }
     let failed = store.plan().calls(Operation::Append) - before - 2 * COMMANDS;
     assert!(failed < COMMANDS / 2, "{failed} appends failed for {} commands", 2 * COMMANDS);
+}
+
+/// A store in which every append meets a conflict, and which counts them.
+#[derive(Clone, Default)]
+struct LosingStore {
+    store: MemoryStore,
+    appends: Arc<AtomicU32>,
+}
+
+/// How long commands were to pause.
+static PAUSES: Mutex<Vec<Duration>> = Mutex::new(Vec::new());
+
+#[async_trait]
+impl EventStore for LosingStore {
+    async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        let part = &append.streams()[0];
+        let (stream, expected) = (part.stream().clone(), part.expected());
+        Err(StoreError::Conflict { stream, expected, actual: Version::new(1) })
+    }
+
+    async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
+        self.store.find_append(key).await
+    }
+
+    async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
+        self.store.read_stream(stream, after, page).await
+    }
+
+    async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
+        self.store.read_all(after, filter, page).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        self.store.head().await
+    }
+
+    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
+        self.store.wait_durable(position).await
+    }
+
+    fn wakeups(&self) -> Wakeups {
+        self.store.wakeups()
+    }
+
+    fn command_queue(&self) -> CommandQueue {
+        CommandQueue::with_sleep(|time| {
+            PAUSES.lock().unwrap().push(time);
+            Box::pin(tokio::time::sleep(Duration::from_millis(5)))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_keeps_losing_pauses_and_ends_at_its_number_of_retries_or_at_its_time_limit() {
+    let long = limits::MAX_CONFLICT_RETRY_TIME;
+    for (retries, time, appends) in [
+        (limits::MAX_CONFLICT_RETRIES, Duration::ZERO, 1..=1),
+        (limits::MAX_CONFLICT_RETRIES, Duration::from_millis(50), 1..=11),
+        (0, long, 1..=1),
+        (3, long, 4..=4),
+    ] {
+        let store = LosingStore::default();
+        let accounts = Repository::<Account>::new(&store).with_conflict_retries(retries).with_conflict_retry_time(time);
+        PAUSES.lock().unwrap().clear();
+        let lost = accounts.execute("ann", AccountCommand::Open { owner: "Ann".to_owned() }).await;
+        assert!(matches!(lost, Err(ExecuteError::Store(StoreError::Conflict { .. }))), "{lost:?}");
+        let (tried, pauses) = (store.appends.load(Ordering::Relaxed), PAUSES.lock().unwrap().clone());
+        assert!(appends.contains(&tried), "{tried} appends");
+        assert_eq!(pauses.len() as u32, tried - 1);
+        for (pause, lost_races) in pauses.into_iter().zip(1..) {
+            assert!(pause <= limits::MAX_CONFLICT_PAUSE / lost_races, "{pause:?} after {lost_races}");
+        }
+    }
 }

@@ -1,14 +1,15 @@
 //! Messages as HTTP carries them: the HTTP binding of CloudEvents.
 
-use es_messaging::{ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, percent_decode, percent_encode};
+use es_messaging::{ContentMode, HeaderBinding, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, percent_encode};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub(crate) const PREFIX: &str = "ce-";
+const BINDING: HeaderBinding = HeaderBinding::new(&[PREFIX]).escaped();
 
 /// The headers and the body of a message.
 pub(crate) fn to_http(message: &Message, mode: ContentMode) -> Result<(HeaderMap, Vec<u8>), MalformedMessage> {
     let mut headers = HeaderMap::new();
-    match mode {
+    match mode.suited_to(message) {
         ContentMode::Structured => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED_CONTENT_TYPE));
             Ok((headers, message.to_structured()?))
@@ -21,8 +22,8 @@ pub(crate) fn to_http(message: &Message, mode: ContentMode) -> Result<(HeaderMap
                     headers.insert(name, value);
                 }
             }
-            if message.has_data() {
-                let value = Some(message.content_type()).filter(|value| value.is_ascii());
+            if let Some(content_type) = message.declared_content_type() {
+                let value = Some(content_type).filter(|value| value.is_ascii());
                 let value = value.and_then(|value| HeaderValue::from_str(value).ok());
                 let value = value.ok_or_else(|| MalformedMessage::Attribute {
                     attribute: "datacontenttype".to_owned(),
@@ -35,34 +36,56 @@ pub(crate) fn to_http(message: &Message, mode: ContentMode) -> Result<(HeaderMap
     }
 }
 
-/// Which mode a request has, by its content type. `None` for a batch.
-pub(crate) fn mode_of(content_type: Option<&str>) -> Option<ContentMode> {
-    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if media_type == STRUCTURED_CONTENT_TYPE {
-        Some(ContentMode::Structured)
-    } else if media_type.starts_with("application/cloudevents") {
-        None
-    } else {
-        Some(ContentMode::Binary)
-    }
-}
-
 /// A message of a request in binary mode: headers by their lower-case names.
 pub(crate) fn from_binary(
     headers: &[(String, String)],
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Message, MalformedMessage> {
-    let mut attributes = Vec::new();
-    for (name, value) in headers {
-        if let Some(name) = name.strip_prefix(PREFIX) {
-            let value = percent_decode(value).ok_or_else(|| MalformedMessage::Attribute {
-                attribute: name.to_owned(),
-                reason: "it is not UTF-8".to_owned(),
-            })?;
-            attributes.push((name, value));
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    BINDING.read_text(content_type, headers, Some(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use es_testkit::sdk_messages;
+
+    use super::*;
+
+    fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_the_sdk_writes_is_read() {
+        for sdk in sdk_messages("http") {
+            sdk.check(&from_binary(&owned(&sdk.texts()), sdk.content_type.as_deref(), &sdk.body()).unwrap());
         }
     }
-    let data = (content_type.is_some() || !body.is_empty()).then(|| body.to_vec());
-    Message::from_attributes(attributes.iter().map(|(name, value)| (*name, value.as_str())), content_type, data)
+
+    #[test]
+    fn quoted_values_are_understood() {
+        let mut headers = owned(&[("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/s"), ("ce-type", "t")]);
+        headers.push(("ce-subject".to_owned(), r#""a \"b\" %C3%BC""#.to_owned()));
+        assert_eq!(from_binary(&headers, None, b"").unwrap().subject(), Some("a \"b\" ü"));
+    }
+
+    #[test]
+    fn a_message_survives_both_modes() {
+        let builder = || Message::builder("t", "/s").id("a\"b %41").subject(" größe ");
+        for message in [
+            builder().json(&()).unwrap().build().unwrap(),
+            builder().data("text/xml", "").extension("dataref", "elsewhere").without_data().build().unwrap(),
+            builder().data("Application/CloudEvents+JSON", "{}").build().unwrap(),
+            builder().build().unwrap(),
+        ] {
+            for mode in [ContentMode::Binary, ContentMode::Structured] {
+                let (headers, body) = to_http(&message, mode).unwrap();
+                let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+                let content_type = headers.get(header::CONTENT_TYPE).map(text);
+                let headers: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+                assert_eq!(from_binary(&headers, content_type.as_deref(), &body).unwrap(), message);
+            }
+        }
+    }
 }

@@ -136,13 +136,20 @@ impl fmt::Debug for HttpRequest {
 }
 
 /// An answer.
-#[derive(Debug)]
 pub struct HttpAnswer {
     pub(crate) headers: HeaderMap,
     /// Its status.
     pub status: u16,
     /// Its content, if that came whole.
     pub body: Result<Vec<u8>, HttpError>,
+}
+
+impl fmt::Debug for HttpAnswer {
+    /// Shows neither headers nor content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = self.body.as_ref().map(Vec::len);
+        f.debug_struct("HttpAnswer").field("status", &self.status).field("bytes", &body).finish_non_exhaustive()
+    }
 }
 
 impl HttpAnswer {

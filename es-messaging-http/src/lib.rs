@@ -40,5 +40,5 @@ pub use endpoint::Endpoint;
 pub use es_messaging::ContentMode;
 pub use secret::{SecretError, WebhookSecret};
 pub use tls::Tls;
-pub use verifier::{WebhookError, WebhookVerifier};
+pub use verifier::{SignedRequest, WebhookError, WebhookVerifier};
 pub use webhook::Webhook;

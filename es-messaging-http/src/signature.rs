@@ -14,9 +14,18 @@ pub(crate) const SIGNATURE: &str = "webhook-signature";
 /// The version of signatures by HMAC-SHA-256.
 const VERSION: &str = "v1,";
 
-/// A message's id as `webhook-id`: without full stops, which are what is between the parts of what is signed.
+/// A message's id as the `webhook-id` of what is sent: without full stops, which are what is between the parts of what is signed.
 pub(crate) fn encode_id(id: &str) -> String {
     percent_encode(id).replace('.', "%2E")
+}
+
+/// Whether what is signed can be taken apart in one way only: neither the end of the id nor the beginning of the body can be a time.
+/// A body that is a JSON object begins with no digit, so this matters for bodies of any other kind.
+pub(crate) fn is_unambiguous(id: &str, body: &[u8]) -> bool {
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let id_ends = id.rsplit_once('.').is_some_and(|(_, end)| is_number(end.as_bytes()));
+    let body_begins = body.iter().position(|byte| *byte == b'.').is_some_and(|stop| is_number(&body[..stop]));
+    !id_ends && !body_begins
 }
 
 fn signed_by(secret: &WebhookSecret, id: &str, timestamp: &str, body: &[u8]) -> hmac::Context {
@@ -105,5 +114,12 @@ mod tests {
     #[test]
     fn an_id_cannot_be_mistaken_for_another_part() {
         assert_eq!(encode_id("a.1 ö"), "a%2E1%20%C3%B6");
+        // The same bytes are signed: the id ends in what may be the time, or the time is what the body begins with.
+        let signature = sign(&[secret()], "a.100", "200", b"body");
+        assert!(verify(&[secret()], "a", "100", b"200.body", &signature));
+        assert!(!is_unambiguous("a.100", b"body") && !is_unambiguous("a", b"200.body"));
+        for (id, body) in [("a.b", &b"body"[..]), ("a.", b"x.200"), ("100", b"{}"), ("a", b""), ("a", b".1")] {
+            assert!(is_unambiguous(id, body), "{id}");
+        }
     }
 }

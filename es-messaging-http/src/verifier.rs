@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_messaging::{ContentMode, MalformedMessage, Message};
+use es_messaging::{MalformedMessage, Message, ReceivedMode};
 use time::OffsetDateTime;
 
 use crate::{
@@ -50,11 +50,11 @@ pub enum WebhookError {
         /// Which mode.
         mode: &'static str,
     },
-    /// It is signed for another id than the message has.
+    /// A message in binary mode has another id than the one that was signed: its own stands in a header that no signature covers.
     #[error("the message's id is not the one that was signed")]
     Id,
     /// What is signed is no message.
-    #[error(transparent)]
+    #[error("{0}")]
     Malformed(#[from] MalformedMessage),
 }
 
@@ -70,7 +70,21 @@ impl WebhookError {
     }
 }
 
+/// What the signature of a request covers, beside its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SignedRequest {
+    /// The request's `webhook-id`, which is the same whenever the sender repeats it. Senders that do not send CloudEvents know what they
+    /// sent by this id alone.
+    pub id: String,
+    /// When the request was sent, by the sender's clock.
+    pub sent_at: OffsetDateTime,
+}
+
 /// Checks requests of webhooks and gives their messages.
+///
+/// The signature is that of Standard Webhooks, whose `webhook-id` is any text. A CloudEvent in structured mode has its id in the signed body,
+/// so the two may differ.
 ///
 /// A request is good for as long as its tolerance of time: who sees it can send it again within that. So let an inbox know messages again by their
 /// ids, as it must anyway: webhooks come at least once.
@@ -131,6 +145,19 @@ impl WebhookVerifier {
         self.verify_at(headers, body, OffsetDateTime::now_utc())
     }
 
+    /// Checks the signature and the time of a request alone, whatever its body is: for senders of Standard Webhooks that do not send
+    /// CloudEvents.
+    ///
+    /// # Errors
+    /// [`WebhookError`]; answer with its status.
+    pub fn verify_signature<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+        body: &[u8],
+    ) -> Result<SignedRequest, WebhookError> {
+        self.signed(&self.relevant(headers, body)?, body, OffsetDateTime::now_utc())
+    }
+
     /// [`verify`](Self::verify) at another time than now.
     ///
     /// # Errors
@@ -141,20 +168,51 @@ impl WebhookVerifier {
         body: &[u8],
         now: OffsetDateTime,
     ) -> Result<Message, WebhookError> {
+        let headers = self.relevant(headers, body)?;
+        let SignedRequest { id, .. } = self.signed(&headers, body, now)?;
+        let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+        match ReceivedMode::of(content_type) {
+            ReceivedMode::Structured => Ok(Message::from_structured(body)?),
+            ReceivedMode::Binary if self.binary => {
+                let message = binding::from_binary(&headers, content_type, body)?;
+                let is_signed = id == message.id() || id == signature::encode_id(message.id());
+                if is_signed && signature::is_unambiguous(&id, body) { Ok(message) } else { Err(WebhookError::Id) }
+            }
+            ReceivedMode::Binary => Err(WebhookError::Mode { mode: "binary" }),
+            ReceivedMode::Batched => Err(WebhookError::Mode { mode: "batched" }),
+            _ => Err(WebhookError::Mode { mode: "structured, but not JSON," }),
+        }
+    }
+
+    /// The headers that matter here, by their lower-case names, of a request that is not too large.
+    fn relevant<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+        body: &[u8],
+    ) -> Result<Vec<(String, String)>, WebhookError> {
         if body.len() > self.body_bytes {
             return Err(WebhookError::TooLarge { limit: self.body_bytes, actual: body.len() });
         }
-        let headers = relevant(headers)?;
-        let header = |name: &'static str| one(&headers, name);
-        let (id, timestamp) = (header(signature::ID)?, header(signature::TIMESTAMP)?);
-        let signatures = header(signature::SIGNATURE)?;
-        if id.contains('.') || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
-            let name = if id.contains('.') { signature::ID } else { signature::TIMESTAMP };
-            return Err(WebhookError::Header { name, problem: "not as it should be" });
+        relevant(headers)
+    }
+
+    /// What is signed, if it is by a secret that is known here and of about now.
+    fn signed(
+        &self,
+        headers: &[(String, String)],
+        body: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<SignedRequest, WebhookError> {
+        let (id, timestamp) = (one(headers, signature::ID)?, one(headers, signature::TIMESTAMP)?);
+        let signatures = one(headers, signature::SIGNATURE)?;
+        let wrong = |name| WebhookError::Header { name, problem: "not as it should be" };
+        if id.is_empty() {
+            return Err(wrong(signature::ID));
         }
-        let sent: i64 = timestamp
-            .parse()
-            .map_err(|_| WebhookError::Header { name: signature::TIMESTAMP, problem: "not as it should be" })?;
+        let is_number = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        let sent: Option<i64> = timestamp.parse().ok().filter(|_| is_number);
+        let sent = sent.ok_or(wrong(signature::TIMESTAMP))?;
+        let sent_at = OffsetDateTime::from_unix_timestamp(sent).map_err(|_| wrong(signature::TIMESTAMP))?;
         if !signature::verify(&self.secrets, id, timestamp, body, signatures) {
             return Err(WebhookError::Signature);
         }
@@ -162,17 +220,7 @@ impl WebhookVerifier {
         if seconds.unsigned_abs() > self.tolerance.as_secs() {
             return Err(WebhookError::Time { seconds, tolerance: self.tolerance });
         }
-        let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
-        let message = match binding::mode_of(content_type) {
-            Some(ContentMode::Structured) => Message::from_structured(body)?,
-            Some(ContentMode::Binary) if self.binary => binding::from_binary(&headers, content_type, body)?,
-            Some(ContentMode::Binary) => return Err(WebhookError::Mode { mode: "binary" }),
-            None => return Err(WebhookError::Mode { mode: "batched" }),
-        };
-        if signature::encode_id(message.id()) != id {
-            return Err(WebhookError::Id);
-        }
-        Ok(message)
+        Ok(SignedRequest { id: id.to_owned(), sent_at })
     }
 }
 

@@ -3,18 +3,21 @@
 use std::borrow::Cow;
 
 use es_core::RawMessage;
-use es_messaging::{ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable};
+use es_messaging::{
+    ContentMode, HeaderBinding, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable, partition_key,
+};
 use rdkafka::message::{Header, OwnedHeaders};
 
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
+const BINDING: HeaderBinding = HeaderBinding::new(&[PREFIX]);
 
 /// The headers and the value of a record.
 pub(crate) type Encoded<'a> = (OwnedHeaders, Option<Cow<'a, [u8]>>);
 
 /// A message as a record.
 pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<Encoded<'_>, MalformedMessage> {
-    match mode {
+    match mode.suited_to(message) {
         ContentMode::Binary => Ok((headers(message), message.has_data().then(|| message.data().into()))),
         ContentMode::Structured => {
             let header = Header { key: CONTENT_TYPE, value: Some(STRUCTURED_CONTENT_TYPE) };
@@ -34,8 +37,8 @@ fn headers(message: &Message) -> OwnedHeaders {
         name.push_str(attribute);
         headers = headers.insert(Header { key: &name, value: Some(value) });
     }
-    if message.has_data() {
-        headers = headers.insert(Header { key: CONTENT_TYPE, value: Some(message.content_type()) });
+    if let Some(content_type) = message.declared_content_type() {
+        headers = headers.insert(Header { key: CONTENT_TYPE, value: Some(content_type) });
     }
     headers
 }
@@ -60,19 +63,13 @@ impl Record {
     }
 
     fn message(&self) -> Result<Message, MalformedMessage> {
-        let content_type = self.header(CONTENT_TYPE);
-        if content_type.is_some_and(|content_type| content_type.starts_with(STRUCTURED_CONTENT_TYPE)) {
-            return Message::from_structured(self.value.as_deref().unwrap_or_default());
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        let message = BINDING.read_bytes(self.header(CONTENT_TYPE), headers, self.value.as_deref())?;
+        // Most producers set only the record's key; by it Kafka keeps their order.
+        match &self.key {
+            Some(key) if message.key().is_none() => message.to_builder().key(partition_key(key)).build(),
+            _ => Ok(message),
         }
-        let mut attributes = Vec::with_capacity(self.headers.len());
-        for (header, value) in &self.headers {
-            let Some(attribute) = header.strip_prefix(PREFIX) else { continue };
-            let value = std::str::from_utf8(value.as_deref().unwrap_or_default()).map_err(|_| {
-                MalformedMessage::Attribute { attribute: attribute.to_owned(), reason: "it is not UTF-8".to_owned() }
-            })?;
-            attributes.push((attribute, value));
-        }
-        Message::from_attributes(attributes, content_type, self.value.clone())
     }
 
     /// The record as headers and bytes.
@@ -91,6 +88,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use es_testkit::sdk_messages;
     use rdkafka::message::Headers;
 
     use super::*;
@@ -106,14 +104,15 @@ mod tests {
         let message = Message::builder("order.placed", "/shop").id("7").key("größe 1").subject("order/17");
         for message in [
             message.clone().json(&17).unwrap().build().unwrap(),
+            message.clone().json(&()).unwrap().build().unwrap(),
+            message.clone().data("text/xml", Vec::new()).without_data().build().unwrap(),
+            message.clone().data("text/plain", Vec::new()).build().unwrap(),
             message.clone().data("application/octet-stream", vec![0, 255]).build().unwrap(),
             message.build().unwrap(),
         ] {
             for mode in [ContentMode::Binary, ContentMode::Structured] {
                 let again = record(&message, mode).decode().unwrap();
-                assert_eq!(again.attributes(), message.attributes());
-                assert_eq!((again.data(), again.content_type()), (message.data(), message.content_type()));
-                assert_eq!(again.has_data(), message.has_data());
+                assert_eq!(again, message);
             }
         }
     }
@@ -126,6 +125,59 @@ mod tests {
         let structured = record(&message, ContentMode::Structured);
         assert_eq!(structured.header("content-type"), Some("application/cloudevents+json"));
         assert_eq!(structured.value, Some(message.to_structured().unwrap()));
+    }
+
+    #[test]
+    fn what_the_sdk_writes_is_read() {
+        for sdk in ["kafka", "structured"].into_iter().flat_map(sdk_messages) {
+            let header = |(name, value): (&str, &str)| (name.to_uppercase(), Some(value.as_bytes().to_vec()));
+            let mut headers: Vec<_> = sdk.texts().into_iter().map(header).collect();
+            headers.extend(sdk.content_type.as_deref().map(|kind| header(("content-type", kind))));
+            let key = sdk.key.clone().map(String::into_bytes);
+            sdk.check(&Record { key, headers, value: Some(sdk.body()) }.decode().unwrap());
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_record_is_the_partition_key_unless_an_attribute_says_another() {
+        let message = Message::builder("order.placed", "/shop").id("7").json(&17).unwrap().build().unwrap();
+        for mode in [ContentMode::Binary, ContentMode::Structured] {
+            let keyed = |message: &Message, key: &[u8]| {
+                let record = Record { key: Some(key.to_vec()), ..record(message, mode) };
+                record.decode().unwrap().key().map(str::to_owned)
+            };
+            for (bytes, key) in [
+                (&b"kunde 1"[..], "kunde 1"),
+                ("größe".as_bytes(), "größe"),
+                (b"", ""),
+                (&[0, 0, 0, 7], "base64:AAAABw=="),
+                (&[0xff], "base64:/w=="),
+            ] {
+                assert_eq!(keyed(&message, bytes).as_deref(), Some(key));
+            }
+            let named = message.to_builder().key("its own").build().unwrap();
+            assert_eq!(keyed(&named, b"another").as_deref(), Some("its own"));
+            assert_eq!(record(&message, mode).decode().unwrap().key(), None);
+        }
+        // What a compacted topic keeps of a key that was removed.
+        let headers = record(&message, ContentMode::Binary).headers;
+        let headers = headers.into_iter().filter(|(name, _)| name != CONTENT_TYPE).collect();
+        let removed = Record { key: Some(b"k".to_vec()), headers, value: None }.decode().unwrap();
+        assert_eq!((removed.key(), removed.has_data()), (Some("k"), false));
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_must_be_the_same_and_one_without_a_value_is_not_there() {
+        let message = Message::builder("order.placed", "/shop").id("7").build().unwrap();
+        let with = |name: &str, value: Option<&str>| {
+            let mut record = record(&message, ContentMode::Binary);
+            record.headers.push((name.to_owned(), value.map(|value| value.as_bytes().to_vec())));
+            record.decode()
+        };
+        assert_eq!(with("ce_id", Some("7")).unwrap(), message);
+        assert!(with("ce_id", Some("8")).unwrap_err().error.to_string().contains("twice"));
+        assert_eq!(with("ce_subject", None).unwrap().subject(), None);
+        assert_eq!(with("trace", Some("x")).unwrap(), message);
     }
 
     #[test]

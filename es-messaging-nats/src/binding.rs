@@ -1,25 +1,25 @@
 //! CloudEvents as messages of NATS.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use async_nats::{HeaderMap, HeaderName, header::IntoHeaderName};
 use es_core::RawMessage;
 use es_messaging::{
-    ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable, extension, percent_decode,
+    ContentMode, HeaderBinding, MalformedMessage, Message, Outgoing, STRUCTURED_CONTENT_TYPE, Undecodable, extension,
     percent_encode,
 };
 
 const PREFIX: &str = "ce-";
-/// What the type of a message in structured mode begins with.
-const STRUCTURED: &str = "application/cloudevents";
+const BINDING: HeaderBinding = HeaderBinding::new(&[PREFIX]).escaped();
 
 /// The headers and the payload of a message.
-pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(HeaderMap, Vec<u8>), MalformedMessage> {
-    match mode {
-        ContentMode::Binary => Ok((headers(message), message.data().to_vec())),
+pub(crate) fn encode(outgoing: &Outgoing, mode: ContentMode) -> Result<(HeaderMap, Vec<u8>), MalformedMessage> {
+    let message = &outgoing.message;
+    match mode.suited_to(message) {
+        ContentMode::Binary => Ok((headers(outgoing), message.data().to_vec())),
         ContentMode::Structured => {
             let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", id(message));
+            headers.insert("Nats-Msg-Id", id(outgoing));
             headers.insert("Content-Type", STRUCTURED_CONTENT_TYPE);
             Ok((headers, message.to_structured()?))
         }
@@ -27,14 +27,15 @@ pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(HeaderMap,
 }
 
 /// The headers of a message in binary mode.
-fn headers(message: &Message) -> HeaderMap {
+fn headers(outgoing: &Outgoing) -> HeaderMap {
+    let message = &outgoing.message;
     let mut headers = HeaderMap::new();
-    headers.insert(const { HeaderName::from_static("Nats-Msg-Id") }, id(message));
+    headers.insert(const { HeaderName::from_static("Nats-Msg-Id") }, id(outgoing));
     for (name, value) in message.attributes() {
         headers.insert(header_name(name), encoded(value));
     }
-    if message.has_data() {
-        let content_type = encoded(message.content_type().to_owned());
+    if let Some(content_type) = message.declared_content_type() {
+        let content_type = encoded(content_type.to_owned());
         headers.insert(const { HeaderName::from_static("ce-datacontenttype") }, content_type);
     }
     headers
@@ -61,63 +62,43 @@ fn header_name(attribute: &str) -> HeaderName {
 
 /// Percent-encoded; itself if there is nothing to encode.
 fn encoded(value: String) -> String {
-    if value.bytes().all(is_plain) { value } else { percent_encode(&value) }
-}
-
-/// Whether percent-encoding leaves a byte as it is.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%')
-}
-
-/// What the server knows duplicates by: source and id. Neither holds a space when it is encoded.
-fn id(message: &Message) -> String {
-    let (source, id) = (message.source(), message.id());
-    if source.bytes().chain(id.bytes()).all(is_plain) {
-        let mut both = String::with_capacity(source.len() + 1 + id.len());
-        both.push_str(source);
-        both.push(' ');
-        both.push_str(id);
-        return both;
+    match percent_encode(&value) {
+        Cow::Borrowed(_) => value,
+        Cow::Owned(encoded) => encoded,
     }
-    format!("{} {}", percent_encode(source), percent_encode(id))
+}
+
+/// What the server recognizes duplicates by: topic, source and id. A stream has many topics, and one message may go to several of them.
+/// None of the three holds a space when it is encoded.
+fn id(Outgoing { topic, message }: &Outgoing) -> String {
+    [topic, message.source(), message.id()].map(percent_encode).join(" ")
 }
 
 /// Reads a message in binary or structured mode. Without headers it is in structured mode, as before NATS had any.
 pub(crate) fn decode(headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Message, Undecodable> {
-    let mut all: BTreeMap<String, String> = BTreeMap::new();
-    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
-        if let Some(value) = values.last() {
-            all.insert(AsRef::<str>::as_ref(name).to_ascii_lowercase(), value.as_str().to_owned());
-        }
-    }
-    read(&all, payload).map_err(|error| Undecodable { error, raw: RawMessage { headers: all, body: payload.to_vec() } })
+    let all: Vec<(&str, &str)> = headers
+        .into_iter()
+        .flat_map(HeaderMap::iter)
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
+        .collect();
+    read(&all, payload).map_err(|error| {
+        let headers = all.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
+        Undecodable { error, raw: RawMessage { headers, body: payload.to_vec() } }
+    })
 }
 
-fn read(headers: &BTreeMap<String, String>, payload: &[u8]) -> Result<Message, MalformedMessage> {
-    let is_structured = match headers.get("content-type") {
-        Some(content_type) => content_type.starts_with(STRUCTURED),
-        None => !headers.keys().any(|name| name.starts_with(PREFIX)) && !payload.is_empty(),
-    };
-    if is_structured {
-        return Message::from_structured(payload);
-    }
-    let mut attributes = Vec::new();
-    for (name, value) in headers {
-        if let Some(name) = name.strip_prefix(PREFIX) {
-            let decoded = percent_decode(value).ok_or_else(|| MalformedMessage::Attribute {
-                attribute: name.to_owned(),
-                reason: "its percent-encoding gives no UTF-8".to_owned(),
-            })?;
-            attributes.push((name, decoded));
-        }
-    }
-    let has_data = !payload.is_empty() || headers.contains_key("ce-datacontenttype");
-    let pairs = attributes.iter().map(|(name, value)| (*name, value.as_str()));
-    Message::from_attributes(pairs, None, has_data.then(|| payload.to_vec()))
+fn read(headers: &[(&str, &str)], payload: &[u8]) -> Result<Message, MalformedMessage> {
+    let content_type = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let content_type = content_type.map(|(_, value)| *value);
+    let is_bare = content_type.is_none() && !headers.iter().any(|(name, _)| BINDING.attribute(name).is_some());
+    let content_type = content_type.or((is_bare && !payload.is_empty()).then_some(STRUCTURED_CONTENT_TYPE));
+    BINDING.read_text(content_type, headers.iter().copied(), Some(payload))
 }
 
 #[cfg(test)]
 mod tests {
+    use es_testkit::sdk_messages;
+
     use super::*;
 
     #[test]
@@ -126,12 +107,18 @@ mod tests {
         let key = builder().key("größe%").extension("traceparent", "00-1-2-03").build().unwrap();
         let json = builder().json(&serde_json::json!({"cents": 1})).unwrap().build().unwrap();
         let empty = builder().data("text/plain; charset=utf-8", Vec::new()).build().unwrap();
-        for message in [key, json, empty] {
-            let headers = headers(&message);
+        let null = builder().json(&()).unwrap().build().unwrap();
+        let elsewhere = empty.to_builder().without_data().extension("dataref", "x").build().unwrap();
+        for message in [key, json, empty, null, elsewhere] {
+            let outgoing = Outgoing { topic: "shop.orders".to_owned(), message: message.clone() };
+            let headers = headers(&outgoing);
             assert_eq!(headers.get("ce-specversion").map(|value| value.as_str()), Some("1.0"));
-            assert_eq!(headers.get("Nats-Msg-Id").map(|value| value.as_str()), Some("/shop/%C3%A4%20b 7%208"));
+            assert_eq!(
+                headers.get("Nats-Msg-Id").map(|value| value.as_str()),
+                Some("shop.orders /shop/%C3%A4%20b 7%208")
+            );
             assert_eq!(decode(Some(&headers), message.data()).unwrap(), message);
-            let (structured, payload) = encode(&message, ContentMode::Structured).unwrap();
+            let (structured, payload) = encode(&outgoing, ContentMode::Structured).unwrap();
             assert_eq!(structured.get("Nats-Msg-Id"), headers.get("Nats-Msg-Id"));
             assert_eq!(
                 structured.get("Content-Type").map(|value| value.as_str()),
@@ -139,7 +126,7 @@ mod tests {
             );
             assert!(structured.get("ce-id").is_none());
             let again = decode(Some(&structured), &payload).unwrap();
-            assert_eq!((again.attributes(), again.data()), (message.attributes(), message.data()));
+            assert_eq!(again, message);
         }
     }
 
@@ -149,8 +136,34 @@ mod tests {
         let payload = message.to_structured().unwrap();
         assert_eq!(decode(None, &payload).unwrap(), message);
         let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", "application/cloudevents+json; charset=utf-8");
+        headers.insert("Content-Type", "Application/CloudEvents+JSON; charset=utf-8");
         assert_eq!(decode(Some(&headers), &payload).unwrap(), message);
+    }
+
+    #[test]
+    fn what_the_sdk_writes_is_read() {
+        // The type of the content is an attribute here; as a header of HTTP it is understood too.
+        for name in ["ce-datacontenttype", "content-type"] {
+            for sdk in ["http", "structured"].into_iter().flat_map(sdk_messages) {
+                let mut headers = HeaderMap::new();
+                sdk.texts().into_iter().for_each(|(name, value)| headers.insert(name.to_uppercase().as_str(), value));
+                let name = if sdk.headers.is_empty() { "Content-Type" } else { name };
+                sdk.content_type.iter().for_each(|kind| headers.insert(name, kind.as_str()));
+                sdk.check(&decode(Some(&headers), &sdk.body()).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn quoted_values_and_repeated_headers_are_understood() {
+        let message = Message::builder("t", "/s").id("1").build().unwrap();
+        let mut all = headers(&Outgoing { topic: "t".to_owned(), message });
+        all.insert("ce-subject", "\"a \\\"b\\\" %C3%BC\"");
+        all.append("ce-id", "1");
+        assert_eq!(decode(Some(&all), b"").unwrap().subject(), Some("a \"b\" ü"));
+        all.append("ce-id", "2");
+        assert!(decode(Some(&all), b"").unwrap_err().error.to_string().contains("twice"));
+        assert_eq!(decode(None, b"[]").unwrap_err().error, MalformedMessage::Batch);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use async_nats::{
     Client, ConnectError, ConnectErrorKind, ConnectOptions,
     rustls::{self, AlertDescription, CertificateError, InvalidMessage, crypto::ring},
 };
-use es_messaging::BrokerError;
+use es_messaging::{BrokerError, with_causes};
 
 use crate::{
     api::{Events, NATS},
@@ -143,17 +143,4 @@ fn cut(options: &NatsOptions) -> String {
         None => "whether it asks for a client's certificate (`NatsOptions::client_certificate`)".to_owned(),
     };
     format!("the server has cut the connection, and its log says why; look {certificate}")
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -67,7 +67,7 @@ impl NatsPublisher {
         if size > most {
             return Err(refused(DeadReason::Refused, format!("it has {size} bytes, at most {most} are taken")));
         }
-        let encoded = binding::encode(&outgoing.message, self.options.content_mode);
+        let encoded = binding::encode(outgoing, self.options.content_mode);
         let (headers, payload) = encoded.map_err(|error| refused(DeadReason::Refused, error.to_string()))?;
         let message =
             PublishMessage::build().headers(headers).payload(payload.into()).expected_stream(&self.options.stream);

@@ -220,11 +220,13 @@ impl NatsSubscriber {
         let subject = topology::dead_subject(&self.nats.options, &self.name, topic);
         let mut headers = message.raw.headers.clone().unwrap_or_default();
         let reason: String = reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        headers.insert("es-dead-reason", es_messaging::percent_encode(&reason).as_str());
+        headers.insert("es-dead-reason", &*es_messaging::percent_encode(&reason));
         headers.insert("es-dead-subscription", self.name.as_str());
         headers.insert("es-dead-attempts", message.attempt.to_string().as_str());
         headers.insert("es-dead-sequence", message.place.to_string().as_str());
-        headers.insert("Nats-Msg-Id", format!("{} {}", self.name, message.place).as_str());
+        // With what it was published under: a stream that was made anew counts its places anew.
+        let published = headers.get("Nats-Msg-Id").map(|id| id.to_string()).unwrap_or_default();
+        headers.insert("Nats-Msg-Id", format!("{} {} {published}", self.name, message.place).as_str());
         let dead_stream = topology::dead_stream(&self.nats.options);
         // It would name the stream of messages.
         let publish = PublishMessage::build().headers(headers).payload(message.raw.payload.clone());

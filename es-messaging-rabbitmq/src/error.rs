@@ -60,9 +60,14 @@ pub(crate) fn of_receiving(error: Error, what: &str) -> BrokerError {
     }
 }
 
-/// Connecting failed.
-pub(crate) fn of_connecting(error: Error, is_tls: bool) -> BrokerError {
+/// Connecting to a virtual host failed.
+pub(crate) fn of_connecting(error: Error, is_tls: bool, vhost: &str) -> BrokerError {
     let broker = BROKER;
+    if code(&error) == Some(NOT_ALLOWED) {
+        let reason =
+            format!("{}; the URL names the virtual host {vhost:?}, after the host and a slash", reason(&error));
+        return BrokerError::Denied { broker, reason };
+    }
     match error.kind() {
         ErrorKind::IOError(cause) if is_tls && is_about_tls(cause) => {
             BrokerError::Tls { broker, reason: cause.to_string() }

@@ -38,5 +38,6 @@ mod writing;
 
 pub use broker::RabbitMq;
 pub use options::{QueueKind, RabbitMqOptions};
+pub use wire::HeaderPrefix;
 
 pub(crate) const BROKER: &str = "rabbitmq";

@@ -117,7 +117,7 @@ impl Link {
         let tls = options.tls.config();
         #[cfg(not(feature = "tls"))]
         let tls = lapin::tcp::OwnedTLSConfig::default();
-        let of_connecting = |error| of_connecting(error, address.is_tls());
+        let of_connecting = |error| of_connecting(error, address.is_tls(), &address.uri.vhost);
         let connecting = attempt::connect(address.uri.clone(), properties, tls);
         match timeout(limits::CONNECT_WAIT, connecting).await {
             Ok(connected) => connected.map_err(of_connecting),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use es_messaging::{BrokerError, ContentMode};
+use lapin::uri::{AMQPScheme, AMQPUri};
 
-use crate::{BROKER, limits};
+use crate::{BROKER, limits, wire::HeaderPrefix};
 
 /// The exchange, if neither the URL nor the options name one.
 const DEFAULT_EXCHANGE: &str = "events";
@@ -38,6 +39,7 @@ pub struct RabbitMqOptions {
     pub(crate) strict_order: bool,
     pub(crate) message_bytes: usize,
     pub(crate) content_mode: ContentMode,
+    pub(crate) header_prefix: HeaderPrefix,
     pub(crate) confirm_wait: Duration,
     pub(crate) new_queue_wait: Duration,
     pub(crate) name: String,
@@ -56,6 +58,7 @@ impl Default for RabbitMqOptions {
             strict_order: false,
             message_bytes: limits::DEFAULT_MESSAGE_BYTES,
             content_mode: ContentMode::Binary,
+            header_prefix: HeaderPrefix::default(),
             confirm_wait: limits::DEFAULT_CONFIRM_WAIT,
             new_queue_wait: limits::DEFAULT_NEW_QUEUE_WAIT,
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -117,6 +120,13 @@ impl RabbitMqOptions {
         self
     }
 
+    /// What the names of the headers begin with that attributes are published in; [`HeaderPrefix::Colon`] if not said. All of them are
+    /// received.
+    pub fn header_prefix(mut self, prefix: HeaderPrefix) -> Self {
+        self.header_prefix = prefix;
+        self
+    }
+
     /// How long to wait for the next confirmation before the connection counts as lost.
     pub fn confirm_wait(mut self, time: Duration) -> Self {
         self.confirm_wait = time;
@@ -155,7 +165,7 @@ impl RabbitMqOptions {
 /// Where the server is, and what is used there.
 #[derive(Debug)]
 pub(crate) struct Address {
-    pub(crate) uri: lapin::uri::AMQPUri,
+    pub(crate) uri: AMQPUri,
     pub(crate) exchange: String,
 }
 
@@ -167,7 +177,10 @@ impl Address {
         let (mut rest, mut exchange) = (Vec::new(), None);
         for part in query.split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=') {
-                Some(("exchange", name)) => exchange = es_messaging::percent_decode(name),
+                Some(("exchange", name)) => {
+                    let name = es_messaging::percent_decode(name);
+                    exchange = Some(name.ok_or_else(|| config("its exchange is not UTF-8".to_owned()))?);
+                }
                 Some(("heartbeat" | "frame_max" | "channel_max" | "connection_timeout" | "auth_mechanism", _)) => {
                     rest.push(part);
                 }
@@ -181,12 +194,20 @@ impl Address {
             }
         }
         let text = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-        let mut uri: lapin::uri::AMQPUri = text.parse().map_err(|reason: String| {
+        let mut uri: AMQPUri = text.parse().map_err(|reason: String| {
             config(format!("{reason}; it is to be like amqp://user:password@host:5672/vhost?exchange=events"))
         })?;
         uri.query.heartbeat.get_or_insert(limits::HEARTBEAT_SECONDS);
+        // A lone slash is how most people end a URL. A virtual host without a name can be written nowhere else either.
+        if uri.vhost.is_empty() {
+            uri.vhost = AMQPUri::default().vhost;
+        }
+        // The library would go to localhost.
+        if let Some(address) = ip_6(base) {
+            uri.authority.host = address.to_owned();
+        }
         #[cfg(not(feature = "tls"))]
-        if uri.scheme == lapin::uri::AMQPScheme::AMQPS {
+        if uri.scheme == AMQPScheme::AMQPS {
             return Err(config("amqps:// needs the feature `tls` of this crate".to_owned()));
         }
         let exchange = options.exchange.clone().or(exchange).unwrap_or_else(|| DEFAULT_EXCHANGE.to_owned());
@@ -201,8 +222,16 @@ impl Address {
 
     /// Whether it is spoken to over TLS.
     pub(crate) fn is_tls(&self) -> bool {
-        self.uri.scheme == lapin::uri::AMQPScheme::AMQPS
+        self.uri.scheme == AMQPScheme::AMQPS
     }
+}
+
+/// The IPv6 address that a URL has in brackets, if it has one.
+fn ip_6(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    Some(host.strip_prefix('[')?.split_once(']')?.0)
 }
 
 /// What the names of the dead letters' exchange and queues end with.
@@ -235,10 +264,42 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_url_leaves_out_has_its_usual_value() {
+        for (url, host, port, vhost) in [
+            ("amqp://guest:guest@127.0.0.1:5672/", "127.0.0.1", 5672, "/"),
+            ("amqp://guest:guest@broker", "broker", 5672, "/"),
+            ("amqp://guest:guest@broker/?exchange=shop", "broker", 5672, "/"),
+            ("amqp://guest:guest@broker?exchange=shop", "broker", 5672, "/"),
+            ("amqp://guest:guest@broker/%2f", "broker", 5672, "/"),
+            ("amqp://guest:guest@broker/%2F?heartbeat=5", "broker", 5672, "/"),
+            ("amqp://broker/%2Fshop", "broker", 5672, "/shop"),
+            ("amqp://broker/gr%C3%B6%C3%9Fe%20%25", "broker", 5672, "größe %"),
+            ("amqp://[::1]:5673/", "::1", 5673, "/"),
+            ("amqp://me:p%40ss@[2001:db8::1]/shop", "2001:db8::1", 5672, "shop"),
+        ] {
+            let uri = parse(url).unwrap().uri;
+            assert_eq!((&*uri.authority.host, uri.authority.port, &*uri.vhost), (host, port, vhost), "{url}");
+        }
+        let user = |url: &str| {
+            let user = parse(url).unwrap().uri.authority.userinfo;
+            (user.username, user.password)
+        };
+        assert_eq!(user("amqp://m%C3%A9:p%40%2Fss@broker/"), ("mé".to_owned(), "p@/ss".to_owned()));
+        assert_eq!(user("amqp://broker/"), ("guest".to_owned(), "guest".to_owned()));
+        // As RabbitMQ's own clients have it.
+        assert_eq!(user("amqp://me@broker/"), ("me".to_owned(), "guest".to_owned()));
+    }
+
+    #[test]
     fn a_wrong_url_is_said_to_be_wrong_without_its_password() {
-        for url in
-            ["", "broker:5672", "http://me:secret@broker", "amqp://me:secret@broker?exchnage=x", "amqp://me:secret@:x"]
-        {
+        for url in [
+            "",
+            "broker:5672",
+            "http://me:secret@broker",
+            "amqp://me:secret@broker?exchnage=x",
+            "amqp://me:secret@broker?exchange=%FF",
+            "amqp://me:secret@:x",
+        ] {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, BrokerError::Config { .. }), "{url}: {error:?}");
             assert!(!error.to_string().contains("secret"), "{error}");

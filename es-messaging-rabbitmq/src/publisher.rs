@@ -132,7 +132,8 @@ impl RabbitMqPublisher {
             let (bytes, most) = (outgoing.topic.len(), limits::SHORT_STRING_BYTES);
             refused(DeadReason::Refused, format!("its topic has {bytes} bytes, at most {most}"))
         })?;
-        let (properties, body) = wire::encode(&outgoing.message, self.link.settings.options.content_mode)?;
+        let options = &self.link.settings.options;
+        let (properties, body) = wire::encode(&outgoing.message, options.content_mode, options.header_prefix)?;
         let (bytes, most) = (wire::properties_bytes(&properties), self.link.properties_bytes());
         if bytes > most {
             let reason = format!("its attributes take {bytes} bytes, at most {most} fit into a frame (frame_max)");

@@ -1,24 +1,48 @@
 //! CloudEvents as AMQP messages.
 //!
 //! The binding is written for AMQP 1.0; RabbitMQ carries its application properties as headers, and its content type as the
-//! property of that name.
+//! property of that name. The binding for RabbitMQ that the CloudEvents project links to has other names of headers: both are read.
 
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
-use es_core::{DeadReason, RawMessage};
-use es_messaging::{ContentMode, MalformedMessage, Message, PublishError, STRUCTURED_CONTENT_TYPE, Undecodable};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use es_core::{DeadReason, RawMessage, timestamp::rfc3339};
+use es_messaging::{
+    ContentMode, HeaderBinding, Message, PublishError, STRUCTURED_CONTENT_TYPE, Undecodable, extension,
+};
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{BROKER, limits};
 
-/// What the names of the attributes begin with.
-const PREFIX: &str = "cloudEvents:";
-/// The same, as others may write it.
-const OTHER_PREFIX: &str = "cloudEvents_";
+/// The names of headers that attributes are published under. Messages with any of them are received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderPrefix {
+    /// `cloudEvents:id`, as the AMQP binding has it. The default.
+    #[default]
+    Colon,
+    /// `cloudEvents_id`, as the AMQP binding allows for JMS.
+    Underscore,
+    /// `ce-id`, as the RabbitMQ binding has it, which the CloudEvents project links to and its SDKs implement.
+    Ce,
+}
+
+impl HeaderPrefix {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Colon => "cloudEvents:",
+            Self::Underscore => "cloudEvents_",
+            Self::Ce => "ce-",
+        }
+    }
+}
+
+const BINDING: HeaderBinding =
+    HeaderBinding::new(&[HeaderPrefix::Colon.text(), HeaderPrefix::Underscore.text(), HeaderPrefix::Ce.text()]);
 /// How often a quorum queue has given the message back.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 const PERSISTENT: u8 = 2;
@@ -29,10 +53,9 @@ const FRAME_BYTES: usize = 36;
 
 /// The header of an attribute.
 pub(crate) fn header(properties: &BasicProperties, attribute: &str) -> Option<String> {
-    let headers = properties.headers().as_ref()?.inner();
-    let value =
-        [PREFIX, OTHER_PREFIX].into_iter().find_map(|prefix| headers.get(format!("{prefix}{attribute}").as_str()));
-    value.and_then(text).map(Cow::into_owned)
+    let mut headers = properties.headers().as_ref()?.inner().iter();
+    let (name, value) = headers.find(|(name, _)| BINDING.attribute(name.as_str()).as_deref() == Some(attribute))?;
+    text(name.as_str(), value).ok().flatten().map(Cow::into_owned)
 }
 
 fn refused(kind: DeadReason, reason: String) -> PublishError {
@@ -41,9 +64,13 @@ fn refused(kind: DeadReason, reason: String) -> PublishError {
 
 /// The properties and the body of a message. In structured mode too the attributes are headers, as the binding allows: by them a message
 /// is recognised that comes back.
-pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(BasicProperties, Cow<'_, [u8]>), PublishError> {
-    let properties = properties(message)?;
-    match mode {
+pub(crate) fn encode(
+    message: &Message,
+    mode: ContentMode,
+    prefix: HeaderPrefix,
+) -> Result<(BasicProperties, Cow<'_, [u8]>), PublishError> {
+    let properties = properties(message, prefix)?;
+    match mode.suited_to(message) {
         ContentMode::Binary => Ok((properties, message.data().into())),
         ContentMode::Structured => {
             let body = message.to_structured().map_err(|error| refused(DeadReason::Refused, error.to_string()))?;
@@ -53,22 +80,19 @@ pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<(BasicPrope
 }
 
 /// A message in binary mode.
-fn properties(message: &Message) -> Result<BasicProperties, PublishError> {
+fn properties(message: &Message, prefix: HeaderPrefix) -> Result<BasicProperties, PublishError> {
     let mut headers = FieldTable::default();
     for (name, value) in message.attributes() {
-        // A name has at most 20 bytes.
-        if let Ok(name) = ShortString::try_new(format!("{PREFIX}{name}")) {
+        // No name is too long for that.
+        if let Ok(name) = ShortString::try_new(format!("{}{name}", prefix.text())) {
             headers.insert(name, AMQPValue::LongString(value.into()));
         }
     }
     let mut properties = BasicProperties::default().with_headers(headers).with_delivery_mode(PERSISTENT);
-    if message.has_data() {
-        let content_type = ShortString::try_new(message.content_type()).map_err(|_| {
-            let most = limits::SHORT_STRING_BYTES;
-            refused(
-                DeadReason::Refused,
-                format!("its content type has {} bytes, at most {most}", message.content_type().len()),
-            )
+    if let Some(content_type) = message.declared_content_type() {
+        let content_type = ShortString::try_new(content_type).map_err(|_| {
+            let (bytes, most) = (content_type.len(), limits::SHORT_STRING_BYTES);
+            refused(DeadReason::Refused, format!("its content type has {bytes} bytes, at most {most}"))
         })?;
         properties = properties.with_content_type(content_type);
     }
@@ -81,7 +105,7 @@ fn properties(message: &Message) -> Result<BasicProperties, PublishError> {
     if let Some(at) = message.expires_at() {
         let left = (at - OffsetDateTime::from(SystemTime::now())).whole_milliseconds();
         if left <= 0 {
-            return Err(refused(DeadReason::Expired, format!("it expired at {at}")));
+            return Err(refused(DeadReason::Expired, format!("it expired at {}", rfc3339(at))));
         }
         // The longest that the server takes; some 49 days.
         let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -107,25 +131,11 @@ pub(crate) fn properties_bytes(properties: &BasicProperties) -> usize {
 /// Reads a message, in binary or structured mode.
 pub(crate) fn message(properties: &BasicProperties, body: Vec<u8>) -> Result<Message, Undecodable> {
     let content_type = properties.content_type().as_ref().map(ShortString::as_str);
-    let read = match content_type {
-        Some(kind) if kind.starts_with(STRUCTURED_CONTENT_TYPE) => Message::from_structured(&body),
-        _ => binary(properties, content_type, &body),
-    };
-    read.map_err(|error| Undecodable { error, raw: raw(properties, content_type, body) })
-}
-
-fn binary(properties: &BasicProperties, content_type: Option<&str>, body: &[u8]) -> Result<Message, MalformedMessage> {
     let table = properties.headers().as_ref();
     let headers = table.into_iter().flat_map(|table| table.inner().iter());
-    let mut attributes: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(table.map_or(0, |table| table.inner().len()));
-    attributes.extend(headers.filter_map(|(name, value)| {
-        let name = name.as_str();
-        let name = name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(OTHER_PREFIX))?;
-        Some((name, text(value)?))
-    }));
-    // AMQP has no message without a body: one without content has no type of content either.
-    let data = (content_type.is_some() || !body.is_empty()).then(|| body.to_vec());
-    Message::from_attributes(attributes.iter().map(|(name, value)| (*name, &**value)), content_type, data)
+    let headers = headers.map(|(name, value)| (name.as_str(), value));
+    let read = BINDING.read(content_type, headers, text, Some(&body));
+    read.map_err(|error| Undecodable { error, raw: raw(properties, content_type, body) })
 }
 
 /// What came, as dead letters keep it.
@@ -133,7 +143,7 @@ fn raw(properties: &BasicProperties, content_type: Option<&str>, body: Vec<u8>) 
     let table = properties.headers().as_ref();
     let headers = table.into_iter().flat_map(|table| table.inner().iter());
     let mut headers: BTreeMap<String, String> =
-        headers.filter_map(|(name, value)| Some((name.to_string(), text(value)?.into_owned()))).collect();
+        headers.filter_map(|(name, value)| Some((name.to_string(), plain(value)?.into_owned()))).collect();
     headers.extend(content_type.map(|kind| ("content-type".to_owned(), kind.to_owned())));
     RawMessage { headers, body }
 }
@@ -141,36 +151,71 @@ fn raw(properties: &BasicProperties, content_type: Option<&str>, body: Vec<u8>) 
 /// How often the message has been given, with this time.
 pub(crate) fn attempt(properties: &BasicProperties, redelivered: bool) -> u32 {
     let headers = properties.headers().as_ref().map(FieldTable::inner);
-    let count = headers.and_then(|headers| headers.get(DELIVERY_COUNT)).and_then(text);
+    let count = headers.and_then(|headers| headers.get(DELIVERY_COUNT)).and_then(plain);
     match count.and_then(|count| count.parse::<u32>().ok()) {
         Some(before) => before.saturating_add(1),
         None => 1 + u32::from(redelivered),
     }
 }
 
-/// A value as CloudEvents writes it.
-fn text(value: &AMQPValue) -> Option<Cow<'_, str>> {
+/// Integers from here on count milliseconds, smaller ones seconds: in seconds it is the year 5138.
+const FIRST_MILLISECONDS: i64 = 100_000_000_000;
+
+/// The value of an attribute as CloudEvents writes it; nothing for one that is not set.
+fn text<'v>(attribute: &str, value: &'v AMQPValue) -> Result<Option<Cow<'v, str>>, String> {
+    if matches!(value, AMQPValue::Void) {
+        return Ok(None);
+    }
+    let is_time = matches!(attribute, "time" | extension::EXPIRY);
+    let text = match integer(value).filter(|_| is_time) {
+        // The AMQP binding of an SDK writes a time as an integer: a timestamp of AMQP 1.0, which counts milliseconds.
+        Some(number) if number.abs() >= FIRST_MILLISECONDS => at(i128::from(number) * 1_000_000),
+        Some(number) => at(i128::from(number) * 1_000_000_000),
+        None => plain(value),
+    };
+    text.map(Some)
+        .ok_or_else(|| "its type in AMQP has no counterpart in CloudEvents, or its text is not UTF-8".to_owned())
+}
+
+/// A moment, so many nanoseconds after 1970.
+fn at(nanoseconds: i128) -> Option<Cow<'static, str>> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?;
+    Some(at.format(&Rfc3339).ok()?.into())
+}
+
+fn integer(value: &AMQPValue) -> Option<i64> {
+    Some(match *value {
+        AMQPValue::ShortShortInt(value) => value.into(),
+        AMQPValue::ShortShortUInt(value) => value.into(),
+        AMQPValue::ShortInt(value) => value.into(),
+        AMQPValue::ShortUInt(value) => value.into(),
+        AMQPValue::LongInt(value) => value.into(),
+        AMQPValue::LongUInt(value) => value.into(),
+        AMQPValue::LongLongInt(value) => value,
+        _ => return None,
+    })
+}
+
+/// A value as CloudEvents writes it, if it knows the type.
+fn plain(value: &AMQPValue) -> Option<Cow<'_, str>> {
     Some(match value {
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok()?.into(),
         AMQPValue::ShortString(text) => text.as_str().into(),
         AMQPValue::Boolean(value) => value.to_string().into(),
-        AMQPValue::ShortShortInt(value) => value.to_string().into(),
-        AMQPValue::ShortShortUInt(value) => value.to_string().into(),
-        AMQPValue::ShortInt(value) => value.to_string().into(),
-        AMQPValue::ShortUInt(value) => value.to_string().into(),
-        AMQPValue::LongInt(value) => value.to_string().into(),
-        AMQPValue::LongUInt(value) => value.to_string().into(),
-        AMQPValue::LongLongInt(value) => value.to_string().into(),
-        AMQPValue::Timestamp(seconds) => {
-            let at = OffsetDateTime::from_unix_timestamp(i64::try_from(*seconds).ok()?).ok()?;
-            at.format(&time::format_description::well_known::Rfc3339).ok()?.into()
-        }
-        _ => return None,
+        AMQPValue::Float(value) => value.to_string().into(),
+        AMQPValue::Double(value) => value.to_string().into(),
+        AMQPValue::ByteArray(bytes) => STANDARD.encode(bytes.as_slice()).into(),
+        // AMQP 0-9-1 counts seconds.
+        AMQPValue::Timestamp(seconds) => return at(i128::from(*seconds) * 1_000_000_000),
+        other => integer(other)?.to_string().into(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use es_messaging::MalformedMessage;
+    use es_testkit::sdk_messages;
+
     use super::*;
 
     fn sent() -> Message {
@@ -181,7 +226,7 @@ mod tests {
     #[test]
     fn a_message_survives_the_binary_mode() {
         let sent = sent();
-        let properties = properties(&sent).unwrap();
+        let (properties, _) = encode(&sent, ContentMode::Binary, HeaderPrefix::Colon).unwrap();
         assert_eq!(header(&properties, "id").as_deref(), Some("7"));
         assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
         assert_eq!(message(&properties, sent.data().to_vec()).unwrap(), sent);
@@ -190,12 +235,12 @@ mod tests {
     #[test]
     fn a_message_survives_the_structured_mode() {
         let sent = sent().to_builder().data("text/plain", vec![0, 255]).build().unwrap();
-        let (properties, body) = encode(&sent, ContentMode::Structured).unwrap();
+        let (properties, body) = encode(&sent, ContentMode::Structured, HeaderPrefix::Colon).unwrap();
         assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/cloudevents+json");
         let read = message(&properties, body.into_owned()).unwrap();
         assert_eq!((read.attributes(), read.data()), (sent.attributes(), sent.data()));
         let broken = sent.to_builder().data("application/json", b"{".to_vec()).build().unwrap();
-        let error = encode(&broken, ContentMode::Structured).unwrap_err();
+        let error = encode(&broken, ContentMode::Structured, HeaderPrefix::Colon).unwrap_err();
         assert!(matches!(error, PublishError::Refused { .. }), "{error:?}");
     }
 
@@ -213,8 +258,87 @@ mod tests {
     }
 
     #[test]
+    fn what_the_sdk_writes_with_each_of_its_bindings_is_read() {
+        for sdk in ["amqp", "rabbitmq", "structured"].into_iter().flat_map(sdk_messages) {
+            let mut headers = FieldTable::default();
+            for (name, value) in &sdk.headers {
+                let value = match value {
+                    serde_json::Value::Bool(value) => AMQPValue::Boolean(*value),
+                    serde_json::Value::Number(number) => AMQPValue::LongLongInt(number.as_i64().unwrap()),
+                    other => AMQPValue::LongString(other.as_str().unwrap().into()),
+                };
+                headers.insert(name.as_str().into(), value);
+            }
+            let mut properties = BasicProperties::default().with_headers(headers);
+            if let Some(kind) = &sdk.content_type {
+                properties = properties.with_content_type(kind.as_str().into());
+            }
+            sdk.check(&message(&properties, sdk.body()).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_text_a_timestamp_or_a_number() {
+        let time = |attribute: &str, value: AMQPValue| text(attribute, &value).map(|text| text.map(Cow::into_owned));
+        let noon = || Ok(Some("2026-11-30T12:00:00Z".to_owned()));
+        assert_eq!(time("time", AMQPValue::LongLongInt(1_796_040_000_000)), noon());
+        assert_eq!(time("time", AMQPValue::LongInt(1_796_040_000)), noon());
+        assert_eq!(time("expirytime", AMQPValue::Timestamp(1_796_040_000)), noon());
+        assert_eq!(time("sequence", AMQPValue::LongInt(1_796_040_000)), Ok(Some("1796040000".to_owned())));
+        assert!(time("time", AMQPValue::LongLongInt(i64::MIN + 1)).is_err());
+    }
+
+    #[test]
+    fn every_type_of_amqp_is_an_attribute_or_an_error_and_never_left_out() {
+        let of = |value: AMQPValue| text("x", &value).map(|text| text.map(Cow::into_owned));
+        for (value, expected) in [
+            (AMQPValue::Boolean(true), "true"),
+            (AMQPValue::ShortShortUInt(7), "7"),
+            (AMQPValue::Double(1.5), "1.5"),
+            (AMQPValue::ByteArray(vec![0, 255].into()), "AP8="),
+            (AMQPValue::ShortString("short".into()), "short"),
+        ] {
+            assert_eq!(of(value), Ok(Some(expected.to_owned())));
+        }
+        assert_eq!(of(AMQPValue::Void), Ok(None));
+        for wrong in [
+            AMQPValue::FieldTable(FieldTable::default()),
+            AMQPValue::LongString(vec![0xff].into()),
+            AMQPValue::Timestamp(u64::MAX),
+        ] {
+            let mut headers = FieldTable::default();
+            headers.insert("ce-x".into(), wrong);
+            let error = message(&BasicProperties::default().with_headers(headers), Vec::new()).unwrap_err().error;
+            assert!(matches!(&error, MalformedMessage::Attribute { attribute, .. } if attribute == "x"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_survives_under_each_prefix() {
+        for (prefix, name) in [
+            (HeaderPrefix::Colon, "cloudEvents:id"),
+            (HeaderPrefix::Underscore, "cloudEvents_id"),
+            (HeaderPrefix::Ce, "ce-id"),
+        ] {
+            let content = sent();
+            let (properties, body) = encode(&content, ContentMode::Binary, prefix).unwrap();
+            assert!(properties.headers().as_ref().unwrap().inner().contains_key(name), "{name}");
+            assert_eq!(header(&properties, "id").as_deref(), Some("7"));
+            assert_eq!(message(&properties, body.into_owned()).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn an_event_in_an_event_stays_inside() {
+        let inner = sent().to_structured().unwrap();
+        let outer = sent().to_builder().id("8").data(STRUCTURED_CONTENT_TYPE, inner).build().unwrap();
+        let (properties, body) = encode(&outer, ContentMode::Binary, HeaderPrefix::Colon).unwrap();
+        assert_eq!(message(&properties, body.into_owned()).unwrap(), outer);
+    }
+
+    #[test]
     fn the_structured_mode_is_read() {
-        let kind = ShortString::from("application/cloudevents+json; charset=utf-8");
+        let kind = ShortString::from("Application/CloudEvents+JSON; charset=utf-8");
         let structured = sent().to_structured().unwrap();
         let read = message(&BasicProperties::default().with_content_type(kind), structured).unwrap();
         assert_eq!((read.id(), read.subject(), read.data()), ("7", Some("größe"), sent().data()));
@@ -234,7 +358,8 @@ mod tests {
     #[test]
     fn a_message_that_has_expired_is_not_sent() {
         let late = sent().to_builder().extension("expirytime", "2020-01-01T00:00:00Z").build().unwrap();
-        let error = properties(&late).unwrap_err();
-        assert!(matches!(error, PublishError::Refused { kind: DeadReason::Expired, .. }), "{error:?}");
+        let error = properties(&late, HeaderPrefix::Colon).unwrap_err();
+        assert!(matches!(&error, PublishError::Refused { kind: DeadReason::Expired, .. }), "{error:?}");
+        assert!(error.to_string().ends_with("it expired at 2020-01-01T00:00:00Z"), "{error}");
     }
 }

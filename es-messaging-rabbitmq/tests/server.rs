@@ -9,7 +9,7 @@ use es_messaging::{
     Broker, BrokerError, ContentMode, Message, Outgoing, PublishError, Publisher, Settlement, Subscription, Topology,
     extension,
 };
-use es_messaging_rabbitmq::{QueueKind, RabbitMq, RabbitMqOptions};
+use es_messaging_rabbitmq::{HeaderPrefix, QueueKind, RabbitMq, RabbitMqOptions};
 use lapin::{
     options::QueueDeclareOptions,
     types::{AMQPValue, FieldTable},
@@ -76,6 +76,37 @@ async fn what_is_published_in_structured_mode_comes_back_as_it_went_or_is_unrout
     let subscriber = broker.subscriber(&subscription).await.expect("a subscriber");
     let received = subscriber.receive(10, Duration::from_secs(10)).await.expect("it is there");
     assert_eq!(received[0].content.as_ref().expect("a message"), &sent.message);
+}
+
+#[tokio::test]
+async fn a_message_with_each_prefix_is_published_and_one_that_comes_back_is_recognised() {
+    for prefix in [HeaderPrefix::Colon, HeaderPrefix::Underscore, HeaderPrefix::Ce] {
+        let name = format!("prefixes{prefix:?}");
+        let (_declared, subscription) = declared(&name, &name).await;
+        let options = RabbitMqOptions::default().exchange(&name).header_prefix(prefix);
+        let broker = RabbitMq::connect(&server().url(), options).await.expect("a connection");
+        let publisher = broker.publisher().await.expect("a publisher");
+        let results = publisher.publish(&[message("t", "2", 1), message("nobody", "1", 1)]).await;
+        assert!(matches!(&results[1], Err(PublishError::Refused { kind: DeadReason::Unroutable, .. })), "{results:?}");
+        results[0].as_ref().expect("it is published");
+        let member = broker.subscriber(&subscription).await.expect("a member");
+        let came = member.receive(2, Duration::from_secs(5)).await.expect("a message");
+        assert_eq!(came[0].content.as_ref().expect("a message"), &message("t", "2", 1).message);
+        member.settle(vec![(came[0].receipt, Settlement::Ack)]).await.expect("it is settled");
+    }
+}
+
+#[tokio::test]
+async fn a_lone_slash_is_the_default_virtual_host_and_one_that_is_not_there_is_named() {
+    let url = server().url();
+    let (base, _) = url.rsplit_once('/').expect("a URL with a virtual host");
+    for vhost in ["", "/", "/%2f", "/?exchange=slash"] {
+        let connected = RabbitMq::connect(&format!("{base}{vhost}"), RabbitMqOptions::default()).await;
+        connected.unwrap_or_else(|error| panic!("{vhost:?}: {error}")).close().await;
+    }
+    let error = RabbitMq::connect(&format!("{base}/%2Fshop"), RabbitMqOptions::default()).await.expect_err("no such");
+    assert!(matches!(error, BrokerError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("the virtual host \"/shop\""), "{error}");
 }
 
 #[tokio::test]

@@ -4,23 +4,20 @@
 //! and the content is the field `data`; values are plain UTF-8 and bytes. In structured mode the field `content-type` says so, and `data`
 //! is the whole message.
 
-use std::collections::BTreeMap;
-
 use es_core::RawMessage;
-use es_messaging::{ContentMode, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable};
+use es_messaging::{ContentMode, HeaderBinding, MalformedMessage, Message, STRUCTURED_CONTENT_TYPE, Undecodable};
 
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
 const DATA: &str = "data";
-/// What the type of a message in structured mode begins with.
-const STRUCTURED: &str = "application/cloudevents";
+const BINDING: HeaderBinding = HeaderBinding::new(&[PREFIX]);
 
 /// The fields of an entry: names and values in turn.
 pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The fields of a message.
 pub(crate) fn encode(message: &Message, mode: ContentMode) -> Result<Fields, MalformedMessage> {
-    match mode {
+    match mode.suited_to(message) {
         ContentMode::Binary => Ok(binary(message)),
         ContentMode::Structured => Ok(vec![
             (CONTENT_TYPE.as_bytes().to_vec(), STRUCTURED_CONTENT_TYPE.as_bytes().to_vec()),
@@ -34,8 +31,10 @@ fn binary(message: &Message) -> Fields {
     for (name, value) in message.attributes() {
         fields.push((format!("{PREFIX}{name}").into_bytes(), value.into_bytes()));
     }
+    if let Some(content_type) = message.declared_content_type() {
+        fields.push((b"ce_datacontenttype".to_vec(), content_type.as_bytes().to_vec()));
+    }
     if message.has_data() {
-        fields.push((b"ce_datacontenttype".to_vec(), message.content_type().as_bytes().to_vec()));
         fields.push((DATA.as_bytes().to_vec(), message.data().to_vec()));
     }
     fields
@@ -43,33 +42,25 @@ fn binary(message: &Message) -> Fields {
 
 /// Reads a message in binary or structured mode.
 pub(crate) fn decode(fields: Fields) -> Result<Message, Undecodable> {
-    let (mut headers, mut data) = (BTreeMap::new(), None);
-    let mut unreadable = None;
+    let (mut headers, mut data) = (Vec::new(), None);
     for (name, value) in fields {
-        if name == DATA.as_bytes() {
-            data = Some(value);
-            continue;
+        match name == DATA.as_bytes() {
+            true => data = Some(value),
+            false => headers.push((String::from_utf8_lossy(&name).into_owned(), value)),
         }
-        let name = String::from_utf8_lossy(&name).into_owned();
-        let value = String::from_utf8(value).unwrap_or_else(|error| {
-            unreadable = Some(name.clone());
-            String::from_utf8_lossy(error.as_bytes()).into_owned()
-        });
-        headers.insert(name, value);
     }
-    let read = match unreadable {
-        Some(attribute) => Err(MalformedMessage::Attribute { attribute, reason: "it is no UTF-8".to_owned() }),
-        None => read(&headers, data.as_deref()),
-    };
-    read.map_err(|error| Undecodable { error, raw: RawMessage { headers, body: data.unwrap_or_default() } })
+    read(&headers, data.as_deref()).map_err(|error| {
+        let text = |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
+        let headers = headers.into_iter().map(text).collect();
+        Undecodable { error, raw: RawMessage { headers, body: data.unwrap_or_default() } }
+    })
 }
 
-fn read(headers: &BTreeMap<String, String>, data: Option<&[u8]>) -> Result<Message, MalformedMessage> {
-    if headers.get(CONTENT_TYPE).is_some_and(|content_type| content_type.starts_with(STRUCTURED)) {
-        return Message::from_structured(data.unwrap_or_default());
-    }
-    let attributes = headers.iter().filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, value.as_str())));
-    Message::from_attributes(attributes, None, data.map(<[u8]>::to_vec))
+fn read(headers: &[(String, Vec<u8>)], data: Option<&[u8]>) -> Result<Message, MalformedMessage> {
+    let content_type = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE));
+    let content_type = content_type.and_then(|(_, value)| str::from_utf8(value).ok());
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), Some(value.as_slice())));
+    BINDING.read_bytes(content_type, pairs, data)
 }
 
 #[cfg(test)]
@@ -82,10 +73,11 @@ mod tests {
         let key = builder().key("größe%").build().unwrap();
         let json = builder().json(&serde_json::json!({"cents": 1})).unwrap().build().unwrap();
         let empty = builder().data("text/plain", Vec::new()).build().unwrap();
-        for message in [key, json, empty] {
+        let elsewhere = empty.to_builder().without_data().build().unwrap();
+        for message in [key, json, empty, elsewhere] {
             assert_eq!(decode(encode(&message, ContentMode::Binary).unwrap()).unwrap(), message);
             let again = decode(encode(&message, ContentMode::Structured).unwrap()).unwrap();
-            assert_eq!((again.attributes(), again.data()), (message.attributes(), message.data()));
+            assert_eq!(again, message);
         }
     }
 
@@ -96,6 +88,27 @@ mod tests {
             [(CONTENT_TYPE, b"application/cloudevents+json".to_vec()), (DATA, message.to_structured().unwrap())];
         let fields = pairs.map(|(name, value)| (name.as_bytes().to_vec(), value));
         assert_eq!(decode(fields.to_vec()).unwrap(), message);
+    }
+
+    #[test]
+    fn fields_are_read_in_any_case_and_must_agree() {
+        let message = Message::builder("t", "/s").id("1").json(&()).unwrap().build().unwrap();
+        let upper = |(name, value): (Vec<u8>, Vec<u8>)| match name == DATA.as_bytes() {
+            true => (name, value),
+            false => (name.to_ascii_uppercase(), value),
+        };
+        for mode in [ContentMode::Binary, ContentMode::Structured] {
+            let mut fields: Fields = encode(&message, mode).unwrap().into_iter().map(upper).collect();
+            // A field of somebody else's.
+            fields.push((b"blob".to_vec(), vec![0xff]));
+            assert_eq!(decode(fields).unwrap(), message);
+        }
+        let mut twice = encode(&message, ContentMode::Binary).unwrap();
+        twice.push((b"ce_id".to_vec(), b"2".to_vec()));
+        assert!(decode(twice).unwrap_err().error.to_string().contains("twice"));
+        let batch = [("content-type", "application/cloudevents-batch+json"), ("data", "[]")];
+        let batch = batch.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        assert_eq!(decode(batch.to_vec()).unwrap_err().error, MalformedMessage::Batch);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use es_messaging::Message;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    avro_bounds,
     error::{RegistryError, SchemaError},
     framing::{frame, unframe},
     limits,
@@ -25,8 +26,9 @@ const AVRO: &str = "application/avro";
 /// Avro: written by one schema, and read by it from whatever compatible schema wrote it.
 ///
 /// Which schema wrote a message is told by its `dataschema`, or, if it is [`framed`](Self::framed), by the id in the frame.
-/// Decoding bounds what one allocation asks for by [`limits::MAX_AVRO_ALLOCATION`], which the Avro library has once for the whole
-/// process: whoever needs another bound sets it before the first format is made.
+/// Content is looked through before it is decoded: it may take [`limits::MAX_AVRO_MEMORY`] in all, nest [`limits::MAX_AVRO_DEPTH`] deep, and
+/// have [`limits::MAX_AVRO_EMPTY_ITEMS`] items that take no bytes. One allocation is bounded by [`limits::MAX_AVRO_ALLOCATION`] as well, which
+/// the Avro library has once for the whole process: set another bound before the first format is made.
 pub struct AvroFormat<T> {
     schema: Arc<Parsed>,
     data_schema: Option<String>,
@@ -94,6 +96,7 @@ impl<T: Serialize + DeserializeOwned> AvroFormat<T> {
     fn written(&self, writer: &Parsed, content: &[u8]) -> Result<T, PayloadError> {
         // What the library says may show a value.
         let failed = |what: &str| PayloadError::Decode { content_type: AVRO, source: what.into() };
+        avro_bounds::check(writer, content).map_err(|refused| failed(&refused.to_string()))?;
         let reader = GenericDatumReader::builder(writer).reader_schema(&self.schema).build();
         let reader = reader.map_err(|_| failed("the schemas cannot be resolved"))?;
         let mut rest = content;
@@ -115,8 +118,11 @@ impl<T: Serialize + DeserializeOwned> PayloadFormat<T> for AvroFormat<T> {
     }
 
     fn encode(&self, value: &T) -> Result<Vec<u8>, PayloadError> {
-        let failed =
-            |error: apache_avro::Error| PayloadError::Encode { content_type: AVRO, source: error.to_string().into() };
+        // What the library says may show a value.
+        let failed = |_: apache_avro::Error| PayloadError::Encode {
+            content_type: AVRO,
+            source: "the value is not what its schema says".into(),
+        };
         let writer = GenericDatumWriter::builder(&self.schema).build().map_err(failed)?;
         let content = writer.write_ser_to_vec(value).map_err(failed)?;
         Ok(match self.id {

@@ -75,6 +75,9 @@ impl fmt::Debug for ConfluentConfig {
 
 /// A client of a schema registry that speaks Confluent's REST interface. Remembers schemas by their ids, which never change.
 ///
+/// [`check`](SchemaRegistry::check) compares with the latest version alone; where the registry's level is a transitive one,
+/// [`register`](SchemaRegistry::register) may refuse more.
+///
 /// Schemas that refer to others of the registry are not supported.
 pub struct ConfluentRegistry {
     base: Endpoint,
@@ -178,7 +181,9 @@ impl ConfluentRegistry {
             Err(error @ HttpError::TooLarge { .. }) => return Err(RegistryError::Answer { reason: error.to_string() }),
             Err(error) => return Err(RegistryError::Unavailable { source: error.into() }),
         };
-        serde_json::from_slice(&body).map_err(|error| RegistryError::Answer { reason: error.to_string() })
+        serde_json::from_slice(&body).map_err(|error| RegistryError::Answer {
+            reason: format!("line {}, column {}", error.line(), error.column()),
+        })
     }
 
     fn remember(&self, id: SchemaId, schema: &Schema) {
@@ -215,13 +220,16 @@ fn schema_of(body: &Body) -> Result<Schema, RegistryError> {
 fn failure(answer: HttpAnswer, about: About<'_>) -> RegistryError {
     let (status, after) = (answer.status, answer.header("retry-after").and_then(|value| value.trim().parse().ok()));
     let body = answer.body.unwrap_or_default();
-    let Failure { error_code, message } = serde_json::from_slice(&body).unwrap_or_default();
-    let message: String = message.chars().take(500).collect();
+    let failure: Failure = serde_json::from_slice(&body).unwrap_or_else(|_| {
+        // What is in the way, such as a proxy, does not speak the interface.
+        Failure { error_code: 0, message: String::from_utf8_lossy(&body).into_owned() }
+    });
+    let (code, said) = (failure.error_code, failure.said(status));
     let subject = |about: &About<'_>| match about {
         About::Subject(subject) | About::Version(subject, _) => (*subject).to_owned(),
         About::Id(id) => id.to_string(),
     };
-    match (status, error_code, &about) {
+    match (status, code, &about) {
         (401 | 403, ..) => RegistryError::Denied { status },
         (404, 40402, About::Version(subject, version)) => {
             RegistryError::NoVersion { subject: (*subject).to_owned(), version: *version }
@@ -230,10 +238,26 @@ fn failure(answer: HttpAnswer, about: About<'_>) -> RegistryError {
         (404, 40401 | 40402, About::Subject(subject) | About::Version(subject, _)) => {
             RegistryError::NoSubject { subject: (*subject).to_owned() }
         }
-        (409, ..) => RegistryError::Incompatible { subject: subject(&about), reason: message },
+        (409, ..) => RegistryError::Incompatible { subject: subject(&about), reason: said },
         (408 | 429, ..) => RegistryError::Throttled { after: after.map(Duration::from_secs) },
-        (500.., ..) => RegistryError::Unavailable { source: format!("it answers {status} {message}").into() },
-        _ => RegistryError::Refused { reason: format!("{status} {message}") },
+        (500.., ..) => RegistryError::Unavailable { source: format!("it answers {said}").into() },
+        _ => RegistryError::Refused { reason: said },
+    }
+}
+
+impl Failure {
+    /// The status, the registry's own code and its words, as far as it says them.
+    fn said(&self, status: u16) -> String {
+        let message = self.message.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let message: String = message.take(limits::MAX_REGISTRY_WORDS).collect();
+        let mut said = status.to_string();
+        if self.error_code != 0 && self.error_code != u32::from(status) {
+            said.push_str(&format!(" (error_code {})", self.error_code));
+        }
+        match message.trim() {
+            "" => said,
+            message => format!("{said}: {message}"),
+        }
     }
 }
 
@@ -299,7 +323,8 @@ impl SchemaRegistry for ConfluentRegistry {
 
     async fn check(&self, subject: &str, schema: &Schema) -> Result<Report, RegistryError> {
         check_subject(subject)?;
-        let path = format!("compatibility/subjects/{}/versions?verbose=true", encode(subject));
+        // Every registry has this path; the one without a version, Confluent's alone.
+        let path = format!("compatibility/subjects/{}/versions/latest?verbose=true", encode(subject));
         let mut report = Report::default();
         match self.post::<Verdict>(&path, schema, About::Subject(subject)).await {
             Ok(Verdict { is_compatible: true, .. }) | Err(RegistryError::NoSubject { .. }) => {}

@@ -93,7 +93,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// It is no schema.
-    #[error(transparent)]
+    #[error("{0}")]
     Schema(#[from] SchemaError),
     /// The registry does not take the schema.
     #[error("the registry refuses the request: {reason}")]
@@ -150,7 +150,7 @@ pub enum RegistryError {
         limit: usize,
     },
     /// A setting is wrong.
-    #[error(transparent)]
+    #[error("{0}")]
     Config(#[from] es_messaging::BrokerError),
 }
 

@@ -8,6 +8,8 @@
 //! - A [`PayloadFormat`] writes and reads content: JSON, Avro (feature `avro`), Protobuf (feature `protobuf`).
 
 #[cfg(feature = "avro")]
+mod avro_bounds;
+#[cfg(feature = "avro")]
 mod avro_format;
 pub mod compatibility;
 #[cfg(feature = "registry-http")]

@@ -37,7 +37,7 @@ pub enum PayloadError {
         actual: String,
     },
     /// It is not framed as it should be.
-    #[error(transparent)]
+    #[error("{0}")]
     Frame(#[from] FrameError),
     /// It was written by a schema that is not known here: learn it from the registry.
     #[error("it was written by the schema {id}, which is not known here")]

@@ -7,6 +7,7 @@ use prost::Message as ProstMessage;
 
 use crate::{
     framing::{frame_protobuf, unframe_protobuf},
+    limits,
     payload::{PayloadError, PayloadFormat},
     registry::SchemaId,
 };
@@ -61,6 +62,10 @@ impl<T: ProstMessage + Default> PayloadFormat<T> for ProtobufFormat<T> {
             }
             None => message.data(),
         };
+        if content.len() > limits::MAX_PROTOBUF_BYTES {
+            let source = format!("it has {} bytes, at most {}", content.len(), limits::MAX_PROTOBUF_BYTES).into();
+            return Err(PayloadError::Decode { content_type: PROTOBUF, source });
+        }
         T::decode(content).map_err(|error| PayloadError::Decode { content_type: PROTOBUF, source: error.into() })
     }
 }

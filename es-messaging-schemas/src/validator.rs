@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use es_messaging::{Invalid, Message, MessageValidator};
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
 use crate::{
@@ -106,13 +106,24 @@ impl SchemaValidator {
         let places: Vec<String> = errors
             .map(|error| {
                 let path = error.instance_path().to_string();
-                format!("{}: {}", if path.is_empty() { "/" } else { &path }, error.masked())
+                format!("{}: {}", if path.is_empty() { "/" } else { &path }, problem(&error))
             })
             .collect();
         if places.is_empty() {
             return Ok(());
         }
         Err(SchemaViolation::Content { message_type: message_type(), places })
+    }
+}
+
+/// What is wrong, without values, and without the names of properties that the schema does not know: they are content too.
+fn problem(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            format!("{} properties that its schema does not have", unexpected.len())
+        }
+        _ => error.masked().to_string(),
     }
 }
 

@@ -2,17 +2,19 @@
 //! nothing: it starts its own moto, which manages some hundred messages a second; so the ratio says something, the rates do not.
 //! `cargo run --release -p es-messaging-sqs --example sqs_throughput [rounds]`
 
+#[path = "../tests/moto/clients.rs"]
+mod clients;
+
 use std::time::{Duration, Instant};
 
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
-use aws_sdk_sqs::{
-    config::{BehaviorVersion, Credentials, Region},
-    types::DeleteMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use es_messaging::{Broker, Message, Outgoing, Settlement, Subscription, Topology};
 use es_messaging_sqs::{Sqs, SqsOptions, limits};
 use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use xtask::brokers::moto::ThrowawayMoto;
+
+use clients::clients;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -39,22 +41,7 @@ struct Bare {
 
 impl Bare {
     fn new(port: u16, fifo: bool) -> Self {
-        let http = aws_smithy_http_client::Builder::new().build_http();
-        let credentials = Credentials::new("test", "test", None, None, "test");
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let sqs = aws_sdk_sqs::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(&endpoint)
-            .credentials_provider(credentials.clone())
-            .http_client(http.clone());
-        let sns = aws_sdk_sns::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(&endpoint)
-            .credentials_provider(credentials)
-            .http_client(http);
-        let (sqs, sns) = (aws_sdk_sqs::Client::from_conf(sqs.build()), aws_sdk_sns::Client::from_conf(sns.build()));
+        let (sqs, sns) = clients(port);
         Self { sqs, sns, fifo }
     }
 

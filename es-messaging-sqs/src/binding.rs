@@ -102,6 +102,8 @@ pub(crate) fn decode(body: &str) -> Result<Message, Undecodable> {
 
 #[cfg(test)]
 mod tests {
+    use es_messaging::MalformedMessage;
+
     use super::*;
 
     fn message(id: &str, key: Option<&str>) -> Message {
@@ -145,6 +147,18 @@ mod tests {
         let body = entry("t", message).unwrap().body;
         assert!(body.chars().all(is_taken), "{body}");
         assert_eq!(serde_json::from_slice::<String>(decode(&body).unwrap().data()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_content_of_null_and_one_that_is_elsewhere_arrive() {
+        let null = Message::builder("t", "/").id("1").json(&None::<i64>).unwrap().build().unwrap();
+        let elsewhere = null.to_builder().data("text/xml", "x").without_data().build().unwrap();
+        for message in [null, elsewhere] {
+            assert_eq!(decode(&entry("t", message.clone()).unwrap().body).unwrap(), message);
+        }
+        assert_eq!(decode(" []").unwrap_err().error, MalformedMessage::Batch);
+        let sdk = es_testkit::sdk_messages("structured");
+        sdk.iter().for_each(|sdk| sdk.check(&decode(str::from_utf8(&sdk.body()).unwrap()).unwrap()));
     }
 
     #[test]

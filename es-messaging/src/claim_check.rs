@@ -3,6 +3,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use es_core::{BlobStore, StoreError, check_blob, limits as core_limits};
+use sha2::{Digest, Sha256};
 
 use crate::{
     error::MalformedMessage,
@@ -99,7 +100,7 @@ pub enum ClaimError {
         name: String,
     },
     /// The message cannot be built.
-    #[error(transparent)]
+    #[error("{0}")]
     Message(#[from] MalformedMessage),
 }
 
@@ -131,16 +132,19 @@ pub async fn resolve(blobs: &dyn BlobStore, message: Message) -> Result<Message,
 /// A name made of the message's id, so that people find it, and of a hash of source, id and content, so that another content of the
 /// same id (of another source, or of a changed mapper) has another name.
 fn blob_name(message: &Message) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let id = message.id();
-    for part in [message.source().as_bytes(), &[0], id.as_bytes(), &[0], message.data()] {
-        for byte in part {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
+    let content = Sha256::digest(message.data());
+    let hash = Sha256::new_with_prefix(message.source())
+        .chain_update([0])
+        .chain_update(id)
+        .chain_update([0])
+        .chain_update(content);
     let word = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
-    let mut name: String = id.chars().map(word).take(core_limits::MAX_BLOB_NAME_BYTES - 32).collect();
-    // A String takes everything.
-    let _ = write!(name, ".{hash:016x}");
+    let mut name: String = id.chars().map(word).take(core_limits::MAX_BLOB_NAME_BYTES - 48).collect();
+    name.push('.');
+    for byte in &hash.finalize()[..16] {
+        // A String takes everything.
+        let _ = write!(name, "{byte:02x}");
+    }
     name
 }

@@ -1,13 +1,14 @@
 //! CloudEvents on a wire: the structured mode, and values in headers.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
 use serde_json::value::RawValue;
 
 use crate::{
+    causes::json_words,
     error::MalformedMessage,
-    message::{Message, is_json},
+    message::{JSON, Message, is_json},
 };
 
 /// The type of the content of a message in structured mode.
@@ -19,22 +20,33 @@ impl Message {
     /// # Errors
     /// [`MalformedMessage::Content`] if it says that its content is JSON, and it is not.
     pub fn to_structured(&self) -> Result<Vec<u8>, MalformedMessage> {
-        let content = |error: serde_json::Error| MalformedMessage::Content { reason: error.to_string() };
         let mut fields: Vec<(&str, Box<RawValue>)> = Vec::new();
-        let text = |value: &str| serde_json::value::to_raw_value(value);
+        let text = |value: &str| serde_json::value::to_raw_value(value).map_err(content);
         for (name, value) in self.attributes() {
-            fields.push((name, text(&value).map_err(content)?));
+            fields.push((name, text(&value)?));
         }
+        let mut content_type = self.declared_content_type();
+        let mut body = None;
         if self.has_data() {
-            fields.push(("datacontenttype", text(self.content_type()).map_err(content)?));
-            let json: Option<Box<RawValue>> =
-                if self.is_json() { Some(serde_json::from_slice(self.data()).map_err(content)?) } else { None };
-            match json {
+            let json = match self.is_json().then(|| serde_json::from_slice::<Box<RawValue>>(self.data())) {
+                Some(Ok(json)) => Some(json),
+                // One that does not say what it is may be anything.
+                Some(Err(error)) if content_type.is_some() => return Err(content(error)),
+                Some(Err(_)) | None => None,
+            };
+            body = Some(match json {
                 // Spaces around it would be lost.
-                Some(json) if json.get().len() == self.data().len() => fields.push(("data", json)),
-                _ => fields.push(("data_base64", text(&STANDARD.encode(self.data())).map_err(content)?)),
-            }
+                Some(json) if json.get().len() == self.data().len() => ("data", json),
+                json => {
+                    content_type = content_type.or(json.map(|_| JSON));
+                    ("data_base64", text(&STANDARD.encode(self.data()))?)
+                }
+            });
         }
+        if let Some(content_type) = content_type {
+            fields.push(("datacontenttype", text(content_type)?));
+        }
+        fields.extend(body);
         let mut out = Vec::with_capacity(self.size() + 64);
         out.push(b'{');
         for (index, (name, value)) in fields.iter().enumerate() {
@@ -49,53 +61,76 @@ impl Message {
         Ok(out)
     }
 
-    /// Reads a message in structured mode.
+    /// Reads a message in structured mode. `"data": null` is a content, namely JSON's null; a null elsewhere stands for nothing.
     ///
     /// # Errors
-    /// [`MalformedMessage`].
+    /// [`MalformedMessage`]; [`MalformedMessage::Batch`] for a list of messages.
     pub fn from_structured(bytes: &[u8]) -> Result<Self, MalformedMessage> {
-        let content = |error: serde_json::Error| MalformedMessage::Content { reason: error.to_string() };
-        let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes).map_err(content)?;
-        let (mut attributes, mut data, mut data_base64) = (Vec::new(), None, None);
-        for (name, value) in &fields {
-            if value.get() == "null" {
-                continue;
-            }
-            match name.as_str() {
-                "data" => data = Some(value.get()),
-                "data_base64" => data_base64 = Some(serde_json::from_str::<String>(value.get()).map_err(content)?),
-                _ => attributes.push((name.as_str(), attribute_text(name, value.get())?)),
-            }
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(MalformedMessage::Batch);
         }
-        let content_type =
-            attributes.iter().find(|(name, _)| *name == "datacontenttype").map(|(_, value)| value.clone());
-        let data = match (data, data_base64) {
-            (Some(_), Some(_)) => {
+        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes).map_err(content)?;
+        let data = fields.remove("data");
+        fields.retain(|_, value| value.get() != NULL);
+        let data_base64 = fields.remove("data_base64");
+        let mut attributes = Vec::with_capacity(fields.len());
+        for (name, value) in &fields {
+            attributes.push((name.as_str(), attribute_text(name, value.get())?));
+        }
+        let declared = attributes.iter().find(|(name, _)| *name == "datacontenttype").map(|(_, value)| value.as_str());
+        let (content_type, data) = match (data, data_base64) {
+            (Some(data), Some(_)) if data.get() != NULL => {
                 let reason = "it has both data and data_base64".to_owned();
                 return Err(MalformedMessage::Content { reason });
             }
-            (Some(json), None) => Some(match &content_type {
-                // Content of another type that is written as a JSON text.
-                Some(other) if !is_json(other) => match serde_json::from_str::<String>(json) {
-                    Ok(text) => text.into_bytes(),
-                    Err(_) => json.as_bytes().to_vec(),
-                },
-                _ => json.as_bytes().to_vec(),
-            }),
-            (None, Some(text)) => {
-                let decoded = STANDARD.decode(text);
-                Some(decoded.map_err(|error| MalformedMessage::Content { reason: error.to_string() })?)
-            }
-            (None, None) => None,
+            // Bytes that do not say what they are: no JSON, or they would be `data`.
+            (_, Some(text)) => (declared.or(Some(BYTES)), Some(decoded(text.get())?)),
+            (Some(json), None) => (declared, text_or_json(declared, json.get())),
+            (None, None) => (declared, None),
         };
-        Self::from_attributes(attributes.iter().map(|(name, value)| (*name, value.as_str())), None, data)
+        Self::from_attributes(attributes.iter().map(|(name, value)| (*name, value.as_str())), content_type, data)
+    }
+}
+
+/// The JSON text for what is not there.
+const NULL: &str = "null";
+/// The type of bytes of which nothing is known.
+const BYTES: &str = "application/octet-stream";
+
+/// An error of JSON, without any of the content.
+fn content(error: serde_json::Error) -> MalformedMessage {
+    MalformedMessage::Content { reason: json_words(&error) }
+}
+
+fn decoded(data_base64: &str) -> Result<Vec<u8>, MalformedMessage> {
+    let text: String = serde_json::from_str(data_base64).map_err(content)?;
+    STANDARD.decode(text).map_err(|error| {
+        let reason = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => {
+                format!("data_base64 is wrong at its byte {at}")
+            }
+            other => format!("data_base64 is wrong: {other}"),
+        };
+        MalformedMessage::Content { reason }
+    })
+}
+
+/// The content that the member `data` holds.
+fn text_or_json(content_type: Option<&str>, json: &str) -> Option<Vec<u8>> {
+    match content_type {
+        // Of another type, written as a JSON text.
+        Some(other) if !is_json(other) => match serde_json::from_str::<Option<String>>(json) {
+            Ok(text) => text.map(String::into_bytes),
+            Err(_) => Some(json.as_bytes().to_vec()),
+        },
+        _ => Some(json.as_bytes().to_vec()),
     }
 }
 
 /// An attribute in JSON may be a text, a number or a truth value; it is a text everywhere else.
 fn attribute_text(name: &str, json: &str) -> Result<String, MalformedMessage> {
     if json.starts_with('"') {
-        return serde_json::from_str(json).map_err(|error| MalformedMessage::Content { reason: error.to_string() });
+        return serde_json::from_str(json).map_err(content);
     }
     if json.starts_with(['{', '[']) {
         let reason = "an attribute is no object or list".to_owned();
@@ -105,18 +140,22 @@ fn attribute_text(name: &str, json: &str) -> Result<String, MalformedMessage> {
 }
 
 /// A value as the HTTP and NATS bindings put it into a header: what is not printable ASCII, and `"`, `%` and spaces, as `%XX`.
-pub fn percent_encode(value: &str) -> String {
+pub fn percent_encode(value: &str) -> Cow<'_, str> {
     use std::fmt::Write;
-    let mut out = String::with_capacity(value.len());
+    let is_plain = |byte: u8| matches!(byte, b'!' | b'#'..=b'$' | b'&'..=b'~');
+    if value.bytes().all(is_plain) {
+        return Cow::Borrowed(value);
+    }
+    let mut out = String::with_capacity(value.len() + value.len() / 2);
     for byte in value.bytes() {
-        if matches!(byte, b'!' | b'#'..=b'$' | b'&'..=b'~') {
+        if is_plain(byte) {
             out.push(char::from(byte));
         } else {
             // A String takes everything.
             let _ = write!(out, "%{byte:02X}");
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 /// Reads what [`percent_encode`] wrote. `None` if that gives no UTF-8.
@@ -142,6 +181,7 @@ pub fn percent_decode(value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binding::HeaderBinding;
 
     fn message() -> Message {
         let builder = Message::builder("shop.order.placed", "/shop").id("7").subject("order/17").key("order/17");
@@ -150,22 +190,79 @@ mod tests {
 
     #[test]
     fn a_message_survives_the_structured_mode() {
+        let binary = |headers: &[(&str, &str)], body: &[u8]| {
+            let required = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/"), ("ce-type", "t")];
+            let headers = required.iter().chain(headers).copied();
+            HeaderBinding::new(&["ce-"]).read_text(None, headers, Some(body)).unwrap()
+        };
         let messages = [
             message(),
+            message().to_builder().json(&()).unwrap().build().unwrap(),
+            message().to_builder().data("text/plain", b"null".to_vec()).build().unwrap(),
+            message().to_builder().data("text/plain", Vec::new()).build().unwrap(),
             message().to_builder().data("application/octet-stream", vec![0, 159, 255]).build().unwrap(),
             message().to_builder().data("application/json", b"  {} ".to_vec()).build().unwrap(),
             message().to_builder().without_data().extension("traceparent", "00-ab").build().unwrap(),
+            // Its content is elsewhere.
+            message().to_builder().data("text/xml", b"x".to_vec()).without_data().build().unwrap(),
+            binary(&[("ce-averyveryverylongextension1", "  blanks ")], b"{}"),
         ];
         for message in messages {
             let bytes = message.to_structured().unwrap();
             let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(json["specversion"], "1.0");
-            let again = Message::from_structured(&bytes).unwrap();
-            assert_eq!(
-                (again.id(), again.data(), again.attributes()),
-                (message.id(), message.data(), message.attributes())
-            );
+            assert_eq!(Message::from_structured(&bytes).unwrap(), message, "{json}");
+            assert_eq!(Message::from_raw(&message.to_raw()).unwrap(), message, "{json}");
         }
+        // Nobody says what these are.
+        for body in [&b"{"[..], b" 1"] {
+            let again = Message::from_structured(&binary(&[], body).to_structured().unwrap()).unwrap();
+            assert_eq!((again.data(), again.is_json()), (body, body == b" 1"));
+        }
+    }
+
+    #[test]
+    fn a_null_is_a_content_and_nothing_else() {
+        let read = |fields: &str| {
+            let json = format!(r#"{{"specversion":"1.0","id":"1","source":"/","type":"t",{fields}}}"#);
+            Message::from_structured(json.as_bytes()).unwrap()
+        };
+        let null = read(r#""data": null"#);
+        assert_eq!((null.has_data(), null.data(), null.json::<Option<i64>>().unwrap()), (true, &b"null"[..], None));
+        assert!(!read(r#""subject": null"#).has_data());
+        let bytes = read(r#""data": null, "data_base64": "AP8=", "subject": null"#);
+        assert_eq!((bytes.data(), bytes.subject()), (&[0, 255][..], None));
+        assert_eq!(read(r#""data": 1, "data_base64": null"#).data(), b"1");
+        assert!(!read(r#""data": null, "datacontenttype": "text/plain""#).has_data());
+        assert_eq!(read(r#""data": "null", "datacontenttype": "text/plain""#).data(), b"null");
+    }
+
+    #[test]
+    fn bytes_that_do_not_say_what_they_are_are_not_json() {
+        let json = r#"{"specversion":"1.0","id":"1","source":"/","type":"t","data_base64":"AP8="}"#;
+        let bytes = Message::from_structured(json.as_bytes()).unwrap();
+        assert_eq!((bytes.is_json(), bytes.content_type()), (false, "application/octet-stream"));
+        let json = json.replace("data_base64", "datacontenttype\":\"application/json\",\"data_base64");
+        assert!(Message::from_structured(json.as_bytes()).unwrap().is_json());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_shown() {
+        for secret in [
+            r#""secret""#,
+            r#"{"data_base64":7}"#,
+            r#"{"data_base64":"secret?"}"#,
+            r#"{"specversion":"1.0","id":"1","source":"/","type":"t","time":"secret"}"#,
+        ] {
+            let error = Message::from_structured(secret.as_bytes()).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_refused() {
+        let batch = [b" [", &*message().to_structured().unwrap(), b"]"].concat();
+        assert_eq!(Message::from_structured(&batch), Err(MalformedMessage::Batch));
     }
 
     #[test]

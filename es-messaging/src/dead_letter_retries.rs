@@ -14,14 +14,15 @@ use uuid::Uuid;
 
 use crate::{
     broker::Outgoing,
+    causes::with_causes,
     dead_letter_alert::{AlertTeller, DeadLetterAlert},
     error::PublishError,
     lease::Tenant,
     limits,
     message::{Message, extension},
-    relay_monitor::with_causes,
     relay_store::RelayStore,
     sender::Sender,
+    short_hash::short_hash,
 };
 
 /// Ends the name of the lease.
@@ -238,8 +239,7 @@ fn lease_of(relay: &ConsumerName) -> Result<ConsumerName, InvalidName> {
     if whole.len() <= MAX_CONSUMER_NAME_BYTES {
         return ConsumerName::new(&whole);
     }
-    let hash =
-        relay.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let begin: String = whole.chars().take(MAX_CONSUMER_NAME_BYTES - LEASE_SUFFIX.len() - 9).collect();
-    ConsumerName::new(&format!("{begin}_{hash:08x}{LEASE_SUFFIX}"))
+    let hash = short_hash(&[relay.as_str().as_bytes()]);
+    let begin: String = whole.chars().take(MAX_CONSUMER_NAME_BYTES - LEASE_SUFFIX.len() - 17).collect();
+    ConsumerName::new(&format!("{begin}_{hash:016x}{LEASE_SUFFIX}"))
 }

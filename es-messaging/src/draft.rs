@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use es_core::{Envelope, Recorded, limits as core_limits};
 use serde::Serialize;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     broker::Outgoing,
@@ -27,7 +27,7 @@ pub(crate) struct DraftSettings {
 #[non_exhaustive]
 pub enum MapError {
     /// An attribute is not as CloudEvents has it.
-    #[error(transparent)]
+    #[error("{0}")]
     Message(#[from] MalformedMessage),
     /// The content cannot be written as JSON.
     #[error("the message's content cannot be written as JSON")]
@@ -45,9 +45,15 @@ pub enum MapError {
         /// The limit.
         max_bytes: usize,
     },
+    /// Two messages of one event have the same id and another type or content: receivers would take the second for a duplicate.
+    #[error("two messages of one event have the id {id} and differ; give one of them another end of its id")]
+    SameId {
+        /// The id.
+        id: String,
+    },
     /// The mapper's own reason.
-    #[error(transparent)]
-    Other(es_core::BoxError),
+    #[error("{0}")]
+    Other(#[source] es_core::BoxError),
 }
 
 impl MapError {
@@ -103,6 +109,7 @@ impl<'a> Drafts<'a> {
             .key(self.key)
             .extension(extension::POSITION, envelope.position().get().to_string())
             .extension(extension::VERSION, envelope.version().get().to_string())
+            .maybe_extension(extension::RECORDED, envelope.recorded_at().format(&Rfc3339).ok())
             .maybe_extension(extension::CORRELATION, metadata.correlation())
             .maybe_extension(extension::CAUSATION, metadata.causation())
             .maybe_extension(extension::TRACE_PARENT, metadata.trace_parent());
@@ -123,9 +130,9 @@ impl<'a> Drafts<'a> {
     /// Takes a message: it is published after those that were taken before.
     ///
     /// # Errors
-    /// [`MapError::Message`], [`MapError::TooLong`].
+    /// [`MapError::Message`], [`MapError::TooLong`], [`MapError::SameId`].
     pub fn add(&mut self, draft: Draft) -> Result<(), MapError> {
-        let Draft { builder, topic, .. } = draft;
+        let Draft { builder, topic, event_id, .. } = draft;
         let message = builder.build()?;
         let sizes = [
             ("a topic", core_limits::MAX_TOPIC_BYTES, topic.len()),
@@ -133,6 +140,14 @@ impl<'a> Drafts<'a> {
         ];
         if let Some(&(what, max_bytes, bytes)) = sizes.iter().find(|(_, max, bytes)| bytes > max) {
             return Err(MapError::TooLong { what, bytes, max_bytes });
+        }
+        let (id, event_id) = (message.id(), event_id.to_string());
+        let of_event = self.out.iter().rev().map(|before| &before.message);
+        let mut same =
+            of_event.take_while(|before| before.id().starts_with(&event_id)).filter(|before| before.id() == id);
+        let content = |message: &Message| (message.message_type().to_owned(), message.data().to_vec());
+        if same.any(|before| content(before) != content(&message)) {
+            return Err(MapError::SameId { id: id.to_owned() });
         }
         self.out.push(Outgoing { topic, message });
         Ok(())

@@ -139,6 +139,17 @@ pub enum MalformedMessage {
         /// What is wrong.
         reason: String,
     },
+    /// It is a batch of CloudEvents.
+    #[error("a batch of CloudEvents cannot be read: its sender has to send each event as a message of its own")]
+    Batch,
+    /// It is a CloudEvent in structured mode, and not in JSON.
+    #[error(
+        "the format {media_type} cannot be read: its sender has to use application/cloudevents+json or binary mode"
+    )]
+    Format {
+        /// Its content type.
+        media_type: String,
+    },
 }
 
 /// Why a consumer of messages could not be put together, or ended.
@@ -146,7 +157,7 @@ pub enum MalformedMessage {
 #[non_exhaustive]
 pub enum ConsumerError {
     /// Its name cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     InvalidName(#[from] InvalidName),
     /// It has nothing to do: give it a handler.
     #[error("{name} has no handlers; add one for each type of message that it wants")]

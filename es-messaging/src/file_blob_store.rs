@@ -1,20 +1,23 @@
 //! A blob store of files.
 
 use std::{
-    fs::{self, File},
-    io::{self, ErrorKind, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use async_trait::async_trait;
-use es_core::{BlobStore, StoreError, check_blob};
+use es_core::{BlobStore, StoreError, check_blob, limits as core_limits};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Keeps payloads as files of one folder, which its processes share; for several machines it must be a shared file system.
 ///
 /// A file is written beside its place, flushed, and renamed: it is there as a whole or not at all. Times are those of the files.
+///
+/// A blob is a regular file. Anything else in the folder, such as a symbolic link to a file elsewhere, is neither read nor
+/// written nor dropped: a blob of its name is refused.
 #[derive(Debug, Clone)]
 pub struct FileBlobStore {
     folder: PathBuf,
@@ -54,17 +57,69 @@ fn unavailable(source: io::Error) -> StoreError {
     StoreError::Backend { source: Box::new(source) }
 }
 
-fn put(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    match fs::read(path) {
-        Ok(kept) if kept == bytes => {
-            // Put again, it is kept for as long again.
-            File::options().append(true).open(path)?.set_modified(SystemTime::now())?;
-            return Ok(true);
-        }
-        Ok(_) => return Ok(false),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+/// What stands under the name of a blob.
+enum Found {
+    Blob(File),
+    /// A link, a folder, a pipe.
+    Other,
+    Nothing,
+}
+
+/// Opens a regular file and nothing else: it follows no link in place of the file, and waits for no writer of a pipe.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Found> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let is_file = |metadata: fs::Metadata| metadata.is_file();
+    let found = match fs::symlink_metadata(path).map(is_file) {
+        Ok(true) => options.open(path),
+        Ok(false) => return Ok(Found::Other),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(file) if file.metadata().map(is_file)? => Ok(Found::Blob(file)),
+        Ok(_) => Ok(Found::Other),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(Found::Other),
+        Err(error) => Err(error),
     }
+}
+
+/// The bytes of a file, no more than a blob may have and one.
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(core_limits::MAX_BLOB_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+const NO_FILE: StoreError =
+    StoreError::Refused { reason: "the blob's name belongs to something that is not a regular file" };
+
+fn get(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match open(path, File::options().read(true)).map_err(unavailable)? {
+        Found::Blob(file) => Ok(Some(read(file).map_err(unavailable)?)),
+        Found::Other => Err(NO_FILE),
+        Found::Nothing => Ok(None),
+    }
+}
+
+fn put(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    // Also to be written to, or the time could not be set everywhere.
+    match open(path, File::options().read(true).append(true)).map_err(unavailable)? {
+        Found::Blob(file) => {
+            // Put again, it is kept for as long again.
+            let again = file.try_clone().map_err(unavailable)?;
+            match read(file).map_err(unavailable)? == bytes {
+                true => again.set_modified(SystemTime::now()).map_err(unavailable),
+                false => Err(StoreError::Refused { reason: "other bytes are kept under the blob's name" }),
+            }
+        }
+        Found::Other => Err(NO_FILE),
+        Found::Nothing => write(folder, path, bytes).map_err(unavailable),
+    }
+}
+
+fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = folder.join(format!("{UNFINISHED}{}", Uuid::now_v7()));
     let written = (|| {
         let mut file = File::create_new(&unfinished)?;
@@ -77,7 +132,7 @@ fn put(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if written.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
-    written.map(|()| true)
+    written
 }
 
 fn drop_before(folder: &Path, time: SystemTime) -> io::Result<u64> {
@@ -107,20 +162,12 @@ impl BlobStore for FileBlobStore {
     async fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(name, bytes)?;
         let (folder, bytes) = (self.folder.clone(), bytes.to_vec());
-        if run(move || put(&folder, &path, &bytes)).await.map_err(unavailable)? {
-            Ok(())
-        } else {
-            Err(StoreError::Refused { reason: "other bytes are kept under the blob's name" })
-        }
+        run(move || Ok(put(&folder, &path, &bytes))).await.map_err(unavailable)?
     }
 
     async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path(name, &[])?;
-        match run(move || fs::read(path)).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
+        run(move || Ok(get(&path))).await.map_err(unavailable)?
     }
 
     async fn drop_blobs_before(&self, time: OffsetDateTime) -> Result<u64, StoreError> {

@@ -2,11 +2,18 @@
 
 use es_core::RawMessage;
 
-use crate::{cloud_events::STRUCTURED_CONTENT_TYPE, error::MalformedMessage, message::Message};
+use crate::{
+    binding::{HeaderBinding, ReceivedMode},
+    cloud_events::STRUCTURED_CONTENT_TYPE,
+    error::MalformedMessage,
+    message::Message,
+};
 
 /// Stands before the names of attributes in the headers of a message that is kept in binary mode.
 const BINARY_PREFIX: &str = "ce-";
-/// Marks a message whose content was too large to be kept.
+/// How messages in binary mode are read that are kept here, or were kept as they came because nobody could read them.
+const BINDING: HeaderBinding = HeaderBinding::new(&[BINARY_PREFIX, "ce_", "cloudEvents:", "cloudEvents_"]);
+/// Marks a message whose content was too large to be kept, with a digest of it: two such messages are two dead letters.
 const CONTENT_DROPPED: &str = "es-content-dropped";
 
 impl Message {
@@ -32,7 +39,7 @@ impl Message {
         }
         let without = self.to_builder().without_data().build();
         let mut raw = without.map(|message| message.to_raw()).unwrap_or_default();
-        raw.headers.insert(CONTENT_DROPPED.to_owned(), "true".to_owned());
+        raw.headers.insert(CONTENT_DROPPED.to_owned(), RawMessage::new("", self.data()).digest());
         (raw, Some(ContentDropped { bytes: self.data().len() }))
     }
 
@@ -45,18 +52,14 @@ impl Message {
         if raw.header(CONTENT_DROPPED).is_some() {
             return content("its content was too large to be kept; publish it anew where it comes from".to_owned());
         }
-        let attributes = raw.headers.iter();
-        let mut attributes =
-            attributes.filter_map(|(name, value)| Some((name.strip_prefix(BINARY_PREFIX)?, &**value))).peekable();
-        if attributes.peek().is_some() {
-            return Self::from_attributes(attributes, raw.header("content-type"), Some(raw.body.clone()));
+        let content_type = raw.header("content-type");
+        let headers = raw.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mode = ReceivedMode::of(content_type);
+        if mode == ReceivedMode::Binary && !headers.clone().any(|(name, _)| BINDING.attribute(name).is_some()) {
+            let content_type = content_type.unwrap_or("unknown");
+            return content(format!("its content type is {content_type}, not {STRUCTURED_CONTENT_TYPE}"));
         }
-        match raw.header("content-type") {
-            Some(content_type) if content_type.starts_with(STRUCTURED_CONTENT_TYPE) => Self::from_structured(&raw.body),
-            other => {
-                content(format!("its content type is {}, not {STRUCTURED_CONTENT_TYPE}", other.unwrap_or("unknown")))
-            }
-        }
+        BINDING.read_text(content_type, headers, Some(&raw.body))
     }
 }
 
@@ -64,7 +67,11 @@ impl Message {
 pub(crate) fn bounded(raw: &RawMessage) -> (RawMessage, Option<ContentDropped>) {
     match raw.check() {
         Ok(()) => (raw.clone(), None),
-        Err(_) => (RawMessage::default(), Some(ContentDropped { bytes: raw.body.len() })),
+        Err(_) => {
+            let mut kept = RawMessage::default();
+            kept.headers.insert(CONTENT_DROPPED.to_owned(), raw.digest());
+            (kept, Some(ContentDropped { bytes: raw.body.len() }))
+        }
     }
 }
 
@@ -88,6 +95,23 @@ mod tests {
         let whole = Message::builder("t", "/shop").json(&1).unwrap().build().unwrap();
         assert_eq!(Message::from_raw(&whole.to_raw()).unwrap().data(), b"1");
         assert!(Message::from_raw(&RawMessage::new("text/plain", "x")).is_err());
+    }
+
+    #[test]
+    fn an_extension_cannot_take_the_place_of_an_attribute_or_of_the_content() {
+        for name in ["id", "source", "type", "subject", "time", "specversion", "dataschema", "datacontenttype", "data"]
+        {
+            let built = Message::builder("t", "/shop").id("7").extension(name, "x").build();
+            assert!(built.is_err(), "{name}: {built:?}");
+        }
+    }
+
+    #[test]
+    fn no_content_is_shown() {
+        let builder = Message::builder("t", "/shop").id("7").data("text/plain", "secret");
+        let shown = format!("{builder:?} {:?}", builder.clone().build().unwrap());
+        let bytes = format!("{:?}", b"secret");
+        assert!(!shown.contains("secret") && !shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use es_core::{ConsumerName, Fence, InvalidName, Lease, LeaseHolder, LeaseStore, Leased, StoreError, check_member};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{limits, relay_monitor::with_causes};
+use crate::{causes::with_causes, limits};
 
 /// Claims, keeps and gives back one lease, under one name.
 pub(crate) struct Tenant {

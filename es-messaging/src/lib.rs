@@ -8,7 +8,9 @@
 //! - A [`Consumer`] lets the messages of a broker take effect once, each in a transaction of the store with its handler's writes.
 //! - [`DeadLetters`] are for people: what could not be published or handled, to be looked at, mended, tried again or discarded.
 
+mod binding;
 mod broker;
+mod causes;
 mod circuit_breaker;
 pub mod claim_check;
 mod cloud_events;
@@ -19,6 +21,7 @@ mod dead_letter_retries;
 mod dead_letters;
 mod draft;
 mod error;
+mod event_time;
 mod file_blob_store;
 mod kept;
 mod lease;
@@ -37,12 +40,16 @@ mod relay_monitor;
 mod relay_store;
 mod sender;
 mod sender_settings;
+mod short_hash;
+mod shown_status;
 mod topic_template;
 
+pub use binding::{HeaderBinding, ReceivedMode, partition_key};
 pub use broker::{
     Broker, Delivery, Outgoing, Publisher, PublisherLimits, Receipt, Settlement, Subscriber, Subscription, Topology,
     Undecodable, topic_matches, waves,
 };
+pub use causes::with_causes;
 pub use circuit_breaker::{BreakerOptions, BreakerState};
 pub use claim_check::{ClaimCheck, ClaimError};
 pub use cloud_events::{STRUCTURED_CONTENT_TYPE, percent_decode, percent_encode};

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 /// Most attributes that a message has besides those that CloudEvents names.
 pub const MAX_EXTENSIONS: usize = 64;
-/// Longest name of an attribute, in bytes.
+/// Longest name of an attribute that a message is given here, in bytes: what CloudEvents advises.
 pub const MAX_ATTRIBUTE_NAME_BYTES: usize = 20;
+/// Longest name of an attribute that a received message may have, in bytes.
+pub const MAX_RECEIVED_NAME_BYTES: usize = 128;
 /// Longest value of an attribute, in bytes.
 pub const MAX_ATTRIBUTE_BYTES: usize = 4 * 1_024;
 /// Messages that a subscriber holds unsettled, unless its subscription says otherwise.

@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use es_core::limits as core_limits;
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{error::MalformedMessage, limits};
+use crate::{
+    error::MalformedMessage,
+    event_time::{format_time, parse_time},
+    limits,
+};
 
 /// The names of the extension attributes that this framework gives and reads.
 pub mod extension {
@@ -23,6 +27,8 @@ pub mod extension {
     pub const POSITION: &str = "position";
     /// The event's version in its stream.
     pub const VERSION: &str = "streamversion";
+    /// When the event was recorded in the log of its source, which may be long after it happened.
+    pub const RECORDED: &str = "recordedtime";
     /// Where the content is, if it was too large for the broker.
     pub const DATA_REF: &str = "dataref";
     /// After this time nobody wants it any more.
@@ -78,6 +84,7 @@ impl Message {
                 extensions: BTreeMap::new(),
             },
             data: None,
+            name_bytes: limits::MAX_ATTRIBUTE_NAME_BYTES,
         }
     }
 
@@ -91,6 +98,7 @@ impl Message {
         data: Option<Vec<u8>>,
     ) -> Result<Self, MalformedMessage> {
         let mut builder = Self::builder("", "");
+        builder.name_bytes = limits::MAX_RECEIVED_NAME_BYTES;
         let mut spec_version = None;
         for (name, value) in attributes {
             match name {
@@ -133,7 +141,7 @@ impl Message {
             ("type", own.message_type.clone()),
         ];
         all.extend(own.subject.clone().map(|subject| ("subject", subject)));
-        all.extend(own.time.and_then(|time| time.format(&Rfc3339).ok()).map(|time| ("time", time)));
+        all.extend(own.time.and_then(format_time).map(|time| ("time", time)));
         all.extend(own.data_schema.clone().map(|schema| ("dataschema", schema)));
         all.extend(own.extensions.iter().map(|(name, value)| (name.as_str(), value.clone())));
         all
@@ -164,6 +172,11 @@ impl Message {
         self.attributes.time
     }
 
+    /// When it was recorded in the log of its source, if it says so: of an imported event long after it happened. Lag is measured from here.
+    pub fn recorded_at(&self) -> Option<OffsetDateTime> {
+        self.extension(extension::RECORDED).and_then(|time| parse_time(extension::RECORDED, time).ok())
+    }
+
     /// Which schema its content has, as a URI.
     pub fn data_schema(&self) -> Option<&str> {
         self.attributes.data_schema.as_deref()
@@ -171,7 +184,12 @@ impl Message {
 
     /// Which type its content has; JSON if it does not say.
     pub fn content_type(&self) -> &str {
-        self.attributes.content_type.as_deref().unwrap_or(JSON)
+        self.declared_content_type().unwrap_or(JSON)
+    }
+
+    /// Its attribute `datacontenttype`, if it has one: what a binding writes. A message whose content is elsewhere has one without a content.
+    pub fn declared_content_type(&self) -> Option<&str> {
+        self.attributes.content_type.as_deref()
     }
 
     /// Whether its content is JSON.
@@ -209,7 +227,7 @@ impl Message {
 
     /// After this time nobody wants it any more.
     pub fn expires_at(&self) -> Option<OffsetDateTime> {
-        self.extension(extension::EXPIRY).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok())
+        self.extension(extension::EXPIRY).and_then(|time| parse_time(extension::EXPIRY, time).ok())
     }
 
     /// From 0 to 9.
@@ -229,7 +247,8 @@ impl Message {
 
     /// The same message, to be changed.
     pub fn to_builder(&self) -> MessageBuilder {
-        MessageBuilder { attributes: (*self.attributes).clone(), data: self.data.clone() }
+        let name_bytes = limits::MAX_RECEIVED_NAME_BYTES;
+        MessageBuilder { attributes: (*self.attributes).clone(), data: self.data.clone(), name_bytes }
     }
 }
 
@@ -246,11 +265,22 @@ impl fmt::Debug for Message {
 }
 
 /// Builds a [`Message`] step by step.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct MessageBuilder {
     attributes: Attributes,
     data: Option<Arc<[u8]>>,
+    /// Longest name of an attribute: longer ones are received than are given.
+    name_bytes: usize,
+}
+
+impl fmt::Debug for MessageBuilder {
+    /// Shows what the message shows: no content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.data.as_deref().map_or(0, <[u8]>::len);
+        let Attributes { id, message_type, source, .. } = &self.attributes;
+        write!(f, "MessageBuilder({id:?}, {message_type:?}, {source:?}, {bytes} bytes)")
+    }
 }
 
 impl MessageBuilder {
@@ -305,10 +335,10 @@ impl MessageBuilder {
 
     /// After this time nobody wants it any more.
     pub fn expires_at(self, time: OffsetDateTime) -> Self {
-        match time.format(&Rfc3339) {
-            Ok(text) => self.extension(extension::EXPIRY, text),
+        match format_time(time) {
+            Some(text) => self.extension(extension::EXPIRY, text),
             // Beyond the year 9999: never.
-            Err(_) => self,
+            None => self,
         }
     }
 
@@ -383,11 +413,17 @@ impl MessageBuilder {
             return Err(MalformedMessage::Content { reason });
         }
         let is_name = |name: &str| {
-            (1..=limits::MAX_ATTRIBUTE_NAME_BYTES).contains(&name.len())
+            (1..=self.name_bytes).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         };
-        if let Some(name) = own.extensions.keys().find(|name| !is_name(name)) {
-            let reason = format!("a name has 1 to {} lower-case letters and digits", limits::MAX_ATTRIBUTE_NAME_BYTES);
+        for name in own.extensions.keys() {
+            let reason = if RESERVED.contains(&name.as_str()) {
+                "CloudEvents itself has an attribute of this name".to_owned()
+            } else if is_name(name) {
+                continue;
+            } else {
+                format!("a name has 1 to {} lower-case letters and digits", self.name_bytes)
+            };
             return Err(MalformedMessage::Attribute { attribute: name.clone(), reason });
         }
         if let Some(time) = own.extensions.get(extension::EXPIRY) {
@@ -399,14 +435,45 @@ impl MessageBuilder {
 
 pub(crate) const JSON: &str = "application/json";
 
+/// What no extension attribute may be called: it would take the place of something else on a wire.
+const RESERVED: [&str; 9] =
+    ["specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype", "data"];
+
 pub(crate) fn is_json(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = media_type(content_type);
     media_type == JSON || media_type == "text/json" || media_type.ends_with("+json")
 }
 
-fn parse_time(attribute: &str, text: &str) -> Result<OffsetDateTime, MalformedMessage> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| MalformedMessage::Attribute {
-        attribute: attribute.to_owned(),
-        reason: "it is not a time as RFC 3339 has it".to_owned(),
-    })
+/// A content type without its parameters, in lower case.
+pub(crate) fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str) -> Result<Message, MalformedMessage> {
+        Message::builder("t", "/").extension(name, "x").build()
+    }
+
+    #[test]
+    fn a_name_that_is_given_is_short_and_one_that_is_received_may_be_long() {
+        let (short, long) = ("a".repeat(20), "a".repeat(limits::MAX_RECEIVED_NAME_BYTES));
+        assert!(with(&short).is_ok());
+        assert!(with(&long).unwrap_err().to_string().contains("1 to 20"));
+        let attributes = [("specversion", "1.0"), ("id", "1"), ("source", "/"), ("type", "t")];
+        let received = |name: &str| Message::from_attributes(attributes.into_iter().chain([(name, "x")]), None, None);
+        let message = received(&long).unwrap();
+        // Whoever changes something else keeps it.
+        assert_eq!(message.to_builder().key("k").build().unwrap().extension(&long), Some("x"));
+        assert!(received(&"a".repeat(limits::MAX_RECEIVED_NAME_BYTES + 1)).is_err());
+    }
+
+    #[test]
+    fn an_extension_cannot_take_the_place_of_an_attribute() {
+        for name in RESERVED {
+            assert!(matches!(with(name), Err(MalformedMessage::Attribute { attribute, .. }) if attribute == name));
+        }
+    }
 }

@@ -39,10 +39,10 @@ pub struct Outbox<S> {
 #[non_exhaustive]
 pub enum EnqueueError {
     /// It says that its content is JSON, and it is not.
-    #[error(transparent)]
+    #[error("{0}")]
     Message(#[from] MalformedMessage),
     /// The store refused or failed; see [`StoreError`].
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
 }
 

@@ -16,11 +16,12 @@ use uuid::Uuid;
 
 use crate::{
     broker::{Outgoing, Publisher},
+    causes::with_causes,
     dead_letter_retries::DeadLetterRetries,
     lease::{Held, Lost, Tenant},
     limits,
     message::{Message, extension},
-    relay_monitor::{OutboxWork, RelayMonitor, with_causes},
+    relay_monitor::{OutboxWork, RelayMonitor},
     relay_store::OutboxRelayStore,
     sender::{RelayError, Sender},
     sender_settings::{SenderSettings, sender_setters},
@@ -411,10 +412,10 @@ pub enum OutboxRelayError {
         owner: String,
     },
     /// The store refused or failed; see [`StoreError`].
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The broker does not confirm.
-    #[error(transparent)]
+    #[error("{0}")]
     Broker(#[from] RelayError),
 }
 

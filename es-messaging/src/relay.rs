@@ -17,8 +17,7 @@ use crate::{
     draft::{DraftSettings, Drafts},
     limits,
     mapper::MessageMapper,
-    message::Message,
-    relay_monitor::RelayMonitor,
+    relay_monitor::{OutboxWork, RelayMonitor},
     relay_store::RelayStore,
     sender::{RelayError, Sender},
     sender_settings::{SenderSettings, sender_setters},
@@ -76,10 +75,10 @@ impl<M> std::fmt::Debug for Relay<M> {
 #[non_exhaustive]
 pub enum RelayConfigError {
     /// Its name cannot be that of a consumer.
-    #[error(transparent)]
+    #[error("{0}")]
     Name(#[from] InvalidName),
     /// Its topic is no template.
-    #[error(transparent)]
+    #[error("{0}")]
     Topic(#[from] crate::topic_template::InvalidTopic),
     /// Its source is empty or too long, or has a control character or a space: give a URI reference of the system, such as `/shop/orders`.
     #[error("{source_uri:?} is no source of messages; give a URI reference of the system, such as /shop/orders")]
@@ -165,6 +164,7 @@ impl<M: MessageMapper> RelayBuilder<M> {
         }
         let topic = topic.map_or_else(|| Ok(TopicTemplate::default()), |topic| TopicTemplate::new(&topic))?;
         let (sender, retries) = settings.machine(&name, publisher.into(), store)?;
+        sender.monitor.shared.note_work(OutboxWork::Idle);
         let drafts = DraftSettings { source, topic, expires_after, priority };
         Ok(Relay { name, mapper, drafts, sender, retries, confirmed: Mutex::default() })
     }
@@ -183,31 +183,44 @@ impl<M: MessageMapper> Relay<M> {
     }
 }
 
-/// Messages that the broker confirmed though an earlier one of their page was not, by id, with the position of that: they are not
-/// published again when the page is. The time is that of the last try.
+/// Messages that the broker confirmed though an earlier one of their page was not: they are not published again when the page is. Each
+/// is known by its event and its number among the messages of that event. An id alone may belong to messages for several topics.
 #[derive(Default)]
-struct Confirmed(HashMap<String, (Position, Instant)>);
+struct Confirmed(HashMap<(Position, usize), OutOfTurn>);
+
+struct OutOfTurn {
+    outgoing: Outgoing,
+    /// The position of the first message of the page that was not confirmed.
+    from: Position,
+    tried_at: Instant,
+}
 
 impl Confirmed {
     /// Forgets what a checkpoint that was set back would have published again, and pages that nobody tries any more: another process
     /// may have finished them, or their place is another by now.
     fn forget_from(&mut self, first: Position) {
-        self.0.retain(|_, (from, tried_at)| *from <= first && tried_at.elapsed() < limits::CONFIRMED_KEEP);
+        self.0.retain(|_, kept| kept.from <= first && kept.tried_at.elapsed() < limits::CONFIRMED_KEEP);
+    }
+
+    /// Whether a message was confirmed. It is forgotten then.
+    fn take(&mut self, place: (Position, usize), outgoing: &Outgoing) -> bool {
+        self.0.remove(&place).is_some_and(|kept| kept.outgoing == *outgoing)
     }
 }
 
 /// One page on its way. Dropped, whenever that is, it remembers what was confirmed out of turn.
 struct Page<'a> {
     confirmed: &'a Mutex<Confirmed>,
-    /// Of each message, its event's position, itself, and whether it is done.
-    positions: Vec<Position>,
-    messages: Vec<Message>,
+    /// Of each message, its event's position and its number among the messages of the event.
+    places: Vec<(Position, usize)>,
+    messages: Vec<Outgoing>,
     is_done: Vec<bool>,
 }
 
 impl Page<'_> {
     fn first_undone(&self) -> Option<Position> {
-        self.is_done.iter().position(|&is_done| !is_done).and_then(|place| self.positions.get(place).copied())
+        let place = self.is_done.iter().position(|&is_done| !is_done)?;
+        self.places.get(place).map(|(position, _)| *position)
     }
 }
 
@@ -215,10 +228,13 @@ impl Drop for Page<'_> {
     fn drop(&mut self) {
         let Some(from) = self.first_undone() else { return };
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let messages = self.messages.iter().zip(&self.is_done).zip(&self.positions);
-        let out_of_turn = messages.filter(|((_, is_done), position)| **is_done && **position >= from);
-        let now = Instant::now();
-        confirmed.0.extend(out_of_turn.map(|((message, _), _)| (message.id().to_owned(), (from, now))));
+        let messages = self.messages.iter().zip(&self.is_done).zip(&self.places);
+        let out_of_turn = messages.filter(|((_, is_done), (position, _))| **is_done && *position >= from);
+        let tried_at = Instant::now();
+        confirmed.0.extend(out_of_turn.map(|((outgoing, _), place)| {
+            let outgoing = outgoing.clone();
+            (*place, OutOfTurn { outgoing, from, tried_at })
+        }));
     }
 }
 
@@ -243,6 +259,7 @@ impl<M: MessageMapper> Reactor for Relay<M> {
 
     async fn react_page(&self, events: &[Recorded<M::Event>]) -> Result<(), HandlerError> {
         let Some(first) = events.first().map(|event| event.position()) else { return Ok(()) };
+        let _working = self.sender.monitor.shared.working();
         self.retries.on_the_way().await;
         let (mut messages, mut positions) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         let mut unmapped = None;
@@ -268,15 +285,20 @@ impl<M: MessageMapper> Relay<M> {
         messages: Vec<Outgoing>,
         positions: Vec<Position>,
     ) -> Result<(), HandlerError> {
-        let known = messages.iter().map(|outgoing| outgoing.message.clone()).collect();
+        let mut last = (Position::ZERO, 0);
+        let number = |position| {
+            last = if last.0 == position { (position, last.1 + 1) } else { (position, 0) };
+            last
+        };
+        let places = positions.into_iter().map(number).collect();
         let is_done = vec![false; messages.len()];
-        let mut page = Page { confirmed: &self.confirmed, positions, messages: known, is_done };
+        let mut page = Page { confirmed: &self.confirmed, places, messages: messages.clone(), is_done };
         {
             let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
             confirmed.forget_from(first);
             if !confirmed.0.is_empty() {
-                for (is_done, message) in page.is_done.iter_mut().zip(&page.messages) {
-                    *is_done = confirmed.0.remove(message.id()).is_some();
+                for ((is_done, outgoing), place) in page.is_done.iter_mut().zip(&page.messages).zip(&page.places) {
+                    *is_done = confirmed.take(*place, outgoing);
                 }
             }
         }

@@ -12,7 +12,10 @@ use es_core::{ConsumerName, Hold, NewDeadLetter, OutboxStats};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::circuit_breaker::{BreakerState, CircuitBreaker};
+use crate::{
+    causes::with_causes,
+    circuit_breaker::{BreakerState, CircuitBreaker},
+};
 
 /// Shows what a relay does, while it runs. Cloning gives another handle to the same relay.
 #[derive(Clone)]
@@ -47,7 +50,7 @@ pub struct LastError {
     pub error: String,
 }
 
-/// What the relay of the outbox does at the moment.
+/// What a relay does at the moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutboxWork {
@@ -65,6 +68,22 @@ pub enum OutboxWork {
     },
     /// The store does not answer.
     WaitingForStore,
+    /// It is a relay of events, which a runner runs, and has nothing to publish at the moment. The runner's status says more.
+    Idle,
+}
+
+impl OutboxWork {
+    /// A word for it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Working => "working",
+            Self::Held(_) => "held",
+            Self::Elsewhere { .. } => "elsewhere",
+            Self::WaitingForStore => "waiting for store",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// How a relay stands.
@@ -85,11 +104,11 @@ pub struct RelayStatus {
     pub unconfirmed: u64,
     /// Messages that wait for the broker's confirmation.
     pub in_flight: u64,
-    /// What went wrong last; it may be over.
+    /// What went wrong last, and when; it may be over.
     pub last_error: Option<LastError>,
     /// Of the relay of the outbox: how much waited when it last looked.
     pub outbox: Option<OutboxStats>,
-    /// Of the relay of the outbox: what it does.
+    /// What it does.
     pub work: OutboxWork,
 }
 
@@ -174,6 +193,12 @@ impl Counts {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).work = work;
     }
 
+    /// Shows that it works until the guard is dropped: of a relay of events, which only knows what its runner gives it.
+    pub(crate) fn working(&self) -> Working<'_> {
+        self.note_work(OutboxWork::Working);
+        Working { of: self }
+    }
+
     pub(crate) fn last_error(&self) -> Option<String> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.last_error.as_ref().map(|last| last.error.clone())
@@ -184,6 +209,17 @@ impl Counts {
         let messages = messages as u64;
         self.in_flight.fetch_add(messages, Ordering::Relaxed);
         InFlight { of: &self.in_flight, messages }
+    }
+}
+
+/// A relay of events at work.
+pub(crate) struct Working<'a> {
+    of: &'a Counts,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.of.note_work(OutboxWork::Idle);
     }
 }
 
@@ -202,40 +238,5 @@ impl Drop for InFlight<'_> {
 impl std::fmt::Debug for RelayMonitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(&self.status(), f)
-    }
-}
-
-/// An error and what caused it, in one line. What tells its cause itself is not followed by it once more.
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{says}")]
-    struct Failure {
-        says: &'static str,
-        source: Option<Box<Failure>>,
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let cause = |says, source: Option<Failure>| Failure { says, source: source.map(Box::new) };
-        let refused = cause("connection refused", None);
-        let error = cause("no answer", Some(cause("I/O: connection refused", Some(refused))));
-        assert_eq!(with_causes(&error), "no answer: I/O: connection refused");
     }
 }

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
     broker::{Outgoing, Publisher},
+    causes::with_causes,
     circuit_breaker::{Admit, BreakerState, CircuitBreaker},
     claim_check::{ClaimCheck, ClaimError},
     error::PublishError,
     limits,
     rate_limit::RateLimiter,
-    relay_monitor::{RelayMonitor, with_causes},
+    relay_monitor::RelayMonitor,
     sender_settings::SenderSettings,
 };
 
@@ -377,10 +378,7 @@ fn dead_letter(
         // The event itself is in the log still.
         text.push_str(&format!("; {dropped}"));
     }
-    let cut = |text: &'_ str, most: usize| text[..text.floor_char_boundary(most)].to_owned();
-    let message_type = cut(message.message_type(), core_limits::MAX_TOPIC_BYTES);
-    let key = message.key().map(|key| cut(key, core_limits::MAX_MESSAGE_KEY_BYTES));
     NewDeadLetter::new(consumer, message.id(), outgoing.topic.as_str(), reason, &text, raw)
-        .with_type(Some(&message_type))
-        .with_key(key.as_deref())
+        .with_type(Some(message.message_type()))
+        .with_key(message.key())
 }

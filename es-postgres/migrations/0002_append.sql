@@ -2,7 +2,8 @@
 --
 -- {schema} is replaced by the store's quoted schema name.
 --
--- p_keys has one element per append, the idempotency key or null; it is null if no append has one.
+-- p_keys and p_requests have one element per append, the idempotency key and the digest of what it stands for, or null;
+-- p_keys is null if no append has a key.
 -- p_appends, p_streams, p_categories, p_expected, p_decided_after and p_offsets have one element per stream of an append,
 -- in order. No two of them may name the same stream:
 --   p_appends        the append that it belongs to (from 1)
@@ -16,12 +17,16 @@
 -- p_commit           'flushed' turns `synchronous_commit` on for this transaction if it is off; 'unflushed' turns it
 --                    off; null leaves it as it is
 --
+-- It runs with its owner's rights, so that the application's role needs none on the tables. So positions, versions and times are
+-- made here, and arrays that do not fit together and events that could not be read back are refused.
+--
 -- An append is decided as a whole and for itself: what becomes of another one of the same call does not matter to it.
 -- Gives one row and raises nothing for what a caller can expect, so that the caller's transaction stays usable:
 --   problem      null, or why nothing was decided: 'isolation' or 'busy'
 --   detail       of the problem: the caller's isolation level; what was waited for and who holds it
 --   head         the position before the first new event; the events of all appends that are not refused follow
 --                without gaps, in the order given
+--   head_id      the id of the event at that position; null if there is none
 --   recorded_at  of every new event
 --   versions     of each stream in p_streams, before the call
 --   is_heard     whether some connection may listen for new events
@@ -29,7 +34,7 @@
 --   refusals     null, or a JSON array of the appends that stored nothing:
 --                {append, status: 'repeated', first, last}  the same append is stored at these positions
 --                {append, status: 'id_reused', id}          an event id is stored with other content or in another place
---                {append, status: 'key_reused'}             the key is stored for other streams
+--                {append, status: 'key_reused', first, last} the key is stored for another request, at these positions
 --                {append, status: 'conflict', part, actual} an expectation does not hold; the version there is
 --
 -- Locks: the ordering lock (advisory, this schema's) to the end of the transaction, and the listeners' one if it is free. Everything that decides is read
@@ -51,6 +56,7 @@ CREATE FUNCTION {schema}.append(
     p_occurred_at     timestamp with time zone[],
     p_lock_timeout_ms integer,
     p_commit          text,
+    p_requests        bytea[],
     OUT problem       text,
     OUT detail        text,
     OUT head          bigint,
@@ -58,12 +64,16 @@ CREATE FUNCTION {schema}.append(
     OUT versions      bigint[],
     OUT refusals      jsonb,
     OUT is_heard      boolean,
-    OUT has_waited    boolean
+    OUT has_waited    boolean,
+    OUT head_id       uuid
 )
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 -- Every name below is qualified, and nobody can slip in another `=` or `max`.
 SET search_path = pg_catalog, pg_temp
+-- The triggers of the log let this function insert.
+SET es.is_append = 'on'
 -- One plan for ever, made perhaps when the log was empty. The subqueries with LIMIT 1 make it one that looks up
 -- indexes, whatever the planner knew.
 SET plan_cache_mode = force_generic_plan
@@ -129,7 +139,9 @@ BEGIN
 
     -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
     -- checks, numbers and stores; where it stores nothing, the statements below say why.
-    IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL THEN
+    IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL
+        AND {schema}.is_readable(p_categories[1], p_streams[1], p_types[1], p_metadata[1], p_payloads[1], p_occurred_at[1])
+    THEN
         INSERT INTO {schema}.events AS n
             (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
         SELECT greatest(f.position, l.position) + 1,
@@ -159,14 +171,42 @@ BEGIN
         RETURNING n.position - 1, n.recorded_at
         INTO head, recorded_at;
         IF FOUND THEN
+            SELECT e.event_id INTO head_id FROM {schema}.events e WHERE e.position = head;
             versions := p_expected;
             RETURN;
         END IF;
     END IF;
 
+    -- Everything below counts on arrays that fit together: one append after the other, and of each stream one event after the
+    -- other. What is left out makes a row with a null, which the tables refuse.
+    IF array_lower(p_streams, 1) <> 1 OR array_lower(p_offsets, 1) <> 1 OR array_ndims(p_parts) > 1
+        OR cardinality(p_appends) <> cardinality(p_streams) OR cardinality(p_offsets) <> cardinality(p_streams)
+        OR array_position(p_appends, NULL) IS NOT NULL
+        OR EXISTS (SELECT
+                   FROM unnest(p_offsets) WITH ORDINALITY AS o (skip, n)
+                   WHERE (o.skip >= CASE o.n WHEN 1 THEN 0 ELSE p_offsets[o.n - 1] END) IS NOT TRUE)
+        OR EXISTS (SELECT
+                   FROM unnest(p_parts) WITH ORDINALITY AS i (part, n)
+                   WHERE (i.n > p_offsets[i.part]
+                          AND i.n <= coalesce(p_offsets[i.part + 1], cardinality(p_ids))) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'the arguments of the function append do not fit together'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF EXISTS (SELECT
+               FROM unnest(p_parts, p_types, p_payloads, p_metadata, p_occurred_at)
+                    AS i (part, type, payload, metadata, occurred_at)
+               WHERE {schema}.is_readable(p_categories[i.part], p_streams[i.part], i.type, i.metadata, i.payload,
+                                          i.occurred_at) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'an event given to the function append cannot be read back: its names, its metadata, its time or its size'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
     -- Everything that decides: the head, and a time that does not go back; whether an event id or a key is known;
     -- the version of each stream, and which expectations fail.
     SELECT greatest(f.position, l.position),
+           CASE WHEN l.position >= f.position THEN l.event_id END,
            greatest(f.recorded_at, l.recorded_at, clock_timestamp()),
            EXISTS (SELECT
                    FROM unnest(p_ids) AS i (id)
@@ -177,9 +217,9 @@ BEGIN
                            CROSS JOIN LATERAL (SELECT FROM {schema}.appends o WHERE o.key = k.key LIMIT 1) AS a)),
            v.versions,
            v.failed
-    INTO STRICT head, recorded_at, v_is_known, versions, v_failed_parts
+    INTO STRICT head, head_id, recorded_at, v_is_known, versions, v_failed_parts
     FROM {schema}.log_floor f
-    LEFT JOIN (SELECT e.position, e.recorded_at
+    LEFT JOIN (SELECT e.position, e.event_id, e.recorded_at
                FROM {schema}.events e
                ORDER BY e.position DESC
                LIMIT 1) AS l ON true
@@ -250,19 +290,12 @@ BEGIN
         -- 2. The keys: each takes effect once.
         IF p_keys IS NOT NULL THEN
             SELECT coalesce(jsonb_agg(
-                       CASE WHEN EXISTS (SELECT
-                                         FROM {schema}.events e
-                                         WHERE e.position BETWEEN k.first_position AND k.last_position
-                                           AND e.stream <> ALL (ARRAY(SELECT p_streams[s.n]
-                                                                      FROM unnest(p_appends) WITH ORDINALITY AS s (append, n)
-                                                                      WHERE s.append = a.n)))
-                           THEN jsonb_build_object('append', a.n, 'status', 'key_reused')
-                           ELSE jsonb_build_object('append', a.n, 'status', 'repeated',
-                                                   'first', k.first_position, 'last', k.last_position)
-                       END), '[]')
+                       jsonb_build_object('append', a.n,
+                                          'status', CASE WHEN k.request = a.request THEN 'repeated' ELSE 'key_reused' END,
+                                          'first', k.first_position, 'last', k.last_position)), '[]')
             INTO v_found
-            FROM unnest(p_keys) WITH ORDINALITY AS a (key, n)
-            CROSS JOIN LATERAL (SELECT o.first_position, o.last_position
+            FROM unnest(p_keys, p_requests) WITH ORDINALITY AS a (key, request, n)
+            CROSS JOIN LATERAL (SELECT o.first_position, o.last_position, o.request
                                 FROM {schema}.appends o
                                 WHERE o.key = a.key
                                 LIMIT 1) AS k
@@ -315,8 +348,8 @@ BEGIN
     WHERE v_is_refused IS NULL OR NOT v_is_refused[i.part];
 
     IF p_keys IS NOT NULL THEN
-        INSERT INTO {schema}.appends (key, first_position, last_position)
-        SELECT p_keys[i.append], min(i.position), max(i.position)
+        INSERT INTO {schema}.appends (key, first_position, last_position, request)
+        SELECT p_keys[i.append], min(i.position), max(i.position), p_requests[i.append]
         FROM (SELECT p_appends[e.part] AS append, head + e.n - coalesce(v_shifts[e.part], 0) AS position
               FROM unnest(p_parts) WITH ORDINALITY AS e (part, n)
               WHERE v_is_refused IS NULL OR NOT v_is_refused[e.part]) AS i
@@ -325,3 +358,5 @@ BEGIN
     END IF;
 END
 $function$;
+
+REVOKE ALL ON FUNCTION {schema}.append FROM PUBLIC;

@@ -13,6 +13,10 @@ CREATE TABLE {schema}.checkpoints (
     ahead      text,
     -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
     layout     bigint                   NOT NULL DEFAULT 0,
+    -- The id of the event at the position, and at the last position of what is ahead. A log that holds another event there is not the
+    -- one that the consumer has read. Null: there is none.
+    event_id       uuid,
+    ahead_event_id uuid,
     CONSTRAINT checkpoints_position_check CHECK (position >= 0)
 )
 -- One row per consumer, or for each of its partitions (`name#0of4`) instead, updated once per page: room on its page keeps the
@@ -28,7 +32,12 @@ CREATE TABLE {schema}.leases (
     -- Null: nobody has it.
     owner    text,
     since    timestamp with time zone,
-    until    timestamp with time zone
+    -- When it was last claimed or extended. A lease from the future was granted by a clock that has been set back since, and
+    -- nobody has it: no lease outlives its own length.
+    renewed  timestamp with time zone,
+    until    timestamp with time zone,
+    -- Whether it was seized: appends leave an inline projection to its runner meanwhile.
+    seized   boolean                  NOT NULL DEFAULT false
 )
 WITH (fillfactor = 10);
 
@@ -36,6 +45,7 @@ WITH (fillfactor = 10);
 CREATE TABLE {schema}.members (
     consumer text COLLATE "C"         NOT NULL,
     member   text COLLATE "C"         NOT NULL,
+    renewed  timestamp with time zone NOT NULL,
     until    timestamp with time zone NOT NULL,
     CONSTRAINT members_pkey PRIMARY KEY (consumer, member)
 )
@@ -44,16 +54,17 @@ WITH (fillfactor = 10);
 -- The generations of each read model. A checkpoint and tables belong to one generation: the first has the consumer's
 -- name as it is, a later one `name@2`.
 CREATE TABLE {schema}.generations (
-    consumer       text COLLATE "C"         NOT NULL,
-    generation     bigint                   NOT NULL,
-    state          text                     NOT NULL,
-    code_version   bigint                   NOT NULL,
+    consumer         text COLLATE "C"         NOT NULL,
+    generation       bigint                   NOT NULL,
+    state            text                     NOT NULL,
+    code_version     bigint                   NOT NULL,
     -- The names by which readers find its tables; none for a view.
-    tables         text[]                   NOT NULL,
-    created_at     timestamp with time zone NOT NULL,
-    builder        text,
-    building_since timestamp with time zone,
-    building_until timestamp with time zone,
+    tables           text[]                   NOT NULL,
+    created_at       timestamp with time zone NOT NULL,
+    builder          text,
+    building_since   timestamp with time zone,
+    building_renewed timestamp with time zone,
+    building_until   timestamp with time zone,
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation),
     CONSTRAINT generations_generation_check CHECK (generation > 0),
     CONSTRAINT generations_state_check CHECK (state IN ('building', 'live', 'retired'))
@@ -63,13 +74,25 @@ CREATE UNIQUE INDEX generations_live_idx ON {schema}.generations (consumer) WHER
 CREATE UNIQUE INDEX generations_building_idx ON {schema}.generations (consumer) WHERE state = 'building';
 
 CREATE TABLE {schema}.snapshots (
-    stream      text COLLATE "C"         NOT NULL CONSTRAINT snapshots_pkey PRIMARY KEY,
+    stream      text COLLATE "C"         NOT NULL,
+    -- Several aggregates can be built from one stream.
+    aggregate   text COLLATE "C"         NOT NULL,
     version     bigint                   NOT NULL,
     last_event  uuid                     NOT NULL,
     fingerprint text                     NOT NULL,
     state       json                     NOT NULL,
-    saved_at    timestamp with time zone NOT NULL
+    saved_at    timestamp with time zone NOT NULL,
+    CONSTRAINT snapshots_pkey PRIMARY KEY (stream, aggregate)
 );
+
+-- The id of the event at a position; null if there is none.
+CREATE FUNCTION {schema}.event_at(p_position bigint) RETURNS uuid
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT e.event_id FROM {schema}.events e WHERE e.position = p_position
+$function$;
 
 -- Gives a consumer a checkpoint. Gives true if it did, false if it has one, and null for a partition and for the whole of what
 -- has partitions: partitions are made together, by those who hold the same lock (sql/lock_layout.sql). Without `p_waits` it gives
@@ -93,8 +116,8 @@ BEGIN
     END IF;
 
     -- Nobody else makes checkpoints of this generation from here on.
-    INSERT INTO {schema}.checkpoints (consumer, position, updated_at)
-    SELECT p_consumer, p_position, clock_timestamp()
+    INSERT INTO {schema}.checkpoints (consumer, position, updated_at, event_id)
+    SELECT p_consumer, p_position, clock_timestamp(), {schema}.event_at(p_position)
     WHERE p_consumer = v_whole
       AND NOT EXISTS (SELECT FROM {schema}.checkpoints c WHERE c.consumer = v_whole)
       AND NOT EXISTS (
@@ -113,14 +136,16 @@ END
 $function$;
 
 -- Moves a checkpoint by compare-and-set and locks its row to the end of the transaction. Gives null if it moved, or
--- else the position at which the checkpoint is, -1 if it is frozen or of another layout than `p_layout`, or -2 if the consumer's
--- lease has another fence than `p_fence` by now (null: it moves without a lease). A consumer without a checkpoint is at 0.
+-- else the position at which the checkpoint is, -1 if it is frozen or of another layout than `p_layout`, -2 if the consumer's
+-- lease has another fence than `p_fence` by now (null: it moves without a lease), or -3 if the log does not hold the event
+-- `p_seen_id` at `p_seen` (null: the mover has read nothing): it went back. A consumer without a checkpoint is at 0.
 -- Nothing stays ahead of a checkpoint that moves back.
 --
 -- The lease is looked at without a lock. If it goes to somebody else after that, they find this checkpoint locked, and then
 -- moved: a page takes effect once.
 CREATE FUNCTION {schema}.move_checkpoint(
-    p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint
+    p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint,
+    p_seen bigint DEFAULT NULL, p_seen_id uuid DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
@@ -131,7 +156,24 @@ DECLARE
     v_is_frozen boolean;
     v_layout    bigint;
     v_started   boolean;
+    v_seen_id   uuid;
+    v_event_id  uuid;
 BEGIN
+    SELECT e.event_id INTO v_event_id FROM {schema}.events e WHERE e.position = p_to;
+    IF p_seen IS NOT NULL THEN
+        IF p_seen = p_to THEN
+            v_seen_id := v_event_id;
+        ELSE
+            SELECT e.event_id INTO v_seen_id FROM {schema}.events e WHERE e.position = p_seen;
+        END IF;
+        -- An event that is not there may have been removed from the log, unless the log ends before it.
+        IF v_seen_id <> p_seen_id OR (v_seen_id IS NULL AND p_seen > greatest(
+            (SELECT f.position FROM {schema}.log_floor f), (SELECT max(e.position) FROM {schema}.events e)
+        )) THEN
+            RETURN -3;
+        END IF;
+    END IF;
+
     IF p_fence IS NOT NULL AND NOT EXISTS (
         SELECT FROM {schema}.leases l WHERE l.consumer = p_consumer AND l.fence = p_fence
     ) THEN
@@ -143,6 +185,8 @@ BEGIN
         SET position = p_to,
             updated_at = clock_timestamp(),
             ahead = CASE WHEN p_to >= p_from THEN c.ahead END,
+            event_id = v_event_id,
+            ahead_event_id = CASE WHEN p_to >= p_from THEN c.ahead_event_id END,
             layout = c.layout + (p_to < p_from AND c.ahead IS NOT NULL)::integer
         WHERE c.consumer = p_consumer AND c.position = p_from AND c.layout = p_layout AND NOT c.is_frozen;
         IF FOUND THEN
@@ -191,9 +235,17 @@ BEGIN
     SET position = 0,
         updated_at = clock_timestamp(),
         ahead = NULL,
+        event_id = NULL,
+        ahead_event_id = NULL,
         layout = c.layout + (c.ahead IS NOT NULL)::integer
     WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
       AND NOT c.is_frozen;
     RETURN FOUND OR {schema}.start_checkpoint(p_generation, 0, true);
 END
 $function$;
+
+REVOKE ALL ON FUNCTION
+    {schema}.event_at,
+    {schema}.start_checkpoint,
+    {schema}.move_checkpoint,
+    {schema}.reset_checkpoints FROM PUBLIC;

@@ -29,6 +29,8 @@ CREATE TABLE {schema}.parked_events (
     parked_at timestamp with time zone NOT NULL,
     -- What it is to be tried with instead of its payload.
     edited    json,
+    -- The id of the event at the position.
+    event_id  uuid,
     CONSTRAINT parked_events_pkey PRIMARY KEY (consumer, key, position)
 );
 
@@ -96,8 +98,8 @@ BEGIN
     END IF;
 
     WITH added AS (
-        INSERT INTO {schema}.parked_events (consumer, key, position, parked_at)
-        SELECT p_consumer, p.key, p.position, clock_timestamp()
+        INSERT INTO {schema}.parked_events (consumer, key, position, parked_at, event_id)
+        SELECT p_consumer, p.key, p.position, clock_timestamp(), {schema}.event_at(p.position)
         FROM unnest(p_keys, p_positions) AS p (key, position)
         ON CONFLICT (consumer, key, position) DO NOTHING
         RETURNING key
@@ -135,3 +137,5 @@ BEGIN
     RETURN v_lost;
 END
 $function$;
+
+REVOKE ALL ON FUNCTION {schema}.change_parked FROM PUBLIC;

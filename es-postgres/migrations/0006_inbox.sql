@@ -1,6 +1,7 @@
 -- Which messages have been handled.
 --
--- {schema} is replaced by the store's quoted schema name.
+-- {schema} is replaced by the store's quoted schema name. The functions run with their owner's rights, and nobody else needs any on
+-- the tables.
 
 -- The partitions of the inbox, in which ids are remembered: one is open and takes new ones, others are closed and grow old, and
 -- the rest is empty.
@@ -22,28 +23,33 @@ CREATE UNIQUE INDEX inbox_ring_open_idx ON {schema}.inbox_ring ((true)) WHERE op
 INSERT INTO {schema}.inbox_ring (partition, opened_at)
 VALUES (0, clock_timestamp()), (1, NULL), (2, NULL), (3, NULL);
 
--- Ids are mostly in the order of time (UUIDs of version 7), so that each consumer fills its index from the right.
+-- Ids are mostly in the order of time (UUIDs of version 7), so that each consumer fills its index from the right. The content is a
+-- digest of it.
 CREATE TABLE {schema}.inbox_0 (
     consumer text COLLATE "C" NOT NULL,
     id       text COLLATE "C" NOT NULL,
+    content  bigint NOT NULL,
     CONSTRAINT inbox_0_pkey PRIMARY KEY (consumer, id)
 );
 
 CREATE TABLE {schema}.inbox_1 (
     consumer text COLLATE "C" NOT NULL,
     id       text COLLATE "C" NOT NULL,
+    content  bigint NOT NULL,
     CONSTRAINT inbox_1_pkey PRIMARY KEY (consumer, id)
 );
 
 CREATE TABLE {schema}.inbox_2 (
     consumer text COLLATE "C" NOT NULL,
     id       text COLLATE "C" NOT NULL,
+    content  bigint NOT NULL,
     CONSTRAINT inbox_2_pkey PRIMARY KEY (consumer, id)
 );
 
 CREATE TABLE {schema}.inbox_3 (
     consumer text COLLATE "C" NOT NULL,
     id       text COLLATE "C" NOT NULL,
+    content  bigint NOT NULL,
     CONSTRAINT inbox_3_pkey PRIMARY KEY (consumer, id)
 );
 
@@ -51,14 +57,18 @@ CREATE TABLE {schema}.inbox_3 (
 -- broker forgets a message once it is acknowledged.
 --
 -- p_ids              the ids, each once, in their order: two calls with the same ids then never wait for each other in a ring
+-- p_contents         digests of their contents, in the same order
 -- p_lock_timeout_ms  how long to wait for a lock; 0 waits for ever
--- Gives null if all are new, otherwise those that are.
+-- Returns null if all are new, otherwise those that were handled before, and the digests of the contents that were.
 -- Locks: see inbox_ring; and each id to the end of the transaction. Whoever notes one of them at the same time is waited for: the id
 -- is new if that is rolled back.
-CREATE FUNCTION {schema}.receive_messages(p_consumer text, p_ids text[], p_lock_timeout_ms integer)
-RETURNS text[]
+CREATE FUNCTION {schema}.receive_messages(
+    p_consumer text, p_ids text[], p_contents bigint[], p_lock_timeout_ms integer,
+    OUT known_ids text[], OUT known_contents bigint[]
+)
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 -- One plan for ever, made perhaps when the partitions were empty; it looks up the indexes.
 SET plan_cache_mode = force_generic_plan
@@ -82,9 +92,9 @@ BEGIN
 
     IF v_partition = 0 THEN
         WITH noted AS (
-            INSERT INTO {schema}.inbox_0 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO {schema}.inbox_0 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM {schema}.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -94,9 +104,9 @@ BEGIN
         SELECT array_agg(n.id) INTO v_new FROM noted n;
     ELSIF v_partition = 1 THEN
         WITH noted AS (
-            INSERT INTO {schema}.inbox_1 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO {schema}.inbox_1 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM {schema}.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -106,9 +116,9 @@ BEGIN
         SELECT array_agg(n.id) INTO v_new FROM noted n;
     ELSIF v_partition = 2 THEN
         WITH noted AS (
-            INSERT INTO {schema}.inbox_2 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO {schema}.inbox_2 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM {schema}.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_3 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -118,9 +128,9 @@ BEGIN
         SELECT array_agg(n.id) INTO v_new FROM noted n;
     ELSE
         WITH noted AS (
-            INSERT INTO {schema}.inbox_3 (consumer, id)
-            SELECT p_consumer, g.id
-            FROM unnest(p_ids) AS g (id)
+            INSERT INTO {schema}.inbox_3 (consumer, id, content)
+            SELECT p_consumer, g.id, g.content
+            FROM unnest(p_ids, p_contents) AS g (id, content)
             WHERE (SELECT true FROM {schema}.inbox_0 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_1 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
               AND (SELECT true FROM {schema}.inbox_2 o WHERE o.consumer = p_consumer AND o.id = g.id) IS NULL
@@ -131,9 +141,20 @@ BEGIN
     END IF;
     v_setting := set_config('lock_timeout', v_timeout, true);
     IF cardinality(v_new) = cardinality(p_ids) THEN
-        RETURN NULL;
+        RETURN;
     END IF;
-    RETURN coalesce(v_new, '{}');
+    SELECT array_agg(o.id), array_agg(o.content) INTO known_ids, known_contents
+    FROM unnest(p_ids) AS g (id)
+    CROSS JOIN LATERAL (
+        SELECT i.id, i.content FROM {schema}.inbox_0 i WHERE i.consumer = p_consumer AND i.id = g.id
+        UNION ALL
+        SELECT i.id, i.content FROM {schema}.inbox_1 i WHERE i.consumer = p_consumer AND i.id = g.id
+        UNION ALL
+        SELECT i.id, i.content FROM {schema}.inbox_2 i WHERE i.consumer = p_consumer AND i.id = g.id
+        UNION ALL
+        SELECT i.id, i.content FROM {schema}.inbox_3 i WHERE i.consumer = p_consumer AND i.id = g.id
+    ) o
+    WHERE g.id <> ALL (coalesce(v_new, '{}'));
 END
 $function$;
 
@@ -146,6 +167,7 @@ CREATE FUNCTION {schema}.rotate_inbox(p_keep interval)
 RETURNS void
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -198,3 +220,5 @@ BEGIN
     END IF;
 END
 $function$;
+
+REVOKE ALL ON FUNCTION {schema}.receive_messages, {schema}.rotate_inbox FROM PUBLIC;

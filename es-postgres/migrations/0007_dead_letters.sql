@@ -5,6 +5,8 @@
 CREATE TABLE {schema}.dead_letters (
     id             bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT dead_letters_pkey PRIMARY KEY,
     consumer       text COLLATE "C"         NOT NULL,
+    -- A digest of everything that tells it from other letters of the consumer. It stays when the message is edited.
+    identity       text COLLATE "C"         NOT NULL,
     message_id     text COLLATE "C"         NOT NULL,
     message_type   text COLLATE "C",
     topic          text                     NOT NULL,
@@ -17,7 +19,7 @@ CREATE TABLE {schema}.dead_letters (
     -- The message: an object of texts, and bytes.
     headers        json                     NOT NULL,
     body           bytea                    NOT NULL,
-    CONSTRAINT dead_letters_message_key UNIQUE (consumer, message_id)
+    CONSTRAINT dead_letters_identity_key UNIQUE (consumer, identity)
 );
 
 CREATE INDEX dead_letters_since_idx ON {schema}.dead_letters (consumer, since);

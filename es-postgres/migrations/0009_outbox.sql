@@ -1,6 +1,9 @@
 -- Messages that are to be published, written in the transactions of others. docs/adr/0006-outbox.md says why it is as it is.
 --
 -- {schema} is replaced by the store's quoted schema name.
+--
+-- What changes the tables runs with its owner's rights, and calls the other functions with exactly their types: nobody who may
+-- create functions in the schema can put another one in their place.
 
 CREATE SEQUENCE {schema}.outbox_seq;
 
@@ -65,13 +68,28 @@ CREATE TABLE {schema}.outbox_progress (
     -- The last message of the tick that is confirmed.
     given        bigint      NOT NULL,
     -- Transactions that begin after this row was committed have only higher numbers.
-    next_floor   bigint      NOT NULL
+    next_floor   bigint      NOT NULL,
+    -- The server to which the numbers of the transactions belong; null if it does not say.
+    server       text
 )
 WITH (autovacuum_enabled = false);
 
+-- Which server this is: not the one from which a dump, or a subscription of logical replication, brought the rows.
+CREATE FUNCTION {schema}.outbox_server() RETURNS text
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    RETURN (SELECT c.system_identifier::text FROM pg_control_system() c);
+EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+    RETURN NULL;
+END
+$function$;
+
 INSERT INTO {schema}.outbox_progress
-    (id, tick_id, before, before_floor, tick, tick_floor, ceiling, given, next_floor)
-VALUES (1, 0, '1:1:', 0, '1:1:', 0, 0, 0, 0);
+    (id, tick_id, before, before_floor, tick, tick_floor, ceiling, given, next_floor, server)
+VALUES (1, 0, '1:1:', 0, '1:1:', 0, 0, 0, 0, {schema}.outbox_server());
 
 -- Writes a message in the caller's transaction.
 CREATE FUNCTION {schema}.enqueue(
@@ -79,6 +97,7 @@ CREATE FUNCTION {schema}.enqueue(
 ) RETURNS void
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -99,10 +118,84 @@ BEGIN
 END
 $function$;
 
--- Moves delayed messages whose time has come behind the others; gives how many.
+-- The highest number that was handed out.
+CREATE FUNCTION {schema}.outbox_last() RETURNS bigint
+LANGUAGE sql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM {schema}.outbox_seq s
+$function$;
+
+-- Whether the outbox comes from another server: that has another name, or transactions or messages have numbers that this server has not
+-- handed out yet. Nothing that is known of such messages says whether they were confirmed.
+CREATE FUNCTION {schema}.outbox_is_foreign(p {schema}.outbox_progress) RETURNS boolean
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $function$
+BEGIN
+    RETURN coalesce(p.server <> {schema}.outbox_server(), false)
+        OR pg_snapshot_xmax(p.tick) > pg_snapshot_xmax(pg_current_snapshot())
+        OR EXISTS (SELECT FROM {schema}.outbox o WHERE o.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        -- Asked after the snapshot was taken: whatever is seen has a lower number.
+        OR EXISTS (SELECT FROM {schema}.outbox o WHERE o.seq > (SELECT {schema}.outbox_last()));
+END
+$function$;
+
+-- The number of the next tick. It has the time in it, so that a server that lost its last ticks does not use a number again under
+-- which a relay remembers other messages.
+CREATE FUNCTION {schema}.next_tick(p_tick_id bigint) RETURNS bigint
+LANGUAGE sql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT greatest(p_tick_id + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+$function$;
+
+-- Takes over an outbox that was restored or replicated into this server: whatever is there is new, in its order, and written by this
+-- transaction. What others have not committed yet is written by transactions of this server, and comes later as always.
+CREATE FUNCTION {schema}.adopt_outbox() RETURNS void
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    p      {schema}.outbox_progress;
+    v_slot smallint;
+BEGIN
+    SELECT * INTO p FROM {schema}.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    IF NOT {schema}.outbox_is_foreign(p) THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(1702064997, hashtext('{schema}#outbox'));
+    SELECT * INTO p FROM {schema}.outbox_progress r ORDER BY r.id DESC LIMIT 1;
+    IF NOT {schema}.outbox_is_foreign(p) THEN
+        RETURN;
+    END IF;
+    SELECT p.id + 1, {schema}.next_tick(p.tick_id), s.now, 0, s.now, 0, 0, 0, 0, {schema}.outbox_server()
+    INTO p
+    FROM (SELECT pg_current_snapshot() AS now) s;
+    SELECT c.slot INTO v_slot FROM {schema}.outbox_current c;
+    WITH moved AS (
+        DELETE FROM {schema}.outbox o RETURNING o.*
+    )
+    INSERT INTO {schema}.outbox (slot, xid, seq, enqueued_at, available_at, topic, key, headers, body)
+    SELECT v_slot, pg_current_xact_id(), nextval('{schema}.outbox_seq'), m.enqueued_at, m.available_at, m.topic, m.key, m.headers,
+           m.body
+    FROM (SELECT * FROM moved ORDER BY moved.seq) m;
+    INSERT INTO {schema}.outbox_progress SELECT p.*;
+END
+$function$;
+
+-- Moves delayed messages whose time has come behind the others; gives how many. Called in a transaction before each read, and so takes
+-- over an outbox of another server, too.
 CREATE FUNCTION {schema}.move_due(p_limit bigint) RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
@@ -112,6 +205,7 @@ DECLARE
     v_slot  smallint;
     v_moved bigint;
 BEGIN
+    PERFORM {schema}.adopt_outbox();
     IF NOT EXISTS (SELECT FROM {schema}.outbox_delayed d WHERE d.available_at <= v_now) THEN
         RETURN 0;
     END IF;
@@ -135,15 +229,6 @@ BEGIN
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     RETURN v_moved;
 END
-$function$;
-
--- The highest number that was handed out.
-CREATE FUNCTION {schema}.outbox_last() RETURNS bigint
-LANGUAGE sql
-VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $function$
-    SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM {schema}.outbox_seq s
 $function$;
 
 -- The messages of a tick after a number, in order, up to so many.
@@ -202,6 +287,7 @@ CREATE FUNCTION {schema}.read_outbox(p_limit bigint, p_max_bytes bigint) RETURNS
 )
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -210,17 +296,6 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(1702064997, hashtext('{schema}#outbox'));
     SELECT * INTO p FROM {schema}.outbox_progress r ORDER BY r.id DESC LIMIT 1;
-
-    -- Restored into another server, where transactions have lower numbers: whatever is there is new.
-    IF pg_snapshot_xmax(p.tick) > pg_snapshot_xmax(pg_current_snapshot()) THEN
-        LOCK TABLE {schema}.outbox IN SHARE ROW EXCLUSIVE MODE;
-        SELECT p.id + 1, p.tick_id + 1, s.now, 0, s.now, 0, 0, 0, 0
-        INTO p
-        FROM (SELECT pg_current_snapshot() AS now) s;
-        UPDATE {schema}.outbox o SET xid = pg_current_xact_id();
-        INSERT INTO {schema}.outbox_progress SELECT p.*;
-        RETURN;
-    END IF;
 
     FOR v_round IN 1..2 LOOP
         RETURN QUERY
@@ -240,9 +315,11 @@ BEGIN
         -- The next tick. What it begins with was written down by a transaction that has ended by now, and the ceiling is read
         -- after its snapshot was taken.
         v_last := {schema}.outbox_last();
-        SELECT p.id + 1, p.tick_id + 1, p.tick, p.tick_floor, pg_current_snapshot(), p.next_floor, 0, 0, v_last INTO p;
+        SELECT p.id + 1, {schema}.next_tick(p.tick_id), p.tick, p.tick_floor, pg_current_snapshot(), p.next_floor, 0, 0, v_last,
+               coalesce({schema}.outbox_server(), p.server)
+        INTO p;
         p.ceiling := {schema}.outbox_last();
-        IF NOT EXISTS (SELECT FROM {schema}.outbox_of_tick(p, 1)) THEN
+        IF NOT EXISTS (SELECT FROM {schema}.outbox_of_tick(p, 1::bigint)) THEN
             RETURN;
         END IF;
         INSERT INTO {schema}.outbox_progress SELECT p.*;
@@ -254,6 +331,7 @@ $function$;
 CREATE FUNCTION {schema}.confirm_outbox(p_fence bigint, p_tick_id bigint, p_seq bigint) RETURNS integer
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -269,7 +347,7 @@ BEGIN
     IF p_tick_id < p.tick_id OR (p_tick_id = p.tick_id AND p_seq <= p.given) THEN
         RETURN 0;
     END IF;
-    IF p_tick_id > p.tick_id OR p_seq > p.ceiling THEN
+    IF p_tick_id > p.tick_id OR p_seq > p.ceiling OR {schema}.outbox_is_foreign(p) THEN
         RETURN -1;
     END IF;
     p.id := p.id + 1;
@@ -297,6 +375,10 @@ DECLARE
     v_open  xid8[] := ARRAY(SELECT pg_snapshot_xip(p.tick));
     v_next  xid8   := pg_snapshot_xmax(p.tick);
 BEGIN
+    IF {schema}.outbox_is_foreign(p) THEN
+        RETURN QUERY SELECT o.enqueued_at FROM {schema}.outbox o WHERE o.slot BETWEEN p_first AND p_last LIMIT p_limit;
+        RETURN;
+    END IF;
     RETURN QUERY
     SELECT u.enqueued_at
     FROM (
@@ -326,6 +408,7 @@ $function$;
 CREATE FUNCTION {schema}.tidy_outbox(p_rotate_bytes bigint, p_progress_rows bigint) RETURNS void
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $function$
@@ -344,11 +427,11 @@ BEGIN
     FOR v_slot IN 0..7 LOOP
         v_leaf := '{schema}.outbox_' || v_slot;
         CONTINUE WHEN v_slot = v_current OR pg_relation_size(v_leaf::regclass) = 0
-            OR EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1));
+            OR EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1::bigint));
         BEGIN
             -- With the lock nobody's insert is open, and everything that was committed can be seen.
             EXECUTE 'LOCK TABLE ' || v_leaf || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
-            IF NOT EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1)) THEN
+            IF NOT EXISTS (SELECT FROM {schema}.unconfirmed(p, v_slot::smallint, v_slot::smallint, 1::bigint)) THEN
                 EXECUTE 'TRUNCATE ' || v_leaf;
             END IF;
         EXCEPTION WHEN lock_not_available THEN
@@ -386,6 +469,7 @@ CREATE FUNCTION {schema}.outbox_stats(p_most bigint) RETURNS TABLE (
 )
 LANGUAGE plpgsql
 VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -416,3 +500,18 @@ BEGIN
     ) u;
 END
 $function$;
+
+REVOKE ALL ON FUNCTION
+    {schema}.outbox_server,
+    {schema}.outbox_is_foreign,
+    {schema}.next_tick,
+    {schema}.adopt_outbox,
+    {schema}.enqueue,
+    {schema}.move_due,
+    {schema}.outbox_last,
+    {schema}.outbox_of_tick,
+    {schema}.read_outbox,
+    {schema}.confirm_outbox,
+    {schema}.unconfirmed,
+    {schema}.tidy_outbox,
+    {schema}.outbox_stats FROM PUBLIC;

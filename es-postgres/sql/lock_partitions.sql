@@ -1,6 +1,7 @@
 -- The checkpoints of a generation, none of which moves to the end of the transaction.
--- Binds: $1 consumer in its generation. Columns: consumer, position, ahead, layout, is_frozen. Locks: the rows, by consumer.
-SELECT c.consumer, c.position, c.ahead, c.layout, c.is_frozen
+-- Binds: $1 consumer in its generation. Columns: consumer, position, ahead, layout, is_frozen, event_id,
+-- ahead_event_id. Locks: the rows, by consumer.
+SELECT c.consumer, c.position, c.ahead, c.layout, c.is_frozen, c.event_id, c.ahead_event_id
 FROM {schema}.checkpoints c
 WHERE c.consumer = $1 OR (c.consumer > $1 || '#' AND c.consumer < $1 || '$')
 ORDER BY c.consumer

@@ -1,4 +1,4 @@
--- Removes the checkpoints, the generations and the holds of a consumer, and takes its leases from whoever has them (their fences
+-- Removes the checkpoints, the generations and the holds of a consumer, and revokes its leases (their fences
 -- stay, so that nobody writes under an older one); its tables are dropped beside it.
 -- Binds: $1 consumer, without a generation. Columns: how many rows there were, and where the checkpoint of the live
 -- generation was (null if it had none). Locks: all these rows.

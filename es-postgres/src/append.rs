@@ -1,8 +1,8 @@
 //! Appending: one call of the function `append` for one append or many, and what its row means.
 
 use es_core::{
-    Append, Appended, AppendedStream, ExpectedVersion, IdempotencyKey, Position, RecordedEvent, StoreError, StreamId,
-    Version,
+    Append, Appended, AppendedStream, Bookmark, ExpectedVersion, IdempotencyKey, Position, RecordedEvent,
+    RequestDigest, StoreError, StreamId, Version,
 };
 use serde::Deserialize;
 use sqlx::{Connection, PgConnection, Row, postgres::PgRow, types::Json};
@@ -28,8 +28,8 @@ pub(crate) fn check(shared: &Shared, append: &Append) -> Result<(), StoreError> 
 pub(crate) struct Batch {
     /// One for each append, in order.
     pub(crate) outcomes: Vec<Result<Appended, StoreError>>,
-    /// The positions before the first and of the last new event; `None` if nothing was stored.
-    pub(crate) stored: Option<(Position, Position)>,
+    /// The places before the first and of the last new event; `None` if nothing was stored.
+    pub(crate) stored: Option<(Bookmark, Bookmark)>,
     /// Whether some process may listen for them.
     pub(crate) is_heard: bool,
     /// Whether another process or transaction was appending.
@@ -100,7 +100,9 @@ pub(crate) async fn find_append(shared: &Shared, key: &IdempotencyKey) -> Result
     if rows.is_empty() {
         return Ok(None);
     }
-    let earlier = outcome(&rows)?;
+    let request: &[u8] = get(&rows[0], 6)?;
+    let request = RequestDigest::from_bytes(request).ok_or_else(|| unexpected("a digest of another length"))?;
+    let earlier = outcome(&rows)?.with_request(Some(request));
     // Its caller may act on it.
     shared.wait_durable(earlier.last_position).await?;
     Ok(Some(earlier))
@@ -140,7 +142,8 @@ pub(crate) async fn call(
             Commit::Flushed => Some("flushed"),
             Commit::Unflushed => Some("unflushed"),
             Commit::AsItIs => None,
-        });
+        })
+        .bind(arguments.requests);
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     let answer = Answer::of(&row)?;
     let mut batch = Batch {
@@ -151,20 +154,28 @@ pub(crate) async fn call(
     };
     let mut refusals = answer.refusals.iter().peekable();
     let (mut head, mut part) = (answer.head, 0);
+    let mut last_id = None;
     for (append, number) in appends.iter().zip(1_usize..) {
         let refusal = refusals.next_if(|refusal| refusal.append() == number);
         batch.outcomes.push(match refusal {
-            None => Ok(answer.stored(append, part, &mut head)?),
-            Some(&Refusal::Repeated { first, last, .. }) => match repeated(shared, connection, first, last).await {
-                // Within a transaction everything fails with it; by itself, the call has been committed.
-                Err(error) if connection.is_in_transaction() => return Err(error),
-                outcome => outcome,
-            },
+            None => {
+                last_id = append.last_event_id();
+                Ok(answer.stored(append, part, &mut head)?)
+            }
+            Some(&Refusal::Repeated { first, last, .. } | &Refusal::KeyReused { first, last, .. }) => {
+                match (refusal, earlier(shared, connection, first, last).await) {
+                    // Within a transaction everything fails with it; by itself, the call has been committed.
+                    (_, Err(error)) if connection.is_in_transaction() => return Err(error),
+                    (Some(Refusal::KeyReused { .. }), Ok(first)) => Err(key_reused(append, &first)),
+                    (_, outcome) => outcome.map(|earlier| earlier.with_request(append.request())),
+                }
+            }
             Some(refusal) => Err(refusal.error(append, part)?),
         });
         part += append.streams().len();
     }
-    batch.stored = (head > answer.head).then_some((answer.head, head));
+    let places = || (Bookmark::from_parts(answer.head, answer.head_id), Bookmark::from_parts(head, last_id));
+    batch.stored = (head > answer.head).then(places);
     Ok(batch)
 }
 
@@ -184,6 +195,7 @@ struct Arguments<'a> {
     payloads: Vec<&'a str>,
     metadata: Vec<&'a str>,
     occurred_at: Vec<Option<OffsetDateTime>>,
+    requests: Option<Vec<Option<Vec<u8>>>>,
 }
 
 impl<'a> Arguments<'a> {
@@ -217,7 +229,11 @@ impl<'a> Arguments<'a> {
             }
         }
         let keys = || appends.iter().map(|append| append.idempotency_key().map(IdempotencyKey::as_str));
-        arguments.keys = keys().any(|key| key.is_some()).then(|| keys().collect());
+        if keys().any(|key| key.is_some()) {
+            let request = |append: &&Append| append.request().map(|request| request.as_bytes().to_vec());
+            arguments.keys = Some(keys().collect());
+            arguments.requests = Some(appends.iter().map(request).collect());
+        }
         Ok(arguments)
     }
 }
@@ -229,6 +245,7 @@ fn to_int(count: usize) -> i32 {
 /// What the function answers once it has decided.
 struct Answer {
     head: Position,
+    head_id: Option<Uuid>,
     recorded_at: OffsetDateTime,
     versions: Vec<i64>,
     /// In the order of the appends.
@@ -257,6 +274,7 @@ impl Answer {
         refusals.sort_by_key(Refusal::append);
         Ok(Self {
             head: get_position(row, 2)?,
+            head_id: get(row, 8)?,
             recorded_at: get(row, 3)?,
             versions: get(row, 4)?,
             refusals,
@@ -279,7 +297,8 @@ impl Answer {
             });
             *head = head.advanced_by(count);
         }
-        Ok(Appended::new(streams, self.recorded_at, false))
+        let appended = Appended::new(streams, self.recorded_at, false);
+        Ok(appended.with_request(append.request()).ending_with(append.last_event_id()))
     }
 }
 
@@ -289,7 +308,7 @@ impl Answer {
 enum Refusal {
     Repeated { append: usize, first: i64, last: i64 },
     IdReused { append: usize, id: Uuid },
-    KeyReused { append: usize },
+    KeyReused { append: usize, first: i64, last: i64 },
     Conflict { append: usize, part: usize, actual: u64 },
 }
 
@@ -298,19 +317,15 @@ impl Refusal {
         match *self {
             Self::Repeated { append, .. }
             | Self::IdReused { append, .. }
-            | Self::KeyReused { append }
+            | Self::KeyReused { append, .. }
             | Self::Conflict { append, .. } => append,
         }
     }
 
     fn error(&self, append: &Append, first_part: usize) -> Result<StoreError, StoreError> {
         Ok(match *self {
-            Self::Repeated { .. } => return Err(unexpected("a repeated append as an error")),
+            Self::Repeated { .. } | Self::KeyReused { .. } => return Err(unexpected("an earlier append as an error")),
             Self::IdReused { id, .. } => StoreError::IdReused { what: "event id", id: id.to_string() },
-            Self::KeyReused { .. } => {
-                let key = append.idempotency_key().map(ToString::to_string).unwrap_or_default();
-                StoreError::IdReused { what: "idempotency key", id: key }
-            }
             Self::Conflict { part, actual, .. } => {
                 let index = part.checked_sub(first_part + 1);
                 let part = index.and_then(|index| append.streams().get(index));
@@ -323,7 +338,7 @@ impl Refusal {
 }
 
 /// The outcome of an append that is stored at these positions.
-async fn repeated(
+async fn earlier(
     shared: &Shared,
     connection: &mut PgConnection,
     first: i64,
@@ -333,10 +348,10 @@ async fn repeated(
     outcome(&query.fetch_all(connection).await.map_err(store_error)?)
 }
 
-/// Reads stream, first_version, last_version, first_position and recorded_at of an earlier append.
+/// Reads stream, first_version, last_version, first_position, recorded_at and the last event's id of an earlier append.
 fn outcome(rows: &[PgRow]) -> Result<Appended, StoreError> {
     let mut streams = Vec::with_capacity(rows.len());
-    let mut recorded_at = OffsetDateTime::UNIX_EPOCH;
+    let (mut recorded_at, mut last_event_id) = (OffsetDateTime::UNIX_EPOCH, None);
     for row in rows {
         let first_position = get_position(row, 3)?;
         let stream: StreamId = get_text(row, 0)?.parse().map_err(|error: es_core::InvalidName| {
@@ -344,9 +359,16 @@ fn outcome(rows: &[PgRow]) -> Result<Appended, StoreError> {
         })?;
         let (first_version, last_version) = (get_version(row, 1)?, get_version(row, 2)?);
         streams.push(AppendedStream { stream, first_version, last_version, first_position });
-        recorded_at = get(row, 4)?;
+        (recorded_at, last_event_id) = (get(row, 4)?, get(row, 5)?);
     }
-    Ok(Appended::new(streams, recorded_at, true))
+    Ok(Appended::new(streams, recorded_at, true).ending_with(last_event_id))
+}
+
+fn key_reused(append: &Append, first: &Appended) -> StoreError {
+    match append.idempotency_key() {
+        Some(key) => StoreError::key_reused(key, first),
+        None => unexpected("a reused key of an append without one"),
+    }
 }
 
 fn unexpected(what: &str) -> StoreError {

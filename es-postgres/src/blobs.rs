@@ -23,7 +23,7 @@ impl BlobStore for PgStore {
     }
 
     async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.rows(self.shared.query(&self.shared.statements.blob).bind(name.to_owned())).await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.blob).bind(name.to_owned())).await?;
         rows.first().map(|row| get(row, 0)).transpose()
     }
 

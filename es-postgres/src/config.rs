@@ -1,31 +1,38 @@
 //! How a store is opened.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use es_core::{
-    ConsumerStore, Projection, ProjectionError, ProjectionStore, Projector, StoreError, View, ViewFold, limits,
+    CommandQueue, ConsumerStore, Projection, ProjectionError, ProjectionStore, Projector, StoreError, View, ViewFold,
+    limits,
 };
 use sqlx::{
-    Connection, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    AssertSqlSafe, Connection, PgConnection, SqlSafeStr, SqlStr,
+    postgres::{PgConnectOptions, PgSslMode},
 };
 
 use crate::{
+    connections::{Liveness, pool},
     durability::Durability,
-    error::connect_error,
+    error::{connect_error, store_error},
     inline::Inline,
     migrate::Migrator,
+    rows::{get, get_text},
+    source::{Source, is_remote},
     statements::{SchemaName, Statements},
-    store::{PgStore, Settings, Shared},
-    tails::{Tails, tail_pool},
+    store::{BEGIN, PgStore, Settings, Shared},
+    tails::Tails,
+    tls::{Pem, Tls},
     wakeups::{SignalOptions, Signals},
-    writer::{Writers, append_pool},
+    writer::{MAX_WRITERS, Writers},
 };
 
 /// Connections in the pool, unless told otherwise.
 pub const DEFAULT_MAX_CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection, unless told otherwise.
 pub const DEFAULT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long a connection that nobody uses is kept, unless told otherwise: less than firewalls and load balancers do.
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long an append waits for the appends before it, unless told otherwise.
 pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,9 +49,11 @@ pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct PgOptions {
     source: Source,
+    tls: Tls,
     schema: String,
     max_connections: u32,
     acquire_timeout: Duration,
+    idle_timeout: Duration,
     lock_timeout: Duration,
     max_payload_bytes: usize,
     listen: bool,
@@ -55,15 +64,14 @@ pub struct PgOptions {
     inline: Vec<Result<Inline, es_core::InvalidName>>,
 }
 
-#[derive(Clone)]
-enum Source {
-    Url(String),
-    Options(Box<PgConnectOptions>),
-}
-
 impl PgOptions {
     /// Options for the database of a URL: `postgres://user:password@host:port/database`. What the URL leaves out comes
-    /// from the usual environment (`PGHOST`, `PGUSER`, `PGPASSWORD` …).
+    /// from the usual environment (`PGHOST`, `PGUSER`, `PGPASSWORD`, `PGSSLMODE` …).
+    ///
+    /// The URL may hold `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert` and
+    /// `sslkey`, each as libpq has it, and `application_name`. Over a network use `verify-full`: only that mode knows that it
+    /// speaks to the right server. With `prefer`, the default, a server without TLS is spoken to in plain text, with a warning
+    /// of `tracing` if it is not on this machine.
     pub fn new(url: impl Into<String>) -> Self {
         Self::from_source(Source::Url(url.into()))
     }
@@ -81,9 +89,11 @@ impl PgOptions {
     fn from_source(source: Source) -> Self {
         Self {
             source,
+            tls: Tls::default(),
             schema: "es".to_owned(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             acquire_timeout: DEFAULT_ACQUIRE_TIMEOUT,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
             lock_timeout: DEFAULT_LOCK_TIMEOUT,
             max_payload_bytes: limits::MAX_PAYLOAD_BYTES,
             listen: true,
@@ -93,6 +103,26 @@ impl PgOptions {
             pipelined: false,
             inline: Vec::new(),
         }
+    }
+
+    /// Which protection connections need, instead of what the URL says.
+    pub fn ssl_mode(mut self, mode: PgSslMode) -> Self {
+        self.tls.mode = Some(mode);
+        self
+    }
+
+    /// The certificate of the authority that signs the server's, as the path of a file in PEM or as its text. It is trusted beside
+    /// the system's and the public ones. `require` checks the certificate as `verify-ca` does from here on.
+    pub fn ssl_root_cert(mut self, path_or_pem: impl Into<String>) -> Self {
+        self.tls.root = Some(Pem::new(path_or_pem.into()));
+        self
+    }
+
+    /// The certificate by which this program proves who it is, and its key; each as the path of a file in PEM or as its text.
+    pub fn ssl_client_cert(mut self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+        self.tls.client_certificate = Some(Pem::new(certificate.into()));
+        self.tls.client_key = Some(Pem::new(key.into()));
+        self
     }
 
     /// The schema that holds the store; `es` unless told otherwise. Several stores may live in one database. At most
@@ -113,6 +143,13 @@ impl PgOptions {
     /// How long a call waits for a connection; [`DEFAULT_ACQUIRE_TIMEOUT`] unless told otherwise.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
+        self
+    }
+
+    /// For how long the pool keeps a connection that nobody uses; [`DEFAULT_IDLE_TIMEOUT`] unless told otherwise. The server's
+    /// `idle_session_timeout` does not require a change: the store tests an idle connection before it uses it.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
         self
     }
 
@@ -209,12 +246,17 @@ impl PgOptions {
         // By one connection first: a pool would try again for long before it says what is wrong.
         let mut connection = self.first_connection(&connect_options).await?;
         migrator.run(&mut connection).await?;
+        let (connect_options, begin) =
+            self.prepare_session(&mut connection, connect_options, &schema, &statements).await?;
         // It has done its work; how it ends is of no interest.
         let _ = connection.close().await;
-        let pool = self.pool(connect_options.clone());
-        let append_pool = append_pool(connect_options.clone(), self.acquire_timeout);
+        let liveness = Arc::new(Liveness::default());
+        let open = |max_connections, idle_timeout| {
+            pool(connect_options.clone(), max_connections, self.acquire_timeout, idle_timeout, &liveness)
+        };
+        let (pool, append_pool, tail_pool) =
+            (open(self.max_connections, Some(self.idle_timeout)), open(MAX_WRITERS, None), open(1, None));
         let (writers, queue) = Writers::new(self.lock_timeout);
-        let tail_pool = tail_pool(connect_options.clone(), self.acquire_timeout);
         let (tails, reads) = Tails::new();
         let signals = Signals::start(SignalOptions {
             pool: pool.clone(),
@@ -245,6 +287,9 @@ impl PgOptions {
             tail_pool,
             tails,
             durability,
+            command_queue: CommandQueue::with_sleep(|time| Box::pin(tokio::time::sleep(time))),
+            liveness,
+            begin,
         };
         let store = PgStore { shared: Arc::new(shared) };
         store.shared.note_mode().await?;
@@ -255,15 +300,7 @@ impl PgOptions {
     }
 
     fn connect_options(&self) -> Result<PgConnectOptions, StoreError> {
-        let options = match &self.source {
-            Source::Options(options) => options.as_ref().clone(),
-            Source::Url(url) => PgConnectOptions::from_str(url).map_err(|error| StoreError::Setup {
-                problem: "the URL of the database cannot be read".to_owned(),
-                remedy: "write postgres://user:password@host:port/database, with special characters percent-encoded"
-                    .to_owned(),
-                source: Some(error.into()),
-            })?,
-        };
+        let options = self.source.connect_options(&self.tls)?;
         let options = match options.get_application_name() {
             Some(_) => options,
             // Shown to whoever waits for a lock that it holds.
@@ -295,13 +332,41 @@ impl PgOptions {
         }
     }
 
-    fn pool(&self, options: PgConnectOptions) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(self.max_connections)
-            .acquire_timeout(self.acquire_timeout)
-            // A round trip for each call, where the call itself says as well that a connection is gone.
-            .test_before_acquire(false)
-            .connect_lazy_with(options)
+    /// Looks at the first connection: the options of all others, and how their transactions begin. Unqualified names mean
+    /// the store's schema first, so that the tables of projections are in it; unless the caller has chosen a search path.
+    async fn prepare_session(
+        &self,
+        connection: &mut PgConnection,
+        options: PgConnectOptions,
+        schema: &SchemaName,
+        statements: &Statements,
+    ) -> Result<(PgConnectOptions, SqlStr), StoreError> {
+        // In a transaction, which a pooler understands.
+        let mut transaction = connection.begin().await.map_err(store_error)?;
+        let query = sqlx::query(statements.session.clone()).persistent(false);
+        let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        let (search_path, is_encrypted) = (get_text(&row, 0)?, get::<bool>(&row, 1)?);
+        // Of a pooler, only the pooler's own connection is known.
+        let may_warn = !self.pgbouncer && !matches!(options.get_ssl_mode(), PgSslMode::Disable);
+        if may_warn && !is_encrypted && is_remote(&options) {
+            tracing::warn!(
+                server = server(&options),
+                "the connection is in plain text: turn TLS on at the server, and connect with sslmode=verify-full"
+            );
+        }
+        if options.get_options().is_some_and(|options| options.contains("search_path")) {
+            return Ok((options, SqlStr::from_static(BEGIN)));
+        }
+        let separator = if search_path.is_empty() { "" } else { ", " };
+        let search_path = format!("{}{separator}{search_path}", schema.quoted());
+        if self.pgbouncer {
+            // Set anew in each transaction, in the same message.
+            let text = search_path.replace('\'', "''");
+            let begin = format!("{BEGIN}; SELECT pg_catalog.set_config('search_path', '{text}', true)");
+            return Ok((options, AssertSqlSafe(begin).into_sql_str()));
+        }
+        Ok((options.options([("search_path", search_path)]), SqlStr::from_static(BEGIN)))
     }
 }
 
@@ -312,6 +377,7 @@ impl fmt::Debug for PgOptions {
             .field("schema", &self.schema)
             .field("max_connections", &self.max_connections)
             .field("acquire_timeout", &self.acquire_timeout)
+            .field("idle_timeout", &self.idle_timeout)
             .field("lock_timeout", &self.lock_timeout)
             .field("max_payload_bytes", &self.max_payload_bytes)
             .field("listen", &self.listen)

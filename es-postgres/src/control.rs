@@ -76,10 +76,7 @@ impl PgStore {
 #[async_trait]
 impl ControlStore for PgStore {
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.holds);
-        let rows = query.fetch_all(&mut *session).await.map_err(store_error)?;
-        session.finish().await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.holds)).await?;
         rows.iter().map(to_hold).collect()
     }
 
@@ -148,6 +145,19 @@ impl ControlStore for PgStore {
         transaction.commit().await.map_err(store_error)
     }
 
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        order.check_reason()?;
+        let mut transaction = self.shared.transaction().await?;
+        let query = self.shared.query(&self.shared.statements.revoke_leases).bind(consumer.base_text().to_owned());
+        let revoked = query.execute(&mut *transaction).await.map_err(store_error)?.rows_affected();
+        if revoked > 0 {
+            let operation = NewOperation::new(OperationKind::LEASE_REVOKED, consumer.base(), order.clone());
+            note(&self.shared, &mut transaction, &operation).await?;
+        }
+        transaction.commit().await.map_err(store_error)?;
+        Ok(revoked)
+    }
+
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {
         let mut session = self.shared.session().await?;
         note(&self.shared, &mut session, operation).await?;
@@ -161,11 +171,12 @@ impl ControlStore for PgStore {
         limit: usize,
     ) -> Result<Vec<Operation>, StoreError> {
         check_operation_count(limit)?;
-        let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.operations);
-        let query = query.bind(consumer.map(|consumer| consumer.base_text().to_owned())).bind(before.map(to_bigint));
-        let rows = query.bind(to_bigint(limit as u64)).fetch_all(&mut *session).await.map_err(store_error)?;
-        session.finish().await?;
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.operations);
+            let query = query.bind(consumer.map(|consumer| consumer.base_text().to_owned()));
+            query.bind(before.map(to_bigint)).bind(to_bigint(limit as u64))
+        };
+        let rows = self.rows(query).await?;
         rows.iter().map(to_operation).collect()
     }
 }

@@ -49,13 +49,14 @@ pub(crate) async fn add(
     connection: &mut PgConnection,
     letters: &[NewDeadLetter],
 ) -> Result<(), StoreError> {
-    // Of several with one id the last is the latest failure.
+    // Of several that are the same the last has the latest failure.
     let mut places = BTreeMap::new();
     for (place, letter) in letters.iter().enumerate() {
-        places.insert((letter.consumer.as_str(), letter.message_id.as_str()), place);
+        places.insert((letter.consumer.as_str(), letter.identity()), place);
     }
-    let mut places: Vec<usize> = places.into_values().collect();
+    let mut places: Vec<(usize, String)> = places.into_iter().map(|((_, identity), place)| (place, identity)).collect();
     places.sort_unstable();
+    let (places, identities): (Vec<usize>, Vec<String>) = places.into_iter().unzip();
     let letters: Vec<&NewDeadLetter> = places.into_iter().map(|place| &letters[place]).collect();
     fn column<T>(letters: &[&NewDeadLetter], of: impl Fn(&NewDeadLetter) -> T) -> Vec<T> {
         letters.iter().map(|letter| of(letter)).collect()
@@ -64,6 +65,7 @@ pub(crate) async fn add(
     let query = shared
         .query(&shared.statements.add_dead_letters)
         .bind(column(&letters, |letter| letter.consumer.as_str().to_owned()))
+        .bind(identities)
         .bind(column(&letters, |letter| letter.message_id.clone()))
         .bind(column(&letters, |letter| letter.message_type.clone()))
         .bind(column(&letters, |letter| letter.topic.clone()))
@@ -150,13 +152,16 @@ impl DeadLetterStore for PgStore {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         check_dead_letter_count(limit)?;
-        let query = matching(&self.shared, &self.shared.statements.dead_letters, query);
-        let query = query.bind(after.map_or(0, |after| to_bigint(after.get()))).bind(to_bigint(limit as u64));
+        let after = after.map_or(0, |after| to_bigint(after.get()));
+        let query = || {
+            let query = matching(&self.shared, &self.shared.statements.dead_letters, query);
+            query.bind(after).bind(to_bigint(limit as u64))
+        };
         self.rows(query).await?.iter().map(to_letter).collect()
     }
 
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
-        let rows = self.rows(self.shared.query(&self.shared.statements.dead_letter_totals)).await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.dead_letter_totals)).await?;
         let total = |row: &PgRow| {
             let consumer = ConsumerName::parse(get_text(row, 0)?)?;
             let (depth, ever) = (from_bigint(get(row, 1)?), from_bigint(get(row, 3)?));
@@ -193,7 +198,7 @@ impl DeadLetterStore for PgStore {
     }
 
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError> {
-        let query = self.shared.query(&self.shared.statements.dead_letter_edits).bind(to_bigint(id.get()));
+        let query = || self.shared.query(&self.shared.statements.dead_letter_edits).bind(to_bigint(id.get()));
         self.rows(query).await?.iter().map(|row| to_message(row, 0)).collect()
     }
 

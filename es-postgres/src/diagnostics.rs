@@ -15,6 +15,7 @@ impl Diagnostics for PgStore {
     /// another role does, this one has to be a member of `pg_read_all_stats`.
     async fn waiting_on(&self) -> Result<Vec<DatabaseWait>, StoreError> {
         let shared = &self.shared;
+        shared.writers.refuse_ended_runtime()?;
         // Those that wait may hold all connections of the pool.
         let pool = if shared.pool.num_idle() > 0 { &shared.pool } else { &shared.tail_pool };
         let mut transaction = pool.begin().await.map_err(|error| shared.acquire_error(pool, error))?;

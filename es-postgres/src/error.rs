@@ -6,13 +6,16 @@
 //! | 55P03, 40P01, 40001, 57014, 53300 | `Busy`: nothing was stored, try again |
 //! | 08…, 57P01 to 57P05, 25P03 | `Unavailable`: the connection is gone, the outcome unknown |
 //! | 22… | `Refused`: a value that the database cannot hold |
+//! | (a text that is not UTF-8) | `Corrupt` |
 //! | 25P02 | `Refused`: the failure of an earlier statement was ignored |
 //! | anything else | `Backend` |
 
-use std::time::Duration;
+use std::{str::Utf8Error, time::Duration};
 
-use es_core::{BoxError, HandlerError, ProjectionError, StoreError};
+use es_core::{BoxError, HandlerError, Position, ProjectionError, StoreError};
 use sqlx::PgPool;
+
+use crate::tls::explain;
 
 /// What an error of a statement means to the caller.
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
@@ -24,9 +27,36 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
             StoreError::Unavailable { source: error.into() }
         }
+        // The database keeps texts that are not UTF-8, if its encoding is SQL_ASCII.
+        sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) if source.is::<Utf8Error>() => {
+            not_a_text(&**source)
+        }
         sqlx::Error::PoolClosed => StoreError::Refused { reason: "the store was closed; connect again" },
         _ => StoreError::Backend { source: error.into() },
     }
+}
+
+/// A stored text is not UTF-8.
+pub(crate) fn not_a_text(error: &dyn std::error::Error) -> StoreError {
+    StoreError::Corrupt { position: Position::ZERO, problem: format!("a text is not UTF-8: {error}") }
+}
+
+/// A stored row that is not an event breaks the rules.
+pub(crate) fn corrupt(problem: String) -> StoreError {
+    StoreError::Corrupt { position: Position::ZERO, problem }
+}
+
+/// Whether the server has given up a call to end a deadlock. Its transaction has changed nothing.
+pub(crate) fn is_deadlock(error: &StoreError) -> bool {
+    let StoreError::Busy { source: Some(source), .. } = error else { return false };
+    let database = source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    database.and_then(|error| error.code()).as_deref() == Some("40P01")
+}
+
+/// What an error of a statement that only reads means. There, a text that cannot be given in UTF-8 is a stored one.
+pub(crate) fn read_error(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    if matches!(&*code, "22021" | "22P05") { not_a_text(&error) } else { store_error(error) }
 }
 
 fn of_sqlstate(code: &str, error: sqlx::Error) -> StoreError {
@@ -54,8 +84,8 @@ fn of_sqlstate(code: &str, error: sqlx::Error) -> StoreError {
         ),
         "42501" => setup(
             "the role lacks a privilege",
-            "let the schema's owner migrate it and grant USAGE on the schema, and SELECT, INSERT, UPDATE, DELETE and \
-             TRUNCATE on its tables; or connect as the owner",
+            "grant it the group role for what it does (<schema>_reader, _writer, _projector, _operator or _admin; \
+             es_postgres::roles_script writes them), or connect as the owner of the schema",
             source,
         ),
         "25006" => setup(
@@ -95,8 +125,11 @@ pub(crate) fn acquire_error(pool: &PgPool, waited: Duration, error: sqlx::Error)
 
 /// What it means that a store could not be opened.
 pub(crate) fn connect_error(error: sqlx::Error, server: &str) -> StoreError {
+    if let Some((problem, remedy)) = explain(&error, server) {
+        return StoreError::Setup { problem, remedy: remedy.to_owned(), source: Some(error.into()) };
+    }
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) => StoreError::Setup {
+        sqlx::Error::Io(_) => StoreError::Setup {
             problem: format!("the server {server} cannot be reached"),
             remedy: "start it, or correct host and port in the URL".to_owned(),
             source: Some(error.into()),
@@ -104,6 +137,14 @@ pub(crate) fn connect_error(error: sqlx::Error, server: &str) -> StoreError {
         sqlx::Error::Database(ref database) if database.code().as_deref() == Some("08P01") => StoreError::Setup {
             problem: format!("{server} does not take a start-up parameter"),
             remedy: "if it is PgBouncer, connect with PgOptions::pgbouncer(true)".to_owned(),
+            source: Some(error.into()),
+        },
+        sqlx::Error::Database(ref database) if database.code().as_deref() == Some("28000") => StoreError::Setup {
+            problem: format!("the server {server} does not let this user in: {}", database.message()),
+            remedy:
+                "correct the user in the URL, or the server's pg_hba.conf; where it asks for encryption, connect with \
+                     sslmode=verify-full, and where it asks for a certificate, give sslcert and sslkey"
+                    .to_owned(),
             source: Some(error.into()),
         },
         error => store_error(error),

@@ -45,13 +45,13 @@ fn known(consumer: &ConsumerName, row: &PgRow) -> Result<Known, StoreError> {
     let version = u32::try_from(get::<i64>(row, 2)?).map_err(|_| unreadable())?;
     let code = ReadModelCode { version, tables: get(row, 9)? };
     let builder = match (get::<Option<String>>(row, 4)?, get(row, 5)?, get(row, 6)?) {
-        (Some(by), Some(since), Some(until)) => Some(Builder::new(by, since, until)),
+        (Some(by), Some(since), Some(until)) => Some(Builder::new(by, since, until).renewed_at(get(row, 8)?)),
         _ => None,
     };
     let position = get::<Option<i64>>(row, 7)?.map(|position| Position::new(from_bigint(position)));
     let name = consumer.in_generation(number);
     let info = GenerationInfo::new(name, state, code, position, get(row, 3)?, builder);
-    Ok(Known { info, is_held: get(row, 8)? })
+    Ok(Known { info, is_held: get(row, 10)? })
 }
 
 pub(crate) fn number_of(generation: &ConsumerName) -> i64 {
@@ -118,12 +118,22 @@ pub(crate) async fn execute(connection: &mut PgConnection, sql: SqlStr) -> Resul
     Ok(())
 }
 
+impl PgStore {
+    async fn known(&self, consumer: &ConsumerName) -> Result<Vec<Known>, StoreError> {
+        let read = || async {
+            let mut session = self.shared.session().await?;
+            let known = all(&self.shared, &mut session, consumer).await?;
+            session.finish().await?;
+            Ok(known)
+        };
+        self.shared.reading(read).await
+    }
+}
+
 #[async_trait]
 impl GenerationStore for PgStore {
     async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let known = all(&self.shared, &mut session, consumer).await?;
-        session.finish().await?;
+        let known = self.known(consumer).await?;
         Ok(known.into_iter().map(|known| known.info).collect())
     }
 
@@ -132,9 +142,7 @@ impl GenerationStore for PgStore {
         consumer: &ConsumerName,
         code: &ReadModelCode,
     ) -> Result<GenerationInfo, StoreError> {
-        let mut session = self.shared.session().await?;
-        let known = all(&self.shared, &mut session, consumer).await?;
-        session.finish().await?;
+        let known = self.known(consumer).await?;
         if let Some(live) = find(known, |info| info.state == GenerationState::Live) {
             return Ok(live);
         }
@@ -212,6 +220,7 @@ impl GenerationStore for PgStore {
             if new.iter().any(|new| new.position < furthest) && direction == Direction::Forward {
                 return Ok(Swapped::Behind(furthest));
             }
+            partitions::check_fit(shared, &mut transaction, &new).await?;
             if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
                 partitions::change(shared, &mut transaction, generation, &new, count).await?;
             }
@@ -259,6 +268,7 @@ impl GenerationStore for PgStore {
     }
 
     async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        self.shared.writers.refuse_ended_runtime()?;
         let store = self.clone();
         let connection = self.shared.pool.acquire().await;
         let mut connection = connection.map_err(|error| self.shared.acquire_error(&self.shared.pool, error))?;

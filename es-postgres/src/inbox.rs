@@ -1,12 +1,12 @@
 //! Messages that take effect once.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use es_core::{ConsumerName, InboxStats, InboxStore, Received, StoreError, check_message_ids};
+use es_core::{ConsumerName, InboxKey, InboxStats, InboxStore, Received, StoreError, check_inbox_keys};
 
 use crate::{
     error::store_error,
@@ -23,29 +23,33 @@ use crate::{
 impl InboxStore for PgStore {
     type Unit = UnitOfWork;
 
-    async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<UnitOfWork>, StoreError> {
-        check_message_ids(ids)?;
+    async fn receive(
+        &self,
+        consumer: &ConsumerName,
+        keys: &[InboxKey<'_>],
+    ) -> Result<Received<UnitOfWork>, StoreError> {
+        check_inbox_keys(keys)?;
         let mut unit = self.begin().await?;
-        if ids.is_empty() {
+        if keys.is_empty() {
             return Ok(Received::new(unit, Vec::new()));
         }
-        let each_once: BTreeSet<&str> = ids.iter().copied().collect();
+        // The first of each id, in the order of the ids.
+        let each_once: BTreeMap<&str, u64> = keys.iter().rev().map(|key| (key.id, key.content)).collect();
         let (shared, connection) = unit.parts();
         let lock_timeout_ms = i32::try_from(shared.settings.lock_timeout.as_millis()).unwrap_or(i32::MAX);
-        let asked: Vec<String> = each_once.iter().map(|&id| id.to_owned()).collect();
+        let ids: Vec<String> = each_once.keys().map(|&id| id.to_owned()).collect();
+        let contents: Vec<i64> = each_once.values().map(|&content| content.cast_signed()).collect();
         let query = shared
             .query(&shared.statements.receive_messages)
             .bind(consumer.as_str().to_owned())
-            .bind(asked)
+            .bind(ids)
+            .bind(contents)
             .bind(lock_timeout_ms);
         let row = query.fetch_one(connection).await.map_err(store_error)?;
-        let found: Option<Vec<String>> = get(&row, 0)?;
-        let mut new: HashSet<&str> = match &found {
-            None => each_once.into_iter().collect(),
-            Some(new) => new.iter().map(String::as_str).collect(),
-        };
-        let is_new = ids.iter().map(|id| new.remove(id)).collect();
-        Ok(Received::new(unit, is_new))
+        let ids = get::<Option<Vec<String>>>(&row, 0)?.unwrap_or_default();
+        let contents = get::<Option<Vec<i64>>>(&row, 1)?.unwrap_or_default();
+        let handled: HashMap<_, _> = ids.into_iter().zip(contents.into_iter().map(i64::cast_unsigned)).collect();
+        Ok(Received::compared(unit, keys, &handled))
     }
 
     async fn begin_unit(&self) -> Result<UnitOfWork, StoreError> {
@@ -68,7 +72,7 @@ impl InboxStore for PgStore {
     }
 
     async fn inbox_stats(&self) -> Result<InboxStats, StoreError> {
-        let rows = self.rows(self.shared.query(&self.shared.statements.inbox_stats)).await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.inbox_stats)).await?;
         let mut stats = InboxStats::default();
         if let Some(row) = rows.first() {
             (stats.remembered, stats.bytes) = (from_bigint(get(row, 0)?), from_bigint(get(row, 1)?));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use es_core::{
-    Append, ConsumerName, Document, DocumentFold, EventFilter, PageProjection, Position, ProjectionError,
+    Append, Bookmark, ConsumerName, Document, DocumentFold, EventFilter, PageProjection, ProjectionError,
     RecordedEvent, StoreError, check_document_count,
 };
 use sqlx::{Connection, PgConnection};
@@ -37,6 +37,15 @@ impl Inline {
             Self::Projection(projection) => projection.filter(),
             Self::View(view) => view.filter(),
         }
+    }
+
+    /// Whether an event is of a type that its code does not know: the runner sees to those.
+    fn is_unknown(&self, event: &RecordedEvent) -> bool {
+        let knows = match self {
+            Self::Projection(projection) => projection.knows(event),
+            Self::View(view) => view.knows(event),
+        };
+        self.filter().matches(event.stream(), event.event_type()) && !knows
     }
 
     async fn write(
@@ -77,6 +86,10 @@ pub(crate) async fn apply(
     }
     let events = batch.recorded(appends);
     for inline in &shared.inline {
+        if let Some(unknown) = events.iter().find(|event| inline.is_unknown(event)) {
+            tracing::debug!(consumer = %inline.name(), event_type = unknown.event_type(), "left to the runner: its code does not know a type");
+            continue;
+        }
         // Within a transaction this is a savepoint.
         let mut savepoint = connection.begin().await.map_err(store_error)?;
         let result = apply_one(shared, &mut savepoint, inline, from, to, &events).await;
@@ -86,7 +99,7 @@ pub(crate) async fn apply(
             Err(error) => savepoint.rollback().await.map_err(store_error).map(|()| Err(error))?,
         };
         if let Err(error) = result {
-            let (consumer, position) = (inline.name(), from.advanced_by(1));
+            let (consumer, position) = (inline.name(), from.position().advanced_by(1));
             tracing::error!(
                 %consumer, %position, error = &error as &dyn std::error::Error,
                 "an inline projection failed and stays behind; the append is stored, and the runner has to catch up"
@@ -103,12 +116,14 @@ async fn apply_one(
     shared: &Shared,
     connection: &mut PgConnection,
     inline: &Inline,
-    from: Position,
-    to: Position,
+    from: Bookmark,
+    to: Bookmark,
     events: &[RecordedEvent],
 ) -> Result<(), ProjectionError> {
     let claim = shared.query(&shared.statements.claim_checkpoint);
-    let claim = claim.bind(inline.name().as_str()).bind(to_bigint(from.get())).bind(to_bigint(to.get()));
+    let (from_position, to_position) = (to_bigint(from.position().get()), to_bigint(to.position().get()));
+    let claim = claim.bind(inline.name().as_str()).bind(from_position).bind(to_position);
+    let claim = claim.bind(from.event_id()).bind(to.event_id());
     let row = claim.fetch_one(&mut *connection).await.map_err(projection_error)?;
     let is_claimed: bool = crate::rows::get(&row, 0)?;
     if !is_claimed {

@@ -46,6 +46,15 @@ impl LeaseStore for PgStore {
         leased.ok_or_else(|| StoreError::Busy { waiting_for: waiting_for(), source: None })
     }
 
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        check_member(owner)?;
+        let mut session = self.shared.session().await?;
+        let query = self.shared.query(&self.shared.statements.seize_lease).bind(consumer.as_str());
+        let row = query.bind(owner).bind(millis(time)).fetch_one(&mut *session).await.map_err(store_error)?;
+        session.finish().await?;
+        Ok(Lease::new(Fence::new(from_bigint(get(&row, 0)?)), time))
+    }
+
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
         let mut session = self.shared.session().await?;
         let query = self.shared.query(&self.shared.statements.release_lease).bind(consumer.as_str());
@@ -78,10 +87,7 @@ impl LeaseStore for PgStore {
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let rows = self.shared.query(&self.shared.statements.leases).fetch_all(&mut *session).await;
-        let rows = rows.map_err(store_error)?;
-        session.finish().await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.leases)).await?;
         let to_holder = |row| Ok((consumer(row)?, LeaseHolder::new(get(row, 1)?, get(row, 2)?, get(row, 3)?)));
         rows.iter().map(to_holder).collect()
     }

@@ -12,6 +12,9 @@
 //!   transaction of the append itself.
 //! - **Schema.** It is created and migrated by [`PgStore::connect`]. Several stores may live in one database, each in its schema
 //!   ([`PgOptions::schema`]); nothing outside the schema is touched.
+//! - **Rights.** Programs need no rights to change the log's tables: [`roles_script`] writes the roles.
+//! - **TLS** by rustls, with the feature `tls`, which is on by default: `sslmode`, `sslrootcert`, `sslcert` and `sslkey` in the URL, or
+//!   [`PgOptions::ssl_mode`] and its neighbors.
 //! - **PgBouncer** in transaction mode: [`PgOptions::pgbouncer`].
 //!
 //! Projections write with a [`PgConnection`]; [`sqlx`] is re-exported for them.
@@ -19,9 +22,11 @@
 mod append;
 mod blobs;
 mod config;
+mod connections;
 mod control;
 mod dead_letters;
 mod diagnostics;
+mod documents;
 mod durability;
 mod error;
 mod generations;
@@ -36,12 +41,18 @@ mod partitions;
 mod projections;
 mod queue;
 mod read_all;
+mod read_connection;
 mod read_stream;
+mod records;
+mod roles;
 mod rows;
 mod snapshots;
+mod source;
+mod sql;
 mod statements;
 mod store;
 mod tails;
+mod tls;
 mod unit_of_work;
 mod wakeups;
 mod writer;
@@ -49,8 +60,12 @@ mod writer;
 pub use sqlx;
 pub use sqlx::PgConnection;
 
-pub use config::{DEFAULT_ACQUIRE_TIMEOUT, DEFAULT_LOCK_TIMEOUT, DEFAULT_MAX_CONNECTIONS, PgOptions};
+pub use config::{
+    DEFAULT_ACQUIRE_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_LOCK_TIMEOUT, DEFAULT_MAX_CONNECTIONS, PgOptions,
+};
 pub use queue::{MAX_APPENDS_PER_COMMIT, MAX_WAITING_APPENDS};
+pub use read_connection::ReadConnection;
+pub use roles::roles_script;
 pub use statements::MAX_SCHEMA_NAME_BYTES;
 pub use store::PgStore;
 pub use unit_of_work::{MAX_APPENDS_PER_UNIT_OF_WORK, UnitOfWork};

@@ -23,7 +23,7 @@ struct Migration {
 }
 
 /// All steps. One that was released is never changed: databases remember what it was.
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration { version: 1, name: "log", sql: include_str!("../migrations/0001_log.sql") },
     Migration { version: 2, name: "append", sql: include_str!("../migrations/0002_append.sql") },
     Migration { version: 3, name: "consumers", sql: include_str!("../migrations/0003_consumers.sql") },
@@ -33,7 +33,18 @@ const MIGRATIONS: [Migration; 9] = [
     Migration { version: 7, name: "dead_letters", sql: include_str!("../migrations/0007_dead_letters.sql") },
     Migration { version: 8, name: "blobs", sql: include_str!("../migrations/0008_blobs.sql") },
     Migration { version: 9, name: "outbox", sql: include_str!("../migrations/0009_outbox.sql") },
+    Migration { version: 10, name: "records", sql: include_str!("../migrations/0010_records.sql") },
 ];
+
+/// The names of the tables, sequences and functions that the migrations create.
+pub(crate) fn own_names() -> impl Iterator<Item = &'static str> {
+    let created = MIGRATIONS.iter().flat_map(|migration| migration.sql.lines()).filter_map(|line| {
+        let what = line.strip_prefix("CREATE ")?;
+        let what = ["TABLE ", "SEQUENCE ", "FUNCTION "].iter().find_map(|kind| what.strip_prefix(kind))?;
+        what.strip_prefix("{schema}.")?.split([' ', '(', ';']).next()
+    });
+    created.chain(["es_migrations"])
+}
 
 /// A migration that a database remembers.
 struct Applied {

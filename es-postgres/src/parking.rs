@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use crate::{
-    error::store_error,
+    error::{read_error, store_error},
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     store::{PgStore, Shared},
 };
@@ -75,7 +75,7 @@ fn to_queue(row: &PgRow) -> Result<ParkedQueue, StoreError> {
 
 fn to_event(row: &PgRow) -> Result<ParkedEvent, StoreError> {
     let edited: Option<String> = get(row, 2)?;
-    Ok(ParkedEvent::new(get_position(row, 0)?, get(row, 1)?, edited.map(Payload::trusted)))
+    Ok(ParkedEvent::new(get_position(row, 0)?, get(row, 1)?, edited.map(Payload::trusted)).at_event(get(row, 3)?))
 }
 
 fn to_record(consumer: &ConsumerName, row: &PgRow) -> Result<ParkingRecord, StoreError> {
@@ -91,11 +91,18 @@ fn to_record(consumer: &ConsumerName, row: &PgRow) -> Result<ParkingRecord, Stor
 }
 
 impl PgStore {
-    pub(crate) async fn rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let rows = query.fetch_all(&mut *session).await.map_err(store_error)?;
-        session.finish().await?;
-        Ok(rows)
+    /// The rows of a statement that only reads.
+    pub(crate) async fn rows<'q, F>(&self, query: F) -> Result<Vec<PgRow>, StoreError>
+    where
+        F: Fn() -> Query<'q, Postgres, PgArguments>,
+    {
+        let read = || async {
+            let mut session = self.shared.session().await?;
+            let rows = query().fetch_all(&mut *session).await.map_err(read_error)?;
+            session.finish().await?;
+            Ok(rows)
+        };
+        self.shared.reading(read).await
     }
 
     async fn record(
@@ -118,7 +125,7 @@ impl PgStore {
 #[async_trait]
 impl ParkingStore for PgStore {
     async fn parked_totals(&self) -> Result<Vec<(ConsumerName, ParkedTotals)>, StoreError> {
-        let rows = self.rows(self.shared.query(&self.shared.statements.parked_totals)).await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.parked_totals)).await?;
         let total = |row: &PgRow| {
             let totals = ParkedTotals { keys: from_bigint(get(row, 1)?), events: from_bigint(get(row, 2)?) };
             Ok((ConsumerName::parse(get_text(row, 0)?)?, totals))
@@ -135,22 +142,31 @@ impl ParkingStore for PgStore {
         check_parked_count(limit)?;
         // The empty text is before every key.
         let after = after.map(EventKey::to_string).unwrap_or_default();
-        let query = self.shared.query(&self.shared.statements.parked_queues).bind(consumer.as_str().to_owned());
-        let rows = self.rows(query.bind(after).bind(to_bigint(limit as u64))).await?;
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.parked_queues).bind(consumer.as_str().to_owned());
+            query.bind(after.clone()).bind(to_bigint(limit as u64))
+        };
+        let rows = self.rows(query).await?;
         rows.iter().map(to_queue).collect()
     }
 
     async fn parked_queue(&self, consumer: &ConsumerName, key: &EventKey) -> Result<Option<ParkedQueue>, StoreError> {
-        let query = self.shared.query(&self.shared.statements.parked_queue).bind(consumer.as_str().to_owned());
-        let rows = self.rows(query.bind(key.to_string())).await?;
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.parked_queue).bind(consumer.as_str().to_owned());
+            query.bind(key.to_string())
+        };
+        let rows = self.rows(query).await?;
         rows.first().map(to_queue).transpose()
     }
 
     async fn parked_among(&self, consumer: &ConsumerName, keys: &[EventKey]) -> Result<Vec<EventKey>, StoreError> {
         check_parked_count(keys.len())?;
         let keys: Vec<String> = keys.iter().map(EventKey::to_string).collect();
-        let query = self.shared.query(&self.shared.statements.parked_among).bind(consumer.as_str().to_owned());
-        let rows = self.rows(query.bind(keys)).await?;
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.parked_among).bind(consumer.as_str().to_owned());
+            query.bind(keys.clone())
+        };
+        let rows = self.rows(query).await?;
         rows.iter().map(|row| Ok(get_text(row, 0)?.parse()?)).collect()
     }
 
@@ -162,8 +178,10 @@ impl ParkingStore for PgStore {
         limit: usize,
     ) -> Result<Vec<ParkedEvent>, StoreError> {
         check_parked_count(limit)?;
-        let query = self.shared.query(&self.shared.statements.parked_events).bind(consumer.as_str().to_owned());
-        let query = query.bind(key.to_string()).bind(to_bigint(after.get())).bind(to_bigint(limit as u64));
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.parked_events).bind(consumer.as_str().to_owned());
+            query.bind(key.to_string()).bind(to_bigint(after.get())).bind(to_bigint(limit as u64))
+        };
         self.rows(query).await?.iter().map(to_event).collect()
     }
 
@@ -199,8 +217,11 @@ impl ParkingStore for PgStore {
     }
 
     async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
-        let query = self.shared.query(&self.shared.statements.asked_retries).bind(consumer.as_str().to_owned());
-        let rows = self.rows(query.bind(to_bigint(limits::ASKED_RETRIES_PER_READ as u64))).await?;
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.asked_retries).bind(consumer.as_str().to_owned());
+            query.bind(to_bigint(limits::ASKED_RETRIES_PER_READ as u64))
+        };
+        let rows = self.rows(query).await?;
         rows.iter().map(|row| Ok(get_text(row, 0)?.parse()?)).collect()
     }
 
@@ -244,8 +265,11 @@ impl ParkingStore for PgStore {
         limit: usize,
     ) -> Result<Vec<ParkingRecord>, StoreError> {
         check_parked_count(limit)?;
-        let query = self.shared.query(&self.shared.statements.parking_history).bind(consumer.as_str().to_owned());
-        let rows = self.rows(query.bind(to_bigint(after)).bind(to_bigint(limit as u64))).await?;
+        let query = || {
+            let query = self.shared.query(&self.shared.statements.parking_history).bind(consumer.as_str().to_owned());
+            query.bind(to_bigint(after)).bind(to_bigint(limit as u64))
+        };
+        let rows = self.rows(query).await?;
         rows.iter().map(|row| to_record(consumer, row)).collect()
     }
 }

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, SqlStr, postgres::PgRow};
 use crate::{
     error::store_error,
     projections::storable,
+    read_all::check_places,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     store::{PgStore, Shared},
 };
@@ -21,7 +22,8 @@ fn partition(row: &PgRow) -> Result<PartitionCheckpoint, StoreError> {
     let ahead = get::<Option<String>>(row, 2)?.unwrap_or_default();
     let unreadable = || StoreError::Backend { source: "a checkpoint that this version does not know".into() };
     let ahead = Ahead::parse(&ahead).ok_or_else(unreadable)?;
-    Ok(PartitionCheckpoint::new(consumer, get_position(row, 1)?).with(ahead, from_bigint(get(row, 3)?)))
+    let reached = PartitionCheckpoint::new(consumer, get_position(row, 1)?).with(ahead, from_bigint(get(row, 3)?));
+    Ok(reached.at_events(get(row, 5)?, get(row, 6)?))
 }
 
 /// The checkpoints of a generation, by partition, and whether they are frozen.
@@ -77,7 +79,9 @@ async fn add(shared: &Shared, connection: &mut PgConnection, new: &[PartitionChe
     let text_of = |ahead: &Ahead| (!ahead.is_empty()).then(|| ahead.to_string());
     let ahead: Vec<Option<String>> = new.iter().map(|new| text_of(&new.ahead)).collect();
     let layouts: Vec<i64> = new.iter().map(|new| to_bigint(new.layout)).collect();
-    let query = shared.query(&shared.statements.add_partitions).bind(names).bind(positions).bind(ahead).bind(layouts);
+    let ends = new.iter().map(|new| storable(new.ahead.end())).collect::<Result<Vec<_>, _>>()?;
+    let query = shared.query(&shared.statements.add_partitions).bind(names).bind(positions).bind(ahead);
+    let query = query.bind(layouts).bind(ends);
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -103,10 +107,24 @@ pub(crate) async fn change(
     count: u16,
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
     let new = redistributed(old, &generation.whole(), count)?;
-    if new != old {
-        replace(shared, connection, generation, &new).await?;
+    if new == old {
+        return Ok(new);
     }
-    Ok(new)
+    check_fit(shared, connection, old).await?;
+    replace(shared, connection, generation, &new).await?;
+    all(shared, connection, generation).await
+}
+
+/// Checks that the log holds everything on which some checkpoints rest.
+///
+/// # Errors
+/// [`StoreError::LogWentBack`].
+pub(crate) async fn check_fit(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    all: &[PartitionCheckpoint],
+) -> Result<(), StoreError> {
+    check_places(shared, connection, all.iter().filter_map(PartitionCheckpoint::witness)).await
 }
 
 /// Puts other checkpoints in the place of those that a generation has.
@@ -145,10 +163,13 @@ fn retired(generation: &ConsumerName) -> StoreError {
 #[async_trait]
 impl PartitionStore for PgStore {
     async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let all = all(&self.shared, &mut session, generation).await?;
-        session.finish().await?;
-        Ok(all)
+        let read = || async {
+            let mut session = self.shared.session().await?;
+            let all = all(&self.shared, &mut session, generation).await?;
+            session.finish().await?;
+            Ok(all)
+        };
+        self.shared.reading(read).await
     }
 
     async fn start_partitions(
@@ -175,6 +196,7 @@ impl PartitionStore for PgStore {
             return Ok(found);
         }
         add(&self.shared, &mut transaction, &new).await?;
+        let new = all(&self.shared, &mut transaction, generation).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(new)
     }

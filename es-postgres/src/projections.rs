@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation, Lease,
-    PageProjection, Payload, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError,
-    check_document_count,
+    Advance, Bookmark, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
+    Lease, PageProjection, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError, check_document_count,
 };
 use sqlx::{Connection, PgConnection, postgres::PgRow};
+use uuid::Uuid;
 
 use crate::{
+    documents::{bind_field_query, documents_of},
     error::{is_missing_table, of_handler, projection_error, store_error},
     generations,
     handler_scope::in_handler,
     parking,
+    read_all::check_places,
     rows::{from_bigint, get, get_position, get_text, to_bigint},
     statements::ViewStatement,
     store::{PgStore, Shared},
@@ -23,18 +25,18 @@ use crate::{
 #[async_trait]
 impl ConsumerStore for PgStore {
     async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.checkpoint).bind(consumer.as_str());
-        let row = query.fetch_optional(&mut *session).await.map_err(store_error)?;
-        session.finish().await?;
-        row.as_ref().map(checkpoint).transpose()
+        let read = || async {
+            let mut session = self.shared.session().await?;
+            let query = self.shared.query(&self.shared.statements.checkpoint).bind(consumer.as_str());
+            let row = query.fetch_optional(&mut *session).await.map_err(store_error)?;
+            session.finish().await?;
+            row.as_ref().map(checkpoint).transpose()
+        };
+        self.shared.reading(read).await
     }
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.checkpoints);
-        let rows = query.fetch_all(&mut *session).await.map_err(store_error)?;
-        session.finish().await?;
+        let rows = self.rows(|| self.shared.query(&self.shared.statements.checkpoints)).await?;
         rows.iter().map(checkpoint).collect()
     }
 
@@ -57,9 +59,12 @@ impl ConsumerStore for PgStore {
             parking::follow(&self.shared, &mut transaction, advance).await?;
             return transaction.commit().await.map_err(store_error);
         }
-        let mut session = self.shared.session().await?;
-        begin_page(&self.shared, &mut session, advance).await?;
-        session.finish().await
+        let write = || async {
+            let mut session = self.shared.session().await?;
+            begin_page(&self.shared, &mut session, advance).await?;
+            session.finish().await
+        };
+        self.shared.writing(write).await
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -84,26 +89,46 @@ impl ConsumerStore for PgStore {
 
     async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError> {
         check_document_count(keys.len())?;
-        let mut session = self.shared.session().await?;
-        let documents = load_documents(&self.shared, &mut session, view, keys).await?;
-        session.finish().await?;
-        Ok(documents)
+        let read = || async {
+            let mut session = self.shared.session().await?;
+            let documents = load_documents(&self.shared, &mut session, view, keys).await?;
+            session.finish().await?;
+            Ok(documents)
+        };
+        self.shared.reading(read).await
     }
 
     async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
         query.check()?;
-        let (statement, text, limit) = match query {
-            // The empty text is before every key.
-            DocumentQuery::ByKey { after, limit } => (ViewStatement::LIST, after.as_deref().unwrap_or(""), limit),
-            DocumentQuery::TopByField { field, limit } => (ViewStatement::TOP, field.as_str(), limit),
+        let statement = match query {
+            DocumentQuery::ByKey { .. } => ViewStatement::LIST,
+            DocumentQuery::TopByField { .. } => ViewStatement::TOP,
+            DocumentQuery::ByField(query) if query.is_descending() => ViewStatement::BY_FIELD_DOWN,
+            DocumentQuery::ByField(_) => ViewStatement::BY_FIELD,
             _ => return Err(StoreError::Refused { reason: "this store does not know that kind of query yet" }),
         };
         let sql = self.shared.statements.of_view(statement, view);
-        let mut session = self.shared.session().await?;
-        let query = self.shared.query(&sql).bind(text).bind(to_bigint(*limit as u64));
-        let documents = documents_of(query.fetch_all(&mut *session).await)?;
-        session.finish().await?;
-        Ok(documents)
+        let bound = || {
+            let on_view = self.shared.query(&sql);
+            match query {
+                // The empty text is before every key.
+                DocumentQuery::ByKey { after, limit } => {
+                    on_view.bind(after.clone().unwrap_or_default()).bind(to_bigint(*limit as u64))
+                }
+                DocumentQuery::TopByField { field, limit } => {
+                    on_view.bind(field.clone()).bind(to_bigint(*limit as u64))
+                }
+                DocumentQuery::ByField(query) => bind_field_query(on_view, query),
+                _ => on_view,
+            }
+        };
+        let read = || async {
+            let mut session = self.shared.session().await?;
+            let documents = documents_of(bound().fetch_all(&mut *session).await)?;
+            session.finish().await?;
+            Ok(documents)
+        };
+        self.shared.reading(read).await
     }
 
     async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
@@ -223,9 +248,16 @@ impl PgStore {
     async fn try_save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), SaveError> {
         let changes = Changes::of(changes);
         if changes.deleted.is_empty() && !advance.changes_parking() {
-            let mut session = self.shared.session().await?;
-            save(&self.shared, &mut session, advance, &changes).await?;
-            return Ok(session.finish().await?);
+            let write = || async {
+                let mut session = self.shared.session().await?;
+                match save(&self.shared, &mut session, advance, &changes).await {
+                    Err(SaveError::Store(error)) => return Err(error),
+                    Err(SaveError::MissingTable) => return Ok(Err(SaveError::MissingTable)),
+                    Ok(()) => {}
+                }
+                session.finish().await.map(Ok)
+            };
+            return self.shared.writing(write).await?;
         }
         let mut transaction = self.shared.transaction().await?;
         save(&self.shared, &mut transaction, advance, &changes).await?;
@@ -276,9 +308,11 @@ async fn save(
         .bind(to_bigint(advance.layout))
         .bind(&changes.keys)
         .bind(&changes.documents)
-        .bind(advance.lease.map(patience));
-    let row = query.fetch_one(connection).await?;
-    Ok(check_moved(advance, &row)?)
+        .bind(advance.lease.map(patience))
+        .bind(seen_position(advance))
+        .bind(seen_id(advance));
+    let row = query.fetch_one(&mut *connection).await?;
+    Ok(check_moved(shared, connection, advance, &row).await?)
 }
 
 async fn delete(
@@ -352,8 +386,9 @@ async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance
     advance.check()?;
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
-    let query = query.bind(to_bigint(advance.layout));
-    check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
+    let query = query.bind(to_bigint(advance.layout)).bind(seen_position(advance)).bind(seen_id(advance));
+    let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
+    check_moved(shared, connection, advance, &row).await
 }
 
 /// The same at the beginning of a transaction in which a handler writes. Should the process stop half way, the server ends the
@@ -364,8 +399,9 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
     let query = query.bind(to_bigint(advance.layout));
-    let query = query.bind(patience(lease));
-    check_moved(advance, &query.fetch_one(connection).await.map_err(store_error)?)
+    let query = query.bind(patience(lease)).bind(seen_position(advance)).bind(seen_id(advance));
+    let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
+    check_moved(shared, connection, advance, &row).await
 }
 
 /// However short a lease is: a transaction of several statements needs a moment between two of them.
@@ -374,6 +410,16 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
 /// For how long the server waits for an owner, in milliseconds: well below the lease.
 fn patience(lease: Lease) -> String {
     (lease.time / 2).max(SHORTEST_PATIENCE).as_millis().to_string()
+}
+
+/// Where the mover has seen an event, if it has.
+fn seen_position(advance: &Advance) -> Option<i64> {
+    advance.seen.map(|seen| to_bigint(seen.position().get()))
+}
+
+/// Which event it has seen there.
+fn seen_id(advance: &Advance) -> Option<Uuid> {
+    advance.seen.and_then(Bookmark::event_id)
 }
 
 fn fence_of(advance: &Advance) -> Option<i64> {
@@ -392,13 +438,24 @@ async fn reset_checkpoint(
     Err(StoreError::Retired { generation: consumer.clone() })
 }
 
-/// Reads null, or the position at which the checkpoint is instead.
-fn check_moved(advance: &Advance, row: &PgRow) -> Result<(), StoreError> {
+/// Reads null, or the position at which the checkpoint is instead, or another reason why it was not moved.
+async fn check_moved(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    advance: &Advance,
+    row: &PgRow,
+) -> Result<(), StoreError> {
     let (consumer, expected) = (&advance.consumer, advance.from);
     match get::<Option<i64>>(row, 0)? {
         None => Ok(()),
         Some(-1) => Err(StoreError::Retired { generation: consumer.clone() }),
         Some(-2) => Err(StoreError::LeaseLost { consumer: consumer.clone() }),
+        Some(-3) => {
+            shared.signals.recent.clear();
+            check_places(shared, connection, advance.seen.into_iter()).await?;
+            // The log has grown to that event meanwhile; the next try finds it.
+            Err(StoreError::Busy { waiting_for: "the log, which has just grown".to_owned(), source: None })
+        }
         Some(actual) => {
             let actual = Position::new(from_bigint(actual));
             Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected, actual })
@@ -422,15 +479,5 @@ pub(crate) fn storable(position: Position) -> Result<i64, StoreError> {
 
 fn checkpoint(row: &PgRow) -> Result<Checkpoint, StoreError> {
     let consumer = ConsumerName::parse(get_text(row, 0)?)?;
-    Ok(Checkpoint::new(consumer, get_position(row, 1)?, get(row, 2)?))
-}
-
-fn documents_of(rows: Result<Vec<PgRow>, sqlx::Error>) -> Result<Vec<Document>, StoreError> {
-    let rows = match rows {
-        Err(error) if is_missing_table(&error) => return Ok(Vec::new()),
-        rows => rows.map_err(store_error)?,
-    };
-    rows.iter()
-        .map(|row| Ok(Document { key: get_text(row, 0)?.to_owned(), body: Payload::trusted(get_text(row, 1)?) }))
-        .collect()
+    Ok(Checkpoint::new(consumer, get_position(row, 1)?, get(row, 2)?).at_event(get(row, 3)?))
 }

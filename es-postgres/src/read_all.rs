@@ -1,10 +1,14 @@
 //! Pages of the whole log.
 
-use es_core::{EventFilter, EventPage, EventSelector, PageSize, Position, StoreError, limits};
+use es_core::{Bookmark, EventFilter, EventPage, EventSelector, PageSize, Position, StoreError, limits};
+
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
+    error::store_error,
     read_stream::{PageReading, PgQuery},
-    rows::{End, to_bigint},
+    rows::{End, EventRows, from_bigint, get, get_position, to_bigint},
     statements::{PageStatement, PageStatements},
     store::Shared,
 };
@@ -24,17 +28,22 @@ pub(crate) async fn read_all(
         place: |event| event.position().get(),
         bind: |query: PgQuery| shape.bind(query.bind(to_bigint(to.get()))),
     };
-    let (mut events, end) = reading.read(&mut session, after.get(), page).await?;
+    let (EventRows { mut events, before, .. }, end) = reading.read(&mut session, after.get(), page).await?;
     session.finish().await?;
 
-    let last = events.last().map_or(after, |event| event.position());
-    let (scanned_to, durable_to) = match end {
+    let last = events.last().map(Bookmark::of);
+    let last_position = last.map_or(after, Bookmark::position);
+    let mut log_end = None;
+    let (scanned_to, seen, durable_to) = match end {
         End::Reached(Some(head)) => {
-            let scanned_to = head.position.min(to).max(last);
-            (scanned_to, shared.durability.durable_to(scanned_to, Some(head.is_pipelined)))
+            let looked_to = Bookmark::from_parts(head.position.min(to), head.event_id);
+            let scanned_to = looked_to.position().max(last_position);
+            log_end = (head.position < after).then_some(head.position);
+            let durable_to = shared.durability.durable_to(scanned_to, Some(head.is_pipelined));
+            (scanned_to, if scanned_to == looked_to.position() { Some(looked_to) } else { last }, durable_to)
         }
         // A full page does not tell the mode.
-        End::More | End::Large => (last, shared.durability.durable_to(last, None)),
+        End::More | End::Large => (last_position, last, shared.durability.durable_to(last_position, None)),
         End::Reached(None) => {
             return Err(StoreError::Backend {
                 source: "a page without its head: the table log_floor has no row".into(),
@@ -44,7 +53,31 @@ pub(crate) async fn read_all(
     if shape == Shape::All && !filter.is_all() {
         events.retain(|event| filter.matches(event.stream(), event.event_type()));
     }
-    Ok(EventPage::new(events, scanned_to, durable_to))
+    let page = EventPage::new(events, scanned_to, durable_to).coming_after(Bookmark::from_parts(after, before));
+    Ok(page.having_seen(seen).beyond(log_end))
+}
+
+/// Checks that the log holds what was seen at some places.
+///
+/// # Errors
+/// [`StoreError::LogWentBack`] for the first one, by position, where it does not.
+pub(crate) async fn check_places(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    places: impl Iterator<Item = Bookmark>,
+) -> Result<(), StoreError> {
+    let (positions, ids): (Vec<i64>, Vec<Option<Uuid>>) =
+        places.map(|seen| (to_bigint(seen.position().get()), seen.event_id())).unzip();
+    let query = shared.query(&shared.statements.find_misfit).bind(positions).bind(ids);
+    match query.fetch_optional(connection).await.map_err(store_error)? {
+        None => Ok(()),
+        Some(row) => Err(StoreError::LogWentBack {
+            position: get_position(&row, 0)?,
+            expected: get(&row, 1)?,
+            found: get(&row, 2)?,
+            head: get::<Option<i64>>(&row, 3)?.map(|head| Position::new(from_bigint(head))),
+        }),
+    }
 }
 
 /// The statement that a filter needs, and what is bound to it.

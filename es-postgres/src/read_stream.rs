@@ -22,9 +22,9 @@ pub(crate) async fn read_stream(
         place: |event| event.version().get(),
         bind: |query: PgQuery| query.bind(stream.as_str().to_owned()),
     };
-    let (events, end) = reading.read(&mut session, after.get(), page).await?;
+    let (rows, end) = reading.read(&mut session, after.get(), page).await?;
     session.finish().await?;
-    Ok(StreamPage::new(events, end != End::More))
+    Ok(StreamPage::new(rows.events, end != End::More))
 }
 
 /// A statement with what is bound to it so far.
@@ -56,7 +56,7 @@ where
         connection: &mut PgConnection,
         after: u64,
         page: PageSize,
-    ) -> Result<(Vec<RecordedEvent>, End), StoreError> {
+    ) -> Result<(EventRows, End), StoreError> {
         let most = (page.get(), limits::MAX_PAGE_BYTES);
         let small_bytes = (limits::MAX_PAGE_BYTES / page.get()).max(Self::SMALL_PAYLOAD_BYTES);
         let mut rows = EventRows::default();
@@ -72,7 +72,7 @@ where
                 end => end,
             };
         }
-        Ok((rows.events, end))
+        Ok((rows, end))
     }
 
     fn query(&self, sql: &sqlx::SqlStr, after: u64, events: usize, bytes: usize) -> PgQuery {

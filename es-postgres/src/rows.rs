@@ -12,7 +12,7 @@ use sqlx::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::store_error;
+use crate::error::{read_error, store_error};
 
 /// The number as the database holds it; one that it cannot hold becomes the largest that it can.
 pub(crate) fn to_bigint(number: u64) -> i64 {
@@ -35,7 +35,7 @@ where
 /// A text of a row, of whatever type the column is: `json` is its text.
 pub(crate) fn get_text(row: &PgRow, column: usize) -> Result<&str, StoreError> {
     let value: PgValueRef<'_> = row.try_get_raw(column).map_err(store_error)?;
-    value.as_str().map_err(|source| StoreError::Backend { source })
+    value.as_str().map_err(|source| store_error(sqlx::Error::Decode(source)))
 }
 
 /// A position of a row.
@@ -57,6 +57,8 @@ pub(crate) struct EventRows {
     pub(crate) events: Vec<RecordedEvent>,
     /// Bytes of their payloads.
     pub(crate) payload_bytes: usize,
+    /// The id of the event before the page, if the statement tells it.
+    pub(crate) before: Option<Uuid>,
     event_types: Vec<EventType>,
     recorded_at: Option<(i64, OffsetDateTime)>,
     /// That of the last event, as text.
@@ -78,6 +80,8 @@ pub(crate) enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) position: Position,
+    /// Of the event at this position, or where the page has stopped to look if that is before it.
+    pub(crate) event_id: Option<Uuid>,
     /// Whether appends may be seen before they are flushed.
     pub(crate) is_pipelined: bool,
 }
@@ -93,14 +97,20 @@ impl EventRows {
         (max_events, max_bytes): (usize, usize),
     ) -> Result<End, StoreError> {
         let mut end = End::Reached(None);
-        while let Some(row) = rows.try_next().await.map_err(store_error)? {
+        while let Some(row) = rows.try_next().await.map_err(|error| self.read_error(error))? {
             // The rows that are left are read but not kept, so that the connection is ready for the next statement.
             if end != End::Reached(None) {
                 continue;
             }
             if optional_bytes(&row, 1)?.is_none() {
+                let event_id: Option<Uuid> = get(&row, 4)?;
+                if optional_bytes(&row, 6)?.is_some() {
+                    // A second statement begins within the page.
+                    self.before = self.before.or(event_id.filter(|_| self.events.is_empty()));
+                    continue;
+                }
                 let is_pipelined = optional_bytes(&row, 5)?.is_some();
-                end = End::Reached(Some(Head { position: get_position(&row, 0)?, is_pipelined }));
+                end = End::Reached(Some(Head { position: get_position(&row, 0)?, event_id, is_pipelined }));
             } else if self.events.len() >= max_events || self.payload_bytes >= max_bytes {
                 end = End::More;
             } else if !self.add_row(&row)? {
@@ -108,6 +118,16 @@ impl EventRows {
             }
         }
         Ok(end)
+    }
+
+    /// An error while rows come: a damaged one is after those that have come.
+    fn read_error(&self, error: sqlx::Error) -> StoreError {
+        match (read_error(error), self.events.last()) {
+            (StoreError::Corrupt { position, problem }, Some(last)) => {
+                StoreError::Corrupt { position, problem: format!("{problem} (after position {})", last.position()) }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Adds the event of a row, unless its payload was left out.
@@ -122,10 +142,15 @@ impl EventRows {
             Some(_) => get(row, 3)?,
         };
         let id = Uuid::from_bytes(array(row, 4)?);
-        let stream = self.stream(get_text(row, 5)?).map_err(|error| corrupt(error.to_string()))?;
-        let event_type = self.event_type(get_text(row, 6)?).map_err(|error| corrupt(error.to_string()))?;
-        let metadata =
-            self.metadata(get_text(row, 7)?).map_err(|problem| corrupt(format!("its metadata: {problem}")))?;
+        let text = |column| {
+            get_text(row, column).map_err(|error| match error {
+                StoreError::Corrupt { problem, .. } => corrupt(problem),
+                error => error,
+            })
+        };
+        let stream = self.stream(text(5)?).map_err(|error| corrupt(error.to_string()))?;
+        let event_type = self.event_type(text(6)?).map_err(|error| corrupt(error.to_string()))?;
+        let metadata = self.metadata(text(7)?).map_err(|problem| corrupt(format!("its metadata: {problem}")))?;
         let payload = std::str::from_utf8(payload).map_err(|error| corrupt(error.to_string()))?;
         let mut event = NewEvent::from_parts(id, event_type, Payload::trusted(payload)).with_metadata(metadata);
         if let Some(time) = occurred_at {

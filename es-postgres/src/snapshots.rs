@@ -12,12 +12,10 @@ use crate::{
 
 #[async_trait]
 impl SnapshotStore for PgStore {
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
-        let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.load_snapshot).bind(stream.as_str());
-        let row = query.fetch_optional(&mut *session).await.map_err(store_error)?;
-        session.finish().await?;
-        row.map(|row| snapshot(stream, &row)).transpose()
+    async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError> {
+        let load = &self.shared.statements.load_snapshot;
+        let query = || self.shared.query(load).bind(stream.as_str().to_owned()).bind(aggregate.to_owned());
+        self.rows(query).await?.first().map(|row| snapshot(stream, aggregate, row)).transpose()
     }
 
     async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -26,6 +24,7 @@ impl SnapshotStore for PgStore {
         self.shared
             .query(&self.shared.statements.save_snapshot)
             .bind(snapshot.stream.as_str())
+            .bind(&snapshot.aggregate)
             .bind(to_bigint(snapshot.version.get()))
             .bind(snapshot.last_event)
             .bind(&snapshot.fingerprint)
@@ -37,8 +36,8 @@ impl SnapshotStore for PgStore {
     }
 }
 
-fn snapshot(stream: &StreamId, row: &PgRow) -> Result<Snapshot, StoreError> {
+fn snapshot(stream: &StreamId, aggregate: &str, row: &PgRow) -> Result<Snapshot, StoreError> {
     let (version, last_event) = (get_version(row, 0)?, get(row, 1)?);
     let (fingerprint, state) = (get_text(row, 2)?.to_owned(), Payload::trusted(get_text(row, 3)?));
-    Ok(Snapshot::new(stream.clone(), version, last_event, fingerprint, state))
+    Ok(Snapshot::new(stream.clone(), aggregate, version, last_event, fingerprint, state))
 }

@@ -9,22 +9,24 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize, Position, StoreError, StreamId,
-    StreamPage, Version, Wakeups,
+    Append, Appended, Bookmark, CommandQueue, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize, Position,
+    StoreError, StreamId, StreamPage, Version, Wakeups, limits,
 };
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres, SqlStr, Transaction, pool::PoolConnection, postgres::PgArguments,
     query::Query,
 };
+use tokio::task::JoinError;
 
 use crate::{
     append::{self, Commit},
     config::PgOptions,
+    connections::{Liveness, is_lost_connection},
     durability::Durability,
     error::{acquire_error, store_error},
     handler_scope,
     inline::Inline,
-    read_all::read_all,
+    read_all::{check_places, read_all},
     read_stream::read_stream,
     rows::get_position,
     statements::{SchemaName, Statements},
@@ -77,9 +79,13 @@ pub(crate) struct Shared {
     pub(crate) tail_pool: PgPool,
     pub(crate) tails: Tails,
     pub(crate) durability: Durability,
+    pub(crate) command_queue: CommandQueue,
+    pub(crate) liveness: Arc<Liveness>,
+    /// How every transaction of the store begins.
+    pub(crate) begin: SqlStr,
 }
 
-/// How every transaction of the store begins, whatever the defaults of the database are.
+/// The level at which every transaction of the store begins, whatever the defaults of the database are.
 pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// What does not change after the store was connected.
@@ -189,22 +195,40 @@ impl Shared {
             // Parsing and binding are two messages, which must meet the same connection of the server.
             return Ok(Session::Transaction(self.transaction().await?));
         }
+        self.writers.refuse_ended_runtime()?;
         let connection = self.pool.acquire().await.map_err(|error| self.acquire_error(&self.pool, error))?;
         Ok(Session::Single(connection))
     }
 
     /// A connection in a transaction.
     pub(crate) async fn transaction(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.begin(self.begin.clone()).await
+    }
+
+    /// A connection in a transaction that begins with this statement.
+    pub(crate) async fn begin(&self, begin: SqlStr) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.writers.refuse_ended_runtime()?;
+        let mut reconnects = limits::RECONNECTS_PER_CALL;
+        loop {
+            match self.try_begin(begin.clone()).await {
+                // Nothing but BEGIN was sent.
+                Ok(Err(error)) if reconnects > 0 && is_lost_connection(&error) => {
+                    self.liveness.note_loss();
+                    reconnects -= 1;
+                }
+                Ok(begun) => return begun.map_err(|error| self.acquire_error(&self.pool, error)),
+                // The runtime ends.
+                Err(error) => return Err(StoreError::Unavailable { source: error.into() }),
+            }
+        }
+    }
+
+    async fn try_begin(&self, begin: SqlStr) -> Result<Result<Transaction<'static, Postgres>, sqlx::Error>, JoinError> {
         let pool = self.pool.clone();
         // In a task of its own, which nobody can drop half way: if the future is dropped while BEGIN is on its way, sqlx
         // 0.9.0 puts the connection back into the pool within an open transaction (transact-rs/sqlx#4393), and the next
         // append on it would never be committed. What the task begins for nobody is rolled back.
-        let task = tokio::spawn(async move { pool.begin_with(BEGIN).await });
-        match task.await {
-            Ok(begun) => begun.map_err(|error| self.acquire_error(&self.pool, error)),
-            // The runtime ends.
-            Err(error) => Err(StoreError::Unavailable { source: error.into() }),
-        }
+        tokio::spawn(async move { pool.begin_with(begin).await }).await
     }
 
     /// Commits a transaction in which other code than this crate's has run.
@@ -218,6 +242,13 @@ impl Shared {
         }
         sqlx::raw_sql("SELECT").execute(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        let mut session = self.session().await?;
+        let row = self.query(&self.statements.head).fetch_one(&mut *session).await.map_err(store_error)?;
+        session.finish().await?;
+        get_position(&row, 0)
     }
 
     /// A statement, prepared once for each connection where that is possible.
@@ -273,17 +304,17 @@ impl EventStore for PgStore {
     }
 
     async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
-        append::find_append(&self.shared, key).await
+        self.shared.reading(|| append::find_append(&self.shared, key)).await
     }
 
     async fn read_stream(&self, stream: &StreamId, after: Version, page: PageSize) -> Result<StreamPage, StoreError> {
-        read_stream(&self.shared, stream, after, page).await
+        self.shared.reading(|| read_stream(&self.shared, stream, after, page)).await
     }
 
     async fn read_tail(&self, stream: &StreamId, after: Version) -> Result<StreamPage, StoreError> {
         match self.shared.tails.read(stream, after).await {
             Some(page) => Ok(page),
-            None => read_stream(&self.shared, stream, after, PageSize::default()).await,
+            None => EventStore::read_stream(self, stream, after, PageSize::default()).await,
         }
     }
 
@@ -291,23 +322,37 @@ impl EventStore for PgStore {
         filter.check()?;
         match self.shared.signals.recent.read(after, filter, page) {
             Some(page) => Ok(page),
-            None => read_all(&self.shared, after, filter, page).await,
+            None => self.shared.reading(|| read_all(&self.shared, after, filter, page)).await,
         }
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
+        self.shared.reading(|| self.shared.head()).await
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
         let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.head);
-        let row = query.fetch_one(&mut *session).await.map_err(store_error)?;
+        let checked = check_places(&self.shared, &mut session, std::iter::once(seen)).await;
         session.finish().await?;
-        get_position(&row, 0)
+        if checked.is_err() {
+            self.forget_recent();
+        }
+        checked
+    }
+
+    fn forget_recent(&self) {
+        self.shared.signals.recent.clear();
     }
 
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.shared.wait_durable(position).await
+        self.shared.reading(|| self.shared.wait_durable(position)).await
     }
 
     fn wakeups(&self) -> Wakeups {
         self.shared.signals.subscribe()
+    }
+
+    fn command_queue(&self) -> CommandQueue {
+        self.shared.command_queue.clone()
     }
 }

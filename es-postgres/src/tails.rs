@@ -10,16 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use es_core::{StoreError, StreamId, StreamPage, Version};
 use futures_util::TryStreamExt;
-use sqlx::{Connection, PgConnection, Postgres, pool::PoolConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
 use crate::{
-    error::store_error,
+    connections::Kept,
+    error::{read_error, store_error},
     rows::{EventRows, from_bigint, get, to_bigint},
-    store::{BEGIN, Shared},
+    store::Shared,
 };
 
 /// Most reads that share a call, and most that wait.
@@ -56,7 +57,7 @@ impl Tails {
 
     /// Starts the reader of a store on the current runtime.
     pub(crate) fn start(shared: &Arc<Shared>, Waiting(reads): Waiting) {
-        let reader = Reader { shared: Arc::downgrade(shared), reads, connection: None };
+        let reader = Reader { shared: Arc::downgrade(shared), reads, connection: Kept::default() };
         let task = tokio::spawn(reader.run());
         *shared.tails.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
@@ -91,7 +92,7 @@ struct Reader {
     /// Not the store itself, which shall be dropped while its reader waits.
     shared: Weak<Shared>,
     reads: mpsc::Receiver<Read>,
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Kept,
 }
 
 impl Reader {
@@ -122,6 +123,7 @@ impl Reader {
                     }
                 }
                 Err(error) => {
+                    shared.note_if_lost(&error);
                     tracing::debug!(error = &error as &dyn std::error::Error, "ends of streams are read one by one");
                     waiting.clear();
                 }
@@ -131,22 +133,16 @@ impl Reader {
 
     async fn read(&mut self, shared: &Shared, reads: &[Read]) -> Result<Vec<Option<StreamPage>>, StoreError> {
         // Dropped after an error, it is tested by its pool.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let acquired = shared.tail_pool.acquire().await;
-                acquired.map_err(|error| shared.acquire_error(&shared.tail_pool, error))?
-            }
-        };
+        let mut connection = self.connection.take(shared, &shared.tail_pool).await?;
         let pages = if shared.settings.pgbouncer {
-            let mut transaction = connection.begin_with(BEGIN).await.map_err(store_error)?;
+            let mut transaction = connection.begin_with(shared.begin.clone()).await.map_err(store_error)?;
             let pages = read_tails(shared, &mut transaction, reads).await?;
             transaction.commit().await.map_err(store_error)?;
             pages
         } else {
             read_tails(shared, &mut connection, reads).await?
         };
-        self.connection = Some(connection);
+        self.connection.keep(connection);
         Ok(pages)
     }
 }
@@ -169,7 +165,7 @@ async fn read_tails(
     let mut pages: Vec<_> = reads.iter().map(|_| StreamPage::new(Vec::new(), true)).collect();
     let mut rows = query.fetch(connection);
     let mut events = EventRows::default();
-    while let Some(row) = rows.try_next().await.map_err(store_error)? {
+    while let Some(row) = rows.try_next().await.map_err(read_error)? {
         let number = usize::try_from(from_bigint(get(&row, 9)?)).unwrap_or(0);
         let page = number.checked_sub(1).and_then(|index| pages.get_mut(index));
         let page =
@@ -185,18 +181,4 @@ async fn read_tails(
         }
     }
     Ok(pages.into_iter().map(|page| Some(page).filter(|page| page.is_last || !page.events.is_empty())).collect())
-}
-
-/// The pool of the reader's connection: it opens it again when it is lost.
-pub(crate) fn tail_pool(
-    options: sqlx::postgres::PgConnectOptions,
-    acquire_timeout: std::time::Duration,
-) -> sqlx::PgPool {
-    sqlx::postgres::PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(acquire_timeout)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
 }

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Position, RecentEvents, RecordedEvent, WakeupSender, Wakeups};
+use es_core::{Bookmark, Position, RecentEvents, RecordedEvent, WakeupSender, Wakeups};
 use sqlx::{
     PgPool, Row, SqlStr,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions},
 };
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::sleep};
 
@@ -20,6 +20,8 @@ use crate::{rows::from_bigint, statements::Statements};
 
 /// The least time between two NOTIFYs of one store.
 pub(crate) const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
+/// The least time between two looks of a listener at the head of the log.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a listener waits after the first failure; twice as long after each further one.
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 /// The longest that a listener waits.
@@ -76,7 +78,7 @@ impl Signals {
     }
 
     /// Keeps durable events at hand for those who follow the log here; if nobody does, they are not even made.
-    pub(crate) fn hand_on(&self, after: Position, events: impl FnOnce() -> Vec<RecordedEvent>) {
+    pub(crate) fn hand_on(&self, after: Bookmark, events: impl FnOnce() -> Vec<RecordedEvent>) {
         if self.sender.has_subscribers() {
             self.recent.push(after, events());
         }
@@ -86,13 +88,8 @@ impl Signals {
     pub(crate) fn announce(&self, head: Position, is_heard: bool) {
         self.sender.notify(head);
         if let Some(untold) = self.untold.as_ref().filter(|_| is_heard) {
-            untold.send_if_modified(|told| {
-                let is_new = head > *told;
-                if is_new {
-                    *told = head;
-                }
-                is_new
-            });
+            // Also a lower one than before: the log may have gone back.
+            untold.send_replace(head);
         }
     }
 
@@ -172,7 +169,8 @@ impl Listener {
             .max_lifetime(None)
             .idle_timeout(None)
             .test_before_acquire(false)
-            .connect_lazy_with(self.connect_options.clone());
+            // It waits for as long as nothing happens.
+            .connect_lazy_with(self.connect_options.clone().options([("idle_session_timeout", "0")]));
         let mut delay = FIRST_RECONNECT_DELAY;
         loop {
             match self.listen(&pool, &mut delay).await {
@@ -196,14 +194,31 @@ impl Listener {
         listener.listen(&self.channel).await?;
         *delay = FIRST_RECONNECT_DELAY;
         // What was told before this connection listened.
-        let row = sqlx::query(self.head_sql.clone()).persistent(false).fetch_one(&mut listener).await?;
-        self.sender.notify(Position::new(from_bigint(row.try_get(0)?)));
+        self.look(&mut listener).await?;
         while let Some(notification) = listener.try_recv().await? {
-            // Anybody may send on the channel; what is no position is no hint.
-            if let Ok(head) = notification.payload().parse() {
-                self.sender.notify(Position::new(head));
+            let mut is_news = self.is_news(&notification);
+            while let Some(notification) = listener.next_buffered() {
+                is_news |= self.is_news(&notification);
+            }
+            if is_news {
+                self.look(&mut listener).await?;
+                // However many are sent, a look at a time is all that they cost.
+                sleep(LOOK_INTERVAL).await;
             }
         }
+        Ok(())
+    }
+
+    /// Whether a notification tells of another head than the one that is known here, as those of this process's own appends do
+    /// not. Every role may send on the channel, so it is believed no further: the log says where it ends.
+    fn is_news(&self, notification: &PgNotification) -> bool {
+        notification.payload().parse() != Ok(self.sender.latest().get())
+    }
+
+    /// Hints where the log ends.
+    async fn look(&self, listener: &mut PgListener) -> Result<(), sqlx::Error> {
+        let row = sqlx::query(self.head_sql.clone()).persistent(false).fetch_one(listener).await?;
+        self.sender.notify(Position::new(from_bigint(row.try_get(0)?)));
         Ok(())
     }
 }

@@ -14,9 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use es_core::{Append, Appended, StoreError};
+use es_core::{Append, Appended, StoreError, limits};
 use futures_util::FutureExt;
-use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc, mpsc::error::TrySendError},
     task::JoinHandle,
@@ -24,16 +24,19 @@ use tokio::{
 
 use crate::{
     append::{Batch, Commit, call},
+    connections::Kept,
     error::store_error,
     inline,
     queue::{Job, MAX_GATHERING, Queue},
-    store::{BEGIN, Shared},
+    store::Shared,
 };
 
 /// Writers in the ordinary mode.
-const ORDINARY_WRITERS: usize = 1;
+const ORDINARY_WRITERS: u32 = 1;
 /// Writers in the pipelined mode, and so the most connections that append.
-pub(crate) const MAX_WRITERS: usize = 2;
+pub(crate) const MAX_WRITERS: u32 = 2;
+
+const ENDED: &str = "the store was closed, or the runtime in which it was connected has ended; connect again";
 
 /// The way to the writers. They end when it is dropped or closed, after the appends that wait.
 pub(crate) struct Writers {
@@ -61,7 +64,7 @@ impl Writers {
         let writer = || Writer {
             shared: Arc::downgrade(shared),
             queue: Arc::clone(&queue),
-            connection: None,
+            connection: Kept::default(),
             gathering: Duration::ZERO,
         };
         let tasks = (0..count).map(|_| tokio::spawn(writer().run())).collect();
@@ -70,9 +73,7 @@ impl Writers {
 
     /// Hands an append to the writers and waits for its outcome. It goes on when the caller is dropped.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
-        let closed = || StoreError::Refused {
-            reason: "the store was closed, or the runtime in which it was connected has ended; connect again",
-        };
+        let closed = || StoreError::Refused { reason: ENDED };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (job, outcome) = Job::new(append);
         match jobs.try_send(job) {
@@ -88,6 +89,15 @@ impl Writers {
         }
         drop(jobs);
         outcome.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: WriterStopped.into() }))
+    }
+
+    /// Refuses what could only fail: connections belong to the runtime in which they were opened, and that has ended.
+    pub(crate) fn refuse_ended_runtime(&self) -> Result<(), StoreError> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        match jobs.as_ref().is_some_and(mpsc::Sender::is_closed) {
+            true => Err(StoreError::Refused { reason: ENDED }),
+            false => Ok(()),
+        }
     }
 
     /// Takes no more appends, and returns when those that wait are done.
@@ -106,7 +116,7 @@ struct Writer {
     /// Not the store itself, which shall be dropped while its writers wait.
     shared: Weak<Shared>,
     queue: Arc<AsyncMutex<Queue>>,
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Kept,
     /// For how long its next batch gathers.
     gathering: Duration,
 }
@@ -152,12 +162,17 @@ impl Writer {
     }
 
     async fn append(&mut self, shared: &Shared, appends: &[&Append]) -> Result<Batch, StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => acquire(shared).await?,
+        let mut reconnects = limits::RECONNECTS_PER_CALL;
+        let (batch, connection, start) = loop {
+            let mut connection = self.connection.take(shared, &shared.append_pool).await?;
+            let start = Instant::now();
+            match append_durably(shared, &mut connection, appends).await {
+                Err(error) if reconnects > 0 && shared.note_if_lost(&error) && shared.is_without_effect(&error) => {
+                    reconnects -= 1;
+                }
+                batch => break (batch, connection, start),
+            }
         };
-        let start = Instant::now();
-        let batch = append_durably(shared, &mut connection, appends).await;
         self.gathering = match &batch {
             // A part of what a turn takes where processes take turns.
             Ok(Batch { has_waited: true, .. }) => (start.elapsed() / 4).min(MAX_GATHERING),
@@ -165,7 +180,7 @@ impl Writer {
         };
         // After an error of the connection, dropping it lets the pool look whether it is still good.
         if !matches!(batch, Err(StoreError::Unavailable { .. })) {
-            self.connection = Some(connection);
+            self.connection.keep(connection);
         }
         batch
     }
@@ -174,10 +189,6 @@ impl Writer {
 /// Whether an error of a statement comes from a value in it, so that the others can be stored without.
 fn is_of_a_value(error: &StoreError) -> bool {
     matches!(error, StoreError::Refused { .. } | StoreError::Backend { .. })
-}
-
-async fn acquire(shared: &Shared) -> Result<PoolConnection<Postgres>, StoreError> {
-    shared.append_pool.acquire().await.map_err(|error| shared.acquire_error(&shared.append_pool, error))
 }
 
 /// Appends in a transaction of the store's own, and returns when the outcomes are durable.
@@ -190,7 +201,7 @@ async fn append_durably(
     let batch = if shared.inline.is_empty() && !shared.settings.pgbouncer {
         call(shared, connection, appends, commit).await?
     } else {
-        let mut transaction = connection.begin_with(BEGIN).await.map_err(store_error)?;
+        let mut transaction = connection.begin_with(shared.begin.clone()).await.map_err(store_error)?;
         let batch = call(shared, &mut transaction, appends, commit).await?;
         inline::apply(shared, &mut transaction, appends, &batch).await?;
         transaction.commit().await.map_err(store_error)?;
@@ -201,31 +212,18 @@ async fn append_durably(
         if commit == Commit::Flushed {
             shared.signals.hand_on(after, || batch.recorded(appends));
         }
-        shared.signals.announce(head, batch.is_heard);
+        shared.signals.announce(head.position(), batch.is_heard);
     }
     match shared.settings.pipelined {
         // Whatever goes wrong now, the appends have been committed, and may be durable or not.
         true if batch.is_acknowledged() => shared.flush(connection).await.map_err(unknown_outcome)?,
         true => {}
-        false => shared.durability.flushed(batch.stored.map(|(_, head)| head)),
+        false => shared.durability.flushed(batch.stored.map(|(_, head)| head.position())),
     }
     Ok(batch)
 }
 
+/// The error is kept as a source, so that nobody takes it for that of the append.
 fn unknown_outcome(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable { .. } => error,
-        error => StoreError::Unavailable { source: error.into() },
-    }
-}
-
-/// The pool of the writers' connections: it opens them again when they are lost.
-pub(crate) fn append_pool(options: sqlx::postgres::PgConnectOptions, acquire_timeout: Duration) -> PgPool {
-    sqlx::postgres::PgPoolOptions::new()
-        .max_connections(MAX_WRITERS as u32)
-        .acquire_timeout(acquire_timeout)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
+    StoreError::Unavailable { source: error.into() }
 }

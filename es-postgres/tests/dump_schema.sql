@@ -30,10 +30,15 @@ WITH own AS (
     FROM pg_class c
     WHERE c.relnamespace = (SELECT oid FROM own) AND c.relkind = 'i'
   UNION ALL
+    SELECT 2, c.relname::text, 1, pg_get_triggerdef(t.oid)
+    FROM pg_trigger t
+    JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = (SELECT oid FROM own) AND NOT t.tgisinternal AND t.tgparentid = 0
+  UNION ALL
     SELECT 3, p.proname::text, 0, rtrim(pg_get_functiondef(p.oid), E'\n')
     FROM pg_proc p
     WHERE p.pronamespace = (SELECT oid FROM own)
 )
 SELECT replace(replace(line, '"' || $1 || '"', 'es'), $1, 'es')
 FROM lines
-ORDER BY kind, name COLLATE "C", place
+ORDER BY kind, name COLLATE "C", place, line COLLATE "C"

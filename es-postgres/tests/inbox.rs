@@ -5,12 +5,16 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Schema, connection, deposit, execute, number, url};
-use es_core::{ConsumerName, EventStore, InboxStore, Position, StoreError};
+use es_core::{ConsumerName, EventStore, InboxKey, InboxStore, Novelty, Position, StoreError};
 use es_postgres::{
     PgStore,
     sqlx::{self, AssertSqlSafe},
 };
 use uuid::Uuid;
+
+fn keys<'a>(ids: &[&'a str]) -> Vec<InboxKey<'a>> {
+    ids.iter().map(|id| InboxKey::new(id, 0)).collect()
+}
 
 fn shop() -> ConsumerName {
     ConsumerName::new("shop").unwrap()
@@ -20,12 +24,12 @@ fn shop() -> ConsumerName {
 async fn a_handler_that_writes_past_its_unit_is_refused() {
     let schema = Schema::new();
     let store = schema.store().await;
-    let mut unit = store.receive(&shop(), &["a"]).await.unwrap().unit;
+    let mut unit = store.receive(&shop(), &keys(&["a"])).await.unwrap().unit;
     let handler = async {
         let answers = [
             store.append(&deposit("ann")).await.map(|_| ()),
             store.begin().await.map(|_| ()),
-            store.receive(&shop(), &["b"]).await.map(|_| ()),
+            store.receive(&shop(), &keys(&["b"])).await.map(|_| ()),
             store.append_in(unit.connection(), &deposit("ann")).await.map(|_| ()),
         ];
         for answer in answers {
@@ -52,7 +56,7 @@ async fn a_unit_is_flushed_by_its_commit_whatever_the_server_would_do() {
     let mut unit = store.begin().await.unwrap();
     assert_eq!(setting(&mut unit).await, "off", "the test has no effect");
     drop(unit);
-    assert_eq!(setting(&mut store.receive(&shop(), &["a"]).await.unwrap().unit).await, "on");
+    assert_eq!(setting(&mut store.receive(&shop(), &keys(&["a"])).await.unwrap().unit).await, "on");
     assert_eq!(setting(&mut store.begin_unit().await.unwrap()).await, "on");
 }
 
@@ -60,11 +64,11 @@ async fn a_unit_is_flushed_by_its_commit_whatever_the_server_would_do() {
 async fn whoever_waits_too_long_for_a_message_or_for_the_units_is_told() {
     let schema = Schema::new();
     let store = schema.options().lock_timeout(Duration::from_millis(50)).connect().await.unwrap();
-    let open = store.receive(&shop(), &["a", "b"]).await.unwrap().unit;
-    let busy = store.receive(&shop(), &["b", "c"]).await.map(|_| ());
+    let open = store.receive(&shop(), &keys(&["a", "b"])).await.unwrap().unit;
+    let busy = store.receive(&shop(), &keys(&["b", "c"])).await.map(|_| ());
     assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
     // The rest of a unit waits as long as its session says, not as long as the store.
-    let mut other = store.receive(&shop(), &["c"]).await.unwrap().unit;
+    let mut other = store.receive(&shop(), &keys(&["c"])).await.unwrap().unit;
     let timeout: String = sqlx::query_scalar("SHOW lock_timeout").fetch_one(other.connection()).await.unwrap();
     assert_eq!(timeout, "0");
     let busy = store.rotate_inbox(Duration::ZERO).await;
@@ -72,7 +76,7 @@ async fn whoever_waits_too_long_for_a_message_or_for_the_units_is_told() {
     open.commit().await.unwrap();
     other.commit().await.unwrap();
     store.rotate_inbox(Duration::ZERO).await.unwrap();
-    assert_eq!(store.receive(&shop(), &["a", "b", "c"]).await.unwrap().is_new, [true; 3]);
+    assert_eq!(store.receive(&shop(), &keys(&["a", "b", "c"])).await.unwrap().novelty, [Novelty::New; 3]);
 }
 
 #[tokio::test]
@@ -84,9 +88,9 @@ async fn ids_are_looked_up_by_index_in_every_partition() {
     let receive = async |from: i64| {
         let ids: Vec<String> = (from..from + 50).map(|id| format!("id {id}")).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let received = store.receive(&shop(), &ids).await.unwrap();
+        let received = store.receive(&shop(), &keys(&ids)).await.unwrap();
         received.unit.commit().await.unwrap();
-        received.is_new
+        received.novelty
     };
     for round in 0..8 {
         receive(-100 * (round + 1)).await;
@@ -95,15 +99,15 @@ async fn ids_are_looked_up_by_index_in_every_partition() {
     for partition in 1..4 {
         let (name, first) = (&schema.name, i64::from(partition) * ROWS);
         let fill = format!(
-            "INSERT INTO {name}.inbox_{partition} SELECT 'shop', 'id ' || n FROM generate_series({first}, {first} + {ROWS} - 1) n;
+            "INSERT INTO {name}.inbox_{partition} SELECT 'shop', 'id ' || n, 0 FROM generate_series({first}, {first} + {ROWS} - 1) n;
              UPDATE {name}.inbox_ring SET opened_at = clock_timestamp(), closed_at = clock_timestamp() WHERE partition = {partition}"
         );
         execute(&mut admin, fill).await;
     }
     let start = Instant::now();
     for round in 1..=20 {
-        assert_eq!(receive(round * 60).await, [true; 50]);
-        assert_eq!(receive(ROWS * (1 + round % 3) + round * 60).await, [false; 50]);
+        assert_eq!(receive(round * 60).await, [Novelty::New; 50]);
+        assert_eq!(receive(ROWS * (1 + round % 3) + round * 60).await, [Novelty::Known; 50]);
     }
     println!("{:?} a batch of 50", start.elapsed() / 40);
     store.close().await;
@@ -157,8 +161,8 @@ async fn ours_of(store: &PgStore, size: usize, ids: usize) -> Duration {
     for _ in 0..ids / size {
         let ids: Vec<String> = (0..size).map(|_| Uuid::now_v7().to_string()).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let received = store.receive(&shop(), &ids).await.unwrap();
-        assert!(received.is_new.iter().all(|new| *new));
+        let received = store.receive(&shop(), &keys(&ids)).await.unwrap();
+        assert!(received.novelty.iter().all(|it| it.is_new()));
         received.unit.commit().await.unwrap();
     }
     start.elapsed() / u32::try_from(ids / size).unwrap()

@@ -13,8 +13,9 @@ use std::{
 use common::{Schema, append_to, connection, deposit, deposited, execute, number, stream};
 use es_core::{
     Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, DocumentFold, EventFilter, EventKey, EventStore,
-    EventType, ExpectedVersion, HandlerError, NewEvent, PageProjection as _, PageSize, Park, ParkFailure, Parking,
-    Payload, Position, Projection, ProjectionError, ProjectionStore, Projector, Recorded, StoreError, Unpark, ViewFold,
+    EventType, ExpectedVersion, HandlerError, LeaseStore, NewEvent, PageProjection as _, PageSize, Park, ParkFailure,
+    Parking, Payload, Position, Projection, ProjectionError, ProjectionStore, Projector, Recorded, StoreError, Unpark,
+    ViewFold,
 };
 use es_postgres::{
     PgConnection, PgStore,
@@ -70,6 +71,35 @@ async fn an_inline_view_shows_every_append_at_once() {
     // A refused append leaves it alone.
     assert!(store.append(&opened("ann")).await.is_err());
     assert_eq!(checkpoint(&store, "balance").await, Some(4));
+}
+
+#[tokio::test]
+async fn an_append_of_a_type_that_the_inline_code_does_not_know_is_stored_and_left_to_the_runner() {
+    let schema = Schema::new();
+    let store = schema.options().inline_view::<Balance>().connect().await.unwrap();
+    store.append(&opened("ann")).await.unwrap();
+    let frozen = NewEvent::new(EventType::new("Frozen").unwrap(), Payload::trusted("{}"));
+    let append = Append::to(stream("ann"), ExpectedVersion::Any, vec![deposited(1), frozen]).build().unwrap();
+    store.append(&append).await.unwrap();
+    store.append(&deposit("ann")).await.unwrap();
+    // It stands before the append, so that newer code receives the event.
+    assert_eq!((cents(&store, "ann").await, checkpoint(&store, "balance").await), (Some(5), Some(2)));
+    assert_eq!(store.head().await.unwrap(), Position::new(5));
+}
+
+#[tokio::test]
+async fn while_the_lease_of_an_inline_view_is_seized_appends_leave_it_to_its_runner() {
+    let schema = Schema::new();
+    let store = schema.options().inline_view::<Balance>().connect().await.unwrap();
+    store.append(&opened("ann")).await.unwrap();
+    let name = ConsumerName::new("balance").unwrap();
+    let lease = store.seize_lease(&name, "the swap", Duration::from_secs(600)).await.unwrap();
+    store.append(&deposit("ann")).await.unwrap();
+    assert_eq!((cents(&store, "ann").await, checkpoint(&store, "balance").await), (Some(5), Some(2)));
+    store.release_lease(&name, lease).await.unwrap();
+    catch_up(&store).await;
+    store.append(&deposit("ann")).await.unwrap();
+    assert_eq!((cents(&store, "ann").await, checkpoint(&store, "balance").await), (Some(7), Some(4)));
 }
 
 #[tokio::test]

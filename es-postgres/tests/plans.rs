@@ -8,6 +8,7 @@ use common::{Schema, connection, deposit, deposited, number, stream};
 use es_core::{
     Advance, Append, ConsumerName, ConsumerStore, DocumentChange, DocumentQuery, EventFilter, EventStore,
     ExpectedVersion, IdempotencyKey, PageSize, Payload, Position, Snapshot, SnapshotStore, Version,
+    store::{Condition, RecordBatch, RecordKey, RecordRange, RecordStore, ScanOrder},
 };
 use es_postgres::{PgConnection, PgStore, sqlx::Connection};
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 /// Reads of whole tables, and rows read by them, in a schema so far.
 async fn whole_reads(admin: &mut PgConnection, schema: &Schema) -> Vec<(String, i64)> {
     let mut reads = Vec::new();
-    for table in ["events", "appends", "checkpoints", "snapshots", "view_balance"] {
+    for table in ["events", "appends", "checkpoints", "snapshots", "view_balance", "records"] {
         let sql = format!("SELECT pg_stat_get_numscans('{}.{table}'::regclass)", schema.name);
         reads.push((table.to_owned(), number(admin, sql).await));
     }
@@ -49,9 +50,10 @@ async fn work(store: &PgStore, round: u64) {
     }
     store.head().await.unwrap();
 
-    let snapshot = Snapshot::new(stream(&id), Version::new(round), Uuid::nil(), String::new(), Payload::trusted("{}"));
+    let snapshot =
+        Snapshot::new(stream(&id), "Account", Version::new(round), Uuid::nil(), String::new(), Payload::trusted("{}"));
     store.save_snapshot(&snapshot).await.unwrap();
-    store.load_snapshot(&stream(&id)).await.unwrap();
+    store.load_snapshot(&stream(&id), "Account").await.unwrap();
 
     let view = ConsumerName::new("balance").unwrap();
     let keys: Vec<String> = (0..20).map(|number| format!("{}", round * 10 + number)).collect();
@@ -63,6 +65,22 @@ async fn work(store: &PgStore, round: u64) {
     let query = DocumentQuery::ByKey { after: Some(keys[0].clone()), limit: 10 };
     store.list_documents(&view, &query).await.unwrap();
     store.checkpoint(&view).await.unwrap();
+    records(store, round).await;
+}
+
+async fn records(store: &PgStore, round: u64) {
+    let key = |number: u64| RecordKey::of(["record".to_owned(), format!("{:06}", round * 10 + number)]).unwrap();
+    let put = (0..20).fold(RecordBatch::new(), |batch, number| batch.put(key(number), Payload::trusted("1")));
+    let revision = store.commit(&put).await.unwrap().revision;
+    let batch = RecordBatch::new().require(key(0), Condition::At(revision)).require(key(1), Condition::Present);
+    store.commit(&batch.put(key(0), Payload::trusted("2")).touch(key(2)).delete(key(3))).await.unwrap();
+    store.get(&[key(0), key(1), key(99)]).await.unwrap();
+    for order in [ScanOrder::Ascending, ScanOrder::Descending] {
+        store.scan(&RecordRange::under(RecordKey::of(["record"]).unwrap()), order, 10).await.unwrap();
+        store.scan(&RecordRange::all().starting_at(key(5)), order, 10).await.unwrap();
+    }
+    let scope = [RecordRange::key(key(0)), RecordRange::under(key(1))];
+    store.update(&scope, &mut |_| Ok(RecordBatch::new().touch(key(1)))).await.unwrap();
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn processes_that_start_at_once_migrate_once() {
     }
     let migrations =
         number(&mut connection().await, format!("SELECT count(*) FROM {}.es_migrations", schema.name)).await;
-    assert_eq!(migrations, 9);
+    assert_eq!(migrations, 10);
 }
 
 #[tokio::test]
@@ -157,8 +157,10 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() {
 
 #[tokio::test]
 async fn an_unreadable_url_and_a_missing_database_are_told_apart() {
-    let (problem, _) = setup_error(PgOptions::new("localhost/shop")).await;
-    assert!(problem.contains("URL"), "{problem}");
+    for url in ["localhost/shop", "localhost:5432/shop", "shop", "", "mysql://localhost/shop"] {
+        let (problem, remedy) = setup_error(PgOptions::new(url)).await;
+        assert!(problem.contains("URL") && remedy.contains("postgres://user"), "{url}: {problem}; {remedy}");
+    }
     let options = url().parse::<PgConnectOptions>().unwrap().database("no_such_database");
     let (problem, remedy) = setup_error(PgOptions::from_connect_options(options)).await;
     assert!(problem.contains("does not exist") && remedy.contains("createdb"), "{problem}; {remedy}");
@@ -188,11 +190,12 @@ async fn a_role_that_lacks_a_privilege_is_told_which_to_ask_for() {
     // Somebody else did; it may not use it.
     let owner = schema.store().await;
     let (problem, remedy) = setup_error(options()).await;
-    assert!(problem.contains("privilege") && remedy.contains("USAGE"), "{problem}; {remedy}");
+    assert!(problem.contains("privilege") && remedy.contains("_reader"), "{problem}; {remedy}");
 
-    // It may; neither the privilege to create anything nor to own anything is needed.
+    // It may read the tables and call the function; neither the privilege to create anything nor to own anything is needed.
     let grants = format!(
-        "GRANT USAGE ON SCHEMA {0} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {0} TO {role}",
+        "GRANT USAGE ON SCHEMA {0} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {0} TO {role}; \
+         GRANT EXECUTE ON FUNCTION {0}.append TO {role}",
         schema.name
     );
     execute(&mut admin, grants).await;
@@ -204,9 +207,9 @@ async fn a_role_that_lacks_a_privilege_is_told_which_to_ask_for() {
 
     // A privilege that is lost later is an error of the same kind.
     let store = options().connect().await.unwrap();
-    execute(&mut admin, format!("REVOKE INSERT ON {}.events FROM {role}", schema.name)).await;
+    execute(&mut admin, format!("REVOKE EXECUTE ON FUNCTION {}.append FROM {role}", schema.name)).await;
     let error = store.append(&deposit("ann")).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Setup { remedy, .. } if remedy.contains("INSERT")), "{error:?}");
+    assert!(matches!(&error, StoreError::Setup { remedy, .. } if remedy.contains("_writer")), "{error:?}");
     store.close().await;
     execute(&mut admin, format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
@@ -220,7 +223,8 @@ async fn an_append_whose_flush_fails_has_an_unknown_outcome() {
     let role = schema.name.replace("t_", "f_");
     let low = low_role(&mut admin, &role).await;
     let grants = format!(
-        "GRANT USAGE ON SCHEMA {0} TO {role}; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {0} TO {role}",
+        "GRANT USAGE ON SCHEMA {0} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {0} TO {role}; \
+         GRANT EXECUTE ON FUNCTION {0}.append, {0}.use_pipelined TO {role}",
         schema.name
     );
     execute(&mut admin, grants).await;

@@ -89,6 +89,24 @@ async fn several_appends_of_one_transaction_see_each_other() {
 }
 
 #[tokio::test]
+async fn a_lent_connection_sees_one_state_and_cannot_write() {
+    let (schema, store, mut own) = with_invoices().await;
+    let count = format!("SELECT count(*) FROM {}.invoices", schema.name);
+    let counted = async |reading: &mut PgConnection| -> i64 {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(count.clone())).fetch_one(reading).await.unwrap()
+    };
+    let mut reading = store.read_connection().await.unwrap();
+    assert_eq!(counted(&mut reading).await, 0);
+    execute(&mut own, insert_invoice(&schema)).await;
+    assert_eq!(counted(&mut reading).await, 0, "it sees the state of its first statement");
+    let written = sqlx::query(sqlx::AssertSqlSafe(insert_invoice(&schema))).execute(&mut *reading).await;
+    assert!(written.unwrap_err().to_string().contains("read-only"));
+    drop(reading);
+    assert_eq!(counted(&mut *store.read_connection().await.unwrap()).await, 1);
+    store.append(&deposit("ann")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_snapshot_older_than_the_lock_is_refused() {
     let (_schema, store, mut own) = with_invoices().await;
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
@@ -144,7 +162,7 @@ async fn an_append_of_the_stores_own_is_flushed_whatever_the_servers_default() {
     execute(&mut own, "BEGIN; SET LOCAL synchronous_commit = off").await;
     let call = format!(
         "SELECT head FROM {}.append(null, '{{1}}', '{{account/a}}', '{{account}}', '{{-2}}', '{{null}}', '{{0}}', '{{1}}', \
-         ARRAY[gen_random_uuid()], '{{T}}', '{{{{}}}}', '{{{{}}}}', '{{null}}', 1000, 'flushed')",
+         ARRAY[gen_random_uuid()], '{{T}}', '{{{{}}}}', '{{{{}}}}', '{{null}}', 1000, 'flushed', null)",
         schema.name
     );
     // The two braces of an empty object have to be quoted within an array.
@@ -311,9 +329,10 @@ async fn positions_never_fall_below_the_floor() {
     for _ in 0..3 {
         store.append(&deposit("ann")).await.unwrap();
     }
-    // Somebody archives everything, as it is meant to be done.
+    // Somebody archives everything, as it is meant to be done, past the triggers.
     let archive = format!(
-        "BEGIN; UPDATE {0}.log_floor SET position = 3, recorded_at = '2999-01-01Z'; DELETE FROM {0}.events; COMMIT",
+        "BEGIN; UPDATE {0}.log_floor SET position = 3, recorded_at = '2999-01-01Z'; \
+         SET LOCAL session_replication_role = replica; DELETE FROM {0}.events; COMMIT",
         schema.name
     );
     execute(&mut connection().await, archive).await;

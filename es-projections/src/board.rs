@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, DatabaseWait, Hold, Position, ProjectionError};
+use es_core::{Bookmark, ConsumerName, DatabaseWait, Hold, Position, ProjectionError};
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     error::RunnerError,
     limits,
-    status::{ConsumerFailure, ConsumerState},
+    page_step::UnknownEvent,
+    status::{ConsumerFailure, ConsumerState, LogWentBack},
     turn::NotOurs,
 };
 
@@ -31,6 +32,8 @@ struct Notes {
     phase: Phase,
     last_error: Option<ConsumerFailure>,
     moved_by_others: u64,
+    passed_over: u64,
+    log_went_back: Option<LogWentBack>,
     page_since: Option<Instant>,
     /// When anything was noted last: a sign of life.
     heard_at: Instant,
@@ -68,7 +71,8 @@ impl Notes {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Place {
     pub(crate) stored: Position,
-    pub(crate) scanned: Position,
+    /// With the event there, unless that is not known; then it is the stored one.
+    pub(crate) scanned: Bookmark,
 }
 
 /// What a loop is doing: a [`ConsumerState`] with points in time.
@@ -80,6 +84,7 @@ pub(crate) enum Phase {
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     NotOurs(NotOurs),
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
+    WaitingForCode(UnknownEvent),
     Held(Hold),
     WaitingForOther(ConsumerName),
     Restarting { attempt: u32, next_try: Instant, problem: String },
@@ -92,6 +97,8 @@ pub(crate) struct Snapshot {
     pub(crate) state: ConsumerState,
     pub(crate) last_error: Option<ConsumerFailure>,
     pub(crate) moved_by_others: u64,
+    pub(crate) passed_over: u64,
+    pub(crate) log_went_back: Option<LogWentBack>,
     pub(crate) applying_for: Option<Duration>,
     pub(crate) silent_for: Option<Duration>,
     pub(crate) rate_per_second: f64,
@@ -106,6 +113,8 @@ impl Board {
             phase: Phase::NotRunning,
             last_error: None,
             moved_by_others: 0,
+            passed_over: 0,
+            log_went_back: None,
             page_since: None,
             heard_at: Instant::now(),
             is_silence_told: false,
@@ -213,6 +222,20 @@ impl Board {
         notes.moved_by_others
     }
 
+    /// Notes that so many events of unknown types were passed over.
+    pub(crate) fn note_passed_over(&self, events: u64) {
+        self.notes().passed_over += events;
+    }
+
+    /// Notes that the log went back, and how far the loop had come in the former one.
+    pub(crate) fn note_log_went_back(&self) -> LogWentBack {
+        let mut notes = self.notes();
+        notes.note_life();
+        let went_back = LogWentBack { at: OffsetDateTime::now_utc(), reached: notes.place.scanned.position() };
+        notes.log_went_back = Some(went_back);
+        went_back
+    }
+
     /// Notes that a page is being applied, until the guard is dropped.
     pub(crate) fn enter_page(&self) -> PageGuard<'_> {
         let mut notes = self.notes();
@@ -227,7 +250,7 @@ impl Board {
         notes.note_life();
         notes.place = place;
         drop(notes);
-        self.reached.send_replace(place.scanned);
+        self.reached.send_replace(place.scanned.position());
     }
 
     /// Notes how far the loop has come.
@@ -235,12 +258,12 @@ impl Board {
         let mut notes = self.notes();
         notes.note_life();
         let before = std::mem::replace(&mut notes.place, place);
-        notes.rate.add(Instant::now(), place.scanned.distance_from(before.scanned));
-        if !matches!(notes.phase, Phase::CatchingUp) && place.scanned > before.scanned {
+        notes.rate.add(Instant::now(), place.scanned.position().distance_from(before.scanned.position()));
+        if !matches!(notes.phase, Phase::CatchingUp) && place.scanned.position() > before.scanned.position() {
             notes.phase = Phase::CatchingUp;
         }
         drop(notes);
-        self.reached.send_replace(place.scanned);
+        self.reached.send_replace(place.scanned.position());
     }
 
     /// How far the loops of this runner have come, and news of it.
@@ -264,6 +287,8 @@ impl Board {
             },
             last_error: notes.last_error.clone(),
             moved_by_others: notes.moved_by_others,
+            passed_over: notes.passed_over,
+            log_went_back: notes.log_went_back,
             applying_for: notes.page_since.map(|since| now - since),
             silent_for: notes.silent_for(now),
             rate_per_second: notes.rate.per_second(now),
@@ -323,6 +348,11 @@ impl Phase {
             Self::OtherCode { live, live_version, own_version } => {
                 ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
             }
+            Self::WaitingForCode(UnknownEvent { event, category, event_type }) => ConsumerState::WaitingForCode {
+                event: *event,
+                category: category.clone(),
+                event_type: event_type.clone(),
+            },
             Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
                 ConsumerState::ParkedLimit { error: error.clone() }
             }

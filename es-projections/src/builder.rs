@@ -103,8 +103,8 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     /// Checks the names and options and gives the runner. The store is not asked for anything yet.
     ///
     /// # Errors
-    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`]
-    /// [`RunnerError::StartOrder`], and [`RunnerError::LeaseTime`].
+    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`],
+    /// [`RunnerError::Events`], [`RunnerError::Filter`], [`RunnerError::StartOrder`], and [`RunnerError::LeaseTime`].
     pub fn build(self) -> Result<Runner, RunnerError> {
         if !(limits::MIN_LEASE_TIME..=limits::MAX_LEASE_TIME).contains(&self.lease_time) {
             return Err(RunnerError::LeaseTime { time: self.lease_time });
@@ -120,6 +120,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;
+            check_events(&*consumer)?;
             if !names.insert(consumer.name().clone()) {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
@@ -130,4 +131,11 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         set_start_order(&loops)?;
         Ok(Runner::new(self.shared, loops, membership, holds))
     }
+}
+
+/// Checks what a consumer reads, so that a mistake shows before the first event and not by it.
+fn check_events(consumer: &dyn Consumer) -> Result<(), RunnerError> {
+    let name = || consumer.name().clone();
+    consumer.check().map_err(|error| RunnerError::Events { consumer: name(), source: Arc::new(error) })?;
+    consumer.filter().check().map_err(|error| RunnerError::Filter { consumer: name(), source: Arc::new(error) })
 }

@@ -1,5 +1,7 @@
 //! Two generations of a read model, row by row.
 
+mod changes;
+
 use std::{
     cmp::Ordering,
     collections::hash_map::DefaultHasher,
@@ -7,7 +9,10 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use es_core::{FrozenReadModel, Position, ReadModelRow, StoreError};
+use es_core::{FrozenReadModel, Position, ReadModelRow, StoreError, canonical_json, is_same_json};
+
+pub use changes::{Change, ColumnSummary};
+use changes::{changes, excerpts};
 
 use crate::limits;
 
@@ -23,7 +28,14 @@ pub struct Comparison {
     pub rebuilt: Totals,
     /// How many rows differ, or are in one of them only; of ranges of rows, at most so many.
     pub differing: u64,
-    /// The first of them, by table and key; at most [`limits::MAX_LISTED_DIFFERENCES`].
+    /// How many of them are only in the live one.
+    pub only_live: u64,
+    /// How many of them are only in the rebuilt one.
+    pub only_rebuilt: u64,
+    /// In which columns the others differ, and how many of them, by table and in the order in which they were found; at most
+    /// [`limits::MAX_LISTED_COLUMNS`]. None of rows that are not JSON objects.
+    pub columns: Vec<ColumnSummary>,
+    /// The first rows that differ, by table and key; at most [`limits::MAX_LISTED_DIFFERENCES`].
     pub first: Vec<Difference>,
     /// Whether it was compared range by range instead of row by row, since what was live was too large to be remembered
     /// while it was rebuilt in place: then `first` names ranges of keys, and how many rows they hold.
@@ -48,10 +60,12 @@ pub struct Difference {
     pub table: String,
     /// The row's key.
     pub key: String,
-    /// What is live, shortened to [`limits::MAX_SHOWN_ROW_CHARS`]; `None` if it is not there.
+    /// What is live, shortened to [`limits::MAX_SHOWN_ROW_CHARS`] from where it differs; `None` if it is not there.
     pub live: Option<String>,
     /// What was rebuilt, shortened in the same way; `None` if it is not there.
     pub rebuilt: Option<String>,
+    /// Its columns that differ; at most [`limits::MAX_LISTED_COLUMNS`]. None if it is in one of them only, or not a JSON object.
+    pub changes: Vec<Change>,
 }
 
 impl Comparison {
@@ -63,7 +77,7 @@ impl Comparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { position, live, rebuilt, differing, first, by_range } = self;
+        let Self { position, live, rebuilt, differing, only_live, only_rebuilt, columns, first, by_range } = self;
         if self.is_same() {
             return write!(f, "at position {position} both have the same {} row(s)", live.rows);
         }
@@ -74,10 +88,33 @@ impl fmt::Display for Comparison {
             rebuilt.rows,
             if *by_range { "at most " } else { "" }
         )?;
-        for Difference { table, key, live, rebuilt } in first {
-            let (live, rebuilt) = (live.as_deref().unwrap_or("-"), rebuilt.as_deref().unwrap_or("-"));
+        let in_both = *differing - only_live - only_rebuilt;
+        if *only_live > 0 {
+            write!(f, "\n  {only_live} row(s) are gone")?;
+        }
+        if *only_rebuilt > 0 {
+            write!(f, "\n  {only_rebuilt} row(s) are new")?;
+        }
+        let only = if columns.len() == 1 { "only " } else { "" };
+        for summary in columns {
+            let ColumnSummary { table, column, .. } = summary;
+            let dot = if table.is_empty() { "" } else { "." };
+            write!(f, "\n  {only}{table}{dot}{column} {}", summary.text(in_both))?;
+        }
+        if columns.len() == limits::MAX_LISTED_COLUMNS {
+            f.write_str("\n  and perhaps other columns")?;
+        }
+        for Difference { table, key, live, rebuilt, changes } in first {
             let dot = if table.is_empty() { "" } else { " " };
-            write!(f, "\n  {table}{dot}{key}: {live} -> {rebuilt}")?;
+            write!(f, "\n  {table}{dot}{key}:")?;
+            let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+            if changes.is_empty() {
+                write!(f, " {} -> {}", or_none(live), or_none(rebuilt))?;
+            }
+            for (index, Change { column, live, rebuilt, .. }) in changes.iter().enumerate() {
+                let comma = if index > 0 { "," } else { "" };
+                write!(f, "{comma} {column} {} -> {}", or_none(live), or_none(rebuilt))?;
+            }
         }
         if *by_range && first.len() == limits::MAX_LISTED_DIFFERENCES {
             f.write_str("\n  and perhaps more")?;
@@ -91,7 +128,7 @@ impl fmt::Display for Comparison {
 impl Totals {
     pub(crate) fn add(&mut self, row: &ReadModelRow) {
         let mut hasher = DefaultHasher::new();
-        row.hash(&mut hasher);
+        (&row.table, &row.key, canonical_json(&row.content)).hash(&mut hasher);
         self.rows += 1;
         self.hash = self.hash.wrapping_add(hasher.finish());
     }
@@ -126,9 +163,20 @@ pub(crate) async fn compare(mut live: FrozenReadModel, mut rebuilt: FrozenReadMo
             comparison.rebuilt.add(new);
             right = rebuilt.next().await?;
         }
-        if old != new {
+        if !is_same_row(old.as_ref(), new.as_ref()) {
             comparison.note(old, new);
         }
+    }
+}
+
+/// Whether two rows hold the same. Their content is JSON, and the order of keys in its objects does not matter: a hash
+/// map is written in any order.
+fn is_same_row(old: Option<&ReadModelRow>, new: Option<&ReadModelRow>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            (&old.table, &old.key) == (&new.table, &new.key) && is_same_json(&old.content, &new.content)
+        }
+        _ => old.is_none() && new.is_none(),
     }
 }
 
@@ -136,23 +184,53 @@ impl Comparison {
     /// Of two that are empty.
     pub(crate) fn new(position: Position) -> Self {
         let (live, rebuilt) = (Totals::default(), Totals::default());
-        Self { position, live, rebuilt, differing: 0, first: Vec::new(), by_range: false }
+        let (columns, first) = (Vec::new(), Vec::new());
+        Self { position, live, rebuilt, differing: 0, only_live: 0, only_rebuilt: 0, columns, first, by_range: false }
     }
 
     fn note(&mut self, live: Option<ReadModelRow>, rebuilt: Option<ReadModelRow>) {
-        self.differing += 1;
         let Some(row) = live.as_ref().or(rebuilt.as_ref()) else { return };
-        self.list(Difference {
-            table: row.table.clone(),
-            key: shortened(&row.key),
-            live: live.as_ref().map(|row| shortened(&row.content)),
-            rebuilt: rebuilt.as_ref().map(|row| shortened(&row.content)),
-        });
+        let changes = match (&live, &rebuilt) {
+            (Some(live), Some(rebuilt)) => match changes(&live.content, &rebuilt.content) {
+                // Their columns are in another order.
+                Some(changes) if changes.is_empty() => return,
+                changes => changes.unwrap_or_default(),
+            },
+            _ => Vec::new(),
+        };
+        self.differing += 1;
+        self.only_live += u64::from(rebuilt.is_none());
+        self.only_rebuilt += u64::from(live.is_none());
+        changes.iter().for_each(|change| self.count(&row.table, change));
+        if self.has_room() {
+            let (table, key) = (row.table.clone(), shortened(&row.key));
+            let content = |row: &Option<ReadModelRow>| row.as_ref().map(|row| row.content.clone());
+            let (live, rebuilt) = excerpts(content(&live).as_deref(), content(&rebuilt).as_deref());
+            let changes = changes.into_iter().take(limits::MAX_LISTED_COLUMNS).collect();
+            self.list(Difference { table, key, live, rebuilt, changes });
+        }
+    }
+
+    fn count(&mut self, table: &str, change: &Change) {
+        let is_it = |known: &ColumnSummary| known.table == table && known.column == change.column;
+        match self.columns.iter().position(is_it) {
+            Some(index) => self.columns[index].count(change),
+            None if self.columns.len() < limits::MAX_LISTED_COLUMNS => {
+                let mut new = ColumnSummary::new(table, &change.column);
+                new.count(change);
+                self.columns.push(new);
+            }
+            None => {}
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.first.len() < limits::MAX_LISTED_DIFFERENCES
     }
 
     /// Lists a difference, if there is room for it.
     pub(crate) fn list(&mut self, difference: Difference) {
-        if self.first.len() < limits::MAX_LISTED_DIFFERENCES {
+        if self.has_room() {
             self.first.push(difference);
         }
     }
@@ -211,6 +289,85 @@ mod tests {
         assert_eq!((comparison.differing, comparison.live.rows, comparison.rebuilt.rows), (4, 3, 4));
         assert_ne!(comparison.live.hash, comparison.rebuilt.hash);
         assert!(comparison.to_string().contains("\n  cid: 3 -> 4"), "{comparison}");
+    }
+
+    #[tokio::test]
+    async fn rows_whose_keys_have_another_order_are_the_same_and_elements_of_a_list_are_not() {
+        let live = || picture(&[("ann", r#"{"a":{"x":1,"y":2},"b":[1,2]}"#)]);
+        let same = compare(live().await, picture(&[("ann", r#"{"b":[1,2],"a":{"y":2,"x":1}}"#)]).await).await.unwrap();
+        assert!(same.is_same() && same.live == same.rebuilt, "{same}");
+        let other = compare(live().await, picture(&[("ann", r#"{"b":[2,1],"a":{"y":2,"x":1}}"#)]).await).await.unwrap();
+        assert!(!other.is_same() && other.live != other.rebuilt, "{other}");
+        let summary = "  only b has the same elements in another order in 1 of 1 row(s); use a BTreeSet or a sorted list instead of a HashSet";
+        assert_eq!(other.to_string().lines().nth(1), Some(summary));
+    }
+
+    #[tokio::test]
+    async fn a_new_column_is_named_once_with_its_rows_and_long_rows_do_not_hide_it() {
+        let long = "x".repeat(5_000);
+        let keys: Vec<String> = (100..399).map(|number| number.to_string()).collect();
+        let of =
+            |tail: &str| keys.iter().map(|_| format!(r#"{{"note":"{long}","cents":1{tail}}}"#)).collect::<Vec<_>>();
+        let (old, new) = (of(""), of(r#","days":7"#));
+        let rows = |contents: &[String]| {
+            let rows: Vec<(String, String)> = keys.iter().cloned().zip(contents.iter().cloned()).collect();
+            rows
+        };
+        let as_rows = |rows: &[(String, String)]| {
+            let row = |(key, content): &(String, String)| ReadModelRow {
+                table: "orders".to_owned(),
+                key: key.clone(),
+                content: content.clone(),
+            };
+            let (frozen, sender) = FrozenReadModel::new(Position::new(7));
+            sender.try_send(Ok(rows.iter().map(row).collect())).unwrap();
+            frozen
+        };
+        let comparison = compare(as_rows(&rows(&old)), as_rows(&rows(&new))).await.unwrap();
+        assert_eq!((comparison.differing, comparison.columns.len()), (299, 1));
+        let text = comparison.to_string();
+        let mut lines = text.lines().skip(1);
+        assert_eq!(lines.next(), Some("  only orders.days is new in 299 of 299 row(s)"), "{text}");
+        assert_eq!(lines.next(), Some("  orders 100: days - -> 7"), "{text}");
+        // The row as a whole is shown from where it differs.
+        assert!(comparison.first[0].rebuilt.as_deref().unwrap().ends_with(r#","cents":1,"days":7}"#));
+    }
+
+    #[tokio::test]
+    async fn columns_that_changed_or_are_gone_are_counted_also_within_others_and_new_rows_apart() {
+        let live = picture(&[
+            ("a", r#"{"at":{"city":"Brno","zip":1},"old":1}"#),
+            ("b", r#"{"at":{"city":"Brno"},"old":1}"#),
+            ("c", "{}"),
+        ]);
+        let rebuilt = picture(&[
+            ("a", r#"{"at":{"zip":1,"city":"Praha"}}"#),
+            ("b", r#"{"old":1,"at":{"city":"Brno"}}"#),
+            ("d", "{}"),
+        ]);
+        let comparison = compare(live.await, rebuilt.await).await.unwrap();
+        assert_eq!((comparison.differing, comparison.only_live, comparison.only_rebuilt), (3, 1, 1));
+        let text = comparison.to_string();
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "  1 row(s) are gone",
+                "  1 row(s) are new",
+                "  at.city has another value in 1 of 1 row(s)",
+                "  old is gone in 1 of 1 row(s)",
+                r#"  a: at.city "Brno" -> "Praha", old 1 -> -"#,
+                "  c: {} -> -",
+                "  d: - -> {}"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn long_values_are_shown_from_where_they_differ() {
+        let (old, new) = ("x".repeat(1_000) + "old", "x".repeat(1_000) + "new");
+        let comparison = compare(picture(&[("a", &old)]).await, picture(&[("a", &new)]).await).await.unwrap();
+        assert!(comparison.to_string().ends_with(&format!("xold -> …{}new", "x".repeat(40))), "{comparison}");
     }
 
     #[tokio::test]

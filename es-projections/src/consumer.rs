@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, EventFilter, EventKey, EventPage, Generation, HandlerError, InvalidName, Position,
-    ProjectionError, ReadModelCode, RecordedEvent,
+    Advance, ConsumerName, DecodeError, EventFilter, EventKey, EventPage, Generation, HandlerError, InvalidName,
+    Position, ProjectionError, ReadModelCode, RecordedEvent,
 };
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
@@ -40,6 +40,15 @@ pub(crate) trait Consumer: Send + Sync {
     fn kind(&self) -> ConsumerKind;
 
     fn filter(&self) -> &EventFilter;
+
+    /// Checks that its events can be read.
+    ///
+    /// # Errors
+    /// [`DecodeError::Misconfigured`].
+    fn check(&self) -> Result<(), DecodeError>;
+
+    /// Whether its code knows the type of an event that passes the filter.
+    fn knows(&self, event: &RecordedEvent) -> bool;
 
     /// Makes room for the read model.
     async fn prepare(&self) -> Result<(), ProjectionError>;

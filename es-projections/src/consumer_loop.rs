@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, Generation, Partition, Position, ProjectionError, RunnerStore, Wakeups};
+use es_core::{
+    ConsumerName, Generation, Partition, Position, ProjectionError, RunnerStore, StoreError, Wakeups, is_transient,
+};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -14,13 +16,13 @@ use crate::{
     board::{Board, Phase},
     consumer::Consumer,
     error::{Chain, RunnerError},
-    failure_policy::is_transient,
     feed::Feed,
     gate::Gate,
+    goal::Goal,
     limits,
     membership::Membership,
     options::ConsumerOptions,
-    page_step::{Step, StepFailure, Steps},
+    page_step::{Step, StepFailure, Steps, UnknownEvent},
     parking::{Failing, is_of_the_event},
     partitions::Others,
     status::ConsumerKind,
@@ -29,35 +31,12 @@ use crate::{
     turn::Turn,
 };
 
-/// Until when a loop goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Goal {
-    /// Until it has reached a position or there is nothing newer.
-    Reach(Position),
-    /// Empty the read model first, then the same.
-    Rebuild(Position),
-    /// Until it is asked to stop.
-    Follow,
-    /// Until the read model is empty.
-    Clear,
-}
-
 /// How a loop ended that did not fail.
 pub(crate) enum Ended {
     /// It has reached its goal, or was asked to stop.
     Done,
     /// The consumer has another number of partitions by now.
     OtherLayout(u16),
-}
-
-impl Goal {
-    /// Where the loop ends, if it does.
-    fn end(self) -> Option<Position> {
-        match self {
-            Self::Reach(end) | Self::Rebuild(end) => Some(end),
-            Self::Follow | Self::Clear => None,
-        }
-    }
 }
 
 /// One consumer of a runner. Several loops over it (a `catch_up` while it runs) take turns, page by page.
@@ -82,6 +61,9 @@ struct Attempts {
     failures: u32,
     store_failures: u32,
     moves: u32,
+    /// The event of a type that the code does not know, if the consumer is left to others because of it.
+    unknown: Option<UnknownEvent>,
+    returns: u32,
     /// What to put aside with the next step.
     to_park: Option<Failing>,
 }
@@ -180,6 +162,8 @@ impl ConsumerLoop {
             Err(StepFailure::OtherCode { live, live_version, own_version }) => {
                 Err(RunnerError::OtherCode { live, live_version, own_version })
             }
+            Err(StepFailure::UnknownType(unknown)) => Err(unknown.into_error(self.name.clone())),
+            Err(StepFailure::WentBack(error)) => Err(self.of_other_log(error)),
             Err(StepFailure::Held(hold)) => {
                 Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) })
             }
@@ -239,6 +223,7 @@ impl ConsumerLoop {
         let result = self.go_on(goal, stop, on_advance, &mut turn).await;
         if let Some(turn) = &mut turn {
             turn.end().await;
+            turn.tell_end();
         }
         result
     }
@@ -265,7 +250,7 @@ impl ConsumerLoop {
             let result = match passed {
                 Err(failure) => Err(failure),
                 Ok(()) if goal == Goal::Clear => self.steps.lock().await.clear().await,
-                Ok(()) => self.step(goal, &stop, turn, attempts.to_park.as_ref()).await,
+                Ok(()) => self.step(goal, &stop, turn, &attempts).await,
             };
             match result {
                 Ok(step) => {
@@ -284,17 +269,20 @@ impl ConsumerLoop {
                         // A hint says that this is the head: no need to look whether there is more.
                         (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
                             self.steps.lock().await.follow();
-                            self.board.set_phase(Phase::CaughtUp);
+                            self.note_caught_up(turn, reached);
                             wait_for_news(&mut wakeups, reached, &stop).await;
                         }
                         (None, Step::CaughtUp(scanned)) => {
-                            self.board.set_phase(Phase::CaughtUp);
+                            self.note_caught_up(turn, scanned);
                             wait_for_news(&mut wakeups, scanned, &stop).await;
                         }
                         (_, Step::Cleared | Step::Advanced(_)) => {}
                     }
                 }
                 Err(StepFailure::NotOurs(who)) => {
+                    if let Some(turn) = turn {
+                        turn.tell_not_ours(&who);
+                    }
                     self.board.set_phase(Phase::NotOurs(who));
                     if let Some(end) = goal.end() {
                         // Somebody else gets there.
@@ -315,6 +303,9 @@ impl ConsumerLoop {
                 Err(failure) => {
                     match (&failure, &mut *turn) {
                         (StepFailure::OtherCode { .. }, Some(turn)) => turn.withdraw().await,
+                        (StepFailure::UnknownType(_), Some(turn)) if attempts.unknown.is_none() => {
+                            turn.withdraw().await
+                        }
                         (StepFailure::MovedByOther, Some(turn)) => turn.doubt(),
                         _ => {}
                     }
@@ -339,10 +330,13 @@ impl ConsumerLoop {
         goal: Goal,
         stop: &Stop,
         turn: &mut Option<Turn>,
-        to_park: Option<&Failing>,
+        attempts: &Attempts,
     ) -> Result<Step, StepFailure> {
         let mut steps = self.steps.lock().await;
         let mut stop = stop.clone();
+        if let (Some(unknown), Some(turn)) = (&attempts.unknown, &*turn) {
+            steps.leave_to_newer_code(unknown, turn).await?;
+        }
         if let (Some(turn), Some(membership)) = (turn, &self.membership) {
             if !steps.is_look_due()
                 && let Some(not_ours) = turn.leave_to_other().await
@@ -354,9 +348,20 @@ impl ConsumerLoop {
             steps.work_under(lease, is_new);
             stop = stop.or_without_lease(membership, &name);
         }
-        match to_park {
+        let result = match &attempts.to_park {
             Some(failing) => steps.park(failing, &stop).await,
             None => steps.next(goal != Goal::Follow, &stop).await,
+        };
+        if let Err(StepFailure::WentBack(_)) = &result {
+            steps.forget_log().await;
+        }
+        result
+    }
+
+    fn note_caught_up(&self, turn: &mut Option<Turn>, position: Position) {
+        self.board.set_phase(Phase::CaughtUp);
+        if let Some(turn) = turn {
+            turn.tell_caught_up(position);
         }
     }
 
@@ -386,6 +391,21 @@ impl ConsumerLoop {
                 attempts.moves = attempts.moves.saturating_add(1);
                 Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.moves))
             }
+            StepFailure::WentBack(error) => {
+                let reached = self.board.note_log_went_back().reached.get();
+                let is_reactor = self.kind == ConsumerKind::Reactor;
+                attempts.returns = attempts.returns.saturating_add(1);
+                if attempts.returns > limits::MAX_RETURNS {
+                    return Err(self.stopped(self.of_other_log(error)));
+                }
+                tracing::error!(
+                    reached, is_reactor, error = %Chain(&error),
+                    "the log went back to an earlier state: everything read from the former one is dropped, and the consumer continues from \
+                     its stored checkpoint; a reactor may have reacted to events that are gone, up to position `reached`"
+                );
+                self.board.note_failure(None, Arc::new(error.into()));
+                Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.returns))
+            }
             StepFailure::OtherCode { live, live_version, own_version } if goal == Goal::Follow => {
                 tracing::warn!(%live, live_version, own_version, "the live read model is of other code; waiting for a rebuild");
                 self.board.set_phase(Phase::OtherCode { live, live_version, own_version });
@@ -394,6 +414,21 @@ impl ConsumerLoop {
             StepFailure::OtherCode { live, live_version, own_version } => {
                 Err(self.stopped(RunnerError::OtherCode { live, live_version, own_version }))
             }
+            StepFailure::UnknownType(unknown) if goal == Goal::Follow => {
+                if attempts.unknown.replace(unknown.clone()).as_ref() != Some(&unknown) {
+                    let UnknownEvent { event, category, event_type } = &unknown;
+                    let position = event.get();
+                    tracing::warn!(
+                        category,
+                        event_type,
+                        position,
+                        "the code does not know the type of the next event; left to newer code"
+                    );
+                }
+                self.board.set_phase(Phase::WaitingForCode(unknown));
+                Ok(limits::OTHER_CODE_INTERVAL)
+            }
+            StepFailure::UnknownType(unknown) => Err(self.stopped(unknown.into_error(self.name.clone()))),
             StepFailure::Failed { event, error } if goal == Goal::Follow && is_transient(&error) => {
                 attempts.store_failures = attempts.store_failures.saturating_add(1);
                 let (attempt, wait) =
@@ -437,6 +472,10 @@ impl ConsumerLoop {
         Ok(wait)
     }
 
+    fn of_other_log(&self, error: StoreError) -> RunnerError {
+        RunnerError::LogWentBack { consumer: self.name.clone(), source: Arc::new(error) }
+    }
+
     fn stopped(&self, error: RunnerError) -> RunnerError {
         tracing::error!(error = %Chain(&error), "consumer stopped");
         self.board.set_phase(Phase::Stopped(error.clone()));
@@ -446,9 +485,8 @@ impl ConsumerLoop {
 
 /// Waits until there may be events after `scanned`: a hint, or the poll interval for want of one.
 async fn wait_for_news(wakeups: &mut Wakeups, scanned: Position, stop: &Stop) {
-    let hint = async { while wakeups.next().await <= scanned {} };
     tokio::select! {
-        () = hint => {}
+        () = wakeups.news(scanned) => {}
         () = sleep(limits::POLL_INTERVAL) => {}
         () = stop.requested() => {}
     }

@@ -2,7 +2,7 @@
 
 use es_core::{
     Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation, OperationKind, Order,
-    Position,
+    Position, timestamp::rfc3339,
 };
 use time::OffsetDateTime;
 
@@ -24,7 +24,8 @@ pub struct Orphan {
 impl std::fmt::Display for Orphan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, position, updated_at } = self;
-        write!(f, "{name}: not in this runner; at {position}, last moved {updated_at}; if its code is gone, retire it")
+        let moved = rfc3339(*updated_at);
+        write!(f, "{name}: not in this runner; at {position}, last moved {moved}; if its code is gone, retire it")
     }
 }
 
@@ -132,6 +133,20 @@ impl Runner {
         self.look_up_again(&live.base());
         self.note_order(OperationKind::REPARTITION, &live, order).await;
         Ok(())
+    }
+
+    /// Takes the leases of a consumer from the processes that have them, so that others need not wait until they run out. The
+    /// order must give a reason. Returns how many a process had. Safe while it runs: what is written under a lease that was taken is
+    /// refused, and a process that lives claims it again.
+    ///
+    /// # Errors
+    /// [`RunnerError::UnknownConsumer`]; [`StoreError::Refused`](es_core::StoreError::Refused) in [`RunnerError::Store`] without a
+    /// reason.
+    ///
+    /// # Cancel safety
+    /// Safe: they were taken or not.
+    pub async fn revoke_leases(&self, consumer: &str, order: &Order) -> Result<u64, RunnerError> {
+        Ok(self.store().revoke_leases(&self.known(consumer).await?, order).await?)
     }
 
     /// Who is held back, by whom and why.

@@ -146,6 +146,7 @@ impl Ranges {
                     key: shortened(&format!("{} to {}", range.first, range.last)),
                     live: rows(range.totals),
                     rebuilt: rows(found),
+                    changes: Vec::new(),
                 });
             }
         }

@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use es_core::{ConsumerName, EventKey, GenerationState, Hold, InvalidName, Position, ProjectionError, StoreError};
+use es_core::{
+    Bookmark, ConsumerName, DecodeError, EventKey, GenerationState, Hold, InvalidName, Position, ProjectionError,
+    StoreError, timestamp::rfc3339,
+};
 use time::OffsetDateTime;
 
 use crate::{comparison::Comparison, limits, status::ConsumerState};
@@ -41,6 +44,19 @@ pub enum RunnerError {
         /// The last position of the log.
         head: Position,
     },
+    /// The log does not hold what the consumer has applied: it went back to an earlier state without the checkpoint, or again and
+    /// again. Nothing was applied. Rebuild a read model. Of a reactor, decide what its effects mean that rest on events which are gone,
+    /// then [reset](crate::Runner::reset) it to a position up to which the log is as it was, or [skip](crate::Runner::skip) it forward.
+    #[error(
+        "{consumer} has applied events that the log no longer holds: rebuild the read model (of a reactor, check its \
+         effects, then reset it to a position up to which the log is as it was, or skip it forward)"
+    )]
+    LogWentBack {
+        /// Whose checkpoint.
+        consumer: ConsumerName,
+        /// What was seen, and what is there now.
+        source: Arc<StoreError>,
+    },
     /// [`StartFrom::After`](crate::StartFrom::After) names a position that the log has not reached. Nothing was started;
     /// use a position that exists, or [`StartFrom::Now`](crate::StartFrom::Now).
     #[error("{consumer} is to start after position {start}, but the log ends at {head}; use a position that exists")]
@@ -53,8 +69,26 @@ pub enum RunnerError {
         head: Position,
     },
     /// A consumer's name cannot be used. Change it.
-    #[error(transparent)]
+    #[error("{0}")]
     InvalidName(#[from] InvalidName),
+    /// A consumer's events cannot be read, whatever is stored: an upcaster that can never apply, or a type that is not
+    /// an enum. Change the code as the source says.
+    #[error("{consumer} cannot read its events")]
+    Events {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// What is wrong, and what to change.
+        source: Arc<DecodeError>,
+    },
+    /// A consumer asks for events that no store can look for: a category or a type that cannot be one. Change its
+    /// events.
+    #[error("{consumer} asks for events that cannot be looked for")]
+    Filter {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// What is wrong.
+        source: Arc<StoreError>,
+    },
     /// Two consumers have one name, and so would share one checkpoint. Rename one of them.
     #[error("two consumers are called {name}; they would share one checkpoint: rename one of them")]
     DuplicateName {
@@ -139,6 +173,25 @@ pub enum RunnerError {
         /// The names that this runner knows.
         known: Vec<ConsumerName>,
     },
+    /// The next event of a consumer is of a type that its code does not know, in a category of which its enum is to know every
+    /// type: newer code wrote it. The checkpoint stays before the event, so that the newer code receives it. Run that code; or
+    /// let the enum [retire](es_core::Upcasters::retire) the type, say that it knows only
+    /// [some types](es_core::Coverage::Part), or let the consumer
+    /// [pass over](crate::UnknownEventTypes::PassOver) what it does not know.
+    #[error(
+        "{consumer} is suspended before the event at position {event}: its code does not know the type {event_type:?} of the \
+         category {category:?}, which newer code wrote; run the newer code, or let the enum retire the type"
+    )]
+    UnknownType {
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// Where the event is.
+        event: Position,
+        /// Its category.
+        category: String,
+        /// Its type.
+        event_type: String,
+    },
     /// The live read model was written by another version of the code, so this one does not write it. Rebuild it with this
     /// version ([`Runner::rebuild_beside`](crate::Runner::rebuild_beside)), or run the version that wrote it.
     #[error(
@@ -166,7 +219,11 @@ pub enum RunnerError {
     },
     /// Somebody else is rebuilding the read model. Wait for them; what they leave can be taken over when their lease has
     /// run out.
-    #[error("{generation} is being built by {by} since {since}; wait for them, or until {until} if they are gone")]
+    #[error(
+        "{generation} is being built by {by} since {}; wait for them, or until {} if they are gone",
+        rfc3339(*since),
+        rfc3339(*until)
+    )]
     RebuildRunning {
         /// The consumer, in the generation that is built.
         generation: ConsumerName,
@@ -251,6 +308,15 @@ pub enum RunnerError {
         waited: Duration,
         /// What it is doing, as far as this runner knows.
         state: Box<ConsumerState>,
+    },
+    /// The write for which a reader waits is no longer in the log: the log went back to an earlier state. Tell the user that it is
+    /// lost, or decide again.
+    #[error("the write at {place} is lost: the log went back to an earlier state; decide again")]
+    WriteLost {
+        /// The last event of the write.
+        place: Bookmark,
+        /// What is there now.
+        source: Arc<StoreError>,
     },
     /// The consumer is held back; the message says by whom and why. Ask them, or
     /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) it.
@@ -373,16 +439,20 @@ impl fmt::Display for List<'_> {
     }
 }
 
-/// An error with all its causes on one line.
+/// An error with all its causes on one line. A cause that the error tells itself is not told once more.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+            let text = error.to_string();
+            if !last.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            (last, cause) = (text, error.source());
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! What a consumer does when its handler fails.
 
-use std::error::Error;
-
-use es_core::{DecodeError, Position, ProjectionError, StoreError, TransientFailure};
+use es_core::{DecodeError, Position, ProjectionError, StoreError};
 
 use crate::{backoff::Backoff, limits};
 
@@ -106,39 +104,21 @@ impl Default for FailurePolicy {
     }
 }
 
-/// Whether the store is the reason, or the handler said so, and trying again unchanged can help. A [`StoreError`] that a handler passes on counts
-/// too; one inside an `ExecuteError` cannot be seen.
-pub(crate) fn is_transient(error: &ProjectionError) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<TransientFailure>() {
-            return true;
-        }
-        let store_error = match error.downcast_ref::<ProjectionError>() {
-            Some(ProjectionError::Store(store_error)) => Some(store_error),
-            _ => error.downcast_ref::<StoreError>(),
-        };
-        if let Some(store_error) = store_error {
-            return store_error.is_transient();
-        }
-        cause = error.source();
-    }
-    false
-}
-
 /// The event that an error names.
 pub(crate) fn event_of(error: &ProjectionError) -> Option<Position> {
     match error {
         ProjectionError::Handler { position, .. } => *position,
         ProjectionError::Decode(DecodeError::UnknownType { position, .. } | DecodeError::Payload { position, .. })
-        | ProjectionError::Store(StoreError::Corrupt { position, .. }) => Some(*position),
+        | ProjectionError::Store(StoreError::Corrupt { position, .. }) => {
+            Some(*position).filter(|&position| position > Position::ZERO)
+        }
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use es_core::{ConsumerName, HandlerError};
+    use es_core::{BoxError, ConsumerName, ExecuteError, HandlerError, LoadError, is_transient};
 
     use super::*;
 
@@ -151,6 +131,10 @@ mod tests {
         let consumer = ConsumerName::new("mail").unwrap();
         assert!(is_transient(&ProjectionError::Store(busy())));
         assert!(is_transient(&ProjectionError::handler(&consumer, HandlerError::from(busy()))));
+        let boxed: BoxError = Box::new(LoadError::Store(busy()));
+        for error in [HandlerError::from(ExecuteError::<std::fmt::Error>::Store(busy())), HandlerError::from(boxed)] {
+            assert!(is_transient(&ProjectionError::handler(&consumer, error)));
+        }
         let other = || std::io::Error::other("no route");
         assert!(is_transient(&ProjectionError::handler(&consumer, HandlerError::transient(other()))));
         let other = other();

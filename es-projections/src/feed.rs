@@ -6,15 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use es_core::{EventKey, EventPage, PageSize, Position, RecordedEvent, StoreError};
-use tokio::sync::Mutex;
+use es_core::{Bookmark, EventKey, EventPage, PageSize, Position, RecordedEvent, StoreError};
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     consumer::Consumer,
     error::{Chain, HandlerPanic},
     limits,
     share::Share,
-    tail::Tail,
+    tail::{Fetched, Tail},
 };
 
 /// The latest pages that some partition of a consumer has read, with the keys of their events. A partition is served from them;
@@ -29,13 +29,23 @@ pub(crate) struct Feed {
 struct Chunk {
     after: Position,
     page: EventPage,
-    keys: Vec<Result<Vec<EventKey>, String>>,
+    read_at: Instant,
+    keys: Vec<Keys>,
+}
+
+/// What the consumer's code says about the keys of an event.
+enum Keys {
+    Told(Vec<EventKey>),
+    /// It does not know the type of the event.
+    OfUnknownType,
+    /// It cannot tell, and why.
+    NotTold(String),
 }
 
 /// What a partition reads.
 pub(crate) enum Fed {
     /// Its own events.
-    Page(EventPage),
+    Page(Fetched),
     /// The next event is one whose keys the consumer's code cannot tell.
     NoKey { event: Position, problem: String },
 }
@@ -51,21 +61,29 @@ impl Feed {
     }
 
     /// The own events of a partition after a position, up to a number of them.
-    pub(crate) async fn read(&self, after: Position, size: usize, share: &Share) -> Result<Fed, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::LogWentBack`] if the log does not continue what the partition has read.
+    pub(crate) async fn read(&self, place: Bookmark, size: usize, share: &Share) -> Result<Fed, StoreError> {
+        let after = place.position();
         // The others wait for this: it is what they will want.
         let mut kept = self.kept.lock().await;
         if let Some(chunk) = kept.iter().find(|chunk| chunk.after <= after && after < chunk.page.scanned_to) {
-            return Ok(chunk.part(after, size, share));
+            let part = chunk.part(after, size, share);
+            if let Fed::Page(fetched) = &part {
+                fetched.page.check_continues(place)?;
+            }
+            return Ok(part);
         }
         let largest = PageSize::new(limits::MOST_EVENTS_PER_PAGE)?;
-        let mut page = self.tail.read(after, self.consumer.filter(), largest).await?;
+        let Fetched { mut page, read_at } = self.tail.read(place, self.consumer.filter(), largest).await?;
         if page.scanned_to > page.durable_to {
             // What is kept must not vanish, nor what a partition passes over because nothing of it is its own.
             self.tail.wait_durable(page.scanned_to).await?;
             page.durable_to = page.scanned_to;
         }
         let keys = page.events.iter().map(|event| self.keys(event)).collect();
-        let chunk = Chunk { after, page, keys };
+        let chunk = Chunk { after, page, read_at, keys };
         let part = chunk.part(after, size, share);
         let is_behind = kept.front().is_some_and(|first| after < first.after);
         if !is_behind && chunk.page.scanned_to > after {
@@ -80,16 +98,25 @@ impl Feed {
         Ok(part)
     }
 
+    /// Drops what is kept: the log went back.
+    pub(crate) async fn forget(&self) {
+        self.kept.lock().await.clear();
+        self.tail.forget().await;
+    }
+
     /// The keys of an event, or why they cannot be told.
-    fn keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, String> {
+    fn keys(&self, event: &RecordedEvent) -> Keys {
+        if !self.consumer.knows(event) {
+            return Keys::OfUnknownType;
+        }
         let ask = || catch_unwind(AssertUnwindSafe(|| self.consumer.try_keys(event)));
         match (ask(), ask()) {
-            (Ok(Ok(first)), Ok(Ok(second))) if first == second => Ok(first),
-            (Ok(Err(error)), Ok(Err(_))) => Err(Chain(&error).to_string()),
+            (Ok(Ok(first)), Ok(Ok(second))) if first == second => Keys::Told(first),
+            (Ok(Err(error)), Ok(Err(_))) => Keys::NotTold(Chain(&error).to_string()),
             (Err(payload), _) | (_, Err(payload)) => {
-                Err(format!("its code panicked: {}", HandlerPanic::new(payload.as_ref()).message()))
+                Keys::NotTold(format!("its code panicked: {}", HandlerPanic::new(payload.as_ref()).message()))
             }
-            _ => Err("its code gives another key each time".to_owned()),
+            _ => Keys::NotTold("its code gives another key each time".to_owned()),
         }
     }
 }
@@ -109,13 +136,15 @@ impl Chunk {
             }
             let before = Position::new(position.get() - 1);
             let is_own = match keys {
-                Ok(keys) => keys.iter().any(|key| share.owns(key, end)),
-                Err(_) if share.is_everything_after(before) => true,
+                Keys::Told(keys) => keys.iter().any(|key| share.owns(key, end)),
+                // Each partition sees to it by itself: the key is not known, so none may move past it unseen.
+                Keys::OfUnknownType => true,
+                Keys::NotTold(_) if share.is_everything_after(before) => true,
                 // Whose it is shows once it can be read: nobody goes past it.
-                Err(problem) if before <= after => {
+                Keys::NotTold(problem) if before <= after => {
                     return Fed::NoKey { event: position, problem: problem.clone() };
                 }
-                Err(_) => {
+                Keys::NotTold(_) => {
                     scanned_to = before;
                     break;
                 }
@@ -130,6 +159,8 @@ impl Chunk {
             events.push(event.clone());
         }
         // A page may end before an end that decided what is own: what is ahead of a key is so of a part of the page too.
-        Fed::Page(EventPage::new(events, scanned_to, self.page.durable_to))
+        let page = EventPage::new(events, scanned_to, self.page.durable_to);
+        let page = page.coming_after(self.page.place(after)).having_seen(self.page.seen);
+        Fed::Page(Fetched { page, read_at: self.read_at })
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use es_core::ConsumerName;
+use serde::Serialize;
 
 use crate::{
     error::RunnerError,
@@ -12,7 +13,8 @@ use crate::{
 };
 
 /// Whether all is well, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every consumer has caught up, or is catching up and advances.
     Ready,
@@ -33,7 +35,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Why not all is well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct HealthReason {
     /// With which consumer.
@@ -45,7 +47,7 @@ pub struct HealthReason {
 }
 
 /// Whether all is well, and if not, why. Its `Display` is one line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Health {
     /// The worst of the reasons.

@@ -6,9 +6,10 @@ use es_core::{ConsumerName, RunnerStore};
 
 use crate::{
     comparison::Comparison,
-    consumer_loop::{ConsumerLoop, Goal},
+    consumer_loop::ConsumerLoop,
     dump::Dump,
     error::RunnerError,
+    goal::Goal,
     rebuild::{RebuildMeter, RebuildProgress},
     side_by_side::Verification,
     status::ConsumerKind,

@@ -113,6 +113,8 @@
 //! - No event is skipped. One that fails is tried again by its consumer's [`FailurePolicy`], and then the consumer
 //!   stops before it; the events before it took effect. Or its key is parked: it and all later events of its key are put aside in
 //!   order, to be [tried again](Runner::retry_parked), and everything else goes on (G9). A panic is a failure like any other.
+//! - A type that the code does not know, in a category that it subscribes to, is not passed over: newer code wrote the event. The
+//!   consumer is left to a process that knows the type, or waits for one ([`UnknownEventTypes`]).
 //! - Nothing stalls in silence: [`Runner::status`] says for every consumer what it waits for (G12), and
 //!   [`Runner::run`] gives the error of the first that stopped.
 //!
@@ -135,6 +137,13 @@
 //! | warn | `a parked event failed again` | `key`, `position`, `error` |
 //! | info | `parked key freed` | `key` |
 //! | warn | `parked events discarded` | `consumer`, `key`, `events`, `by` |
+//! | warn | `the code does not know the type of the next event; left to newer code` | `category`, `event_type`, `position` |
+//! | warn | `passing over events of a type that the code does not know` (the first of each type) | `category`, `event_type`, `position` |
+//! | info | `runner started`, `runner stopped` (outside of the span) | `member`, `consumers` |
+//! | info | `working for the consumer from now on` | `checkpoint`, `fence` |
+//! | info | `caught up` (for the first time since then) | `position` |
+//! | info | `another process works for the consumer` | `by` |
+//! | info | `no longer followed` | |
 //! | info | `another runner moved the checkpoint; going on from there` | `times` |
 //! | info | `rebuild started`, `rebuild finished` (in place) | `consumer`, `head` |
 //! | info | `the rebuilt read model is live` | `generation` |
@@ -168,9 +177,11 @@ mod error;
 mod failure_policy;
 mod feed;
 mod gate;
+mod goal;
 mod health;
 mod in_place;
 pub mod limits;
+mod live_hold;
 mod membership;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -186,6 +197,7 @@ mod rebuild;
 mod rebuild_status;
 mod reports;
 mod runner;
+mod serializing;
 mod share;
 mod side_by_side;
 mod start_order;
@@ -200,18 +212,18 @@ mod view_consumer;
 
 pub use backoff::Backoff;
 pub use builder::RunnerBuilder;
-pub use comparison::{Comparison, Difference, Totals};
+pub use comparison::{Change, ColumnSummary, Comparison, Difference, Totals};
 pub use control::Orphan;
 pub use error::{HandlerPanic, HandlerTimeout, RunnerError};
 pub use failure_policy::FailurePolicy;
 pub use health::{Health, HealthReason, Verdict};
-pub use options::{ConsumerOptions, StartFrom};
+pub use options::{ConsumerOptions, StartFrom, UnknownEventTypes};
 pub use poison::Retried;
 pub use rebuild::RebuildProgress;
 pub use rebuild_status::RebuildStatus;
 pub use runner::Runner;
 pub use side_by_side::{RebuildOptions, Rebuilt, Verification};
-pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus, PartitionStatus};
+pub use status::{ConsumerFailure, ConsumerKind, ConsumerState, ConsumerStatus, LogWentBack, PartitionStatus};
 pub use status_table::StatusTable;
 pub use subscription::{
     Subscription, SubscriptionBuilder, SubscriptionError, SubscriptionFailure, SubscriptionMonitor, SubscriptionState,

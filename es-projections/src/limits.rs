@@ -30,8 +30,6 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(3_600);
 pub const FIRST_YIELD: Duration = Duration::from_millis(5);
 /// Upper bound of every wait after another runner moved the checkpoint.
 pub const MAX_YIELD: Duration = Duration::from_secs(1);
-/// How often an idle subscription looks whether the log still reaches up to where it stands.
-pub const HEAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -72,7 +70,7 @@ pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// How often a consumer that waits for a generation of its code to become live looks for one.
 pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// For how long a builder of a generation has it to itself, unless it says that it goes on: so long at most after a crash,
+/// For how long a builder of a generation has it to itself, unless it renews the hold: so long at most after a crash,
 /// somebody else can take the build over.
 pub const REBUILD_LEASE: Duration = Duration::from_secs(30);
 /// How often a builder says that it goes on.
@@ -85,12 +83,24 @@ pub const SWAP_ATTEMPTS: u32 = 20;
 pub const FIRST_SWAP_WAIT: Duration = Duration::from_millis(10);
 /// Upper bound of every wait between two of these attempts.
 pub const MAX_SWAP_WAIT: Duration = Duration::from_secs(1);
-/// How often a swap is tried again because the live generation has run ahead, by a page or less each time.
-pub const SWAP_CHASES: u32 = 100;
-/// How often a picture is taken of a read model whose partitions have to come together first.
-pub const FREEZE_ATTEMPTS: u32 = 20;
+/// How often a swap is tried while the live generation runs. If that is ahead by a page or less each time, it is held for the
+/// last pages.
+pub const SWAP_CHASES: u32 = 3;
+/// For how long a swap holds the live generation, unless it renews the hold: so long at most after a crash, the live one
+/// stands still.
+pub const SWAP_HOLD_LEASE: Duration = Duration::from_secs(10);
+/// For how long at most a swap holds the live generation. Then it fails, and the live one continues.
+pub const MAX_SWAP_HOLD: Duration = Duration::from_secs(300);
+/// How often a rebuild looks whether the partitions of the live generation have come together.
+pub const GATHERING_INTERVAL: Duration = Duration::from_millis(50);
+/// After how long without any progress of the live generation a rebuild no longer waits for its partitions to come together.
+pub const GATHERING_STALL: Duration = Duration::from_secs(60);
 /// Most differing rows that a comparison lists.
 pub const MAX_LISTED_DIFFERENCES: usize = 20;
+/// Most columns that a comparison counts differing rows of, and that it lists of one row.
+pub const MAX_LISTED_COLUMNS: usize = 100;
+/// How many characters of a long row or value a comparison shows before the place where it differs.
+pub const SHOWN_CHARS_BEFORE_A_DIFFERENCE: usize = 40;
 /// Most characters of a row that a comparison shows.
 pub const MAX_SHOWN_ROW_CHARS: usize = 200;
 /// Most bytes of rows that are remembered of a read model while it is rebuilt in place. Of a larger one ranges of rows are.
@@ -127,3 +137,8 @@ pub const MAX_DOCUMENT_BYTES_PER_PAGE: usize = 64 * 1_024 * 1_024;
 
 /// Over how many seconds a consumer's rate is measured.
 pub const RATE_WINDOW_SECONDS: u64 = 10;
+/// A reactor asks the database whether an event is still in the log if it has not done so for this long: what it does cannot be taken
+/// back.
+pub const REACTOR_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often in a row a consumer begins again at its stored checkpoint because the log went back. Then it stops.
+pub const MAX_RETURNS: u32 = 10;

@@ -51,9 +51,9 @@ impl Publisher {
         counter!(EVENTS_APPLIED, "consumer" => name.clone()).absolute(counts.events_applied);
         counter!(FAILURES, "consumer" => name.clone()).absolute(counts.failures);
         if let Some(place) = said.place {
-            gauge!(POSITION, "consumer" => name.clone()).set(place.scanned.get() as f64);
+            gauge!(POSITION, "consumer" => name.clone()).set(place.scanned.position().get() as f64);
             if let Some(head) = head {
-                gauge!(LAG, "consumer" => name.clone()).set(head.distance_from(place.scanned) as f64);
+                gauge!(LAG, "consumer" => name.clone()).set(head.distance_from(place.scanned.position()) as f64);
             }
         }
         let state = said.state.label().replace(' ', "_");

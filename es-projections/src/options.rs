@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_core::{ConsumerName, PageSize, Partition, Position};
+use es_core::{Bookmark, ConsumerName, PageSize, Partition, Position};
 
 use crate::{error::RunnerError, failure_policy::FailurePolicy, limits, status::ConsumerKind};
 
@@ -16,10 +16,38 @@ pub enum StartFrom {
     Beginning,
     /// With the first event after a position, which must exist. A rebuild begins there too.
     After(Position),
+    /// The same with the event that must be there, so that the position is not taken for one of another log: after a restore, or
+    /// in another store.
+    AfterBookmark(Bookmark),
     /// With the first event after the consumer is first run or caught up; of a subscription, with the first one that is
     /// appended after it was returned. A rebuild begins with the first event of
     /// the log, since the log does not say when that was.
     Now,
+}
+
+/// What a consumer does when it meets an event whose type its code does not know, in a category of which its enum is to
+/// know [every type](es_core::Coverage::Whole): newer code wrote it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnknownEventTypes {
+    /// It does not move past the event, and leaves the consumer to processes whose code knows the type. Until one of them
+    /// has moved past the event, the status says [`WaitingForCode`](crate::ConsumerState::WaitingForCode).
+    #[default]
+    Suspend,
+    /// It moves past the event. The newer code will not receive it. The status
+    /// [counts](crate::ConsumerStatus::passed_over) such events.
+    PassOver,
+}
+
+impl StartFrom {
+    /// The place after which it begins, if that is named.
+    pub(crate) fn place(self) -> Option<Bookmark> {
+        match self {
+            Self::After(position) => Some(position.into()),
+            Self::AfterBookmark(place) => Some(place),
+            Self::Beginning | Self::Now => None,
+        }
+    }
 }
 
 /// How one consumer is run.
@@ -35,6 +63,7 @@ pub struct ConsumerOptions {
     page_size: Option<PageSize>,
     pub(crate) partitions: Option<u16>,
     handler_timeout: Option<Duration>,
+    pub(crate) unknown_event_types: UnknownEventTypes,
     pub(crate) start_after: Option<&'static str>,
 }
 
@@ -50,6 +79,15 @@ impl ConsumerOptions {
     #[must_use]
     pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
         self.on_failure = policy;
+        self
+    }
+
+    /// What it does when it meets an event whose type its code does not know; [`UnknownEventTypes::Suspend`] if not said.
+    /// An enum that knows only some types of its category on purpose says so by its
+    /// [coverage](es_core::DomainEvent::COVERAGE) instead.
+    #[must_use]
+    pub fn unknown_event_types(mut self, policy: UnknownEventTypes) -> Self {
+        self.unknown_event_types = policy;
         self
     }
 

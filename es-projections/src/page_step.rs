@@ -1,6 +1,8 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
+mod memory;
 mod place;
+mod unknown;
 
 use std::{
     collections::BTreeSet,
@@ -11,26 +13,32 @@ use std::{
 };
 
 use es_core::{
-    Advance, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Partition, Position, ProjectionError,
-    RunnerStore, StoreError,
+    Advance, Bookmark, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Partition, Position, ProjectionError,
+    RunnerStore, StoreError, is_transient,
 };
 use tokio::time::Instant;
+
+use memory::Ahead;
 
 use crate::{
     board::{Board, Place},
     consumer::{Applied, Consumer, PageFailure, catch_panic, within},
     error::RunnerError,
-    failure_policy::{event_of, is_transient},
+    failure_policy::event_of,
     feed::Feed,
     limits,
     options::ConsumerOptions,
     pace::Pace,
     parking::Desk,
     share::Share,
+    status::ConsumerKind,
     stop::{EndGuard, NO_END, Stop},
-    tail::Tail,
+    tail::{Fetched, Tail},
     turn::NotOurs,
 };
+
+use unknown::PassedOver;
+pub(crate) use unknown::UnknownEvent;
 
 /// A consumer, and what this runner knows about it between two pages.
 pub(crate) struct Steps {
@@ -68,9 +76,17 @@ pub(crate) struct Steps {
     follows: bool,
     /// A page that was read while the one before it was applied, and what it comes after. Of no use if that one was not
     /// applied to its end.
-    ahead: Option<(Position, EventPage)>,
+    ahead: Option<Ahead>,
+    /// How far it had come when its place was last known. It outlives the place, so that a log that went back meanwhile is noticed.
+    known: Option<Bookmark>,
+    /// When the page that is applied next was read.
+    read_at: Instant,
+    /// Whether the place was looked up since the log was last asked: what is in memory may be of a log that went back.
+    is_placed_anew: bool,
     /// What it knows about parked events.
     pub(crate) desk: Desk,
+    /// What it passed over because its code does not know the types.
+    passed_over: PassedOver,
 }
 
 /// What came of a step.
@@ -97,6 +113,8 @@ impl Step {
 pub(crate) enum StepFailure {
     /// Another runner moved the checkpoint. Look it up and go on.
     MovedByOther,
+    /// The log went back to an earlier state. Everything that is in memory of it must be dropped.
+    WentBack(StoreError),
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
     /// Somebody else works for it.
@@ -107,6 +125,8 @@ pub(crate) enum StepFailure {
     Held(Hold),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
+    /// The code does not know the type of the next event.
+    UnknownType(UnknownEvent),
     /// Something failed that may be tried again.
     Failed {
         /// The event, if it was one.
@@ -121,6 +141,7 @@ impl From<ProjectionError> for StepFailure {
     fn from(error: ProjectionError) -> Self {
         match error {
             ProjectionError::Store(error) if is_elsewhere(&error) => Self::MovedByOther,
+            ProjectionError::Store(error @ StoreError::LogWentBack { .. }) => Self::WentBack(error),
             error => Self::Failed { event: event_of(&error), error },
         }
     }
@@ -172,7 +193,11 @@ impl Steps {
             tail,
             follows: false,
             ahead: None,
+            known: None,
+            read_at: Instant::now(),
+            is_placed_anew: true,
             desk: Desk::default(),
+            passed_over: PassedOver::default(),
         }
     }
 
@@ -274,45 +299,27 @@ impl Steps {
                 self.find_place().await?
             }
         };
-        if place.scanned >= self.end() {
+        let scanned = place.scanned.position();
+        if scanned >= self.end() {
             self.place = Some(place);
-            return Ok(Step::CaughtUp(place.scanned));
+            return Ok(Step::CaughtUp(scanned));
         }
         self.retry_asked(place, stop).await?;
-        let page = match self.ahead.take().filter(|(after, _)| *after == place.scanned) {
-            Some((_, page)) => self.cut(page),
+        let page = match self.ahead.take().filter(|ahead| ahead.after == scanned) {
+            Some(Ahead { fetched, .. }) => {
+                fetched.page.check_continues(place.scanned)?;
+                self.cut(fetched)
+            }
             None => self.read(place.scanned).await?,
         };
         let page = self.cut_at_end(page);
+        let page = self.see_to_unknown(page).map_err(StepFailure::UnknownType)?;
         if page.events.is_empty() {
             return self.pass_over(place, &page, is_eager).await;
         }
         let mut page = page;
-        let parking = self.set_aside(place.scanned, &mut page).await?;
+        let parking = self.set_aside(scanned, &mut page).await?;
         self.apply(place, page, parking, stop).await
-    }
-
-    /// A page that was read ahead may be larger than what is asked for by now: the rest is left for later.
-    fn cut(&mut self, mut page: EventPage) -> EventPage {
-        let size = self.pace.size();
-        if page.events.len() > size {
-            let rest = page.events.split_off(size);
-            let end = page.events.last().map_or(page.scanned_to, |event| event.position());
-            self.ahead = Some((end, EventPage::new(rest, page.scanned_to, page.durable_to)));
-            page.scanned_to = end;
-        }
-        page
-    }
-
-    /// Leaves out what comes after the end.
-    pub(crate) fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
-        let end = self.end();
-        if page.scanned_to > end {
-            page.events.retain(|event| event.position() <= end);
-            page.scanned_to = end;
-            self.ahead = None;
-        }
-        page
     }
 
     /// Goes on with the live generation, if it is another one by now.
@@ -341,9 +348,10 @@ impl Steps {
     /// Saves the checkpoint after events that were only looked at.
     pub(crate) async fn save_scanned(&mut self) -> Result<(), StepFailure> {
         if let Some(Place { stored, scanned }) = self.place.take()
-            && scanned > stored
+            && scanned.position() > stored
         {
-            self.store.move_checkpoint(&self.advance(stored, scanned)).await?;
+            let advance = self.advance(stored, scanned.position()).having_seen(Some(scanned));
+            self.store.move_checkpoint(&advance).await?;
         }
         Ok(())
     }
@@ -361,20 +369,25 @@ impl Steps {
     /// What is not durable may vanish in a crash of the database, and other events take its place. A checkpoint in the same
     /// database goes with it, but what is only remembered here would not.
     async fn pass_over(&mut self, before: Place, page: &EventPage, is_eager: bool) -> Result<Step, StepFailure> {
-        let scanned = page.scanned_to.min(page.durable_to.max(before.scanned));
-        let mut place = Place { scanned, ..before };
+        let was = before.scanned.position();
+        let scanned = page.scanned_to.min(page.durable_to.max(was));
+        let place_of = |scanned| if scanned == was { before.scanned } else { page.place(scanned) };
+        let mut place = Place { scanned: place_of(scanned), ..before };
         let unsaved = scanned.distance_from(place.stored);
         let unconfirmed_for = self.confirmed_at.elapsed();
         let is_save_due = is_eager
+            // Only the stored checkpoint can tell a log that went back then.
+            || !place.scanned.is_verifiable()
             || unsaved >= limits::SCAN_CHECKPOINT_POSITIONS
             || unconfirmed_for >= limits::SCAN_CHECKPOINT_INTERVAL;
         if unsaved > 0 && is_save_due {
-            self.store.move_checkpoint(&self.advance(place.stored, scanned)).await?;
+            let advance = self.advance(place.stored, scanned).having_seen(page.seen);
+            self.store.move_checkpoint(&advance).await?;
             place.stored = scanned;
             self.confirmed_at = Instant::now();
         }
         self.advance_to(place);
-        if scanned > before.scanned {
+        if scanned > was {
             return Ok(Step::Advanced(scanned));
         }
         if unconfirmed_for >= limits::CHECKPOINT_CHECK_INTERVAL {
@@ -396,10 +409,14 @@ impl Steps {
         let aside = parking.park.iter().map(|park| park.position);
         let positions: BTreeSet<Position> = page.events.iter().map(|event| event.position()).chain(aside).collect();
         let positions: Vec<Position> = positions.into_iter().collect();
+        if self.consumer.kind() == ConsumerKind::Reactor {
+            self.look(&page).await?;
+        }
         let (from, next) = (place.stored, page.scanned_to);
+        let places: Vec<Bookmark> = std::iter::once(page.end()).chain(page.events.iter().map(Bookmark::of)).collect();
         let board = Arc::clone(&self.board);
         let _applying = board.enter_page();
-        let advance = self.advance(from, next).with_parking(parking);
+        let advance = self.advance(from, next).with_parking(parking).having_seen(page.seen);
         let applying = self.consumer.apply(advance, page, &self.share, stop);
         let limit = self.options.page_time_limit(self.consumer.kind());
         let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
@@ -411,7 +428,8 @@ impl Steps {
             let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.pace.size())?);
             let (result, ahead) = tokio::join!(applying, reading);
             // An empty one is not kept: it may be old by then, and would look like the end of the log.
-            self.ahead = ahead.ok().filter(|page| !page.events.is_empty()).map(|page| (next, page));
+            let ahead = ahead.ok().filter(|page| !page.events.is_empty());
+            self.ahead = ahead.map(|page| Ahead { after: next, fetched: Fetched::now(page) });
             result
         };
         match result {
@@ -419,14 +437,15 @@ impl Steps {
                 self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
                 self.board.note_applied(positions.iter().filter(|&&position| position <= reached).count());
-                self.advance_to(Place { stored: reached, scanned: reached });
+                let scanned = places.into_iter().find(|place| place.position() == reached);
+                self.advance_to(Place { stored: reached, scanned: scanned.unwrap_or(reached.into()) });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
                 Ok(Step::Advanced(reached))
             }
             Ok(Applied::TooLarge) => {
                 self.pace.narrow_to(positions.len() / 2);
                 self.place = Some(place);
-                Ok(Step::Advanced(place.scanned))
+                Ok(Step::Advanced(place.scanned.position()))
             }
             Err(failure) => Err(self.narrow(from, &positions, failure)),
         }
@@ -435,6 +454,9 @@ impl Steps {
     /// Finds out which event failed: if it is not known yet, the next page ends before it, or is half as long.
     fn narrow(&mut self, from: Position, positions: &[Position], failure: PageFailure) -> StepFailure {
         let PageFailure { alone, error } = failure;
+        if let ProjectionError::Store(error @ StoreError::LogWentBack { .. }) = error {
+            return StepFailure::WentBack(error);
+        }
         if matches!(&error, ProjectionError::Store(error) if is_elsewhere(error)) {
             return StepFailure::MovedByOther;
         }
@@ -471,6 +493,7 @@ impl Steps {
 
     fn advance_to(&mut self, place: Place) {
         self.place = Some(place);
+        self.known = Some(place.scanned);
         self.board.note_advanced(place);
     }
 }

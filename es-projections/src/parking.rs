@@ -7,8 +7,8 @@ use std::{
 };
 
 use es_core::{
-    DecodeError, EventFilter, EventKey, EventPage, PageSize, Park, ParkFailure, ParkedEvent, Parking, Position,
-    ProjectionError, RecordedEvent, StoreError, StreamId, Unpark, limits as core_limits,
+    Bookmark, DecodeError, EventFilter, EventKey, EventPage, PageSize, Park, ParkFailure, ParkedEvent, Parking,
+    Position, ProjectionError, RecordedEvent, StoreError, StreamId, Unpark, is_transient, limits as core_limits,
 };
 use tokio::time::Instant;
 
@@ -16,7 +16,6 @@ use crate::{
     board::Place,
     consumer::catch_panic,
     error::{Chain, RunnerError},
-    failure_policy::is_transient,
     limits,
     page_step::{Step, StepFailure, Steps, is_elsewhere},
     status::ConsumerKind,
@@ -160,10 +159,10 @@ impl Steps {
         let Some(event) = page.events.first().filter(|event| event.position() == failing.event).cloned() else {
             // The checkpoint is somewhere else by now.
             self.place = Some(place);
-            return Ok(Step::Advanced(place.scanned));
+            return Ok(Step::Advanced(place.scanned.position()));
         };
         let mut rest = page;
-        let mut parking = self.set_aside(place.scanned, &mut rest).await?;
+        let mut parking = self.set_aside(place.scanned.position(), &mut rest).await?;
         let keys = catch_panic(self.consumer.name(), self.consumer.failing_keys(&event)).await?;
         let known: HashSet<EventKey> = parking.park.iter().map(|park| park.key.clone()).collect();
         let is_own = |key: &EventKey| self.share.has_key(key) && !known.contains(key);
@@ -219,7 +218,7 @@ impl Steps {
             return Ok(());
         }
         let mut left = limits::PARKED_EVENTS_PER_STEP;
-        for key in self.own_retries(place.scanned).await? {
+        for key in self.own_retries(place.scanned.position()).await? {
             if let Retry::Unfinished = self.retry(&key, place, &mut left, stop).await? {
                 // The next step goes on with it.
                 return Ok(());
@@ -235,7 +234,7 @@ impl Steps {
         self.prepare().await?;
         let place = self.find_place().await?;
         let mut left = usize::MAX;
-        for key in self.own_retries(place.scanned).await? {
+        for key in self.own_retries(place.scanned.position()).await? {
             self.retry(&key, place, &mut left, &Stop::never()).await?;
         }
         self.forget_place();
@@ -282,7 +281,8 @@ impl Steps {
     }
 
     async fn retry_event(&self, key: &EventKey, parked: ParkedEvent, place: Place) -> Result<(), ProjectionError> {
-        let mut event = self.event_at(parked.position).await?;
+        let mut event = self.event_at(&parked).await?;
+        let seen = Some(Bookmark::of(&event));
         if let Some(edited) = parked.edited {
             event = event.with_payload(edited);
         }
@@ -295,18 +295,24 @@ impl Steps {
         }
         let waits = parking.park.iter().any(|park| !matches!(park.key, EventKey::Document(_)));
         let is_wanted = self.consumer.filter().matches(event.stream(), event.event_type());
-        let advance = self.advance(place.stored, place.stored).with_parking(parking);
+        let advance = self.advance(place.stored, place.stored).with_parking(parking).having_seen(seen);
         match is_wanted && !waits {
             true => catch_panic(self.consumer.name(), self.consumer.apply_parked(advance, event)).await,
             false => Ok(self.store.move_checkpoint(&advance).await?),
         }
     }
 
-    async fn event_at(&self, position: Position) -> Result<RecordedEvent, ProjectionError> {
+    async fn event_at(&self, parked: &ParkedEvent) -> Result<RecordedEvent, ProjectionError> {
+        let position = parked.position;
         let before = Position::new(position.get().saturating_sub(1));
         let page = self.store.read_all(before, &EventFilter::all(), PageSize::new(1)?).await?;
         let found = page.events.into_iter().next().filter(|event| event.position() == position);
-        let problem = || "the log was restored to an earlier state, and the parked event is not in it".to_owned();
-        found.ok_or_else(|| StoreError::Corrupt { position, problem: problem() }.into())
+        match (found, parked.event_id) {
+            (Some(event), expected) if expected.is_none_or(|expected| expected == event.id()) => Ok(event),
+            (found, expected) => {
+                let (found, head) = (found.map(|event| event.id()), page.log_end);
+                Err(StoreError::LogWentBack { position, expected, found, head }.into())
+            }
+        }
     }
 }

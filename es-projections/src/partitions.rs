@@ -8,9 +8,10 @@ use tokio::task::JoinSet;
 use crate::{
     attendant::Attended,
     consumer::Consumer,
-    consumer_loop::{ConsumerLoop, Ended, Goal},
+    consumer_loop::{ConsumerLoop, Ended},
     error::RunnerError,
     feed::Feed,
+    goal::Goal,
     stop::{Stop, Stopper},
     tail::Tail,
 };

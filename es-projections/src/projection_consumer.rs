@@ -58,6 +58,14 @@ impl<C: Send> PageProjection<C> for Timed<C> {
         self.projection.filter()
     }
 
+    fn check(&self) -> Result<(), DecodeError> {
+        self.projection.check()
+    }
+
+    fn knows(&self, event: &RecordedEvent) -> bool {
+        self.projection.knows(event)
+    }
+
     async fn prepare(&self, connection: &mut C) -> Result<(), ProjectionError> {
         self.projection.prepare(connection).await
     }
@@ -96,6 +104,14 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
 
     fn filter(&self) -> &EventFilter {
         self.projection.filter()
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        self.projection.check()
+    }
+
+    fn knows(&self, event: &RecordedEvent) -> bool {
+        self.projection.knows(event)
     }
 
     async fn prepare(&self) -> Result<(), ProjectionError> {

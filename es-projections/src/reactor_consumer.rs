@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation, InvalidName, Parking,
-    Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    Advance, Bookmark, ConsumerName, DecodeError, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation,
+    InvalidName, Parking, Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
@@ -102,6 +102,14 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         self.decoder.filter()
     }
 
+    fn check(&self) -> Result<(), DecodeError> {
+        self.decoder.check()
+    }
+
+    fn knows(&self, event: &RecordedEvent) -> bool {
+        self.decoder.knows(event)
+    }
+
     async fn prepare(&self) -> Result<(), ProjectionError> {
         Ok(())
     }
@@ -112,12 +120,19 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
             self.store.wait_durable(last).await?;
         }
         let (end, from) = (advance.to, advance.from);
+        let seen = advance.seen;
         let mut progress = Progress { advance, done: from, unsaved: 0, saved_at: Instant::now() };
+        let mut looked_at = Instant::now();
         let (size, mut events) = (self.reactor.page_size().max(1), page.events.into_iter());
         while !events.as_slice().is_empty() {
             if stop.is_requested() {
                 self.save(&mut progress).await?;
                 return Ok(Applied::UpTo(progress.done));
+            }
+            if let Some(seen) = seen.filter(|_| looked_at.elapsed() > limits::REACTOR_LOOK_INTERVAL) {
+                // The log may have gone back while a slow effect was under way.
+                self.store.verify(seen).await?;
+                looked_at = Instant::now();
             }
             let together: Vec<RecordedEvent> = events.by_ref().take(size).collect();
             let positions: Vec<Position> = together.iter().map(|event| event.position()).collect();
@@ -153,6 +168,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
 
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         self.store.wait_durable(event.position()).await?;
+        self.store.verify(Bookmark::of(&event)).await?;
         self.react(vec![event]).await.map_err(|undone| undone.error)?;
         Ok(self.store.move_checkpoint(&advance).await?)
     }

@@ -3,10 +3,13 @@
 use std::{fmt, time::Duration};
 
 use es_core::{ConsumerName, Position};
+use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::serializing::{maybe_seconds, seconds};
+
 /// How far a rebuild has come. Counted in positions of the log, whether or not the consumer wants the event there.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RebuildProgress {
     /// What is rebuilt.
@@ -18,8 +21,10 @@ pub struct RebuildProgress {
     /// Positions per second since it began; 0 at first.
     pub rate_per_second: f64,
     /// How long it has taken.
+    #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
     /// How much longer it will take at this rate; `None` while there is no rate.
+    #[serde(serialize_with = "maybe_seconds")]
     pub eta: Option<Duration>,
 }
 

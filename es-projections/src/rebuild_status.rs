@@ -2,12 +2,15 @@
 
 use std::{fmt, time::Duration};
 
-use es_core::{Builder, Checkpoint, ConsumerName, GenerationInfo, GenerationState, Position};
+use es_core::{Builder, Checkpoint, ConsumerName, GenerationInfo, GenerationState, Position, timestamp::rfc3339};
+use serde::Serialize;
 use time::OffsetDateTime;
+
+use crate::serializing::maybe_seconds;
 
 /// A generation of a read model that is being built, or was built and waits for what becomes of it. It is read from the store, so
 /// it is the same in every process, whoever builds it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RebuildStatus {
     /// The consumer, in the generation that is built.
@@ -22,10 +25,13 @@ pub struct RebuildStatus {
     /// Positions per second on average, from its beginning to its newest checkpoint; pauses count too.
     pub rate_per_second: f64,
     /// How much longer it will take at this rate; `None` while there is no rate.
+    #[serde(serialize_with = "maybe_seconds")]
     pub eta: Option<Duration>,
     /// When it was begun, by the store's clock.
+    #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
     /// When its checkpoint was last moved, by the store's clock; `None` if it never was.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub updated_at: Option<OffsetDateTime>,
 }
 
@@ -61,6 +67,7 @@ impl fmt::Display for RebuildStatus {
         let Self { generation, builder, done, total, rate_per_second, eta, .. } = self;
         match builder {
             Some(Builder { by, since, until, .. }) => {
+                let (since, until) = (rfc3339(*since), rfc3339(*until));
                 write!(f, "{generation} is being built by {by} since {since} (theirs until {until})")?;
             }
             None => write!(f, "{generation} is built by nobody: rebuild again to go on, or accept or discard it")?,
@@ -103,7 +110,12 @@ mod tests {
         let quarter = RebuildStatus::of(&both, |name| (*name == both[1].name).then_some(&checkpoint), head).unwrap();
         assert_eq!((quarter.rate_per_second, quarter.eta), (10.0, Some(Duration::from_secs(30))));
         let text = quarter.to_string();
-        assert!(text.starts_with("balance@2 is being built by ann since 1970-01-01"), "{text}");
+        assert!(
+            text.starts_with(
+                "balance@2 is being built by ann since 1970-01-01T00:01:40Z (theirs until 1970-01-01T00:02:20Z)"
+            ),
+            "{text}"
+        );
         assert!(text.ends_with(": 100 of 400 (25.0 %), 10/s, 30s to go"), "{text}");
         let left = RebuildStatus { builder: None, ..quarter }.to_string();
         assert!(left.contains("by nobody: rebuild again to go on") && left.ends_with("10/s"), "{left}");

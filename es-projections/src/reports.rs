@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use es_core::{Checkpoint, ConsumerName, GenerationState, Hold, ParkedTotals, Partition, Position};
+use es_core::{
+    Bookmark, Checkpoint, ConsumerName, GenerationState, Hold, LeaseHolder, ParkedTotals, Partition, Position,
+    StoreError,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
 };
 
 impl Runner {
-    /// Where every consumer stands, in the order in which they were added. Costs three calls of the store, and one more for each
+    /// Where every consumer stands, in the order in which they were added. Costs five calls of the store, and one more for each
     /// view and projection.
     ///
     /// # Errors
@@ -32,6 +35,7 @@ impl Runner {
         }
         let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
         let holds = self.shared.store.holds().await?;
+        let leases: HashMap<_, _> = self.shared.store.leases().await?.into_iter().collect();
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
@@ -46,7 +50,9 @@ impl Runner {
                 checkpoints.values().filter(|known| known.consumer.whole() == *live).collect();
             own.sort_by_key(|known| known.consumer.partition());
             let parked = parked.get(live).copied().unwrap_or_default();
-            let mut status = status_of(consumer, &own, parked, head, hold_of(&holds, consumer.name()));
+            let hold = hold_of(&holds, consumer.name());
+            let stored = Stored { parked, head, hold, leases: &leases, member: self.shared.membership.member() };
+            let mut status = status_of(consumer, live, &own, &stored);
             status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
             all.push(status);
         }
@@ -65,20 +71,40 @@ impl Runner {
         Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
-    /// Returns when everything up to a position has taken effect, or is parked: a reader that has just written passes the
-    /// `last_position` of its append and then sees its own writes.
+    /// Returns when everything up to a place in the log has taken effect, or is parked: a reader that has just written passes the
+    /// [`bookmark`](es_core::Appended::bookmark) of its append and then sees its own writes. A position will do too, but does not tell
+    /// the append from others that stand there after the log went back.
     ///
     /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs
     /// elsewhere is looked at every [`limits::POLL_INTERVAL`].
     ///
     /// # Errors
+    /// [`RunnerError::WriteLost`] if the log does not hold the event that the bookmark names.
     /// [`RunnerError::WaitTimeout`] with how far it has come, and why not further.
     /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the name.
     /// [`RunnerError::Store`] if a checkpoint could not be read.
     ///
     /// # Cancel safety
     /// Changes nothing.
-    pub async fn wait_for(&self, consumer: &str, position: Position, time: Duration) -> Result<(), RunnerError> {
+    pub async fn wait_for(
+        &self,
+        consumer: &str,
+        place: impl Into<Bookmark>,
+        time: Duration,
+    ) -> Result<(), RunnerError> {
+        let place = place.into();
+        let waited = self.wait_for_position(consumer, place.position(), time).await;
+        // Also after a timeout: that the write is gone explains it.
+        if let (Some(_), Ok(()) | Err(RunnerError::WaitTimeout { .. })) = (place.event_id(), &waited) {
+            self.shared.store.verify(place).await.map_err(|error| match error {
+                StoreError::LogWentBack { .. } => RunnerError::WriteLost { place, source: Arc::new(error) },
+                error => error.into(),
+            })?;
+        }
+        waited
+    }
+
+    async fn wait_for_position(&self, consumer: &str, position: Position, time: Duration) -> Result<(), RunnerError> {
         let name = ConsumerName::new(consumer)?;
         let local = self.shared.loops.iter().find(|local| *local.name() == name);
         if local.is_none() && self.shared.store.partitions(&self.live_name(&name).await?).await?.is_empty() {
@@ -113,9 +139,14 @@ impl Runner {
             return result;
         }
         let state = match local {
-            Some(local) => said_by_all(local).0.state,
-            None => ConsumerState::NotRunning,
+            // The store was asked all the time: if it does not answer now, what is known here has to do.
+            Some(local) => match self.status().await {
+                Ok(all) => all.into_iter().find(|status| status.name == name).map(|status| status.state),
+                Err(_) => Some(local.board().snapshot().state),
+            },
+            None => None,
         };
+        let state = state.unwrap_or(ConsumerState::NotRunning);
         Err(RunnerError::WaitTimeout { consumer: name, position, reached, waited: time, state: Box::new(state) })
     }
 
@@ -148,78 +179,123 @@ impl Runner {
     }
 }
 
-/// What the loop of a consumer says that has most to say, and what each says of several.
-fn said_by_all(consumer: &ConsumerLoop) -> (Snapshot, Vec<Snapshot>) {
-    let mut all: Vec<Snapshot> = consumer.attended().iter().map(|it| it.board.snapshot()).collect();
-    let weight = |said: &Snapshot| match said.state {
-        ConsumerState::RunsElsewhere { .. } => 0,
-        ConsumerState::CaughtUp => 1,
+/// What the loop of each partition of a consumer says, or of the whole.
+fn said_by_each(consumer: &ConsumerLoop) -> Vec<Snapshot> {
+    consumer.attended().iter().map(|it| it.board.snapshot()).collect()
+}
+
+/// How much a state has to say of a consumer with so many positions to go: of several the heaviest is shown.
+fn weight(state: &ConsumerState, lag: u64) -> u32 {
+    match state {
+        ConsumerState::CaughtUp => 0,
+        ConsumerState::RunsElsewhere { .. } if lag == 0 => 1,
         ConsumerState::CatchingUp => 2,
-        ConsumerState::NotRunning => 3,
-        _ => 4,
-    };
-    let worst = all.iter().enumerate().max_by_key(|(index, said)| (weight(said), std::cmp::Reverse(*index)));
-    let mut worst = worst.map(|(_, said)| said.clone()).unwrap_or_else(|| consumer.board().snapshot());
-    worst.rate_per_second = all.iter().map(|said| said.rate_per_second).sum();
-    worst.moved_by_others = all.iter().map(|said| said.moved_by_others).sum();
-    if all.len() == 1 {
-        all.clear();
+        ConsumerState::RunsElsewhere { .. } => 3,
+        ConsumerState::NotRunning => 4,
+        _ => 5,
     }
-    (worst, all)
+}
+
+/// What the store says about a consumer, besides its checkpoints.
+struct Stored<'a> {
+    parked: ParkedTotals,
+    head: Position,
+    hold: Option<Hold>,
+    leases: &'a HashMap<ConsumerName, LeaseHolder>,
+    /// This runner, as it calls itself.
+    member: &'a str,
+}
+
+impl Stored<'_> {
+    /// What a partition is doing: as its loop here says or, if none runs here, as its lease does.
+    fn state_of(&self, partition: &ConsumerName, said: Option<&Snapshot>) -> (ConsumerState, Option<LeaseHolder>) {
+        let holder = self.leases.get(partition);
+        let state = said.map_or(ConsumerState::NotRunning, |said| said.state.clone());
+        let state = match (state, holder) {
+            (ConsumerState::NotRunning, Some(holder)) if holder.owner != self.member => {
+                ConsumerState::RunsElsewhere { by: holder.owner.clone() }
+            }
+            (state, _) => state,
+        };
+        (state, holder.cloned())
+    }
 }
 
 fn status_of(
     consumer: &ConsumerLoop,
+    live: &ConsumerName,
     checkpoints: &[&Checkpoint],
-    parked: ParkedTotals,
-    head: Position,
-    hold: Option<Hold>,
+    stored: &Stored,
 ) -> ConsumerStatus {
-    let (said, said_by_each) = said_by_all(consumer);
+    let said_by_each = said_by_each(consumer);
+    let head = stored.head;
     // A loop may have looked at more than it has saved, if it found nothing it wants there.
-    let reached = |stored: Position, said: Option<&Snapshot>| match said.and_then(|said| said.place) {
-        Some(place) if place.stored == stored => place.scanned.min(head).max(stored),
-        _ => stored,
+    let reached = |checkpoint: Position, said: Option<&Snapshot>| match said.and_then(|said| said.place) {
+        Some(place) if place.stored == checkpoint => place.scanned.position().min(head).max(checkpoint),
+        _ => checkpoint,
     };
-    let of_each = checkpoints.iter().enumerate().map(|(index, checkpoint)| {
-        let said = if said_by_each.is_empty() { Some(&said) } else { said_by_each.get(index) };
-        reached(checkpoint.position, said)
-    });
-    let of_each: Vec<Position> = of_each.collect();
-    let position = of_each.iter().copied().min().unwrap_or_default();
-    let mut states = said_by_each.iter().map(|said| said.state.clone());
-    let partitions = match checkpoints {
-        [_, _, ..] => {
-            let partition = |(checkpoint, &position): (&&Checkpoint, &Position)| PartitionStatus {
-                partition: checkpoint.consumer.partition().unwrap_or(Partition::WHOLE),
-                position,
-                lag: head.distance_from(position),
-                state: states.next().unwrap_or(ConsumerState::NotRunning),
-            };
-            checkpoints.iter().zip(&of_each).map(partition).collect()
-        }
-        _ => Vec::new(),
+    let partition = |name: &ConsumerName, checkpoint: Position, said: Option<&Snapshot>| {
+        let position = reached(checkpoint, said);
+        let (state, holder) = stored.state_of(name, said);
+        let partition = name.partition().unwrap_or(Partition::WHOLE);
+        PartitionStatus { partition, position, lag: head.distance_from(position), state, holder }
     };
+    let mut partitions: Vec<PartitionStatus> = checkpoints
+        .iter()
+        .enumerate()
+        .map(|(index, known)| partition(&known.consumer, known.position, said_by_each.get(index)))
+        .collect();
+    if partitions.is_empty() {
+        partitions.push(partition(live, Position::ZERO, said_by_each.first()));
+    }
+    let position = partitions.iter().map(|partition| partition.position).min().unwrap_or_default();
+    // Of those with most to say, the first.
+    let heaviest = |(index, it): &(usize, &PartitionStatus)| (weight(&it.state, it.lag), std::cmp::Reverse(*index));
+    let worst = partitions.iter().enumerate().max_by_key(heaviest);
+    let (state, holder) =
+        worst.map_or((ConsumerState::NotRunning, None), |(_, it)| (it.state.clone(), it.holder.clone()));
+    let errors = said_by_each.iter().filter_map(|said| said.last_error.clone());
+    let sum = |count: fn(&Snapshot) -> u64| said_by_each.iter().map(count).sum();
+    if partitions.len() == 1 {
+        partitions.clear();
+    }
     ConsumerStatus {
         name: consumer.name().clone(),
         kind: consumer.kind(),
         position,
         head,
         lag: head.distance_from(position),
-        rate_per_second: said.rate_per_second,
-        state: match hold {
-            Some(hold) if !matches!(said.state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
-                hold.into()
+        rate_per_second: said_by_each.iter().map(|said| said.rate_per_second).sum(),
+        state: match &stored.hold {
+            Some(hold) if !matches!(state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
+                hold.clone().into()
             }
-            _ => said.state,
+            _ => state,
         },
-        applying_for: said.applying_for,
-        silent_for: said.silent_for,
-        last_error: said.last_error,
-        moved_by_others: said.moved_by_others,
-        parked,
+        holder,
+        applying_for: said_by_each.iter().filter_map(|said| said.applying_for).max(),
+        silent_for: said_by_each.iter().filter_map(|said| said.silent_for).max(),
+        last_error: errors.max_by_key(|error| error.at),
+        moved_by_others: sum(|said| said.moved_by_others),
+        passed_over: sum(|said| said.passed_over),
+        log_went_back: said_by_each.iter().filter_map(|said| said.log_went_back).max_by_key(|went_back| went_back.at),
+        parked: stored.parked,
         partitions,
         updated_at: checkpoints.iter().map(|checkpoint| checkpoint.updated_at).max(),
         rebuild: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_lags_elsewhere_has_more_to_say_than_one_that_has_caught_up_here() {
+        let elsewhere = ConsumerState::RunsElsewhere { by: "another process".to_owned() };
+        assert!(weight(&elsewhere, 1_359) > weight(&ConsumerState::CaughtUp, 0));
+        assert!(weight(&elsewhere, 1_359) > weight(&ConsumerState::CatchingUp, 5));
+        assert!(weight(&ConsumerState::CatchingUp, 5) > weight(&elsewhere, 0));
+        assert!(weight(&ConsumerState::NotRunning, 0) > weight(&elsewhere, 1_359));
     }
 }

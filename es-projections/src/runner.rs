@@ -10,9 +10,10 @@ use crate::{
     attendant::Attendant,
     builder::RunnerBuilder,
     comparison::Comparison,
-    consumer_loop::{ConsumerLoop, Goal},
+    consumer_loop::ConsumerLoop,
     error::RunnerError,
     gate::Holds,
+    goal::Goal,
     in_place,
     membership::{Alive, Membership},
     rebuild::RebuildProgress,
@@ -40,7 +41,7 @@ pub struct Runner {
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn RunnerStore>,
     pub(crate) loops: Vec<Arc<ConsumerLoop>>,
-    membership: Arc<Membership>,
+    pub(crate) membership: Arc<Membership>,
     holds: Arc<Holds>,
     attendant: Attendant,
 }
@@ -145,6 +146,8 @@ impl Runner {
         // What stopped here may run elsewhere.
         let mut withdrawn = Vec::new();
         let alive = Alive::start(&self.shared.membership);
+        let (member, consumers) = (self.shared.membership.member(), self.shared.loops.len());
+        tracing::info!(member, consumers, "runner started");
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
         let mut is_shutting_down = false;
@@ -167,6 +170,7 @@ impl Runner {
             }
         }
         alive.end().await;
+        tracing::info!(member, "runner stopped");
         result
     }
 

@@ -1,22 +1,30 @@
 //! What one partition of a consumer has of the log.
 
-use es_core::{Ahead, EventKey, Partition, PartitionCheckpoint, Position, slot_of};
+use es_core::{Ahead, Bookmark, EventKey, Partition, PartitionCheckpoint, Position, slot_of};
 
 /// The events that are a partition's own: those of its keys that have not taken effect before it came by them.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
     partition: Partition,
     ahead: Ahead,
+    /// The furthest place that it rests on, if something is ahead.
+    rests_on: Option<Bookmark>,
 }
 
 impl Share {
     /// Everything.
     pub(crate) fn whole() -> Self {
-        Self { partition: Partition::WHOLE, ahead: Ahead::default() }
+        Self { partition: Partition::WHOLE, ahead: Ahead::default(), rests_on: None }
     }
 
     pub(crate) fn of(reached: &PartitionCheckpoint) -> Self {
-        Self { partition: reached.partition(), ahead: reached.ahead.clone() }
+        let rests_on = (!reached.ahead.is_empty()).then(|| reached.furthest_bookmark());
+        Self { partition: reached.partition(), ahead: reached.ahead.clone(), rests_on }
+    }
+
+    /// The furthest place in the log that it rests on, if that is beyond the checkpoint.
+    pub(crate) fn rests_on(&self) -> Option<Bookmark> {
+        self.rests_on
     }
 
     pub(crate) fn is_everything(&self) -> bool {

@@ -12,9 +12,11 @@ use crate::{
     backoff::Backoff,
     comparison::{Comparison, compare},
     consumer::Consumer,
-    consumer_loop::{ConsumerLoop, Goal},
+    consumer_loop::ConsumerLoop,
     error::RunnerError,
+    goal::Goal,
     limits,
+    live_hold::{LiveHold, gather},
     rebuild::{RebuildMeter, RebuildProgress},
     stop::Stop,
     tail::Tail,
@@ -259,17 +261,9 @@ impl Build {
         if count <= 1 {
             return Ok(self.store.freeze(&live).await?);
         }
-        self.store.repartition(&live, 1).await?;
-        let mut attempt = 0;
-        let frozen = loop {
-            attempt += 1;
-            match self.store.freeze(&live).await {
-                // Whoever runs it brings the parts together.
-                Err(StoreError::Busy { .. }) if attempt < limits::FREEZE_ATTEMPTS => {
-                    sleep(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempt)).await;
-                }
-                frozen => break frozen,
-            }
+        let frozen = match gather(&*self.store, &live).await {
+            Ok(()) => self.store.freeze(&live).await,
+            Err(error) => Err(error),
         };
         self.store.repartition(&live, u16::try_from(count).unwrap_or(u16::MAX)).await?;
         Ok(frozen?)
@@ -279,19 +273,41 @@ impl Build {
     async fn swap(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<(), RunnerError> {
         let mut attempts = SwapAttempts::default();
         let mut end = self.store.head().await?;
-        loop {
-            // No further than needed: the less there is to do, the less the live one can do meanwhile. Between two of its pages
-            // this one is not behind it.
-            self.building.drive(Goal::Reach(end), Stop::never(), on_advance).await?;
-            match attempts.make_live(&*self.store, &self.generation, Direction::Forward).await? {
-                Attempt::Done => {
-                    tracing::info!(generation = %self.generation, "the rebuilt read model is live");
-                    return Ok(());
-                }
+        for _ in 0..limits::SWAP_CHASES {
+            // No further than needed: the less there is to do, the less the live one can do meanwhile.
+            match self.try_swap(&mut attempts, end, on_advance).await? {
+                Attempt::Done => return Ok(()),
                 Attempt::Behind(live) => end = live,
                 Attempt::Again => {}
             }
         }
+        // The live one is as quick as this one. It is held for the last pages.
+        let hold = LiveHold::new(&self.store, &self.generation, &self.by);
+        let swapping = async {
+            loop {
+                hold.take(&self.live().await?.name).await?;
+                match self.try_swap(&mut attempts, end, on_advance).await? {
+                    Attempt::Done => return Ok(()),
+                    Attempt::Behind(live) => end = live,
+                    Attempt::Again => {}
+                }
+            }
+        };
+        hold.while_held(swapping).await
+    }
+
+    async fn try_swap(
+        &self,
+        attempts: &mut SwapAttempts,
+        end: Position,
+        on_advance: &mut (dyn FnMut(Position) + Send),
+    ) -> Result<Attempt, RunnerError> {
+        self.building.drive(Goal::Reach(end), Stop::never(), on_advance).await?;
+        let attempt = attempts.make_live(&*self.store, &self.generation, Direction::Forward).await?;
+        if let Attempt::Done = attempt {
+            tracing::info!(generation = %self.generation, "the rebuilt read model is live");
+        }
+        Ok(attempt)
     }
 
     /// Does something, and says meanwhile that it goes on; gives up if somebody else has taken the build over.
@@ -329,7 +345,6 @@ impl Build {
 #[derive(Default)]
 struct SwapAttempts {
     busy: u32,
-    behind: u32,
 }
 
 /// What came of an attempt.
@@ -353,14 +368,7 @@ impl SwapAttempts {
         direction: Direction,
     ) -> Result<Attempt, RunnerError> {
         match store.make_live(generation, direction).await {
-            Ok(Swapped::Behind(_)) if self.behind >= limits::SWAP_CHASES => {
-                let waiting_for = "a moment in which the rebuilt read model is not behind the live one".to_owned();
-                Err(StoreError::Busy { waiting_for, source: None }.into())
-            }
-            Ok(Swapped::Behind(live)) => {
-                self.behind += 1;
-                Ok(Attempt::Behind(live))
-            }
+            Ok(Swapped::Behind(live)) => Ok(Attempt::Behind(live)),
             Ok(_) => Ok(Attempt::Done),
             Err(error) => self.wait_after(error).await.map(|()| Attempt::Again),
         }

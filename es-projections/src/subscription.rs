@@ -7,8 +7,8 @@ mod status;
 use std::{collections::VecDeque, sync::Arc};
 
 use es_core::{
-    DecodeError, EventFilter, EventPage, EventStore, EventStream, PageSize, Position, RecordedEvent, StoreError,
-    Wakeups,
+    Bookmark, DecodeError, EventFilter, EventPage, EventStore, EventStream, PageSize, Position, RecordedEvent,
+    StoreError, Wakeups,
 };
 use futures_util::stream::unfold;
 use tokio::time::{Instant, sleep_until};
@@ -98,15 +98,14 @@ pub struct Subscription<T = RecordedEvent> {
     /// How many events the next page asks for: fewer than `page_size` on the way to a damaged one.
     size: usize,
     /// Everything up to here was looked at, and is durable.
-    scanned: Position,
+    scanned: Bookmark,
     /// What was found there and is not given out yet.
     page: VecDeque<RecordedEvent>,
     /// What is left of the event at `unpacked_at`, the last part first.
     parts: Vec<T>,
-    unpacked_at: Position,
+    unpacked_at: Bookmark,
     before_reading: Wait,
     failures: u32,
-    head_checked_at: Instant,
     has_ended: bool,
     notes: Arc<Notes>,
 }
@@ -144,8 +143,8 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     ///
     /// # Errors
     /// [`SubscriptionError::Store`] if the store fails in a way that waiting does not mend,
-    /// [`SubscriptionError::Decode`] if an event cannot be read, [`SubscriptionError::PositionBeyondHead`] if the log was restored
-    /// to an earlier state. Everything before was given out; mend the cause and subscribe again after
+    /// [`SubscriptionError::Decode`] if an event cannot be read, [`SubscriptionError::PositionBeyondHead`] or
+    /// [`SubscriptionError::LogWentBack`] if the log was restored to an earlier state. Everything before it was delivered; fix the cause and subscribe again after
     /// [`position`](Self::position).
     ///
     /// # Cancel safety
@@ -183,6 +182,13 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     /// Keep it *after* an event was dealt with: then a crash in between gives that event again, and none is lost. Of an
     /// event that an upcaster splits, it moves with the last part.
     pub fn position(&self) -> Position {
+        self.notes.position().position()
+    }
+
+    /// The same with the event that stands there. Keep this rather than the position, and start again with
+    /// [`StartFrom::AfterBookmark`](crate::StartFrom::AfterBookmark): then a log that went back in between is noticed, instead of events
+    /// being passed over.
+    pub fn bookmark(&self) -> Bookmark {
         self.notes.position()
     }
 
@@ -196,22 +202,22 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         loop {
             if let Some(item) = self.parts.pop() {
                 let reached = if self.parts.is_empty() { Some(self.reached(self.unpacked_at)) } else { None };
-                self.notes.given_out(self.unpacked_at, reached);
+                self.notes.given_out(self.unpacked_at.position(), reached);
                 return Ok(Some(item));
             }
             let Some(event) = self.page.pop_front() else { return Ok(None) };
-            let position = event.position();
+            let place = Bookmark::of(&event);
             (self.unpack)(event, &mut self.parts)?;
             self.parts.reverse();
-            self.unpacked_at = position;
+            self.unpacked_at = place;
             if self.parts.is_empty() {
-                self.notes.passed_over(self.reached(position));
+                self.notes.passed_over(self.reached(place));
             }
         }
     }
 
     /// How far the subscription has come with an event: after the last one of a page, as far as that looked.
-    fn reached(&self, event: Position) -> Position {
+    fn reached(&self, event: Bookmark) -> Bookmark {
         if self.page.is_empty() { self.scanned } else { event }
     }
 
@@ -222,7 +228,7 @@ impl<T: Send + Sync + 'static> Subscription<T> {
             Wait::Nothing => {}
             Wait::ForNews(poll_at) => {
                 self.notes.enter(Phase::CaughtUp);
-                wait_for_news(&mut self.wakeups, self.scanned, poll_at).await;
+                wait_for_news(&mut self.wakeups, self.scanned.position(), poll_at).await;
             }
             Wait::ForStore(next_try) => sleep_until(next_try).await,
         }
@@ -231,37 +237,32 @@ impl<T: Send + Sync + 'static> Subscription<T> {
             Ok(page) => page,
             Err(error) => return self.judge(error),
         };
-        if page.scanned_to <= self.scanned && self.head_checked_at.elapsed() >= limits::HEAD_CHECK_INTERVAL {
-            match self.store.head().await {
-                Ok(head) if head < self.scanned => {
-                    return Err(SubscriptionError::PositionBeyondHead { position: self.scanned, head });
-                }
-                Ok(_) => self.head_checked_at = Instant::now(),
-                Err(error) => return self.judge(error),
-            }
-        }
         self.take(page);
         Ok(())
     }
 
     async fn read(&self) -> Result<EventPage, StoreError> {
-        let page = self.store.read_all(self.scanned, &self.filter, PageSize::new(self.size)?).await?;
+        let after = self.scanned.position();
+        let page = self.store.read_all(after, &self.filter, PageSize::new(self.size)?).await?;
+        page.check_continues(self.scanned)?;
         // Also for what was only looked at: if a crash took it away, other events would stand in its positions. If this
         // fails, the page is read again, since the crash may have been.
-        if page.scanned_to > self.scanned.max(page.durable_to) {
+        if page.scanned_to > after.max(page.durable_to) {
             self.store.wait_durable(page.scanned_to).await?;
         }
         Ok(page)
     }
 
     fn take(&mut self, page: EventPage) {
-        let has_news = page.scanned_to > self.scanned;
-        self.scanned = page.scanned_to;
+        let has_news = page.scanned_to > self.scanned.position();
+        if has_news {
+            self.scanned = page.end();
+        }
         self.page = page.events.into();
         self.failures = 0;
         self.size = self.size.saturating_mul(2).min(self.page_size);
         // A hint says that this is the head: no need to look whether there is more.
-        let is_at_head = !has_news || self.scanned == self.wakeups.latest();
+        let is_at_head = !has_news || self.scanned.position() == self.wakeups.latest();
         if is_at_head {
             self.before_reading = Wait::ForNews(Instant::now() + limits::POLL_INTERVAL);
         }
@@ -286,8 +287,6 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         tracing::warn!(attempt, ?wait, error = %Chain(&error), "waiting for the store");
         let next_try = Instant::now() + wait;
         self.before_reading = Wait::ForStore(next_try);
-        // Whatever was wrong, the log may be another one afterwards.
-        self.head_checked_at = next_try.checked_sub(limits::HEAD_CHECK_INTERVAL).unwrap_or(next_try);
         self.notes.store_failed(attempt, next_try, Arc::new(error));
         Ok(())
     }
@@ -309,9 +308,8 @@ impl<T> Drop for Subscription<T> {
 
 /// Waits until there may be events after `scanned`: a hint, or a point in time for want of one.
 async fn wait_for_news(wakeups: &mut Wakeups, scanned: Position, poll_at: Instant) {
-    let hint = async { while wakeups.next().await <= scanned {} };
     tokio::select! {
-        () = hint => {}
+        () = wakeups.news(scanned) => {}
         () = sleep_until(poll_at) => {}
     }
 }

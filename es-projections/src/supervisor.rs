@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 use crate::{
     backoff::Backoff,
     board::Phase,
-    consumer_loop::{ConsumerLoop, Goal},
+    consumer_loop::ConsumerLoop,
     error::{HandlerPanic, RunnerError},
+    goal::Goal,
     limits,
     stop::Stop,
 };

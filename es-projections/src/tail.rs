@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use es_core::{EventFilter, EventPage, PageSize, Position, RunnerStore, StoreError, limits};
-use tokio::sync::Mutex;
+use es_core::{Bookmark, EventFilter, EventPage, PageSize, Position, RunnerStore, StoreError, limits};
+use tokio::{sync::Mutex, time::Instant};
 
 /// The latest page of everything that some consumer of the runner wants. A consumer that follows the log is served from
 /// it; whoever asks for more first reads the next one for all.
@@ -19,6 +19,20 @@ pub(crate) struct Tail {
 struct Kept {
     after: Position,
     page: EventPage,
+    read_at: Instant,
+}
+
+/// A page, and when it was read from the store: since then the log may have gone back.
+pub(crate) struct Fetched {
+    pub(crate) page: EventPage,
+    pub(crate) read_at: Instant,
+}
+
+impl Fetched {
+    /// A page that has just been read.
+    pub(crate) fn now(page: EventPage) -> Self {
+        Self { page, read_at: Instant::now() }
+    }
 }
 
 impl Tail {
@@ -35,41 +49,58 @@ impl Tail {
         self.store.wait_durable(position).await
     }
 
-    /// A page, as the store would give it.
-    pub(crate) async fn read(
-        &self,
-        after: Position,
-        filter: &EventFilter,
-        size: PageSize,
-    ) -> Result<EventPage, StoreError> {
-        if let Some(wanted) = &self.wanted
-            && let Some(page) = self.read_shared(wanted, after, filter, size).await
-        {
-            return Ok(page);
-        }
-        self.store.read_all(after, filter, size).await
+    /// Drops what is kept: the log went back.
+    pub(crate) async fn forget(&self) {
+        *self.kept.lock().await = None;
+        self.store.forget_recent();
     }
 
-    /// `None` if the consumer is behind what is kept, or if the page could not be read: what is wrong with it may be
-    /// nothing that this consumer wants.
+    /// A page, as the store would give it.
+    ///
+    /// # Errors
+    /// [`StoreError::LogWentBack`] if the log does not continue what the reader has read.
+    pub(crate) async fn read(
+        &self,
+        after: Bookmark,
+        filter: &EventFilter,
+        size: PageSize,
+    ) -> Result<Fetched, StoreError> {
+        let shared = match &self.wanted {
+            Some(wanted) => self.read_shared(wanted, after, filter, size).await,
+            None => None,
+        };
+        let fetched = match shared {
+            Some(fetched) => fetched,
+            None => Fetched::now(self.store.read_all(after.position(), filter, size).await?),
+        };
+        fetched.page.check_continues(after)?;
+        Ok(fetched)
+    }
+
+    /// `None` if the consumer is behind what is kept, or has read another log, or if the page could not be read: what is wrong with
+    /// it may be nothing that this consumer wants.
     async fn read_shared(
         &self,
         wanted: &EventFilter,
-        after: Position,
+        after: Bookmark,
         filter: &EventFilter,
         size: PageSize,
-    ) -> Option<EventPage> {
+    ) -> Option<Fetched> {
+        let position = after.position();
         let mut kept = self.kept.lock().await;
         match &*kept {
-            Some(kept) if after < kept.after => return None,
-            Some(kept) if after < kept.page.scanned_to => return Some(part(&kept.page, after, filter, size)),
+            Some(kept) if position < kept.after => return None,
+            Some(Kept { page, read_at, .. }) if position < page.scanned_to => {
+                let page = part(page, position, filter, size);
+                return page.check_continues(after).is_ok().then_some(Fetched { page, read_at: *read_at });
+            }
             _ => {}
         }
         // The others wait for this: it is what they will want.
-        let page = self.store.read_all(after, wanted, PageSize::default()).await.ok()?;
-        let own = part(&page, after, filter, size);
-        if page.scanned_to > after && page.scanned_to <= page.durable_to {
-            *kept = Some(Kept { after, page });
+        let page = self.store.read_all(position, wanted, PageSize::default()).await.ok()?;
+        let own = Fetched::now(part(&page, position, filter, size));
+        if page.scanned_to > position && page.scanned_to <= page.durable_to {
+            *kept = Some(Kept { after: position, page, read_at: own.read_at });
         }
         Some(own)
     }
@@ -86,12 +117,13 @@ fn part(page: &EventPage, after: Position, filter: &EventFilter, size: PageSize)
         (Some(_), Some(last)) => last.position(),
         _ => page.scanned_to,
     };
-    EventPage::new(events, scanned_to, page.durable_to)
+    let part = EventPage::new(events, scanned_to, page.durable_to).coming_after(page.place(after));
+    part.having_seen(page.seen).beyond(page.log_end)
 }
 
 /// What any of the filters passes; everything if that would take too many selectors.
 fn union<'a>(filters: impl Iterator<Item = &'a EventFilter>) -> EventFilter {
-    let mut union = EventFilter::all();
+    let mut union = EventFilter::none();
     for filter in filters {
         if filter.is_all() || union.selectors().len() + filter.selectors().len() > limits::MAX_FILTER_SELECTORS {
             return EventFilter::all();
@@ -104,12 +136,14 @@ fn union<'a>(filters: impl Iterator<Item = &'a EventFilter>) -> EventFilter {
 #[cfg(test)]
 mod tests {
     use es_core::{EventType, NewEvent, Payload, RecordedEvent, StreamId, Version, timestamp};
+    use uuid::Uuid;
 
     use super::*;
 
     fn event(position: u64) -> RecordedEvent {
         let (category, event_type) = if position.is_multiple_of(2) { ("even", "A") } else { ("odd", "B") };
-        let new_event = NewEvent::new(EventType::new(event_type).unwrap(), Payload::trusted("{}"));
+        let (id, event_type) = (Uuid::from_u128(position.into()), EventType::new(event_type).unwrap());
+        let new_event = NewEvent::from_parts(id, event_type, Payload::trusted("{}"));
         let stream = StreamId::new(category, "1").unwrap();
         let time = timestamp::to_stored_precision(std::time::SystemTime::UNIX_EPOCH.into());
         new_event.recorded(stream, Version::new(position), Position::new(position), time)
@@ -118,10 +152,16 @@ mod tests {
     #[test]
     fn a_part_of_a_page_is_what_the_store_would_give() {
         let page = EventPage::new((11..=20).map(event).collect(), Position::new(25), Position::new(30));
+        let seen = Some(Bookmark::new(Position::new(25), Uuid::from_u128(25)));
+        let page = page.coming_after(Bookmark::new(Position::new(10), Uuid::from_u128(10))).having_seen(seen);
         let of = |after, filter: EventFilter, size| {
             let part = part(&page, Position::new(after), &filter, PageSize::new(size).unwrap());
             let positions: Vec<u64> = part.events.iter().map(|event| event.position().get()).collect();
-            assert_eq!(part.durable_to, page.durable_to);
+            assert_eq!((part.durable_to, part.seen), (page.durable_to, page.seen));
+            // Of the event after which it comes the id is known, if it is one of the page.
+            let is_known = after == 10 || page.events.iter().any(|event| event.position().get() == after);
+            let known = Bookmark::new(Position::new(after), Uuid::from_u128(after.into()));
+            assert_eq!(part.after, is_known.then_some(known));
             (positions, part.scanned_to.get())
         };
         assert_eq!(of(10, EventFilter::all(), 100), ((11..=20).collect(), 25));

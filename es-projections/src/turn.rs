@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{ConsumerName, Lease, LeaseHolder, Leased, Member, StoreError};
+use es_core::{ConsumerName, Lease, LeaseHolder, Leased, Member, Position, StoreError};
 use tokio::sync::watch;
 
 use crate::{
@@ -33,6 +33,16 @@ pub(crate) struct Turn {
     /// Whether the store said something that it would not say to who has the lease.
     is_doubtful: bool,
     withdrawal: Option<Withdrawal>,
+    told: Told,
+}
+
+/// What the log was told last of a consumer that is followed, so that it is told of changes alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Works,
+    CaughtUp,
+    Elsewhere,
 }
 
 impl Turn {
@@ -50,6 +60,7 @@ impl Turn {
             held: None,
             is_doubtful: false,
             withdrawal: None,
+            told: Told::Nothing,
         }
     }
 
@@ -61,6 +72,13 @@ impl Turn {
             self.other = other.filter(|&other| other != self.membership.member()).map(str::to_owned);
         }
         self.other.clone()
+    }
+
+    /// Another process that would run the consumer, as far as is known.
+    pub(crate) fn able_other(&self) -> Option<String> {
+        let roster = self.roster.borrow();
+        let mut others = roster.iter().filter(|other| other.consumer == self.consumer);
+        others.find(|other| other.member != self.membership.member()).map(|other| other.member.clone())
     }
 
     /// Gives the turn back if it is somebody else's, and says whose. Asks the store for nothing else.
@@ -89,12 +107,42 @@ impl Turn {
         match self.membership.claim(name, !is_user).await? {
             Leased::Yours(lease) => {
                 self.held = Some(name.clone());
+                if !is_user && self.tells(Told::Works) {
+                    tracing::info!(checkpoint = %name, fence = lease.fence.get(), "working for the consumer from now on");
+                }
                 Ok(Ok((lease, true)))
             }
             Leased::Taken(holder) => {
                 self.held = None;
                 Ok(Err(NotOurs::Leased(holder)))
             }
+        }
+    }
+
+    /// Whether the log is to be told of something new.
+    fn tells(&mut self, news: Told) -> bool {
+        self.is_shared && std::mem::replace(&mut self.told, news) != news
+    }
+
+    /// Tells the log, once for each time that the consumer was taken over, that it has caught up.
+    pub(crate) fn tell_caught_up(&mut self, position: Position) {
+        if self.tells(Told::CaughtUp) {
+            tracing::info!(position = position.get(), "caught up");
+        }
+    }
+
+    /// Logs once that another process runs the consumer.
+    pub(crate) fn tell_not_ours(&mut self, who: &NotOurs) {
+        if self.tells(Told::Elsewhere) {
+            let (NotOurs::Leased(LeaseHolder { owner: by, .. }) | NotOurs::Assigned(by)) = who;
+            tracing::info!(by, "another process works for the consumer");
+        }
+    }
+
+    /// Logs that this process no longer follows the consumer.
+    pub(crate) fn tell_end(&mut self) {
+        if self.told != Told::Nothing && self.tells(Told::Nothing) {
+            tracing::info!("no longer followed");
         }
     }
 

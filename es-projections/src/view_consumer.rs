@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, DocumentFold, EventFilter, EventKey, EventPage, Generation, InvalidName, PageFold, Parking,
-    ProjectionError, ReadModelCode, RecordedEvent, RunnerStore,
+    Advance, ConsumerName, DecodeError, DocumentFold, EventFilter, EventKey, EventPage, Generation, InvalidName,
+    PageFold, Parking, ProjectionError, ReadModelCode, RecordedEvent, RunnerStore,
 };
 
 use crate::{
@@ -58,6 +58,14 @@ impl Consumer for ViewConsumer {
 
     fn filter(&self) -> &EventFilter {
         self.fold.filter()
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        self.fold.check()
+    }
+
+    fn knows(&self, event: &RecordedEvent) -> bool {
+        self.fold.knows(event)
     }
 
     async fn prepare(&self) -> Result<(), ProjectionError> {

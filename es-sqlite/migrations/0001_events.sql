@@ -37,9 +37,10 @@ BEGIN
     SET position = max(position, OLD.position), recorded_at = max(recorded_at, OLD.recorded_at);
 END;
 
--- The outcome of each append that had an idempotency key.
+-- The outcome of each append that had an idempotency key, and a digest of what the key stands for.
 CREATE TABLE es_appends (
     key         TEXT    PRIMARY KEY,
+    request     BLOB    NOT NULL,
     -- JSON: [[stream, first version, last version, first position], ...]
     streams     TEXT    NOT NULL,
     recorded_at INTEGER NOT NULL
@@ -55,7 +56,11 @@ CREATE TABLE es_checkpoints (
     -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
     ahead      TEXT,
     -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
-    layout     INTEGER NOT NULL DEFAULT 0
+    layout     INTEGER NOT NULL DEFAULT 0,
+    -- The id of the event at the position, and at the last position of what is ahead. A log that holds another event there is not the
+    -- one that the consumer has read. NULL: there is none.
+    event_id       BLOB,
+    ahead_event_id BLOB
 ) STRICT, WITHOUT ROWID;
 
 -- Who works for which consumer, so that several processes share the work.
@@ -66,13 +71,19 @@ CREATE TABLE es_leases (
     -- NULL: nobody has it.
     owner    TEXT,
     since    INTEGER,
-    until    INTEGER
+    -- When it was last claimed or extended. A lease from the future was granted by a clock that has been set back since, and
+    -- nobody has it: no lease outlives its own length.
+    renewed  INTEGER,
+    until    INTEGER,
+    -- Whether it was seized: appends leave an inline projection to its runner meanwhile.
+    seized   INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- Who would work for which consumer.
 CREATE TABLE es_members (
     consumer TEXT    NOT NULL,
     member   TEXT    NOT NULL,
+    renewed  INTEGER NOT NULL,
     until    INTEGER NOT NULL,
     PRIMARY KEY (consumer, member)
 ) STRICT, WITHOUT ROWID;
@@ -80,23 +91,26 @@ CREATE TABLE es_members (
 -- The generations of each read model. A checkpoint and tables belong to one generation: the first has the consumer's
 -- name as it is, a later one `name@2`.
 CREATE TABLE es_generations (
-    consumer       TEXT    NOT NULL,
-    generation     INTEGER NOT NULL CHECK (generation > 0),
-    state          TEXT    NOT NULL CHECK (state IN ('building', 'live', 'retired')),
-    code_version   INTEGER NOT NULL,
+    consumer         TEXT    NOT NULL,
+    generation       INTEGER NOT NULL CHECK (generation > 0),
+    state            TEXT    NOT NULL CHECK (state IN ('building', 'live', 'retired')),
+    code_version     INTEGER NOT NULL,
     -- JSON: the names by which readers find its tables; none for a view.
-    tables         TEXT    NOT NULL,
-    created_at     INTEGER NOT NULL,
-    builder        TEXT,
-    building_since INTEGER,
-    building_until INTEGER,
+    tables           TEXT    NOT NULL,
+    created_at       INTEGER NOT NULL,
+    builder          TEXT,
+    building_since   INTEGER,
+    building_renewed INTEGER,
+    building_until   INTEGER,
     PRIMARY KEY (consumer, generation)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_snapshots (
-    stream      TEXT    PRIMARY KEY,
+    stream      TEXT    NOT NULL,
+    aggregate   TEXT    NOT NULL,
     version     INTEGER NOT NULL,
     last_event  BLOB    NOT NULL,
     fingerprint TEXT    NOT NULL,
-    state       TEXT    NOT NULL
+    state       TEXT    NOT NULL,
+    PRIMARY KEY (stream, aggregate)
 ) STRICT;

@@ -27,6 +27,8 @@ CREATE TABLE es_parked_events (
     parked_at INTEGER NOT NULL,
     -- What it is to be tried with instead of its payload.
     edited    TEXT,
+    -- The id of the event at the position.
+    event_id  BLOB,
     PRIMARY KEY (consumer, key, position)
 ) STRICT, WITHOUT ROWID;
 

@@ -18,8 +18,9 @@ CREATE UNIQUE INDEX es_inbox_open ON es_inbox_ring (opened_at IS NOT NULL) WHERE
 INSERT INTO es_inbox_ring (partition, opened_at)
 VALUES (0, CAST(unixepoch('subsec') * 1000000 AS INTEGER)), (1, NULL), (2, NULL), (3, NULL);
 
--- Ids are mostly in the order of time (UUIDs of version 7), so that each consumer fills its part from the right.
-CREATE TABLE es_inbox_0 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
-CREATE TABLE es_inbox_1 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
-CREATE TABLE es_inbox_2 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
-CREATE TABLE es_inbox_3 (consumer TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+-- Ids are mostly in the order of time (UUIDs of version 7), so that each consumer fills its part from the right. The
+-- content is a digest of it.
+CREATE TABLE es_inbox_0 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_1 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_2 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE es_inbox_3 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;

@@ -4,6 +4,8 @@ CREATE TABLE es_dead_letters (
     -- Never used twice.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer       TEXT    NOT NULL,
+    -- A digest of everything that tells it from other letters of the consumer. It stays when the message is edited.
+    identity       TEXT    NOT NULL,
     message_id     TEXT    NOT NULL,
     message_type   TEXT,
     topic          TEXT    NOT NULL,
@@ -16,7 +18,7 @@ CREATE TABLE es_dead_letters (
     -- The message: an object of texts as JSON, and bytes.
     headers        TEXT    NOT NULL,
     body           BLOB    NOT NULL,
-    UNIQUE (consumer, message_id)
+    UNIQUE (consumer, identity)
 ) STRICT;
 
 CREATE INDEX es_dead_letters_since ON es_dead_letters (consumer, since);

@@ -1,4 +1,4 @@
--- Stores events.
+-- Stores events. An SQLite without `jsonb_each` is given `json_each` in its place, which is slower.
 -- Binds: ?1 JSON [[version, stream, category, hex id, type, occurred at or null, metadata, payload], ...], where metadata
 --   and payload are texts, so that their bytes survive; ?2 the position before the first; ?3 recorded at (microseconds).
 -- Result: none. Order: positions follow the order of the array.

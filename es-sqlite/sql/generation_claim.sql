@@ -3,7 +3,8 @@
 -- Locks: takes the write lock.
 UPDATE es_generations
 SET
-    building_since = iif(builder IS ?3 AND building_until > ?4, building_since, ?4),
+    building_since = iif(builder IS ?3 AND building_until > ?4, min(building_since, ?4), ?4),
     builder = ?3,
+    building_renewed = ?4,
     building_until = ?5
 WHERE consumer = ?1 AND generation = ?2;

@@ -1,7 +1,8 @@
 -- One page of the whole log.
 -- Binds: ?1 after this position; ?2 up to this position; ?3 most events; ?4 the page ends with the event that brings it to
 --   this many bytes of payload.
--- Result: one row. head: the position of the last event, 0 if there is none; is_cut: whether the page ended because of its
+-- Result: one row. head: the position of the last event, 0 if there is none; before_id: the id of the event at ?1, NULL if there is
+--   none; end_id: the id of the event at ?2, or at the head if that is before; is_cut: whether the page ended because of its
 --   bytes, NULL if it is empty; envelopes, ids, metadata, payloads: as in read_stream.sql.
 -- Order: by position, in all four.
 -- Locks: none.
@@ -32,6 +33,8 @@ WITH picked AS (
 )
 SELECT
     (SELECT coalesce(max(position), 0) FROM es_events) AS head,
+    (SELECT b.event_id FROM es_events b WHERE b.position = ?1) AS before_id,
+    (SELECT l.event_id FROM es_events l WHERE l.position <= ?2 ORDER BY l.position DESC LIMIT 1) AS end_id,
     (SELECT is_cut FROM page) AS is_cut,
     json_group_array(json_array(
         e.position, e.stream, e.version, octet_length(e.event_id), e.type, e.occurred_at, e.recorded_at,

@@ -79,6 +79,8 @@ WITH RECURSIVE category_types (category, type) AS (
 )
 SELECT
     (SELECT coalesce(max(position), 0) FROM es_events) AS head,
+    (SELECT b.event_id FROM es_events b WHERE b.position = ?1) AS before_id,
+    (SELECT l.event_id FROM es_events l WHERE l.position <= ?2 ORDER BY l.position DESC LIMIT 1) AS end_id,
     (SELECT is_cut FROM page) AS is_cut,
     json_group_array(json_array(
         e.position, e.stream, e.version, octet_length(e.event_id), e.type, e.occurred_at, e.recorded_at,

@@ -3,5 +3,5 @@
 -- Binds: ?1 consumer in its generation; ?2 now (microseconds). Result: none.
 -- Locks: takes the write lock.
 UPDATE es_checkpoints
-SET position = 0, updated_at = ?2, layout = layout + (ahead IS NOT NULL), ahead = NULL
+SET position = 0, updated_at = ?2, layout = layout + (ahead IS NOT NULL), ahead = NULL, event_id = NULL, ahead_event_id = NULL
 WHERE (consumer = ?1 OR (consumer > ?1 || '#' AND consumer < ?1 || '$')) AND NOT is_frozen;

@@ -1,9 +1,10 @@
 //! The rule of an append, for one or for a batch of them, inside a transaction that holds the write lock.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use es_core::{
-    Append, Appended, AppendedStream, IdempotencyKey, Position, RecordedEvent, StoreError, StreamId, Version,
+    Append, Appended, AppendedStream, IdempotencyKey, Position, RecordedEvent, RequestDigest, StoreError, StreamId,
+    Version,
     timestamp::{from_unix_micros, unix_micros},
 };
 use serde::Deserialize;
@@ -14,19 +15,25 @@ use uuid::Uuid;
 use crate::{
     error::{corrupt, store_error, unreadable},
     inline::{self, Inline},
+    projections::now,
     read_all::read_range,
     readers::Readers,
+    rows::{id_in, to_json},
+    sqlite_version::fitted,
     store::Shared,
 };
 
 const CHECK: &str = include_str!("../sql/append_check.sql");
 const BEGIN_AND_CHECK: &str = concat!(include_str!("../sql/begin_write.sql"), include_str!("../sql/append_check.sql"));
-const STORE: &str = concat!(include_str!("../sql/append_events.sql"), include_str!("../sql/append_keys.sql"));
-const STORE_AND_COMMIT: &str = concat!(
-    include_str!("../sql/append_events.sql"),
-    include_str!("../sql/append_keys.sql"),
-    include_str!("../sql/commit.sql")
-);
+static STORE: LazyLock<&str> =
+    LazyLock::new(|| fitted(concat!(include_str!("../sql/append_events.sql"), include_str!("../sql/append_keys.sql"))));
+static STORE_AND_COMMIT: LazyLock<&str> = LazyLock::new(|| {
+    fitted(concat!(
+        include_str!("../sql/append_events.sql"),
+        include_str!("../sql/append_keys.sql"),
+        include_str!("../sql/commit.sql")
+    ))
+});
 const FIND_APPEND: &str = include_str!("../sql/find_append.sql");
 
 /// An append with everything that can be made of it before it has the lock.
@@ -58,7 +65,7 @@ impl Prepared {
                 metadata,
                 event.payload().as_str(),
             );
-            let mut row = serde_json::to_string(&row).map_err(unreadable)?;
+            let mut row = to_json(&row)?;
             row.replace_range(..1, ",");
             rows.push(row);
         }
@@ -92,6 +99,8 @@ pub(crate) struct Batch {
     pub(crate) outcomes: Vec<Result<Appended, StoreError>>,
     /// The position of the last event, if any was stored.
     pub(crate) head: Option<Position>,
+    /// The id of the event before the first one that was stored, if there is one.
+    pub(crate) before_id: Option<Uuid>,
 }
 
 /// Whose transaction it is.
@@ -128,13 +137,13 @@ pub(crate) async fn append_batch(
     }
     let head = (stored.count > 0).then(|| Position::new((found.head + stored.count).unsigned_abs()));
     if head.is_some() {
-        stored.write(connection, &found, if within == Within::Own { STORE_AND_COMMIT } else { STORE }).await?;
+        stored.write(connection, &found, if within == Within::Own { *STORE_AND_COMMIT } else { *STORE }).await?;
         if within == Within::Callers && !shared.inline.is_empty() {
             let events = recorded(appends, &outcomes);
             inline::apply(shared, connection, &found.checkpoints, &events).await?;
         }
     }
-    Ok(Batch { outcomes, head })
+    Ok(Batch { outcomes, head, before_id: found.head_id })
 }
 
 /// Whether an error concerns one append alone, and not the database.
@@ -160,36 +169,53 @@ pub(crate) async fn find_append(readers: &Readers, key: &IdempotencyKey) -> Resu
     let mut reader = readers.get().await?;
     let row = sqlx::query(FIND_APPEND).bind(key.as_str()).fetch_optional(reader.connection()?).await;
     let Some(row) = reader.settle(row.map_err(store_error))? else { return Ok(None) };
-    let streams: &str = row.try_get("streams").map_err(store_error)?;
-    let recorded_at: i64 = row.try_get("recorded_at").map_err(store_error)?;
-    earlier_outcome(streams, recorded_at).map(Some)
+    let request = row.try_get("request").map_err(store_error)?;
+    let streams = row.try_get("streams").map_err(store_error)?;
+    let recorded_at = row.try_get("recorded_at").map_err(store_error)?;
+    let last_event_id = id_in(&row, "last_event_id")?;
+    KeyRow { request, streams, recorded_at, last_event_id }.outcome().map(Some)
+}
+
+/// What is remembered of a key.
+struct KeyRow {
+    /// The digest of what it stands for, in hex.
+    request: String,
+    streams: String,
+    recorded_at: i64,
+    last_event_id: Option<Uuid>,
 }
 
 /// One stream of a remembered outcome.
 #[derive(serde::Serialize, Deserialize)]
 struct OutcomeRow(String, u64, u64, u64);
 
-fn earlier_outcome(streams: &str, recorded_at: i64) -> Result<Appended, StoreError> {
-    let rows: Vec<OutcomeRow> = serde_json::from_str(streams).map_err(unreadable)?;
-    let mut streams = Vec::with_capacity(rows.len());
-    for OutcomeRow(stream, first_version, last_version, first_position) in rows {
-        streams.push(AppendedStream {
-            stream: stream.parse().map_err(|error| corrupt(first_position as i64, error))?,
-            first_version: Version::new(first_version),
-            last_version: Version::new(last_version),
-            first_position: Position::new(first_position),
-        });
+impl KeyRow {
+    fn outcome(&self) -> Result<Appended, StoreError> {
+        let rows: Vec<OutcomeRow> = serde_json::from_str(&self.streams).map_err(unreadable)?;
+        let mut streams = Vec::with_capacity(rows.len());
+        for OutcomeRow(stream, first_version, last_version, first_position) in rows {
+            streams.push(AppendedStream {
+                stream: stream.parse().map_err(|error| corrupt(first_position as i64, error))?,
+                first_version: Version::new(first_version),
+                last_version: Version::new(last_version),
+                first_position: Position::new(first_position),
+            });
+        }
+        let at = from_unix_micros(self.recorded_at);
+        let at = at.ok_or_else(|| corrupt(0, "the time of an append is out of range"))?;
+        let request = RequestDigest::from_hex(&self.request);
+        let request = request.ok_or_else(|| corrupt(0, "the digest of a request has another length"))?;
+        Ok(Appended::new(streams, at, true).with_request(Some(request)).ending_with(self.last_event_id))
     }
-    let at = from_unix_micros(recorded_at).ok_or_else(|| corrupt(0, "the time of an append is out of range"))?;
-    Ok(Appended::new(streams, at, true))
 }
 
 /// Everything that decides about a batch, read under the write lock.
 struct Found {
     head: i64,
+    head_id: Option<Uuid>,
     recorded_at: i64,
     ids: HashMap<Uuid, i64>,
-    keys: HashMap<String, (String, i64)>,
+    keys: HashMap<String, KeyRow>,
     /// Version and last event of each stream that exists.
     streams: HashMap<StreamId, (Version, Uuid)>,
     /// Checkpoints of the inline projections, in their order.
@@ -221,6 +247,7 @@ impl Found {
             .bind(to_json(&keys)?)
             .bind(to_json(&stream_texts)?)
             .bind(to_json(&consumers)?)
+            .bind(now())
             .fetch_one(connection)
             .await
             .map_err(store_error)?;
@@ -229,7 +256,10 @@ impl Found {
 
     fn read(row: &SqliteRow, streams: &[&StreamId], inline_count: usize) -> Result<Self, StoreError> {
         let ids: Vec<(Uuid, i64)> = json_column(row, "ids")?;
-        let keys: Vec<(String, String, i64)> = json_column(row, "keys")?;
+        let keys: Vec<(String, String, String, i64, Option<Uuid>)> = json_column(row, "keys")?;
+        let of_key = |(key, request, streams, recorded_at, last_event_id)| {
+            (key, KeyRow { request, streams, recorded_at, last_event_id })
+        };
         let stream_rows: Vec<(usize, u64, Uuid)> = json_column(row, "streams")?;
         let checkpoint_rows: Vec<(usize, i64)> = json_column(row, "checkpoints")?;
         let mut checkpoints = vec![0; inline_count];
@@ -243,9 +273,10 @@ impl Found {
         };
         Ok(Self {
             head: row.try_get("head").map_err(store_error)?,
+            head_id: id_in(row, "head_id")?,
             recorded_at: row.try_get("recorded_at").map_err(store_error)?,
             ids: ids.into_iter().collect(),
-            keys: keys.into_iter().map(|(key, streams, recorded_at)| (key, (streams, recorded_at))).collect(),
+            keys: keys.into_iter().map(of_key).collect(),
             streams: stream_rows.into_iter().filter_map(of_stream).collect(),
             checkpoints,
         })
@@ -261,12 +292,12 @@ impl Found {
             };
         }
         if let Some(key) = append.idempotency_key()
-            && let Some((streams, recorded_at)) = self.keys.get(key.as_str())
+            && let Some(row) = self.keys.get(key.as_str())
         {
-            let earlier = earlier_outcome(streams, *recorded_at)?;
-            return match earlier.is_within(append) {
+            let earlier = row.outcome()?;
+            return match earlier.request == append.request() {
                 true => Ok(Decision::Repeated(earlier)),
-                false => Err(StoreError::IdReused { what: "idempotency key", id: key.to_string() }),
+                false => Err(StoreError::key_reused(key, &earlier)),
             };
         }
         let mut versions = Vec::with_capacity(append.streams().len());
@@ -315,7 +346,9 @@ impl Found {
             }
             rest = others;
         }
-        Ok(stored.first().map(|event| Appended::new(streams, event.recorded_at(), true)))
+        let repeated = |event: &RecordedEvent| Appended::new(streams, event.recorded_at(), true);
+        let repeated = stored.first().map(repeated);
+        Ok(repeated.map(|repeated| repeated.with_request(append.request()).ending_with(append.last_event_id())))
     }
 }
 
@@ -325,7 +358,8 @@ struct Stored {
     count: i64,
     recorded_at: OffsetDateTime,
     events: String,
-    keys: Vec<(String, String)>,
+    /// Key, digest in hex, and outcome of each append that has a key.
+    keys: Vec<(String, String, String)>,
 }
 
 impl Stored {
@@ -357,15 +391,17 @@ impl Stored {
                 self.count += 1;
             }
         }
-        if let Some(key) = prepared.append.idempotency_key() {
+        let request = prepared.append.request();
+        if let (Some(key), Some(request)) = (prepared.append.idempotency_key(), request) {
             let outcome = |part: &AppendedStream| {
                 let (first, last) = (part.first_version.get(), part.last_version.get());
                 OutcomeRow(part.stream.to_string(), first, last, part.first_position.get())
             };
             let outcomes: Vec<_> = streams.iter().map(outcome).collect();
-            self.keys.push((key.as_str().to_owned(), to_json(&outcomes)?));
+            self.keys.push((key.as_str().to_owned(), request.to_hex(), to_json(&outcomes)?));
         }
-        Ok(Appended::new(streams, self.recorded_at, false))
+        let appended = Appended::new(streams, self.recorded_at, false);
+        Ok(appended.with_request(request).ending_with(prepared.append.last_event_id()))
     }
 
     async fn write(
@@ -385,10 +421,6 @@ impl Stored {
             .map_err(store_error)?;
         Ok(())
     }
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(unreadable)
 }
 
 fn json_column<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {

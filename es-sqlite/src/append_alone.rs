@@ -1,5 +1,7 @@
 //! An append that nobody shares the transaction with: decided, stored and committed by one call.
 
+use std::sync::LazyLock;
+
 use es_core::{
     Appended, AppendedStream, ExpectedVersion, Position, StoreError, StreamAppend, Version,
     timestamp::{to_stored_precision, unix_micros},
@@ -10,14 +12,18 @@ use time::OffsetDateTime;
 use crate::{
     append::{Batch, Prepared},
     error::store_error,
+    rows::id_in,
+    sqlite_version::fitted,
 };
 
-const APPEND_ALONE: &str = concat!(
-    include_str!("../sql/begin_write.sql"),
-    include_str!("../sql/append_alone.sql"),
-    include_str!("../sql/append_alone_outcome.sql"),
-    include_str!("../sql/commit.sql")
-);
+static APPEND_ALONE: LazyLock<&str> = LazyLock::new(|| {
+    fitted(concat!(
+        include_str!("../sql/begin_write.sql"),
+        include_str!("../sql/append_alone.sql"),
+        include_str!("../sql/append_alone_outcome.sql"),
+        include_str!("../sql/commit.sql")
+    ))
+});
 
 /// Most events for which the trip that is saved is worth more than what the statement costs in addition: it keeps the
 /// events aside before it stores them, since it reads the table that it writes to.
@@ -39,7 +45,7 @@ pub(crate) async fn append_alone(
     let [part] = prepared.append().streams() else { return Ok(None) };
     let recorded_at = to_stored_precision(OffsetDateTime::now_utc());
     let (lowest, highest) = accepted_versions(part);
-    let rows = sqlx::query(APPEND_ALONE)
+    let rows = sqlx::query(*APPEND_ALONE)
         .bind(prepared.to_json())
         .bind(unix_micros(recorded_at))
         .bind(part.stream().as_str())
@@ -60,8 +66,9 @@ pub(crate) async fn append_alone(
         last_version: Version::new(version.unsigned_abs()),
         first_position: Position::new(position.unsigned_abs() - before),
     };
-    let appended = Appended::new(vec![stored], recorded_at, false);
-    Ok(Some(Batch { outcomes: vec![Ok(appended)], head: Some(Position::new(position.unsigned_abs())) }))
+    let appended = Appended::new(vec![stored], recorded_at, false).ending_with(prepared.append().last_event_id());
+    let head = Some(Position::new(position.unsigned_abs()));
+    Ok(Some(Batch { outcomes: vec![Ok(appended)], head, before_id: id_in(row, "before_id")? }))
 }
 
 /// The versions that [`ExpectedVersion::accepts`], from the lowest to the highest.

@@ -18,9 +18,9 @@ use crate::{inline::Inline, store::SqliteStore};
 pub const DEFAULT_READERS: usize = 4;
 /// Most readers that the options accept.
 pub const MAX_READERS: usize = 64;
-/// How long a call waits for the writer, or for a free reader, unless the options say otherwise.
+/// How long a call waits for one holder of the writer, or for a free reader, unless the options say otherwise.
 pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for the writer, or for a free reader, that the options accept.
+/// Longest wait for one holder of the writer, or for a free reader, that the options accept.
 pub const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Memory for the database's pages in each connection, in KiB.
@@ -110,8 +110,9 @@ impl SqliteOptions {
         self
     }
 
-    /// How long a call waits for the only writer, be it held by this process or another, or for a free reader, before it
-    /// gives up with [`StoreError::Busy`]; at most [`MAX_BUSY_TIMEOUT`].
+    /// How long a call waits for a free reader, or for one holder of the only writer, be it in this process or another,
+    /// before it returns [`StoreError::Busy`]; at most [`MAX_BUSY_TIMEOUT`]. While others in this process take turns with the
+    /// writer, a call waits for longer, up to [`MAX_WRITER_WAIT`](crate::MAX_WRITER_WAIT).
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self

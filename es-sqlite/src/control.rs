@@ -159,6 +159,24 @@ impl ControlStore for SqliteStore {
         .await
     }
 
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        order.check_reason()?;
+        let (consumer, order) = (consumer.base(), order.clone());
+        self.write_in_task(move |writer| {
+            Box::pin(async move {
+                let connection = begin(writer).await?;
+                let query = sqlx::query(REVOKE).bind(consumer.as_str());
+                let revoked = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected();
+                if revoked > 0 {
+                    note(connection, &NewOperation::new(OperationKind::LEASE_REVOKED, consumer, order), now()).await?;
+                }
+                commit(connection).await?;
+                Ok(revoked)
+            })
+        })
+        .await
+    }
+
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {
         let operation = operation.clone();
         self.write_in_task(move |writer| {

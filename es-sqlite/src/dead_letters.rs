@@ -18,6 +18,7 @@ use crate::{
     control::note,
     error::{store_error, to_bound, unreadable},
     projections::now,
+    rows::to_json,
     store::SqliteStore,
     writer::{begin, commit},
 };
@@ -36,10 +37,6 @@ const FAIL: &str = include_str!("../sql/dead_letter_fail.sql");
 
 fn unknown() -> StoreError {
     StoreError::Backend { source: "a dead letter that this version does not know".into() }
-}
-
-fn headers_of(message: &RawMessage) -> Result<String, StoreError> {
-    serde_json::to_string(&message.headers).map_err(unreadable)
 }
 
 fn to_message(row: &SqliteRow) -> Result<RawMessage, StoreError> {
@@ -67,10 +64,11 @@ fn to_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
 
 /// Puts a message aside, in a transaction of the caller's.
 pub(crate) async fn add(connection: &mut SqliteConnection, letter: &NewDeadLetter) -> Result<(), StoreError> {
-    let query = sqlx::query(ADD).bind(letter.consumer.as_str()).bind(letter.message_id.as_str());
+    let query =
+        sqlx::query(ADD).bind(letter.consumer.as_str()).bind(letter.identity()).bind(letter.message_id.as_str());
     let query = query.bind(letter.message_type.as_deref()).bind(letter.topic.as_str()).bind(letter.key.as_deref());
     let query = query.bind(letter.reason.as_str()).bind(letter.error.as_str()).bind(i64::from(letter.attempts));
-    let query = query.bind(now()).bind(headers_of(&letter.message)?).bind(letter.message.body.as_slice());
+    let query = query.bind(now()).bind(to_json(&letter.message.headers)?).bind(letter.message.body.as_slice());
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -86,7 +84,7 @@ fn unedited<'a>(
     DeadLetter { id, letter, .. }: &'a DeadLetter,
 ) -> Result<Query<'a, Sqlite, SqliteArguments>, StoreError> {
     let query = sqlx::query(statement).bind(to_bound(id.get()));
-    Ok(query.bind(headers_of(&letter.message)?).bind(letter.message.body.clone()))
+    Ok(query.bind(to_json(&letter.message.headers)?).bind(letter.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -189,7 +187,7 @@ impl DeadLetterStore for SqliteStore {
                 let keep = sqlx::query(KEEP).bind(to_bound(id.get())).bind(now());
                 let keep = keep.bind(order.author()).bind(order.reason());
                 keep.execute(&mut *connection).await.map_err(store_error)?;
-                let edit = sqlx::query(EDIT).bind(to_bound(id.get())).bind(headers_of(&message)?);
+                let edit = sqlx::query(EDIT).bind(to_bound(id.get())).bind(to_json(&message.headers)?);
                 let edit = edit.bind(message.body.as_slice());
                 let edited = edit.fetch_optional(&mut *connection).await.map_err(store_error)?;
                 if let Some(row) = &edited {

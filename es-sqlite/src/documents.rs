@@ -1,19 +1,22 @@
 //! The documents of a view: one table each.
 
-use es_core::{ConsumerName, Document, DocumentChange, DocumentQuery, Payload, StoreError};
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use std::sync::LazyLock;
 
-use crate::{error::unreadable, rows::take};
+use es_core::{ConsumerName, Document, DocumentChange, DocumentQuery, DocumentSelection, Payload, StoreError};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{
+    error::store_error,
+    rows::{take, to_json},
+    sqlite_version::fitted,
+};
 
 const GET: &str = include_str!("../sql/view_get.sql");
 const LIST: &str = include_str!("../sql/view_list.sql");
-const TOP: &str = include_str!("../sql/view_top.sql");
-const PUT_AND_DELETE: &str = concat!(include_str!("../sql/view_put.sql"), include_str!("../sql/view_delete.sql"));
-const PUT_DELETE_AND_COMMIT: &str = concat!(
-    include_str!("../sql/view_put.sql"),
-    include_str!("../sql/view_delete.sql"),
-    include_str!("../sql/commit.sql")
-);
+const EACH: &str = include_str!("../sql/view_each.sql");
+static PUT_AND_DELETE: LazyLock<&str> =
+    LazyLock::new(|| fitted(concat!(include_str!("../sql/view_put.sql"), include_str!("../sql/view_delete.sql"))));
 const PREPARE: &str = include_str!("../sql/view_prepare.sql");
 const CLEAR: &str = include_str!("../sql/view_clear.sql");
 const EXISTS: &str = include_str!("../sql/view_exists.sql");
@@ -57,7 +60,7 @@ pub(crate) async fn get(
 ) -> Result<Vec<Document>, sqlx::Error> {
     let mut documents = Vec::with_capacity(keys.len());
     for keys in keys.chunks(DOCUMENTS_PER_STATEMENT) {
-        let keys = to_json(keys)?;
+        let keys = to_json(&keys).map_err(|error| sqlx::Error::Encode(error.into()))?;
         let row = sqlx::query(on(view, GET)).bind(keys).fetch_one(&mut *connection).await?;
         let found: Vec<(String, usize)> = serde_json::from_str(row.try_get("keys")?).map_err(not_read)?;
         let texts: Option<&str> = row.try_get("documents")?;
@@ -75,25 +78,31 @@ pub(crate) async fn list(
     view: &ConsumerName,
     query: &DocumentQuery,
 ) -> Result<Vec<Document>, StoreError> {
-    let rows = match query {
+    match query {
         DocumentQuery::ByKey { after, limit } => {
             let after = after.as_deref().unwrap_or_default();
-            sqlx::query(on(view, LIST)).bind(after).bind(*limit as i64).fetch_all(connection).await
+            let rows = sqlx::query(on(view, LIST)).bind(after).bind(*limit as i64).fetch_all(connection).await;
+            rows.and_then(|rows| rows.iter().map(document).collect()).map_err(store_error)
         }
-        DocumentQuery::TopByField { field, limit } => {
-            sqlx::query(on(view, TOP)).bind(field).bind(*limit as i64).fetch_all(connection).await
+        DocumentQuery::TopByField { .. } | DocumentQuery::ByField(_) => {
+            // SQLite reads an integer above 2^63 as a float, and so would not tell it from its neighbors.
+            let mut selection = DocumentSelection::new(query);
+            let mut rows = sqlx::query(on(view, EACH)).fetch(connection);
+            while let Some(row) = rows.try_next().await.map_err(store_error)? {
+                let Document { key, body } = document(&row).map_err(store_error)?;
+                selection.offer(&key, &body);
+            }
+            Ok(selection.finish())
         }
-        _ => {
-            return Err(StoreError::Refused {
-                reason: "this version of es-sqlite does not know this kind of document query; update it",
-            });
-        }
-    };
-    let document = |row: sqlx::sqlite::SqliteRow| {
-        let body: &str = row.try_get("document")?;
-        Ok(Document { key: row.try_get("key")?, body: Payload::trusted(body) })
-    };
-    rows.and_then(|rows| rows.into_iter().map(document).collect()).map_err(crate::error::store_error)
+        _ => Err(StoreError::Refused {
+            reason: "this version of es-sqlite does not know this kind of document query; update it",
+        }),
+    }
+}
+
+fn document(row: &SqliteRow) -> Result<Document, sqlx::Error> {
+    let body: &str = row.try_get("document")?;
+    Ok(Document { key: row.try_get("key")?, body: Payload::trusted(body) })
 }
 
 /// Changes to documents, encoded for the statements that write them.
@@ -110,29 +119,13 @@ impl Changes {
             changes.iter().map(|change| (change.key.as_str(), change.body.as_ref().map(Payload::as_str))).collect();
         let put: Vec<_> = latest.iter().filter_map(|(key, body)| body.map(|body| (key, body))).collect();
         let delete: Vec<_> = latest.iter().filter(|(_, body)| body.is_none()).map(|(key, _)| key).collect();
-        Ok(Self {
-            view: view.clone(),
-            put: serde_json::to_string(&put).map_err(unreadable)?,
-            delete: serde_json::to_string(&delete).map_err(unreadable)?,
-        })
+        Ok(Self { view: view.clone(), put: to_json(&put)?, delete: to_json(&delete)? })
     }
 
     pub(crate) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        self.run(connection, PUT_AND_DELETE).await
-    }
-
-    pub(crate) async fn write_and_commit(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        self.run(connection, PUT_DELETE_AND_COMMIT).await
-    }
-
-    async fn run(self, connection: &mut SqliteConnection, sql: &str) -> Result<(), sqlx::Error> {
-        sqlx::query(on(&self.view, sql)).bind(self.put).bind(self.delete).execute(connection).await?;
+        sqlx::query(on(&self.view, &PUT_AND_DELETE)).bind(self.put).bind(self.delete).execute(connection).await?;
         Ok(())
     }
-}
-
-fn to_json(keys: &[String]) -> Result<String, sqlx::Error> {
-    serde_json::to_string(keys).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 fn not_read(error: serde_json::Error) -> sqlx::Error {

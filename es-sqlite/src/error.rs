@@ -1,6 +1,6 @@
 //! What SQLite and sqlx report, as this framework's errors: by result code, never by the text of a message.
 
-use std::sync::Arc;
+use std::{str::Utf8Error, sync::Arc};
 
 use es_core::{Position, StoreError};
 
@@ -106,6 +106,12 @@ impl From<DatabaseError> for StoreError {
 
 /// An error of the driver, as the framework's own.
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
+    if let sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) = &error
+        && source.is::<Utf8Error>()
+    {
+        // SQLite keeps any bytes as a text.
+        return corrupt(0, format_args!("a text is not UTF-8: {source}"));
+    }
     DatabaseError::from(error).into()
 }
 
@@ -114,7 +120,7 @@ pub(crate) fn unreadable(source: serde_json::Error) -> StoreError {
     StoreError::Backend { source: Box::new(source) }
 }
 
-/// A stored event breaks the rules.
+/// A stored event breaks the rules; at 0, another row.
 pub(crate) fn corrupt(position: i64, problem: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt { position: Position::new(position.unsigned_abs()), problem: problem.to_string() }
 }

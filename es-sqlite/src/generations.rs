@@ -58,7 +58,10 @@ fn to_info(consumer: &ConsumerName, row: &SqliteRow) -> Result<GenerationInfo, S
     let position: Option<i64> = row.try_get("position").map_err(store_error)?;
     let by: Option<String> = row.try_get("builder").map_err(store_error)?;
     let builder = match by {
-        Some(by) => Some(Builder::new(by, time(number("building_since")?)?, time(number("building_until")?)?)),
+        Some(by) => {
+            let (since, until) = (time(number("building_since")?)?, time(number("building_until")?)?);
+            Some(Builder::new(by, since, until).renewed_at(time(number("building_renewed")?)?))
+        }
         None => None,
     };
     let position = position.map(|position| Position::new(position.unsigned_abs()));
@@ -291,7 +294,7 @@ async fn claim_in(connection: &mut SqliteConnection, claim: &BuildClaim) -> Resu
     let now = OffsetDateTime::now_utc();
     let generation = match known.iter().find(|info| info.state == GenerationState::Building) {
         Some(building) => {
-            let is_held = |builder: &Builder| builder.by != claim.by && builder.until > now;
+            let is_held = |builder: &Builder| builder.by != claim.by && builder.is_held_at(now);
             if building.builder.as_ref().is_some_and(is_held) {
                 return Ok(Claimed::Taken(building.clone()));
             }
@@ -337,6 +340,7 @@ async fn swap_in(
         if new.iter().any(|new| new.position < furthest) && direction == Direction::Forward {
             return Ok(Swapped::Behind(furthest));
         }
+        partitions::check_fit(connection, &new).await?;
         if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
             partitions::change(connection, generation, &new, count).await?;
         }

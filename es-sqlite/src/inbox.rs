@@ -1,19 +1,20 @@
 //! Messages that take effect once.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use es_core::{ConsumerName, InboxStats, InboxStore, Received, StoreError, check_message_ids, limits};
+use es_core::{ConsumerName, InboxKey, InboxStats, InboxStore, Received, StoreError, check_inbox_keys, limits};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    error::{store_error, unreadable},
+    error::store_error,
     handler_scope,
     projections::now,
+    rows::to_json,
     store::SqliteStore,
     unit_of_work::UnitOfWork,
     writer::{begin, commit},
@@ -21,6 +22,7 @@ use crate::{
 
 const RING: &str = include_str!("../sql/inbox_ring.sql");
 const RECEIVE: &str = include_str!("../sql/inbox_receive.sql");
+const KNOWN: &str = include_str!("../sql/inbox_known.sql");
 const COUNT: &str = include_str!("../sql/inbox_count.sql");
 const EMPTY: &str = include_str!("../sql/inbox_empty.sql");
 const TURN: &str = include_str!("../sql/inbox_turn.sql");
@@ -52,25 +54,31 @@ async fn ring(connection: &mut SqliteConnection) -> Result<Vec<InUse>, StoreErro
     rows.iter().map(InUse::read).collect()
 }
 
-/// Notes that messages are handled, in a transaction that writes. Gives those that are new.
+/// Notes that messages are handled, in a transaction that writes. Returns the contents of those that were handled before.
 async fn receive(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
-    ids: &BTreeSet<&str>,
-) -> Result<HashSet<String>, StoreError> {
+    contents: &BTreeMap<&str, i64>,
+) -> Result<HashMap<String, u64>, StoreError> {
     let ring = ring(connection).await?;
     let open = ring.first().filter(|partition| partition.closed_at.is_none());
     let no_partition = || StoreError::Backend { source: "no partition of the inbox is open".into() };
     let open = open.ok_or_else(no_partition)?.partition;
     let note = AssertSqlSafe(RECEIVE.replace("{open}", &open.to_string()));
-    let note = sqlx::query(note).bind(consumer.as_str()).bind(serde_json::to_string(ids).map_err(unreadable)?);
+    let note = sqlx::query(note).bind(consumer.as_str()).bind(to_json(&contents.iter().collect::<Vec<_>>())?);
     let rows = note.fetch_all(&mut *connection).await.map_err(store_error)?;
     let new = rows.iter().map(|row| row.try_get("id").map_err(store_error));
     let new: HashSet<String> = new.collect::<Result<_, _>>()?;
     let bytes: usize = new.iter().map(|id| id.len() + consumer.as_str().len()).sum();
     let count = sqlx::query(COUNT).bind(open).bind(new.len() as i64).bind(bytes as i64);
-    count.execute(connection).await.map_err(store_error)?;
-    Ok(new)
+    count.execute(&mut *connection).await.map_err(store_error)?;
+    let known: Vec<&str> = contents.keys().copied().filter(|id| !new.contains(*id)).collect();
+    if known.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(KNOWN).bind(consumer.as_str()).bind(to_json(&known)?).fetch_all(connection).await;
+    let pair = |row: &SqliteRow| Ok((row.try_get("id")?, row.try_get::<i64, _>("content")?.cast_unsigned()));
+    rows.map_err(store_error)?.iter().map(|row| pair(row).map_err(store_error)).collect()
 }
 
 /// Forgets what is older, and opens another partition in time.
@@ -123,16 +131,20 @@ async fn turn(
 impl InboxStore for SqliteStore {
     type Unit = UnitOfWork;
 
-    async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<UnitOfWork>, StoreError> {
-        check_message_ids(ids)?;
+    async fn receive(
+        &self,
+        consumer: &ConsumerName,
+        keys: &[InboxKey<'_>],
+    ) -> Result<Received<UnitOfWork>, StoreError> {
+        check_inbox_keys(keys)?;
         let mut unit = self.begin().await?;
-        if ids.is_empty() {
+        if keys.is_empty() {
             return Ok(Received::new(unit, Vec::new()));
         }
-        let each_once: BTreeSet<&str> = ids.iter().copied().collect();
-        let mut new = unit.receive(consumer, &each_once).await?;
-        let is_new = ids.iter().map(|&id| new.remove(id)).collect();
-        Ok(Received::new(unit, is_new))
+        // The first of each id.
+        let each_once = keys.iter().rev().map(|key| (key.id, key.content.cast_signed())).collect();
+        let handled = unit.receive(consumer, &each_once).await?;
+        Ok(Received::compared(unit, keys, &handled))
     }
 
     async fn begin_unit(&self) -> Result<UnitOfWork, StoreError> {
@@ -178,9 +190,13 @@ impl InboxStore for SqliteStore {
 }
 
 impl UnitOfWork {
-    async fn receive(&mut self, consumer: &ConsumerName, ids: &BTreeSet<&str>) -> Result<HashSet<String>, StoreError> {
-        let new = receive(self.transaction.connection(), consumer, ids).await;
-        self.transaction.settle(new)
+    async fn receive(
+        &mut self,
+        consumer: &ConsumerName,
+        contents: &BTreeMap<&str, i64>,
+    ) -> Result<HashMap<String, u64>, StoreError> {
+        let handled = receive(self.transaction.connection(), consumer, contents).await;
+        self.transaction.settle(handled)
     }
 }
 

@@ -43,6 +43,15 @@ impl Inline {
             Self::View(view) => view.filter(),
         }
     }
+
+    /// Whether an event is of a type that its code does not know: the runner sees to those.
+    fn is_unknown(&self, event: &RecordedEvent) -> bool {
+        let knows = match self {
+            Self::Projection(projection) => projection.knows(event),
+            Self::View(view) => view.knows(event),
+        };
+        self.filter().matches(event.stream(), event.event_type()) && !knows
+    }
 }
 
 /// Applies new events, which were just stored in this transaction, to every inline projection whose checkpoint stands
@@ -59,6 +68,10 @@ pub(crate) async fn apply(
         let from = Position::new(checkpoint.unsigned_abs());
         if from.advanced_by(1) != first.position() {
             tracing::debug!(consumer = %inline.name(), %from, first = %first.position(), "left to the runner: it is behind");
+            continue;
+        }
+        if let Some(unknown) = events.iter().find(|event| inline.is_unknown(event)) {
+            tracing::debug!(consumer = %inline.name(), event_type = unknown.event_type(), "left to the runner: its code does not know a type");
             continue;
         }
         run(connection, SAVEPOINT).await?;

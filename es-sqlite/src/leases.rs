@@ -10,13 +10,15 @@ use es_core::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    error::{store_error, to_stored, unreadable},
+    error::{store_error, to_stored},
     projections::now,
+    rows::to_json,
     store::SqliteStore,
     writer::{begin, commit},
 };
 
 const CLAIM: &str = include_str!("../sql/lease_claim.sql");
+const SEIZE: &str = include_str!("../sql/lease_seize.sql");
 const HOLDER: &str = include_str!("../sql/lease_holder.sql");
 const RELEASE: &str = include_str!("../sql/lease_release.sql");
 const LEASES: &str = include_str!("../sql/leases.sql");
@@ -56,6 +58,11 @@ pub(crate) async fn is_newest(
     Ok(query.fetch_optional(connection).await.map_err(store_error)?.is_some())
 }
 
+fn lease(row: &SqliteRow, time: Duration) -> Result<Lease, StoreError> {
+    let fence: i64 = row.try_get("fence").map_err(store_error)?;
+    Ok(Lease::new(Fence::new(fence.unsigned_abs()), time))
+}
+
 async fn claim(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -65,8 +72,7 @@ async fn claim(
     let (now, until) = span(time);
     let query = sqlx::query(CLAIM).bind(consumer.as_str()).bind(owner).bind(now).bind(until);
     if let Some(row) = query.fetch_optional(&mut *connection).await.map_err(store_error)? {
-        let fence: i64 = row.try_get("fence").map_err(store_error)?;
-        return Ok(Leased::Yours(Lease::new(Fence::new(fence.unsigned_abs()), time)));
+        return Ok(Leased::Yours(lease(&row, time)?));
     }
     let query = sqlx::query(HOLDER).bind(consumer.as_str());
     Ok(Leased::Taken(holder(&query.fetch_one(connection).await.map_err(store_error)?)?))
@@ -80,9 +86,9 @@ async fn join(
 ) -> Result<Roster, StoreError> {
     let (now, until) = span(time);
     sqlx::query(FORGET).bind(member).bind(now).execute(&mut *connection).await.map_err(store_error)?;
-    let query = sqlx::query(JOIN).bind(member).bind(consumers).bind(until);
+    let query = sqlx::query(JOIN).bind(member).bind(consumers).bind(now).bind(until);
     query.execute(&mut *connection).await.map_err(store_error)?;
-    let query = sqlx::query(EXTEND).bind(member).bind(until);
+    let query = sqlx::query(EXTEND).bind(member).bind(now).bind(until);
     let held = query.fetch_all(&mut *connection).await.map_err(store_error)?;
     let members = sqlx::query(MEMBERS).bind(now).fetch_all(connection).await.map_err(store_error)?;
     let to_member = |row: &SqliteRow| {
@@ -100,12 +106,23 @@ impl LeaseStore for SqliteStore {
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
         check_member(owner)?;
         let (consumer, owner) = (consumer.clone(), owner.to_owned());
+        self.write_shared(format!("the lease of {consumer}"), move |connection| {
+            Box::pin(async move { claim(connection, &consumer, &owner, time).await })
+        })
+        .await
+    }
+
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        check_member(owner)?;
+        let (consumer, owner) = (consumer.clone(), owner.to_owned());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
-                let leased = claim(connection, &consumer, &owner, time).await?;
+                let (now, until) = span(time);
+                let query = sqlx::query(SEIZE).bind(consumer.as_str()).bind(&owner).bind(now).bind(until);
+                let seized = lease(&query.fetch_one(&mut *connection).await.map_err(store_error)?, time)?;
                 commit(connection).await?;
-                Ok(leased)
+                Ok(seized)
             })
         })
         .await
@@ -113,12 +130,11 @@ impl LeaseStore for SqliteStore {
 
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
         let (consumer, fence) = (consumer.clone(), to_stored("a fence", lease.fence.get())?);
-        self.write_in_task(move |writer| {
+        self.write_shared(format!("the lease of {consumer}"), move |connection| {
             Box::pin(async move {
-                let connection = begin(writer).await?;
                 let query = sqlx::query(RELEASE).bind(consumer.as_str()).bind(fence);
-                query.execute(&mut *connection).await.map_err(store_error)?;
-                commit(connection).await
+                query.execute(connection).await.map_err(store_error)?;
+                Ok(())
             })
         })
         .await
@@ -127,7 +143,7 @@ impl LeaseStore for SqliteStore {
     async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
         check_member(member)?;
         let consumers: Vec<&str> = consumers.iter().map(ConsumerName::as_str).collect();
-        let (member, consumers) = (member.to_owned(), serde_json::to_string(&consumers).map_err(unreadable)?);
+        let (member, consumers) = (member.to_owned(), to_json(&consumers)?);
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;

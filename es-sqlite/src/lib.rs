@@ -53,25 +53,40 @@ mod handler_scope;
 mod inbox;
 mod inline;
 mod leases;
+mod limits;
 mod migrate;
+mod opened_file;
 mod outbox;
+mod page_time;
 mod parking;
 mod partitions;
 mod projections;
 mod queue;
 mod read_all;
+mod read_connection;
 mod read_stream;
 mod readers;
+mod records;
 mod rows;
+mod shared_commit;
 mod snapshots;
+mod sql;
+mod sqlite_version;
 mod store;
+mod turns;
 mod unit_of_work;
 mod waiting;
 mod wakeups;
 mod writer;
 
 pub use config::{DEFAULT_BUSY_TIMEOUT, DEFAULT_READERS, MAX_BUSY_TIMEOUT, MAX_READERS, SqliteOptions, Synchronous};
+pub use limits::{
+    FILE_CHECK_INTERVAL, MAX_PAGE_TIME, MAX_SHARED_COMMIT_TIME, MAX_WRITER_WAIT, MAX_WRITES_PER_COMMIT,
+    PAGE_TIME_CHECK_INTERVAL,
+};
 pub use queue::MAX_APPENDS_PER_COMMIT;
+pub use read_connection::ReadConnection;
+pub use sqlite_version::MIN_SQLITE_VERSION;
 /// The driver, of the version that this crate uses.
 pub use sqlx;
 pub use sqlx::SqliteConnection;

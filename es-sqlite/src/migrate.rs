@@ -1,9 +1,6 @@
 //! Opening the file, and bringing its schema up to date.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fs::File, io::Read, path::Path, time::Instant};
 
 use es_core::{StoreError, timestamp::unix_micros};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
@@ -12,6 +9,8 @@ use time::OffsetDateTime;
 use crate::{
     config::SqliteOptions,
     error::{DatabaseError, store_error},
+    opened_file::OpenedFile,
+    sqlite_version,
     writer::BEGIN_WRITE,
 };
 
@@ -22,6 +21,9 @@ const USE_WAL: &str = include_str!("../sql/use_wal.sql");
 
 /// How long to wait before trying again what SQLite's own busy timeout does not cover.
 const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// What every SQLite database begins with (<https://www.sqlite.org/fileformat.html>).
+const FILE_HEADER: &[u8] = b"SQLite format 3\0";
 
 /// One step of the schema. Never changed once released, only followed by others.
 struct Migration {
@@ -38,18 +40,35 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "dead_letters", sql: include_str!("../migrations/0005_dead_letters.sql") },
     Migration { version: 6, name: "blobs", sql: include_str!("../migrations/0006_blobs.sql") },
     Migration { version: 7, name: "outbox", sql: include_str!("../migrations/0007_outbox.sql") },
+    Migration { version: 8, name: "records", sql: include_str!("../migrations/0008_records.sql") },
 ];
 
-/// Opens the file for writing, with the schema of this version. Gives its path without links too.
-pub(crate) async fn open_database(options: &SqliteOptions) -> Result<(PathBuf, SqliteConnection), StoreError> {
+/// Opens the file for writing, with the schema of this version. Gives what is known of the file, too.
+pub(crate) async fn open_database(options: &SqliteOptions) -> Result<(OpenedFile, SqliteConnection), StoreError> {
     check_path(options)?;
     // Absolute, so that SQLite never takes it for a URI, and so that a later change of folder does not matter.
     let path = std::path::absolute(&options.path).map_err(|error| bad_path(&options.path, Some(error)))?;
-    let mut connection = options.writing(&path).connect().await.map_err(store_error)?;
+    let connection = connect(&path, options).await.map_err(|error| match error {
+        // Nothing was sent yet, so nothing is unknown.
+        StoreError::Unavailable { source } => {
+            let problem = format!("{} cannot be read or written as a database", path.display());
+            setup(problem, "check the path, the disk, and the rights of this user", Some(source))
+        }
+        error => error,
+    })?;
+    let file = path.canonicalize().map_err(|error| bad_path(&path, Some(error)))?;
+    let mut anchor = options.writing(&file).connect().await.map_err(store_error)?;
+    // Until its first statement it has nothing open.
+    use_wal(&mut anchor, options).await?;
+    Ok((OpenedFile::new(path, file.into(), anchor), connection))
+}
+
+async fn connect(path: &Path, options: &SqliteOptions) -> Result<SqliteConnection, StoreError> {
+    let mut connection = options.writing(path).connect().await.map_err(store_error)?;
+    sqlite_version::check(&mut connection).await?;
     use_wal(&mut connection, options).await?;
     migrate(&mut connection).await?;
-    let file = path.canonicalize().map_err(|error| bad_path(&path, Some(error)))?;
-    Ok((file, connection))
+    Ok(connection)
 }
 
 fn setup(problem: String, remedy: &str, source: Option<es_core::BoxError>) -> StoreError {
@@ -71,6 +90,14 @@ fn check_path(options: &SqliteOptions) -> Result<(), StoreError> {
         let problem = format!("{} is a folder", path.display());
         return Err(setup(problem, "give the path of a file in it", None));
     }
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let problem = format!("{} is a device, a pipe or a socket, not a file", path.display());
+        return Err(setup(problem, "give the path of a file, or of one that does not exist yet", None));
+    }
+    if has_other_content(path) {
+        let problem = format!("{} is not a SQLite database", path.display());
+        return Err(setup(problem, "give the path of another file, or of one that does not exist yet", None));
+    }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -84,6 +111,14 @@ fn check_path(options: &SqliteOptions) -> Result<(), StoreError> {
         return Err(setup(problem, "check the path, or allow the file to be created", None));
     }
     Ok(())
+}
+
+/// Whether a file holds something that does not begin as a database does. SQLite would take some such files for empty
+/// ones, and write over them. What cannot be read is left to SQLite to explain.
+fn has_other_content(path: &Path) -> bool {
+    let mut start = Vec::with_capacity(FILE_HEADER.len());
+    let read = File::open(path).and_then(|file| file.take(FILE_HEADER.len() as u64).read_to_end(&mut start));
+    read.is_ok_and(|bytes| bytes > 0) && start != FILE_HEADER
 }
 
 /// Switches the file to the write-ahead log, once in its life. SQLite's busy timeout does not cover this switch.

@@ -15,6 +15,7 @@ use crate::{
     error::{store_error, unreadable},
     leases::is_newest,
     projections::now,
+    rows::to_json,
     store::SqliteStore,
     writer::{begin, commit},
 };
@@ -103,7 +104,7 @@ fn to_entry(row: &SqliteRow) -> Result<OutboxEntry, StoreError> {
 /// Writes a message in the transaction of a connection.
 pub(crate) async fn enqueue(connection: &mut SqliteConnection, message: &OutboxMessage) -> Result<(), StoreError> {
     message.check()?;
-    let headers = serde_json::to_string(&message.message.headers).map_err(unreadable)?;
+    let headers = to_json(&message.message.headers)?;
     let stored =
         Stored { topic: &message.topic, key: message.key.as_deref(), headers: &headers, body: &message.message.body };
     let (now, available_at) = (now(), message.available_at.map(unix_micros));

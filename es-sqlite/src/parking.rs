@@ -14,8 +14,9 @@ use sqlx::{
 use time::OffsetDateTime;
 
 use crate::{
-    error::{corrupt, store_error, to_bound, to_stored, unreadable},
+    error::{corrupt, store_error, to_bound, to_stored},
     projections::now,
+    rows::{id_in, to_json},
     store::SqliteStore,
     writer::BEGIN_WRITE,
 };
@@ -37,10 +38,6 @@ const DISCARD: &str = include_str!("../sql/parked_discard.sql");
 const RECORD: &str = include_str!("../sql/parking_record.sql");
 const HISTORY: &str = include_str!("../sql/parking_history.sql");
 const COMMIT: &str = include_str!("../sql/commit.sql");
-
-fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(unreadable)
-}
 
 /// Does to the parked events what the move of a checkpoint asks for, in the same transaction.
 pub(crate) async fn follow(connection: &mut SqliteConnection, advance: &Advance) -> Result<(), StoreError> {
@@ -64,7 +61,7 @@ async fn change(
         let failures = parking.park.iter().filter_map(|park| Some((park.key.to_string(), park.failure.as_ref()?)));
         let opened: Vec<_> = failures.map(|(key, failure)| (key, failure.error.as_str(), failure.attempts)).collect();
         if !opened.is_empty() {
-            let open = sqlx::query(OPEN).bind(consumer.as_str()).bind(json(&opened)?).bind(now());
+            let open = sqlx::query(OPEN).bind(consumer.as_str()).bind(to_json(&opened)?).bind(now());
             open.execute(&mut *connection).await.map_err(store_error)?;
         }
         let keys: Vec<EventKey> = parking.park.iter().map(|park| park.key.clone()).collect();
@@ -74,13 +71,13 @@ async fn change(
         }
         let events = parking.park.iter().map(|park| (park.key.to_string(), to_bound(park.position.get())));
         let events: Vec<_> = events.collect();
-        let add = sqlx::query(ADD).bind(consumer.as_str()).bind(json(&events)?).bind(now());
+        let add = sqlx::query(ADD).bind(consumer.as_str()).bind(to_json(&events)?).bind(now());
         add.execute(&mut *connection).await.map_err(store_error)?;
     }
     if let Some(first) = parking.unpark.first() {
         let events = parking.unpark.iter().map(|gone| (gone.key.to_string(), to_bound(gone.position.get())));
         let events: Vec<_> = events.collect();
-        let remove = sqlx::query(REMOVE).bind(consumer.as_str()).bind(json(&events)?);
+        let remove = sqlx::query(REMOVE).bind(consumer.as_str()).bind(to_json(&events)?);
         let removed = remove.execute(&mut *connection).await.map_err(store_error)?.rows_affected();
         if removed != events.len() as u64 {
             return Err(changed(&first.key));
@@ -107,7 +104,7 @@ async fn among(
     keys: &[EventKey],
 ) -> Result<Vec<String>, StoreError> {
     let keys: std::collections::BTreeSet<String> = keys.iter().map(EventKey::to_string).collect();
-    let query = sqlx::query(AMONG).bind(consumer.as_str()).bind(json(&keys)?);
+    let query = sqlx::query(AMONG).bind(consumer.as_str()).bind(to_json(&keys)?);
     let rows = query.fetch_all(connection).await.map_err(store_error)?;
     rows.iter().map(|row| row.try_get("key").map_err(store_error)).collect()
 }
@@ -139,11 +136,12 @@ fn to_queue(row: &SqliteRow) -> Result<ParkedQueue, StoreError> {
 fn to_event(row: &SqliteRow) -> Result<ParkedEvent, StoreError> {
     let position: i64 = row.try_get("position").map_err(store_error)?;
     let edited: Option<String> = row.try_get("edited").map_err(store_error)?;
-    Ok(ParkedEvent::new(
+    let event = ParkedEvent::new(
         Position::new(position.unsigned_abs()),
         time_of(row, "parked_at")?,
         edited.map(Payload::trusted),
-    ))
+    );
+    Ok(event.at_event(id_in(row, "event_id")?))
 }
 
 fn to_record(consumer: &ConsumerName, row: &SqliteRow) -> Result<ParkingRecord, StoreError> {
@@ -171,7 +169,7 @@ async fn record(
     order: &Order,
     payload: Option<&Payload>,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query(RECORD).bind(consumer.as_str()).bind(key.to_string()).bind(json(&positions)?);
+    let query = sqlx::query(RECORD).bind(consumer.as_str()).bind(key.to_string()).bind(to_json(&positions)?);
     let query = query.bind(action.as_str()).bind(order.author()).bind(order.reason());
     let query = query.bind(payload.map(Payload::as_str)).bind(now());
     query.execute(connection).await.map_err(store_error)?;

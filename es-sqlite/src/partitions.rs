@@ -9,6 +9,8 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use crate::{
     error::{store_error, to_stored, unreadable as not_encoded},
     projections::now,
+    read_all::check_places,
+    rows::id_in,
     store::SqliteStore,
     writer::{begin, commit},
 };
@@ -27,7 +29,9 @@ fn partition(row: &SqliteRow) -> Result<PartitionCheckpoint, StoreError> {
     let ahead: Option<&str> = row.try_get("ahead").map_err(store_error)?;
     let unreadable = || StoreError::Backend { source: "a checkpoint that this version does not know".into() };
     let ahead = Ahead::parse(ahead.unwrap_or_default()).ok_or_else(unreadable)?;
-    Ok(PartitionCheckpoint::new(consumer, Position::new(number("position")?)).with(ahead, number("layout")?))
+    let reached = PartitionCheckpoint::new(consumer, Position::new(number("position")?));
+    let reached = reached.with(ahead, number("layout")?);
+    Ok(reached.at_events(id_in(row, "event_id")?, id_in(row, "ahead_event_id")?))
 }
 
 async fn rows_of(connection: &mut SqliteConnection, generation: &ConsumerName) -> Result<Vec<SqliteRow>, StoreError> {
@@ -66,7 +70,8 @@ pub(crate) async fn add(connection: &mut SqliteConnection, new: &[PartitionCheck
     let row_of = |new: &PartitionCheckpoint| {
         let ahead = (!new.ahead.is_empty()).then(|| new.ahead.to_string());
         let position = to_stored("a position", new.position.get())?;
-        Ok((new.consumer.as_str().to_owned(), position, ahead, to_stored("a layout", new.layout)?))
+        let (layout, ahead_end) = (to_stored("a layout", new.layout)?, to_stored("a position", new.ahead.end().get())?);
+        Ok((new.consumer.as_str().to_owned(), position, ahead, layout, ahead_end))
     };
     let rows = new.iter().map(row_of).collect::<Result<Vec<_>, StoreError>>()?;
     let rows = serde_json::to_string(&rows).map_err(not_encoded)?;
@@ -88,10 +93,23 @@ pub(crate) async fn change(
     count: u16,
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
     let new = redistributed(old, &generation.whole(), count)?;
-    if new != old {
-        replace(connection, generation, &new).await?;
+    if new == old {
+        return Ok(new);
     }
-    Ok(new)
+    check_fit(connection, old).await?;
+    replace(connection, generation, &new).await?;
+    all(connection, generation).await
+}
+
+/// Checks that the log holds everything on which some checkpoints rest.
+///
+/// # Errors
+/// [`StoreError::LogWentBack`].
+pub(crate) async fn check_fit(
+    connection: &mut SqliteConnection,
+    all: &[PartitionCheckpoint],
+) -> Result<(), StoreError> {
+    check_places(connection, all.iter().filter_map(PartitionCheckpoint::witness)).await
 }
 
 /// Puts other checkpoints in the place of those that a generation has.
@@ -144,7 +162,7 @@ impl PartitionStore for SqliteStore {
                 let mut found = all_movable(connection, &generation).await?;
                 if found.is_empty() {
                     add(connection, &new).await?;
-                    found = new;
+                    found = all(connection, &generation).await?;
                 }
                 commit(connection).await?;
                 Ok(found)

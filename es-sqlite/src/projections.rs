@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
+    Advance, Bookmark, Checkpoint, ConsumerName, ConsumerStore, Document, DocumentChange, DocumentQuery, Generation,
     PageProjection, PartitionCheckpoint, Position, ProjectionError, ProjectionStore, RecordedEvent, StoreError,
     check_document_count,
     timestamp::{from_unix_micros, unix_micros},
@@ -12,20 +12,23 @@ use time::OffsetDateTime;
 
 use crate::{
     documents,
-    error::{corrupt, store_error, to_stored},
+    error::{corrupt, store_error, to_bound, to_stored},
     generations,
     handler_scope::{in_handler, refuse_in_handler},
-    leases, parking, partitions,
+    leases,
+    page_time::bounded,
+    parking, partitions,
+    read_all::check_places,
+    rows::id_in,
+    shared_commit::Member,
     store::SqliteStore,
-    writer::{WriterGuard, begin, commit},
+    writer::{begin, commit},
 };
 
 const CHECKPOINT: &str = include_str!("../sql/checkpoint.sql");
 const CHECKPOINTS: &str = include_str!("../sql/checkpoints.sql");
 const START: &str = include_str!("../sql/start_checkpoint.sql");
 const MOVE: &str = include_str!("../sql/move_checkpoint.sql");
-const BEGIN_AND_MOVE: &str =
-    concat!(include_str!("../sql/begin_write.sql"), include_str!("../sql/move_checkpoint.sql"));
 const RESET: &str = include_str!("../sql/reset_checkpoint.sql");
 
 pub(crate) fn now() -> i64 {
@@ -38,7 +41,9 @@ fn to_checkpoint(row: &SqliteRow) -> Result<Checkpoint, StoreError> {
     let updated_at: i64 = row.try_get("updated_at").map_err(store_error)?;
     let updated_at =
         from_unix_micros(updated_at).ok_or_else(|| corrupt(position, "the time of a checkpoint is out of range"))?;
-    Ok(Checkpoint::new(ConsumerName::parse(consumer)?, Position::new(position.unsigned_abs()), updated_at))
+    let checkpoint =
+        Checkpoint::new(ConsumerName::parse(consumer)?, Position::new(position.unsigned_abs()), updated_at);
+    Ok(checkpoint.at_event(id_in(row, "event_id")?))
 }
 
 async fn checkpoint_row(
@@ -48,17 +53,12 @@ async fn checkpoint_row(
     sqlx::query(CHECKPOINT).bind(consumer.as_str()).fetch_optional(connection).await.map_err(store_error)
 }
 
-/// Moves a checkpoint by one of the statements that do so.
-async fn compare_and_move(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-    advance: &Advance,
-) -> Result<(), StoreError> {
+async fn compare_and_move(connection: &mut SqliteConnection, advance: &Advance) -> Result<(), StoreError> {
     advance.check()?;
-    let Advance { consumer, from, to, lease, .. } = advance;
+    let Advance { consumer, from, to, lease, seen, .. } = advance;
     // A checkpoint beyond the database's range cannot exist, so it is not where the caller believes it to be.
     let from_stored = i64::try_from(from.get()).unwrap_or(-1);
-    let moved = sqlx::query(sql)
+    let moved = sqlx::query(MOVE)
         .bind(consumer.as_str())
         .bind(from_stored)
         .bind(to_stored("a position", to.get())?)
@@ -66,6 +66,8 @@ async fn compare_and_move(
         .bind(lease.map(|lease| to_stored("a fence", lease.fence.get())).transpose()?)
         // A layout beyond the database's range cannot exist either.
         .bind(i64::try_from(advance.layout).unwrap_or(-1))
+        .bind(seen.map(|seen| to_bound(seen.position().get())))
+        .bind(seen.and_then(Bookmark::event_id).map(|id| id.simple().to_string()))
         // To its end: only then has a statement outside a transaction committed.
         .fetch_all(&mut *connection)
         .await
@@ -73,6 +75,7 @@ async fn compare_and_move(
     if !moved.is_empty() {
         return Ok(());
     }
+    check_places(connection, seen.iter().copied()).await?;
     if let Some(lease) = *lease
         && !leases::is_newest(connection, consumer, lease).await?
     {
@@ -101,7 +104,7 @@ pub(crate) async fn move_in_transaction(
     connection: &mut SqliteConnection,
     advance: &Advance,
 ) -> Result<(), StoreError> {
-    compare_and_move(connection, MOVE, advance).await?;
+    compare_and_move(connection, advance).await?;
     parking::follow(connection, advance).await
 }
 
@@ -119,9 +122,10 @@ async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Re
 }
 
 impl SqliteStore {
-    async fn lock_writer(&self) -> Result<WriterGuard, StoreError> {
+    /// Begins a write in which code of a projection may run.
+    async fn join(&self, what: &str, projection: &ConsumerName) -> Result<Member, StoreError> {
         refuse_in_handler(&self.shared.file)?;
-        self.shared.writer.lock().await
+        self.shared.writer.join(format!("{what} of {projection}")).await
     }
 
     /// Whether a view has its table. Once made it stays, so it is looked for once.
@@ -137,6 +141,22 @@ impl SqliteStore {
             self.shared.know_view(view);
         }
         Ok(exists)
+    }
+}
+
+/// Ends a write in which code of a projection ran, or undoes it.
+async fn end(mut member: Member, done: Result<(), ProjectionError>) -> Result<(), ProjectionError> {
+    match done {
+        Ok(()) => Ok(member.end().await?),
+        Err(ProjectionError::Store(error)) => {
+            let failed = member.settle(Err(error));
+            member.undo().await?;
+            Ok(failed?)
+        }
+        Err(error) => {
+            member.undo().await?;
+            Err(error)
+        }
     }
 }
 
@@ -156,34 +176,26 @@ impl ConsumerStore for SqliteStore {
 
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
         let at = to_stored("a position", at.get())?;
-        let mut writer = self.lock_writer().await?;
-        let query = sqlx::query(START).bind(consumer.as_str()).bind(at).bind(now());
-        // To its end: only then has the statement committed.
-        let rows = query.fetch_all(writer.connection()?).await.map_err(store_error);
-        match writer.settle(rows)?.first() {
-            Some(row) => to_checkpoint(row),
-            // It has other partitions.
-            None => Err(StoreError::Retired { generation: consumer.clone() }),
-        }
+        let consumer = consumer.clone();
+        self.write_shared(format!("the checkpoint of {consumer}"), move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query(START).bind(consumer.as_str()).bind(at).bind(now());
+                match query.fetch_optional(connection).await.map_err(store_error)? {
+                    Some(row) => to_checkpoint(&row),
+                    // It has other partitions.
+                    None => Err(StoreError::Retired { generation: consumer }),
+                }
+            })
+        })
+        .await
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
-        if advance.changes_parking() {
-            let advance = advance.clone();
-            let work = self.write_in_task(move |writer| {
-                Box::pin(async move {
-                    let connection = writer.for_transaction()?;
-                    compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
-                    parking::follow(connection, &advance).await?;
-                    commit(connection).await?;
-                    Ok(())
-                })
-            });
-            return work.await;
-        }
-        let mut writer = self.lock_writer().await?;
-        let moved = compare_and_move(writer.connection()?, MOVE, advance).await;
-        writer.settle(moved)
+        let advance = advance.clone();
+        self.write_shared(format!("the checkpoint of {}", advance.consumer), move |connection| {
+            Box::pin(async move { move_in_transaction(connection, &advance).await })
+        })
+        .await
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -192,16 +204,15 @@ impl ConsumerStore for SqliteStore {
         }
         let view = &view.whole();
         let own = view.clone();
-        self.write_in_task(move |writer| {
+        self.write_shared(format!("the table of {view}"), move |connection| {
             Box::pin(async move {
-                let connection = begin(writer).await?;
                 documents::prepare(connection, &own).await.map_err(store_error)?;
                 if own.generation() == Some(Generation::FIRST)
                     && !documents::exists(connection, &own.live()).await.map_err(store_error)?
                 {
                     generations::show(connection, &documents::table(&own.live()), &documents::table(&own)).await?;
                 }
-                commit(connection).await
+                Ok(())
             })
         })
         .await?;
@@ -233,12 +244,10 @@ impl ConsumerStore for SqliteStore {
         self.prepare_view(&advance.consumer).await?;
         let changes = documents::Changes::new(&advance.consumer, changes)?;
         let advance = advance.clone();
-        self.write_in_task(move |writer| {
+        self.write_shared(format!("the documents of {}", advance.consumer), move |connection| {
             Box::pin(async move {
-                let connection = writer.for_transaction()?;
-                compare_and_move(connection, BEGIN_AND_MOVE, &advance).await?;
-                parking::follow(connection, &advance).await?;
-                changes.write_and_commit(connection).await.map_err(store_error)
+                move_in_transaction(connection, &advance).await?;
+                changes.write(connection).await.map_err(store_error)
             })
         })
         .await
@@ -267,24 +276,27 @@ impl ProjectionStore for SqliteStore {
         &self,
         projection: &dyn PageProjection<SqliteConnection>,
     ) -> Result<(), ProjectionError> {
-        let mut transaction = self.lock_writer().await?.begin().await?;
-        in_handler(&self.shared.file, projection.prepare(transaction.connection())).await?;
-        if projection.name().generation() == Some(Generation::FIRST) {
-            in_handler(&self.shared.file, projection.after_load(transaction.connection())).await?;
-        }
-        let shown =
-            generations::show_first(transaction.connection(), projection.name(), &projection.code().tables).await;
-        transaction.settle(shown)?;
-        Ok(transaction.commit().await?)
+        let mut member = self.join("the tables", projection.name()).await?;
+        let done = async {
+            let connection = member.connection()?;
+            in_handler(&self.shared.file, projection.prepare(&mut *connection)).await?;
+            if projection.name().generation() == Some(Generation::FIRST) {
+                in_handler(&self.shared.file, projection.after_load(&mut *connection)).await?;
+            }
+            Ok(generations::show_first(connection, projection.name(), &projection.code().tables).await?)
+        };
+        let done = done.await;
+        end(member, done).await
     }
 
     async fn finish_projection(
         &self,
         projection: &dyn PageProjection<SqliteConnection>,
     ) -> Result<(), ProjectionError> {
-        let mut transaction = self.lock_writer().await?.begin().await?;
-        in_handler(&self.shared.file, projection.after_load(transaction.connection())).await?;
-        Ok(transaction.commit().await?)
+        let mut member = self.join("what is made after the load", projection.name()).await?;
+        let done = async { in_handler(&self.shared.file, projection.after_load(member.connection()?)).await };
+        let done = done.await;
+        end(member, done).await
     }
 
     async fn apply_page(
@@ -296,18 +308,25 @@ impl ProjectionStore for SqliteStore {
         if events.is_empty() {
             return Ok(self.move_checkpoint(advance).await?);
         }
-        let mut transaction = self.lock_writer().await?.begin().await?;
-        let moved = move_in_transaction(transaction.connection(), advance).await;
-        transaction.settle(moved)?;
-        in_handler(&self.shared.file, projection.apply_page(transaction.connection(), events)).await?;
-        Ok(transaction.commit().await?)
+        let mut member = self.join("a page", projection.name()).await?;
+        let done = async {
+            let connection = member.connection()?;
+            move_in_transaction(connection, advance).await?;
+            let handler = in_handler(&self.shared.file, projection.apply_page(connection, events));
+            bounded(&self.shared.writer.turns, projection.name(), events.len(), handler).await
+        };
+        let done = done.await;
+        end(member, done).await
     }
 
     async fn clear_projection(&self, projection: &dyn PageProjection<SqliteConnection>) -> Result<(), ProjectionError> {
-        let mut transaction = self.lock_writer().await?.begin().await?;
-        in_handler(&self.shared.file, projection.clear(transaction.connection())).await?;
-        let put_back = reset(transaction.connection(), projection.name()).await;
-        transaction.settle(put_back)?;
-        Ok(transaction.commit().await?)
+        let mut member = self.join("the emptying", projection.name()).await?;
+        let done = async {
+            let connection = member.connection()?;
+            in_handler(&self.shared.file, projection.clear(&mut *connection)).await?;
+            Ok(reset(connection, projection.name()).await?)
+        };
+        let done = done.await;
+        end(member, done).await
     }
 }

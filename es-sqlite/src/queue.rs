@@ -1,6 +1,7 @@
 //! Group commit: appends that wait for the writer share a transaction.
 
 use std::{
+    borrow::Cow,
     collections::{HashSet, VecDeque},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,8 +15,12 @@ use crate::{
     append::{Batch, Prepared, Within, append_batch},
     append_alone::{append_alone, is_plain},
     store::{Shared, runtime},
-    writer::WriterGuard,
+    turns::Holder,
+    writer::{Access, WriterGuard},
 };
+
+/// What appends are called where something waits for them.
+const APPENDS: Holder = Cow::Borrowed("an append");
 
 /// Most appends that share a transaction.
 pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
@@ -51,7 +56,7 @@ struct Job {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the task that was writing was stopped, because its runtime was shut down")]
-struct WriterStopped;
+pub(crate) struct WriterStopped;
 
 impl AppendQueue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -72,6 +77,14 @@ impl AppendQueue {
         let mut waiting = self.lock();
         let index = waiting.index_of(number)?;
         waiting.jobs.remove(index)
+    }
+
+    /// Puts back what was taken and is to be tried once more, before everything else.
+    fn put_back(&self, jobs: Vec<Job>) {
+        let mut waiting = self.lock();
+        for job in jobs.into_iter().rev() {
+            waiting.jobs.push_front(job);
+        }
     }
 
     fn holds(&self, number: u64) -> bool {
@@ -145,12 +158,12 @@ impl Shared {
     /// than appends that are waited for.
     async fn write_until_done(self: Arc<Self>, number: u64, mut done: oneshot::Receiver<()>) {
         loop {
-            let writer = match select(pin!(self.writer.lock()), &mut done).await {
-                Either::Left((writer, _)) => writer,
+            let access = match select(pin!(self.writer.for_appends(APPENDS)), &mut done).await {
+                Either::Left((access, _)) => access,
                 Either::Right(_) => return,
             };
-            match writer {
-                Ok(writer) => self.write_next_batch(writer).await,
+            match access {
+                Ok(access) => self.write_next_batch(access).await,
                 Err(error) => {
                     if let Some(job) = self.queue.take_back(number) {
                         answer(job.answer, Err(error));
@@ -163,21 +176,27 @@ impl Shared {
         }
     }
 
-    async fn write_next_batch(&self, mut writer: WriterGuard) {
+    async fn write_next_batch(self: &Arc<Self>, access: Access) {
         let jobs = self.queue.next_batch();
         if jobs.is_empty() {
             return;
         }
-        let appends: Vec<_> = jobs.iter().map(|job| &job.prepared).collect();
-        let result = if self.inline.is_empty() {
-            self.write_own(&mut writer, &appends).await
-        } else {
-            self.write_with_inline(writer, &appends).await
+        if access.is_shared() {
+            return self.write_shared(access, jobs).await;
+        }
+        let result = match access.alone().await {
+            Ok(writer) => self.write_by_itself(writer, &appends_of(&jobs)).await,
+            Err(error) => Err(error),
         };
+        self.answer_all(jobs, result);
+    }
+
+    /// Tells the callers what came of their appends, and readers that there is something new.
+    fn answer_all(&self, jobs: Vec<Job>, result: Result<Batch, StoreError>) {
         let outcomes = match result {
             Ok(batch) => {
                 if let Some(head) = batch.head {
-                    self.announce(head, &appends, &batch.outcomes);
+                    self.announce(head, &appends_of(&jobs), &batch);
                 }
                 batch.outcomes
             }
@@ -185,6 +204,46 @@ impl Shared {
         };
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             answer(job.answer, outcome);
+        }
+    }
+
+    /// Writes in the transaction that other writes have left open, and share.
+    async fn write_shared(self: &Arc<Self>, access: Access, jobs: Vec<Job>) {
+        let mut member = match self.writer.begin_member(access, APPENDS).await {
+            Ok(member) => member,
+            Err(error) => return self.answer_all(jobs, Err(error)),
+        };
+        let result = match member.connection() {
+            Ok(connection) => append_batch(self, connection, &appends_of(&jobs), Within::Callers).await,
+            Err(error) => Err(error),
+        };
+        match member.settle(result) {
+            Ok(batch) => {
+                let shared = Arc::clone(self);
+                let ended = member.end_with(move |outcome| {
+                    match &outcome {
+                        Ok(()) => shared.answer_all(jobs, Ok(batch)),
+                        // Perhaps another write was to blame: they are tried once more, alone.
+                        Err(StoreError::Busy { .. }) => shared.queue.put_back(jobs),
+                        Err(_) => {}
+                    }
+                    outcome
+                });
+                // The callers were told, or the next writer tells them.
+                let _ = ended.await;
+            }
+            Err(error) => {
+                let undone = member.undo().await;
+                self.answer_all(jobs, Err(undone.err().unwrap_or(error)));
+            }
+        }
+    }
+
+    async fn write_by_itself(&self, mut writer: WriterGuard, appends: &[&Prepared]) -> Result<Batch, StoreError> {
+        if self.inline.is_empty() {
+            self.write_own(&mut writer, appends).await
+        } else {
+            self.write_with_inline(writer, appends).await
         }
     }
 
@@ -225,6 +284,10 @@ impl Shared {
         }
         Ok(batch)
     }
+}
+
+fn appends_of(jobs: &[Job]) -> Vec<&Prepared> {
+    jobs.iter().map(|job| &job.prepared).collect()
 }
 
 /// A caller that was dropped does not want to know.

@@ -1,16 +1,18 @@
 //! Reading the whole log.
 
-use es_core::{EventFilter, EventPage, EventSelector, PageSize, Position, RecordedEvent, StoreError, limits};
-use sqlx::{Row, SqliteConnection};
+use es_core::{Bookmark, EventFilter, EventPage, EventSelector, PageSize, Position, RecordedEvent, StoreError, limits};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use uuid::Uuid;
 
 use crate::{
-    error::{store_error, to_bound, unreadable},
+    error::{store_error, to_bound},
     readers::Readers,
-    rows::events_of_page,
+    rows::{events_of_page, id_in, to_json},
 };
 
 const READ_ALL: &str = include_str!("../sql/read_all.sql");
 const READ_FILTERED: &str = include_str!("../sql/read_filtered.sql");
+const FIND_MISFIT: &str = include_str!("../sql/find_misfit.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 
 /// How many positions a filtered read looks at first. Where events are frequent that fills a page, and no more is
@@ -44,23 +46,37 @@ pub(crate) async fn read_all(
         Some(_) => start.saturating_add(FIRST_SCAN_POSITIONS.max(2 * page.get() as i64)).min(end),
     };
     let mut from = start;
-    let (mut events, mut bytes_left) = (Vec::new(), limits::MAX_PAGE_BYTES as i64);
+    let (mut events, mut bytes_left) = (Vec::<RecordedEvent>::new(), limits::MAX_PAGE_BYTES as i64);
+    let mut looked_to = None;
+    let mut before_id = None;
     let mut reader = readers.get().await?;
     loop {
         let bounds = Bounds { from, to: scan, limit: (page.get() - events.len()) as i64, bytes: bytes_left };
         let found = look(reader.connection()?, &bounds, selectors.as_ref()).await;
-        let (head, is_cut, more) = found_in(&reader.settle(found.map_err(store_error))?)?;
+        let Found { head, is_cut, before, end: end_id, events: more } =
+            found_in(&reader.settle(found.map_err(store_error))?)?;
+        match looked_to {
+            None => before_id = before,
+            // The log may go back between two looks.
+            Some(seen) if before.is_some() => check_same(seen, before)?,
+            Some(_) => {}
+        }
         bytes_left -= more.iter().map(|event| event.payload().as_str().len() as i64).sum::<i64>();
         events.extend(more);
         let is_full = is_cut || events.len() >= page.get() || bytes_left <= 0;
         if is_full || scan >= head.min(end) {
-            let scanned_to = match events.last() {
+            let (head, end_at) = (Position::new(head.unsigned_abs()), Position::new(scan.min(head).unsigned_abs()));
+            let reached = match events.last() {
                 // There may be more between the last one and the end of what was looked at.
-                Some(last) if is_full => last.position(),
-                _ => Position::new(scan.min(head).unsigned_abs()).max(after),
+                Some(last) if is_full => Bookmark::of(last),
+                _ if end_at < after => Bookmark::unverified(after),
+                _ => Bookmark::from_parts(end_at, end_id),
             };
-            return Ok(EventPage::new(events, scanned_to, Position::new(head.unsigned_abs())));
+            let page =
+                EventPage::new(events, reached.position(), head).coming_after(Bookmark::from_parts(after, before_id));
+            return Ok(page.having_seen(Some(reached)).beyond((head < after).then_some(head)));
         }
+        looked_to = Some(Bookmark::from_parts(Position::new(scan.unsigned_abs()), end_id));
         (from, scan) = (scan, scan.saturating_add((scan - from).saturating_mul(SCAN_GROWTH)).min(end));
     }
 }
@@ -77,7 +93,7 @@ async fn look(
     connection: &mut SqliteConnection,
     bounds: &Bounds,
     selectors: Option<&Selectors>,
-) -> Result<sqlx::sqlite::SqliteRow, sqlx::Error> {
+) -> Result<SqliteRow, sqlx::Error> {
     let sql = if selectors.is_some() { READ_FILTERED } else { READ_ALL };
     let mut query = sqlx::query(sql).bind(bounds.from).bind(bounds.to).bind(bounds.limit).bind(bounds.bytes);
     if let Some(Selectors { types, categories, streams }) = selectors {
@@ -86,11 +102,56 @@ async fn look(
     query.fetch_one(connection).await
 }
 
-/// The head, whether the page ended because of its bytes, and the events that it took.
-fn found_in(row: &sqlx::sqlite::SqliteRow) -> Result<(i64, bool, Vec<RecordedEvent>), StoreError> {
+/// What one look found.
+struct Found {
+    head: i64,
+    /// Whether the page ended because of its bytes.
+    is_cut: bool,
+    /// The id of the event before what was looked at.
+    before: Option<Uuid>,
+    /// The id of the last event of what was looked at, whether it is wanted or not.
+    end: Option<Uuid>,
+    events: Vec<RecordedEvent>,
+}
+
+fn found_in(row: &SqliteRow) -> Result<Found, StoreError> {
     let head: i64 = row.try_get("head").map_err(store_error)?;
     let is_cut: Option<bool> = row.try_get("is_cut").map_err(store_error)?;
-    Ok((head, is_cut.unwrap_or_default(), events_of_page(row, None)?))
+    let (before, end) = (id_in(row, "before_id")?, id_in(row, "end_id")?);
+    Ok(Found { head, is_cut: is_cut.unwrap_or_default(), before, end, events: events_of_page(row, None)? })
+}
+
+/// Checks that the event at a place is still the one that was seen there.
+fn check_same(seen: Bookmark, found: Option<Uuid>) -> Result<(), StoreError> {
+    let (position, expected) = (seen.position(), seen.event_id());
+    match expected == found {
+        true => Ok(()),
+        false => Err(StoreError::LogWentBack { position, expected, found, head: None }),
+    }
+}
+
+/// Checks that the log holds what was seen at some places.
+///
+/// # Errors
+/// [`StoreError::LogWentBack`] for the first one, by position, where it does not.
+pub(crate) async fn check_places(
+    connection: &mut SqliteConnection,
+    places: impl Iterator<Item = Bookmark>,
+) -> Result<(), StoreError> {
+    let row_of = |seen: Bookmark| (to_bound(seen.position().get()), seen.event_id().map(|id| id.simple().to_string()));
+    let rows = to_json(&places.map(row_of).collect::<Vec<_>>())?;
+    let Some(row) = sqlx::query(FIND_MISFIT).bind(rows).fetch_optional(connection).await.map_err(store_error)? else {
+        return Ok(());
+    };
+    let position: i64 = row.try_get("position").map_err(store_error)?;
+    let expected: Option<&str> = row.try_get("expected").map_err(store_error)?;
+    let head: Option<i64> = row.try_get("head").map_err(store_error)?;
+    Err(StoreError::LogWentBack {
+        position: Position::new(position.unsigned_abs()),
+        expected: expected.and_then(|id| id.parse().ok()),
+        found: id_in(&row, "found")?,
+        head: head.map(|head| Position::new(head.unsigned_abs())),
+    })
 }
 
 /// A few events from a position on, however large: what an earlier append stored.
@@ -127,10 +188,6 @@ impl Selectors {
                 }
             }
         }
-        Ok(Self { types: json(&types)?, categories: json(&categories)?, streams: json(&streams)? })
+        Ok(Self { types: to_json(&types)?, categories: to_json(&categories)?, streams: to_json(&streams)? })
     }
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(unreadable)
 }

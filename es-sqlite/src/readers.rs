@@ -1,7 +1,7 @@
 //! The connections that read.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use es_core::StoreError;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::{error::store_error, waiting::wait_at_most};
+use crate::{error::store_error, opened_file::OpenedFile, waiting::wait_at_most};
 
 /// A few connections that cannot write. They see what was committed when their statement began, and never wait for
 /// the writer.
@@ -17,6 +17,7 @@ pub(crate) struct Readers {
     idle: Mutex<Vec<SqliteConnection>>,
     permits: Semaphore,
     options: SqliteConnectOptions,
+    opened: Arc<OpenedFile>,
     count: usize,
     busy_timeout: Duration,
 }
@@ -34,33 +35,58 @@ fn closed() -> StoreError {
 }
 
 impl Readers {
-    pub(crate) fn new(options: SqliteConnectOptions, count: usize, busy_timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), permits: Semaphore::new(count), options, count, busy_timeout }
+    pub(crate) fn new(
+        options: SqliteConnectOptions,
+        opened: Arc<OpenedFile>,
+        count: usize,
+        busy_timeout: Duration,
+    ) -> Self {
+        Self { idle: Mutex::default(), permits: Semaphore::new(count), options, opened, count, busy_timeout }
     }
 
     /// A connection to read with. Waits for a free one for as long as the busy timeout.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] after the busy timeout; [`StoreError::Refused`] if the store was closed.
+    /// [`StoreError::Busy`] after the busy timeout; [`StoreError::Refused`] if the store was closed;
+    /// [`StoreError::Setup`] if the file was replaced.
     pub(crate) async fn get(&self) -> Result<ReaderGuard<'_>, StoreError> {
-        let permit = match self.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(TryAcquireError::Closed) => return Err(closed()),
-            Err(TryAcquireError::NoPermits) => match wait_at_most(self.busy_timeout, self.permits.acquire()).await {
-                Some(permit) => permit.map_err(|_| closed())?,
-                None => {
-                    let waiting_for =
-                        format!("all {} readers of the store were in use for {:?}", self.count, self.busy_timeout);
-                    return Err(StoreError::Busy { waiting_for, source: None });
-                }
-            },
-        };
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let permit = self.permit().await?;
+        self.opened.check_now_and_then()?;
+        let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.open().await?,
         };
         Ok(ReaderGuard { readers: self, connection: Some(connection), _permit: permit })
+    }
+
+    /// A connection of its own for other code, which may leave it in any state; so it does not come back.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    pub(crate) async fn lend(&self) -> Result<(SqliteConnection, SemaphorePermit<'_>), StoreError> {
+        let permit = self.permit().await?;
+        self.opened.check_now_and_then()?;
+        Ok((self.open().await?, permit))
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        match self.permits.try_acquire() {
+            Ok(permit) => Ok(permit),
+            Err(TryAcquireError::Closed) => Err(closed()),
+            Err(TryAcquireError::NoPermits) => match wait_at_most(self.busy_timeout, self.permits.acquire()).await {
+                Some(permit) => permit.map_err(|_| closed()),
+                None => {
+                    let waiting_for =
+                        format!("all {} readers of the store were in use for {:?}", self.count, self.busy_timeout);
+                    Err(StoreError::Busy { waiting_for, source: None })
+                }
+            },
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another connection of the same kind, for a use of its own.
@@ -71,7 +97,7 @@ impl Readers {
     /// Closes all connections; those in use when they come back.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.permits.close();
-        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let idle = std::mem::take(&mut *self.idle());
         for connection in idle {
             connection.close().await.map_err(store_error)?;
         }
@@ -97,7 +123,7 @@ impl ReaderGuard<'_> {
 impl Drop for ReaderGuard<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take().filter(|_| !self.readers.permits.is_closed()) {
-            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.readers.idle().push(connection);
         }
     }
 }

@@ -12,6 +12,11 @@ use uuid::Uuid;
 
 use crate::error::{corrupt, store_error, unreadable};
 
+/// A value as JSON, which is how several rows are given to one statement.
+pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(unreadable)
+}
+
 /// One event without its texts; see `sql/read_stream.sql` for the columns.
 #[derive(Deserialize)]
 struct EnvelopeRow<'a>(
@@ -43,25 +48,32 @@ struct Names<'a> {
     metadata: Option<(&'a str, Metadata)>,
 }
 
+/// The id of an event in a column, if there is one.
+pub(crate) fn id_in(row: &SqliteRow, column: &str) -> Result<Option<Uuid>, StoreError> {
+    let id: Option<&[u8]> = row.try_get(column).map_err(store_error)?;
+    id.map(|id| Uuid::from_slice(id).map_err(|error| StoreError::Backend { source: error.into() })).transpose()
+}
+
 /// The events of a page, from its columns `envelopes`, `ids`, `metadata` and `payloads`. `stream` is that of the events
 /// that have none of their own there.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for an event that breaks the rules.
 pub(crate) fn events_of_page(row: &SqliteRow, stream: Option<&StreamId>) -> Result<Vec<RecordedEvent>, StoreError> {
-    let envelopes: &str = row.try_get("envelopes").map_err(store_error)?;
+    let envelopes: &[u8] = row.try_get("envelopes").map_err(store_error)?;
     let ids: Option<&[u8]> = row.try_get("ids").map_err(store_error)?;
     let mut ids = ids.unwrap_or_default();
     let mut metadata = texts(row, "metadata")?;
     let mut payloads = texts(row, "payloads")?;
+    let envelopes = std::str::from_utf8(envelopes).map_err(|_| damaged_envelope(envelopes))?;
     let rows: Vec<EnvelopeRow<'_>> = serde_json::from_str(envelopes).map_err(unreadable)?;
     let mut names = Names::default();
     let mut events = Vec::with_capacity(rows.len());
     for row in rows {
         let position = row.0;
         let id = ids.split_off(..row.3).ok_or_else(|| corrupt(position, "its id is not binary"))?;
-        let metadata = take(&mut metadata, row.7).ok_or_else(|| corrupt(position, "its metadata is not text"))?;
-        let payload = take(&mut payloads, row.8).ok_or_else(|| corrupt(position, "its payload is not text"))?;
+        let metadata = text(&mut metadata, row.7).ok_or_else(|| corrupt(position, "its metadata is not text"))?;
+        let payload = text(&mut payloads, row.8).ok_or_else(|| corrupt(position, "its payload is not text"))?;
         events.push(to_event(row, &mut names, stream, Contents { id, metadata, payload })?);
     }
     Ok(events)
@@ -118,9 +130,24 @@ fn number(position: i64, number: i64, problem: &'static str) -> Result<u64, Stor
 }
 
 /// A column of texts, one after the other; NULL where there are none.
-fn texts<'a>(row: &'a SqliteRow, column: &str) -> Result<&'a str, StoreError> {
-    let texts: Option<&str> = row.try_get(column).map_err(store_error)?;
+fn texts<'a>(row: &'a SqliteRow, column: &str) -> Result<&'a [u8], StoreError> {
+    let texts: Option<&[u8]> = row.try_get(column).map_err(store_error)?;
     Ok(texts.unwrap_or_default())
+}
+
+/// Cuts the first `bytes` off; `None` if there are not so many, or if they are not UTF-8. Checked one by one, so that a damaged
+/// event is known by its position.
+fn text<'a>(texts: &mut &'a [u8], bytes: usize) -> Option<&'a str> {
+    std::str::from_utf8(texts.split_off(..bytes)?).ok()
+}
+
+/// Which event has a name that is not UTF-8.
+fn damaged_envelope(envelopes: &[u8]) -> StoreError {
+    let envelopes = String::from_utf8_lossy(envelopes);
+    let rows: Vec<EnvelopeRow<'_>> = serde_json::from_str(&envelopes).unwrap_or_default();
+    let is_damaged = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+    let damaged = rows.iter().find(|row| is_damaged(&row.4) || row.1.as_deref().is_some_and(is_damaged));
+    corrupt(damaged.map_or(0, |row| row.0), "its stream or type is not UTF-8")
 }
 
 /// Cuts the first `bytes` off; `None` if there are not so many, or if the cut goes through a character.

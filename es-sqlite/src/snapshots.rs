@@ -16,9 +16,9 @@ const SAVE: &str = include_str!("../sql/snapshot_save.sql");
 
 #[async_trait]
 impl SnapshotStore for SqliteStore {
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+    async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError> {
         let mut reader = self.shared.readers.get().await?;
-        let row = sqlx::query(LOAD).bind(stream.as_str()).fetch_optional(reader.connection()?).await;
+        let row = sqlx::query(LOAD).bind(stream.as_str()).bind(aggregate).fetch_optional(reader.connection()?).await;
         let Some(row) = reader.settle(row.map_err(store_error))? else { return Ok(None) };
         let version: i64 = row.try_get("version").map_err(store_error)?;
         let last_event: &[u8] = row.try_get("last_event").map_err(store_error)?;
@@ -29,7 +29,7 @@ impl SnapshotStore for SqliteStore {
             return Ok(None);
         };
         let state = Payload::trusted(state);
-        Ok(Some(Snapshot::new(stream.clone(), Version::new(version), last_event, fingerprint, state)))
+        Ok(Some(Snapshot::new(stream.clone(), aggregate, Version::new(version), last_event, fingerprint, state)))
     }
 
     async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -37,11 +37,12 @@ impl SnapshotStore for SqliteStore {
         refuse_in_handler(&self.shared.file)?;
         let query = sqlx::query(SAVE)
             .bind(snapshot.stream.as_str())
+            .bind(snapshot.aggregate.clone())
             .bind(to_stored("a version", snapshot.version.get())?)
             .bind(snapshot.last_event.as_bytes().to_vec())
             .bind(snapshot.fingerprint.clone())
             .bind(snapshot.state.as_str().to_owned());
-        let mut writer = self.shared.writer.lock().await?;
+        let mut writer = self.shared.writer.lock("a snapshot").await?;
         let saved = query.execute(writer.connection()?).await.map_err(store_error);
         writer.settle(saved)?;
         Ok(())

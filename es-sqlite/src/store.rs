@@ -8,9 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize,
-    Position, ProjectionError, ProjectionStore, RecentEvents, StoreError, StreamId, StreamPage, Version, WakeupSender,
-    Wakeups,
+    Append, Appended, Bookmark, CommandQueue, ConsumerName, ConsumerStore, EventFilter, EventPage, EventStore,
+    IdempotencyKey, PageSize, Position, ProjectionError, ProjectionStore, RecentEvents, StoreError, StreamId,
+    StreamPage, Version, WakeupSender, Wakeups,
 };
 use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
@@ -22,6 +22,7 @@ use crate::{
     handler_scope::refuse_in_handler,
     inline::Inline,
     migrate,
+    opened_file::OpenedFile,
     queue::AppendQueue,
     read_all, read_stream,
     readers::Readers,
@@ -34,8 +35,8 @@ use crate::{
 ///
 /// - Several processes may have the same file open, and several stores in one process; what one appends, all see. The
 ///   file must be on a disk of this machine: SQLite's write-ahead log does not work over a network.
-/// - There is one writer at a time. Appends that wait for it in one process share a transaction, and so a flush. Reads
-///   never wait for the writer.
+/// - There is one writer at a time. Appends, pages and checkpoints that wait for it in one process share a transaction,
+///   and so a flush; each can fail alone. Reads never wait for the writer.
 /// - With [`Synchronous::Full`](crate::Synchronous::Full), the default, whatever was acknowledged survives a loss of power.
 /// - Its tables are prefixed `es_`; an application may keep its own tables in the same file and change them in the same
 ///   transaction: see [`begin`](Self::begin) and [`append_in`](Self::append_in).
@@ -70,6 +71,7 @@ pub struct SqliteStore {
 pub(crate) struct Shared {
     /// The file, by an absolute path without links: what tells stores apart.
     pub(crate) file: Arc<Path>,
+    pub(crate) opened: Arc<OpenedFile>,
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
     pub(crate) inline: Vec<Inline>,
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) recent: RecentEvents,
     pub(crate) watch: Watch,
     pub(crate) queue: AppendQueue,
+    pub(crate) command_queue: CommandQueue,
     pub(crate) max_payload_bytes: usize,
     /// Views that are known to have their table.
     views: Mutex<HashSet<ConsumerName>>,
@@ -111,16 +114,19 @@ impl SqliteStore {
 
     pub(crate) async fn open_with(options: SqliteOptions) -> Result<Self, StoreError> {
         options.check()?;
-        let (file, connection) = migrate::open_database(&options).await?;
-        let writer = Writer::new(connection, options.writing(&file), options.busy_timeout);
+        let (opened, connection) = migrate::open_database(&options).await?;
+        let (file, opened) = (Arc::clone(opened.path()), Arc::new(opened));
+        let writer = Writer::new(connection, options.writing(&file), Arc::clone(&opened), options.busy_timeout);
         let shared = Shared {
             writer,
-            readers: Readers::new(options.reading(&file), options.readers, options.busy_timeout),
-            file: file.into(),
+            readers: Readers::new(options.reading(&file), Arc::clone(&opened), options.readers, options.busy_timeout),
+            file,
+            opened,
             inline: options.inline,
             wakeups: WakeupSender::new(),
             recent: RecentEvents::new(),
             watch: Watch::default(),
+            command_queue: CommandQueue::with_sleep(|time| Box::pin(tokio::time::sleep(time))),
             queue: AppendQueue::default(),
             max_payload_bytes: options.max_payload_bytes,
             views: Mutex::default(),
@@ -168,7 +174,8 @@ impl SqliteStore {
         self.shared.watch.close();
         self.shared.writer.close().await?;
         self.shared.recent.clear();
-        self.shared.readers.close().await
+        self.shared.readers.close().await?;
+        self.shared.opened.close().await
     }
 
     /// Appends in a transaction of the caller's, on a connection to the same file: the events are stored when and if the
@@ -192,8 +199,8 @@ impl SqliteStore {
 
     /// Begins a unit of work: writes of the caller's own and appends, in one transaction.
     ///
-    /// It holds the store's only writer until it is committed or dropped, so keep it short; other appends wait for it, for
-    /// as long as the busy timeout. An append to the store itself, in the midst of it, would wait for it too: give it to
+    /// It holds the store's only writer until it is committed or dropped, so keep it short; everything else that writes
+    /// waits for it, for as long as the busy timeout. An append to the store itself, in the midst of it, would wait for it too: give it to
     /// the unit of work.
     ///
     /// # Errors
@@ -204,7 +211,7 @@ impl SqliteStore {
     /// Safe.
     pub async fn begin(&self) -> Result<UnitOfWork, StoreError> {
         refuse_in_handler(&self.shared.file)?;
-        let transaction = self.shared.writer.lock().await?.begin().await?;
+        let transaction = self.shared.writer.lock("a unit of work").await?.begin().await?;
         Ok(UnitOfWork::new(Arc::clone(&self.shared), transaction))
     }
 
@@ -217,7 +224,7 @@ impl SqliteStore {
         refuse_in_handler(&self.shared.file)?;
         let shared = Arc::clone(&self.shared);
         let task = runtime()?.spawn(async move {
-            let mut writer = shared.writer.lock().await?;
+            let mut writer = shared.writer.lock("a write of the store's own records").await?;
             let result = write(&mut writer).await;
             match &result {
                 Ok(_) => writer.committed(),
@@ -226,6 +233,29 @@ impl SqliteStore {
                 }),
             }
             writer.settle(result)
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::Unavailable { source: Box::new(error) }))
+    }
+
+    /// The same for what many do at the same time: writes that wait for each other share a commit, and each can fail alone.
+    /// The transaction is the store's to begin and to end.
+    pub(crate) async fn write_shared<T: Send + 'static>(
+        &self,
+        holder: String,
+        write: impl for<'a> FnOnce(&'a mut SqliteConnection) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        refuse_in_handler(&self.shared.file)?;
+        let shared = Arc::clone(&self.shared);
+        let task = runtime()?.spawn(async move {
+            let mut member = shared.writer.join(holder).await?;
+            let written = write(member.connection()?).await;
+            match member.settle(written) {
+                Ok(written) => member.end().await.map(|()| written),
+                Err(error) => {
+                    member.undo().await?;
+                    Err(error)
+                }
+            }
         });
         task.await.unwrap_or_else(|error| Err(StoreError::Unavailable { source: Box::new(error) }))
     }
@@ -256,6 +286,8 @@ impl EventStore for SqliteStore {
 
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
         filter.check()?;
+        // What is kept in memory is of no use once another file is there.
+        self.shared.opened.check_now_and_then()?;
         match self.shared.recent.read(after, filter, page) {
             Some(page) => Ok(page),
             None => read_all::read_all(&self.shared.readers, after, filter, page).await,
@@ -264,6 +296,19 @@ impl EventStore for SqliteStore {
 
     async fn head(&self) -> Result<Position, StoreError> {
         read_all::head(&self.shared.readers).await
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        let mut reader = self.shared.readers.get().await?;
+        let checked = read_all::check_places(reader.connection()?, std::iter::once(seen)).await;
+        if let Err(StoreError::LogWentBack { .. }) = &checked {
+            self.forget_recent();
+        }
+        reader.settle(checked)
+    }
+
+    fn forget_recent(&self) {
+        self.shared.recent.clear();
     }
 
     /// Returns at once: a commit is flushed before anybody can see it. With
@@ -276,6 +321,10 @@ impl EventStore for SqliteStore {
     /// another store or process.
     fn wakeups(&self) -> Wakeups {
         self.shared.subscribe()
+    }
+
+    fn command_queue(&self) -> CommandQueue {
+        self.shared.command_queue.clone()
     }
 }
 

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Appended, Position, StoreError, Wakeups};
+use es_core::{Bookmark, Position, StoreError, Wakeups};
 use sqlx::SqliteConnection;
 use tokio::runtime::Handle;
 
 use crate::{
-    append::{Prepared, recorded},
+    append::{Batch, Prepared, recorded},
     error::store_error,
     read_all::read_head,
     store::Shared,
@@ -46,11 +46,11 @@ impl Watch {
 
 impl Shared {
     /// Tells readers of this store what was stored, and keeps it at hand for them.
-    pub(crate) fn announce(&self, head: Position, appends: &[&Prepared], outcomes: &[Result<Appended, StoreError>]) {
+    pub(crate) fn announce(&self, head: Position, appends: &[&Prepared], batch: &Batch) {
         if self.wakeups.has_subscribers() {
-            let events = recorded(appends, outcomes);
+            let events = recorded(appends, &batch.outcomes);
             let before = events.first().map_or(head, |first| Position::new(first.position().get() - 1));
-            self.recent.push(before, events);
+            self.recent.push(Bookmark::from_parts(before, batch.before_id), events);
         }
         self.wakeups.notify(head);
     }
@@ -100,9 +100,17 @@ async fn watch(mut running: Running) {
                 return;
             }
         }
-        if let Err(error) = look(&shared, &mut poll).await {
-            tracing::warn!(%error, "could not look for appends of other processes; trying again");
-            poll = None;
+        match look(&shared, &mut poll).await {
+            Ok(()) => {}
+            // Nothing that a later look could find. Readers are told the same by their next read.
+            Err(error @ StoreError::Setup { .. }) => {
+                tracing::error!(%error, "no more hints of appends of other processes");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not look for appends of other processes; trying again");
+                poll = None;
+            }
         }
     }
 }
@@ -113,6 +121,7 @@ struct Poll {
 }
 
 async fn look(shared: &Shared, poll: &mut Option<Poll>) -> Result<(), StoreError> {
+    shared.opened.check()?;
     let poll = match poll {
         Some(poll) => poll,
         None => poll.insert(Poll { connection: shared.readers.open().await?, data_version: None }),

@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 
 use common::{TempFolder, deposited, to};
 use es_core::{
-    BlobStore, ConsumerName, DeadLetterStore, EventStore, InboxStore, MessageUnit, Position, StoreError, limits,
+    BlobStore, ConsumerName, DeadLetterStore, EventStore, InboxKey, InboxStore, MessageUnit, Novelty, Position,
+    StoreError, limits,
 };
 use es_sqlite::{
     SqliteOptions,
     sqlx::{self, Connection},
 };
 use uuid::Uuid;
+
+fn keys<'a>(ids: &[&'a str]) -> Vec<InboxKey<'a>> {
+    ids.iter().map(|id| InboxKey::new(id, 0)).collect()
+}
 
 fn shop() -> ConsumerName {
     ConsumerName::new("shop").unwrap()
@@ -23,12 +28,12 @@ async fn a_handler_that_writes_past_its_unit_is_refused_and_does_not_hang() {
     let folder = TempFolder::new();
     let store = folder.store().await;
     let deposit = || to("ann", vec![deposited(1)]).build().unwrap();
-    let mut unit = store.receive(&shop(), &["a"]).await.unwrap().unit;
+    let mut unit = store.receive(&shop(), &keys(&["a"])).await.unwrap().unit;
     let handler = async {
         let answers = [
             store.append(&deposit()).await.map(|_| ()),
             store.begin().await.map(|_| ()),
-            store.receive(&shop(), &["b"]).await.map(|_| ()),
+            store.receive(&shop(), &keys(&["b"])).await.map(|_| ()),
             store.add_dead_letters(&[]).await,
             store.put_blob("a", b"a").await,
         ];
@@ -49,11 +54,11 @@ async fn a_handler_that_writes_past_its_unit_is_refused_and_does_not_hang() {
 async fn whoever_waits_too_long_for_the_writer_is_told() {
     let folder = TempFolder::new();
     let store = SqliteOptions::new(folder.file()).busy_timeout(Duration::from_millis(50)).open().await.unwrap();
-    let unit = store.receive(&shop(), &["a"]).await.unwrap().unit;
-    let busy = store.receive(&shop(), &["b"]).await.map(|_| ());
+    let unit = store.receive(&shop(), &keys(&["a"])).await.unwrap().unit;
+    let busy = store.receive(&shop(), &keys(&["b"])).await.map(|_| ());
     assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
     unit.rollback().await.unwrap();
-    assert_eq!(store.receive(&shop(), &["a", "b"]).await.unwrap().is_new, [true, true]);
+    assert_eq!(store.receive(&shop(), &keys(&["a", "b"])).await.unwrap().novelty, [Novelty::New; 2]);
 }
 
 #[tokio::test]
@@ -79,7 +84,7 @@ async fn what_is_remembered_is_counted_and_no_more_than_that() {
     let folder = TempFolder::new();
     let store = folder.store().await;
     for _ in 0..2 {
-        store.receive(&shop(), &["a", "b", "a"]).await.unwrap().unit.commit().await.unwrap();
+        store.receive(&shop(), &keys(&["a", "b", "a"])).await.unwrap().unit.commit().await.unwrap();
     }
     let stats = store.inbox_stats().await.unwrap();
     assert_eq!((stats.remembered, stats.bytes), (2, 10));
@@ -111,8 +116,8 @@ async fn receiving_beside_the_bare_insert() {
             for _ in 0..batches {
                 let ids = new_ids();
                 let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-                let received = store.receive(&shop(), &ids).await.unwrap();
-                assert!(received.is_new.iter().all(|new| *new));
+                let received = store.receive(&shop(), &keys(&ids)).await.unwrap();
+                assert!(received.novelty.iter().all(|it| it.is_new()));
                 received.unit.commit().await.unwrap();
             }
             ours.push(start.elapsed() / divisor);

@@ -2,16 +2,20 @@
 
 mod common;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use common::{SqliteLedger, TempFolder, append, deposited, event_of, opened, to};
 use es_core::{
     Advance, Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventKey, EventStore, ExpectedVersion,
-    HandlerError, PageProjection as _, PageSize, Park, ParkFailure, Parking, Position, Projection, ProjectionError,
-    ProjectionStore, Projector, Recorded, Snapshot, SnapshotStore, StoreError, StreamId, Unpark, Version,
+    HandlerError, LeaseStore, PageProjection as _, PageSize, Park, ParkFailure, Parking, Position, Projection,
+    ProjectionError, ProjectionStore, Projector, Recorded, Snapshot, SnapshotStore, StoreError, StreamId, Unpark,
+    Version,
 };
 use es_sqlite::{
     SqliteConnection, SqliteOptions, SqliteStore,
@@ -61,6 +65,34 @@ async fn an_inline_projection_and_view_are_up_to_date_when_append_returns() {
     assert_eq!((checkpoint(&store, "inline").await, checkpoint(&store, "balance").await), (Some(4), Some(4)));
     append(&store, "ann", vec![event_of("Closed", "{}")]).await.unwrap();
     assert_eq!(cents(&store, "ann").await, None);
+}
+
+#[tokio::test]
+async fn an_append_of_a_type_that_the_inline_code_does_not_know_is_stored_and_left_to_the_runner() {
+    let folder = TempFolder::new();
+    let store = open_inline(&folder).await;
+    append(&store, "ann", vec![opened(), deposited(5)]).await.unwrap();
+    append(&store, "ann", vec![deposited(1), event_of("Frozen", "{}")]).await.unwrap();
+    append(&store, "ann", vec![deposited(2)]).await.unwrap();
+    // They stand before the append, so that newer code receives the event.
+    assert_eq!((positions(&store, "inline").await, cents(&store, "ann").await), (vec![1, 2], Some(5)));
+    assert_eq!((checkpoint(&store, "inline").await, checkpoint(&store, "balance").await), (Some(2), Some(2)));
+    assert_eq!(store.head().await.unwrap(), Position::new(5));
+}
+
+#[tokio::test]
+async fn while_the_lease_of_an_inline_projection_is_seized_appends_leave_it_to_its_runner() {
+    let folder = TempFolder::new();
+    let store = open_inline(&folder).await;
+    append(&store, "ann", vec![opened()]).await.unwrap();
+    let name = ConsumerName::new("inline").unwrap();
+    let lease = store.seize_lease(&name, "the swap", Duration::from_secs(600)).await.unwrap();
+    append(&store, "ann", vec![deposited(1)]).await.unwrap();
+    assert_eq!((checkpoint(&store, "inline").await, checkpoint(&store, "balance").await), (Some(1), Some(2)));
+    store.release_lease(&name, lease).await.unwrap();
+    catch_up(&store, SqliteLedger::new("inline")).await;
+    append(&store, "ann", vec![deposited(2)]).await.unwrap();
+    assert_eq!((positions(&store, "inline").await, checkpoint(&store, "inline").await), (vec![1, 2, 3], Some(3)));
 }
 
 #[tokio::test]
@@ -287,8 +319,14 @@ impl Projection for Selfish {
         let Some(store) = store else { return Ok(()) };
         let name = ConsumerName::new("any").unwrap();
         let id = uuid::Uuid::now_v7();
-        let snapshot =
-            Snapshot::new(common::account("x"), Version::new(1), id, String::new(), es_core::Payload::trusted("1"));
+        let snapshot = Snapshot::new(
+            common::account("x"),
+            "Account",
+            Version::new(1),
+            id,
+            String::new(),
+            es_core::Payload::trusted("1"),
+        );
         for result in [
             append(&store, "bob", vec![opened()]).await.map(drop),
             store.begin().await.map(drop),

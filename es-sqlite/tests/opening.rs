@@ -46,6 +46,29 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn short_and_unreadable_contents_are_no_database_either() {
+    for content in [&b"hello"[..], b"\0", &[0xa5; 4096], &[0; 8192]] {
+        let folder = TempFolder::new();
+        std::fs::write(folder.file(), content).unwrap();
+        let (problem, _) = setup(SqliteStore::open(folder.file()).await);
+        assert!(problem.contains("not a SQLite database"), "{content:?}: {problem}");
+        assert_eq!(std::fs::read(folder.file()).unwrap(), content);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_not_a_file_is_refused_at_once() {
+    let folder = TempFolder::new();
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in ["/dev/null", "/dev/zero", socket.to_str().unwrap()] {
+        let (problem, remedy) = setup(SqliteStore::open(path).await);
+        assert!(problem.contains("not a file") && remedy.contains("path of a file"), "{path}: {problem}; {remedy}");
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_database_is_refused_with_a_remedy() {
     let folder = TempFolder::new();
     let store = folder.store().await;

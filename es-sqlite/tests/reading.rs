@@ -4,8 +4,8 @@ mod common;
 
 use common::{TempFolder, account, append, connect, event_of, opened, to};
 use es_core::{
-    Append, EventFilter, EventStore, EventType, ExpectedVersion, NewEvent, PageSize, Payload, Position, StoreError,
-    StreamId, Version, limits,
+    Append, ConsumerName, ConsumerStore, DocumentQuery, EventFilter, EventStore, EventType, ExpectedVersion, NewEvent,
+    PageSize, Payload, Position, Snapshot, SnapshotStore, StoreError, StreamId, Version, limits,
 };
 use es_sqlite::{SqliteStore, sqlx};
 use es_testkit::SeededRng;
@@ -88,6 +88,11 @@ async fn a_row_that_breaks_the_rules_is_reported_with_its_position() {
         ("metadata = 'x'", "metadata = '{}'"),
         ("occurred_at = 9223372036854775807", "occurred_at = NULL"),
         ("recorded_at = 9223372036854775807", "recorded_at = 0"),
+        // Texts that are not UTF-8.
+        ("stream = CAST(x'6163636f756e742fff' AS TEXT)", "stream = 'account/ann'"),
+        ("type = CAST(x'ff' AS TEXT)", "type = 'Opened'"),
+        ("metadata = CAST(x'7b2261223a22ff227d' AS TEXT)", "metadata = '{}'"),
+        ("payload = CAST(x'22ff22' AS TEXT)", "payload = '{}'"),
     ] {
         let update = |set: &str| sqlx::AssertSqlSafe(format!("UPDATE es_events SET {set} WHERE position = 2"));
         sqlx::query(update(damage)).execute(&mut connection).await.unwrap();
@@ -97,9 +102,44 @@ async fn a_row_that_breaks_the_rules_is_reported_with_its_position() {
             matches!(error, StoreError::Corrupt { position, .. } if position == Position::new(2)),
             "{damage}: {error}"
         );
-        assert!(store.read_all(Position::new(2), &EventFilter::all(), page).await.is_ok());
+        // What follows is read, if the event that it follows can be identified.
+        let is_read = store.read_all(Position::new(2), &EventFilter::all(), page).await.is_ok();
+        assert_eq!(is_read, !damage.starts_with("event_id"), "{damage}");
         sqlx::query(update(mend)).execute(&mut connection).await.unwrap();
         assert!(store.read_all(Position::ZERO, &EventFilter::all(), page).await.is_ok(), "{mend}");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_text_that_is_not_utf8_is_corrupt_wherever_it_is() {
+    let folder = TempFolder::new();
+    let store = folder.store().await;
+    let view = ConsumerName::new("balance").unwrap();
+    store.prepare_view(&view).await.unwrap();
+    let stream = account("ann");
+    let (id, state) = (uuid::Uuid::now_v7(), Payload::trusted("1"));
+    let snapshot = Snapshot::new(stream.clone(), "Account", Version::new(1), id, "1:".to_owned(), state);
+    store.save_snapshot(&snapshot).await.unwrap();
+    let mut connection = connect(store.path()).await;
+    let table: String =
+        sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name LIKE '%balance@1' AND type = 'table'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    for damage in [
+        format!("INSERT INTO \"{table}\" VALUES ('ann', CAST(x'22ff22' AS TEXT))"),
+        "UPDATE es_snapshots SET state = CAST(x'22ff22' AS TEXT)".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(damage)).execute(&mut connection).await.unwrap();
+    }
+    let by_key = DocumentQuery::ByKey { after: None, limit: 1 };
+    for error in [
+        store.documents(&view, &["ann".to_owned()]).await.unwrap_err(),
+        store.list_documents(&view, &by_key).await.unwrap_err(),
+        store.load_snapshot(&stream, "Account").await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::Corrupt { position: Position::ZERO, .. }), "{error:?}");
+        assert!(error.to_string().starts_with("a stored row is damaged"), "{error}");
     }
 }
 
@@ -195,4 +235,25 @@ async fn whoever_follows_the_log_is_given_what_was_just_stored_without_asking_th
     sqlx::query("ALTER TABLE gone RENAME TO es_events").execute(&mut connection).await.unwrap();
     store.close().await.unwrap();
     assert!(store.read_all(Position::new(1), &EventFilter::all(), page).await.is_err());
+}
+
+#[tokio::test]
+async fn a_lent_connection_reads_beside_the_writer_and_cannot_write() {
+    let folder = TempFolder::new();
+    let store = folder.store().await;
+    append(&store, "ann", vec![opened()]).await.unwrap();
+    let mut reading = store.read_connection().await.unwrap();
+    let count = "SELECT count(*) FROM es_events";
+    sqlx::raw_sql("BEGIN").execute(&mut *reading).await.unwrap();
+    let counted: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+    append(&store, "bob", vec![opened()]).await.unwrap();
+    let same: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+    assert_eq!((counted, same), (1, 1));
+    let written = sqlx::raw_sql("DELETE FROM es_events").execute(&mut *reading).await;
+    assert!(written.is_err(), "it could write");
+    // What it was left in is nobody else's.
+    drop(reading);
+    let mut reading = store.read_connection().await.unwrap();
+    let now: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+    assert_eq!(now, 2);
 }

@@ -2,13 +2,15 @@
 
 use std::fmt::{Debug, Write};
 
-use es_core::Aggregate;
+use es_core::{Aggregate, CommandContext, DomainEvent, EventSet, NewEvent, Position, Recorded, StreamId, Version};
+use time::OffsetDateTime;
 
 /// An aggregate with a history. See [`given`].
 #[derive(Debug)]
 #[must_use = "a history tests nothing until a command comes"]
 pub struct Given<A> {
     state: A,
+    context: CommandContext,
 }
 
 /// The answer of an aggregate to a command. See [`given`].
@@ -37,16 +39,29 @@ pub struct When<A: Aggregate> {
 ///     .when(AccountCommand::Deposit { cents: 0 })
 ///     .then_nothing();
 /// ```
+///
+/// Each event is written and read back on its way, as a store would have it.
+///
+/// # Panics
+/// If an event cannot be stored, or not be read back.
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
     let mut state = A::default();
-    events.into_iter().for_each(|event| state.apply(&event));
-    Given { state }
+    for event in events {
+        stored(&event).iter().for_each(|part| state.apply(&part.event));
+    }
+    Given { state, context: CommandContext::new() }
 }
 
 impl<A: Aggregate> Given<A> {
+    /// The next command [occurs](es_core::Execute::occurred_at) at this time.
+    pub fn at(mut self, time: OffsetDateTime) -> Self {
+        self.context = self.context.with_occurred_at(time);
+        self
+    }
+
     /// A command comes.
     pub fn when(self, command: impl Into<A::Command>) -> When<A> {
-        let answer = self.state.handle(&command.into());
+        let answer = self.state.handle_at(&command.into(), &self.context);
         When { state: self.state, answer }
     }
 
@@ -82,7 +97,16 @@ where
             }
         };
         assert!(events == expected, "{}", difference("the events", &expected, &events));
-        events.iter().for_each(|event| state.apply(event));
+        for event in events {
+            let read = stored(&event);
+            let is_same = read.len() == 1 && read.iter().all(|part| part.event == event);
+            assert!(
+                is_same,
+                "the event {event:?}\nis read back from a store as {:?}",
+                read.iter().map(|part| &part.event)
+            );
+            state.apply(&event);
+        }
         AfterThen { state }
     }
 
@@ -121,9 +145,18 @@ pub struct AfterThen<A> {
 }
 
 impl<A: Aggregate> AfterThen<A> {
+    fn into_given(self) -> Given<A> {
+        Given { state: self.state, context: CommandContext::new() }
+    }
+
+    /// The next command [occurs](es_core::Execute::occurred_at) at this time.
+    pub fn at(self, time: OffsetDateTime) -> Given<A> {
+        self.into_given().at(time)
+    }
+
     /// The next command comes.
     pub fn when(self, command: impl Into<A::Command>) -> When<A> {
-        Given { state: self.state }.when(command)
+        self.into_given().when(command)
     }
 
     /// The events have led to this state.
@@ -135,8 +168,18 @@ impl<A: Aggregate> AfterThen<A> {
     where
         A: Debug + PartialEq,
     {
-        Given { state: self.state }.then_state(expected);
+        self.into_given().then_state(expected);
     }
+}
+
+/// What a store gives back for an event.
+fn stored<E: DomainEvent>(event: &E) -> Vec<Recorded<E>> {
+    let new_event =
+        NewEvent::of(event).unwrap_or_else(|error| panic!("an event cannot be stored: {error} ({error:?})"));
+    let stream =
+        StreamId::new(E::CATEGORY, "given").unwrap_or_else(|error| panic!("a category cannot be used: {error}"));
+    let recorded = new_event.recorded(stream, Version::new(1), Position::new(1), OffsetDateTime::UNIX_EPOCH);
+    E::decoder().decode(recorded).unwrap_or_else(|error| panic!("an event cannot be read back: {error} ({error:?})"))
 }
 
 /// Two lists line by line: `=` where they agree, `-` what was expected and `+` what was found.

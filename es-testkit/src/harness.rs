@@ -2,7 +2,7 @@
 
 use es_core::{
     BlobStore, DeadLetterStore, Enqueue, InboxStore, MessageUnit, OutboxStore, Projection, ProjectionStore,
-    RunnerStore, SnapshotStore,
+    RunnerStore, SnapshotStore, store::RecordStore,
 };
 
 use crate::bank::AccountEvent;
@@ -18,6 +18,7 @@ pub trait StoreHarness: Send + Sync + 'static {
         + InboxStore<Unit = Self::Unit>
         + DeadLetterStore
         + BlobStore
+        + RecordStore
         + OutboxStore
         + Enqueue
         + Clone

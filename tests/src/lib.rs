@@ -3,9 +3,12 @@
 pub mod ledger;
 pub mod poison;
 pub mod processes;
+pub mod progress;
 pub mod read_models;
 pub mod server;
 pub mod traces;
+pub mod wal_counter;
+pub mod wire_counter;
 pub mod workload;
 
 /// The example of the README compiles and runs.

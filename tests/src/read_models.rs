@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use es_core::{
-    Append, DomainEvent, EventType, ExpectedVersion, Fate, HandlerError, InvalidName, NewEvent, Payload, Projection,
-    Recorded, TableNames, Upcasters, View,
+    Append, Coverage, DomainEvent, EventType, ExpectedVersion, Fate, HandlerError, InvalidName, NewEvent, Payload,
+    Projection, Recorded, TableNames, Upcasters, View,
 };
 use es_testkit::{SeededRng, bank::AccountEvent};
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,7 @@ struct Turned {
 
 impl DomainEvent for Booked {
     const CATEGORY: &'static str = "account";
+    const COVERAGE: Coverage = Coverage::Part;
 
     fn upcasters() -> Upcasters<Self> {
         Upcasters::none()

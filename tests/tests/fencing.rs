@@ -9,6 +9,7 @@ use std::{
 use es_core::{Append, ConsumerName, ConsumerStore, EventStore, ExpectedVersion, NewEvent, Position, View};
 use es_e2e::{
     processes::{GATED_AT, GATED_EFFECTS, GATED_TRACE, Orders, Plan, Process, times_moved},
+    progress::Progress,
     server::{Folder, shared_postgres_url, unique_schema},
     traces::{Applied, Gate, Place, effects},
     workload::{account, deposit},
@@ -20,8 +21,6 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Long enough that the first process comes to its gate, and is stopped, before the server loses patience with it.
 const LEASE: Duration = Duration::from_secs(2);
-/// The lease, a look at who is there, a look at whose turn it is, and a slow machine.
-const TAKE_OVER: Duration = Duration::from_secs(5);
 const EVENTS: u64 = 5;
 
 async fn append(store: &impl EventStore) -> Position {
@@ -38,10 +37,10 @@ async fn checkpoint(store: &impl ConsumerStore, name: &str) -> Position {
 }
 
 /// Waits until something is so, and gives the time that it took.
-async fn until(what: &str, limit: Duration, is_so: impl AsyncFn() -> bool) -> Duration {
-    let start = Instant::now();
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
+    let (start, mut progress) = (Instant::now(), Progress::new());
     while !is_so().await {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        progress.note(what);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     start.elapsed()
@@ -56,10 +55,7 @@ fn start(plan: Plan, process: &str, folder: &Folder, place: &Place) -> Process {
 /// Starts a process, lets it come to its gate, and stops it there. Gives it and when that was.
 async fn stopped_at_its_gate(plan: Plan, folder: &Folder, place: &Place) -> (Process, Instant) {
     let first = start(plan, "first", folder, place);
-    until("the first process comes to its gate", Duration::from_secs(20), async || {
-        Gate::is_reached(folder.root(), "first")
-    })
-    .await;
+    until("the first process comes to its gate", async || Gate::is_reached(folder.root(), "first")).await;
     first.stop();
     (first, Instant::now())
 }
@@ -81,21 +77,20 @@ async fn a_process_stopped_in_the_middle_of_its_page_neither_blocks_its_successo
     // It has written two events in a transaction that it cannot end, under the lock of the checkpoint.
     Gate::open(folder.root(), "second");
     let second = start(Plan::GatedTrace, "second", &folder, &place);
-    until("the second process takes over", TAKE_OVER, async || checkpoint(&store, GATED_TRACE).await == head).await;
+    until("the second process takes over", async || checkpoint(&store, GATED_TRACE).await == head).await;
     println!("take-over of a projection stopped in its transaction: {:?} after SIGSTOP", stopped_at.elapsed());
-    assert!(stopped_at.elapsed() < LEASE + TAKE_OVER);
     assert_eq!(place.trace(GATED_TRACE).await, by("second", 1..=EVENTS));
 
     Gate::open(folder.root(), "first");
     first.go_on();
     let woken = async || Gate::refusal(folder.root(), "first").is_some();
-    until("what the first process writes is refused", Duration::from_secs(20), woken).await;
+    until("what the first process writes is refused", woken).await;
     println!("the server said: {}", Gate::refusal(folder.root(), "first").unwrap_or_default());
     assert_eq!(place.trace(GATED_TRACE).await, by("second", 1..=EVENTS));
 
     // Both are there, one of them works.
     let head = append(&store).await;
-    until("they go on", TAKE_OVER, async || checkpoint(&store, GATED_TRACE).await == head).await;
+    until("they go on", async || checkpoint(&store, GATED_TRACE).await == head).await;
     drop((first, second));
     let positions: Vec<u64> = place.trace(GATED_TRACE).await.iter().map(|applied| applied.position.get()).collect();
     assert_eq!(positions, (1..=head.get()).collect::<Vec<_>>());
@@ -110,7 +105,7 @@ async fn a_process_stopped_while_it_deletes_a_document_does_not_block_its_succes
     let place = Place::Postgres { url: url.clone(), schema: schema.clone() };
     let head = append(&store).await;
     let first = start(Plan::View, "first", &folder, &place);
-    until("there is a document", TAKE_OVER, async || checkpoint(&store, Balance::NAME).await == head).await;
+    until("there is a document", async || checkpoint(&store, Balance::NAME).await == head).await;
 
     let mut connection = PgConnection::connect(&url).await.expect("the server accepts connections");
     let mut reader = connection.begin().await.expect("a transaction");
@@ -120,9 +115,9 @@ async fn a_process_stopped_while_it_deletes_a_document_does_not_block_its_succes
     let append = Append::to(account(1), ExpectedVersion::Any, vec![closed]).build().expect("a valid append");
     let head = store.append(&append).await.map(|_| head.advanced_by(1)).expect("it is appended");
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
-    let start_of_wait = Instant::now();
+    let mut progress = Progress::new();
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *reader).await.expect("the locks") == 0 {
-        assert!(start_of_wait.elapsed() < TAKE_OVER, "the deletion does not wait");
+        progress.note("the deletion does not wait");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     first.stop();
@@ -130,7 +125,7 @@ async fn a_process_stopped_while_it_deletes_a_document_does_not_block_its_succes
     reader.rollback().await.expect("the lock is released");
 
     let second = start(Plan::View, "second", &folder, &place);
-    until("the second process takes over", TAKE_OVER, async || checkpoint(&store, Balance::NAME).await == head).await;
+    until("the second process takes over", async || checkpoint(&store, Balance::NAME).await == head).await;
     println!("take-over of a view stopped in its transaction: {:?} after SIGSTOP", stopped_at.elapsed());
     drop((first, second));
 }
@@ -144,15 +139,14 @@ async fn a_late_move_is_refused(store: &(impl EventStore + ConsumerStore), folde
     };
     let (first, stopped_at) = stopped_at_its_gate(Plan::GatedEffects, folder, place).await;
     let second = start(Plan::GatedEffects, "second", folder, place);
-    until("the second process takes over", TAKE_OVER, async || !of("second", folder.root()).is_empty()).await;
+    until("the second process takes over", async || !of("second", folder.root()).is_empty()).await;
     println!("take-over of a stopped reactor: {:?} after SIGSTOP", stopped_at.elapsed());
-    assert!(stopped_at.elapsed() < LEASE + TAKE_OVER);
-    until("the second process comes to its gate", TAKE_OVER, async || Gate::is_reached(folder.root(), "second")).await;
+    until("the second process comes to its gate", async || Gate::is_reached(folder.root(), "second")).await;
     assert_eq!(checkpoint(store, GATED_EFFECTS).await, Position::ZERO);
 
     Gate::open(folder.root(), "first");
     first.go_on();
-    until("the first process is refused", Duration::from_secs(20), async || {
+    until("the first process is refused", async || {
         times_moved(folder.root(), "first") > 0 || checkpoint(store, GATED_EFFECTS).await > Position::ZERO
     })
     .await;
@@ -161,7 +155,7 @@ async fn a_late_move_is_refused(store: &(impl EventStore + ConsumerStore), folde
     assert_eq!(of("first", folder.root()), by("first", 1..=GATED_AT));
 
     Gate::open(folder.root(), "second");
-    until("the second process goes on", TAKE_OVER, async || checkpoint(store, GATED_EFFECTS).await == head).await;
+    until("the second process goes on", async || checkpoint(store, GATED_EFFECTS).await == head).await;
     assert_eq!(of("second", folder.root()), by("second", 1..=EVENTS));
     drop((first, second));
 }

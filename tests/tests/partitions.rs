@@ -1,8 +1,7 @@
 //! Partitions of which most have nothing of a long stretch of the log.
 
-use std::time::Duration;
-
 use es_core::{Append, ConsumerName, EventStore, ExpectedVersion, NewEvent, PartitionStore, Position, StreamId, View};
+use es_e2e::progress::STALL;
 use es_e2e::server::{shared_postgres_url, unique_schema};
 use es_postgres::PgOptions;
 use es_projections::{ConsumerOptions, Runner};
@@ -24,7 +23,7 @@ async fn a_partition_that_has_nothing_of_whole_pages_goes_past_them() {
     let options = ConsumerOptions::default().partitions(4);
     let runner = Runner::builder(&store).view_with::<Balance>(options).build().expect("a runner");
     runner.catch_up().await.expect("it catches up");
-    runner.wait_for(Balance::NAME, Position::new(6_000), Duration::from_secs(5)).await.expect("it is there");
+    runner.wait_for(Balance::NAME, Position::new(6_000), STALL).await.expect("it is there");
     let name = ConsumerName::new(Balance::NAME).expect("a valid name");
     let all = store.partitions(&name).await.expect("the partitions can be read");
     assert_eq!(all.iter().map(|reached| reached.position.get()).collect::<Vec<_>>(), [6_000; 4]);

@@ -21,6 +21,8 @@ use es_testkit::bank::Balance;
 use xtask::postgres::ThrowawayPostgres;
 
 const WRITERS: usize = 8;
+/// The read model is caught up by another runner than the one that was killed, which waits for the first one's lease.
+const LEASE: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_append_survives_a_kill_of_the_server() {
@@ -40,7 +42,7 @@ async fn survives_kills(kills: usize, options: fn(String) -> PgOptions) {
     let workload = Workload::new();
     for round in 1..=kills {
         let store = connect(&server).await;
-        let runner = Runner::builder(&store).view::<Balance>().build().expect("a valid runner");
+        let runner = Runner::builder(&store).view::<Balance>().lease_time(LEASE).build().expect("a valid runner");
         let is_killed = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| {
@@ -77,7 +79,7 @@ async fn survives_kills(kills: usize, options: fn(String) -> PgOptions) {
         let log = workload.check(&store).await;
         println!("kill {round}: {} appends acknowledged, {} events", workload.acknowledged(), log.len());
 
-        let runner = Runner::builder(&store).view::<Balance>().build().expect("a valid runner");
+        let runner = Runner::builder(&store).view::<Balance>().lease_time(LEASE).build().expect("a valid runner");
         runner.catch_up().await.expect("the read model catches up");
         let documents = store.view::<Balance>().list(None, ACCOUNTS as usize + 1).await.expect("the view can be read");
         assert_eq!(documents.into_iter().collect::<BTreeMap<_, _>>(), fresh_fold(log));

@@ -16,6 +16,7 @@ use es_core::{
 };
 use es_e2e::{
     processes::{Orders, Plan, Process, REACTORS, SPLIT, TRACES},
+    progress::Progress,
     server::{Folder, shared_postgres_url, unique_schema},
     traces::{Applied, Place, effects},
     workload::{ACCOUNTS, Workload, fresh_fold},
@@ -141,7 +142,7 @@ impl Driver {
 /// Waits until all checkpoints of some consumers are at the head.
 async fn wait_for_all(store: &(impl EventStore + ConsumerStore), names: &[&str]) -> Position {
     let head = store.head().await.expect("the head can be read");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut progress = Progress::new();
     loop {
         let checkpoints = store.checkpoints().await.expect("the checkpoints can be read");
         let is_done = |name: &&str| {
@@ -152,7 +153,8 @@ async fn wait_for_all(store: &(impl EventStore + ConsumerStore), names: &[&str])
         if names.iter().all(is_done) {
             return head;
         }
-        assert!(Instant::now() < deadline, "the head is {head}, and after a minute {checkpoints:?}");
+        let reached = checkpoints.iter().map(|checkpoint| (checkpoint.consumer.clone(), checkpoint.position));
+        progress.note((head, reached.collect::<Vec<_>>()));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

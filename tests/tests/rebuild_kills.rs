@@ -11,6 +11,7 @@ use std::{
 use es_core::{GenerationState, Position, ProjectionStore, RunnerStore};
 use es_e2e::{
     ledger::{LEDGER, PgLedger, SqliteLedger, every_position_to, postgres_rows, sqlite_rows},
+    progress::STALL,
     server::{Folder, shared_postgres_url, unique_schema},
     workload::Workload,
 };
@@ -76,7 +77,7 @@ where
     assert!(matches!(rebuilt, Rebuilt::Live { .. }), "{rebuilt:?}");
     workload.write(store, || workload.acknowledged() >= APPENDS + 200).await;
     let head = store.head().await.expect("a head");
-    runner.wait_for(LEDGER, head, Duration::from_secs(60)).await.expect("the follower goes on with the new one");
+    runner.wait_for(LEDGER, head, STALL).await.expect("the follower goes on with the new one");
     drop(follower);
     workload.check(store).await;
     head

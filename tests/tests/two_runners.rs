@@ -4,12 +4,13 @@
 use std::{
     ffi::OsString,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use es_core::{ConsumerName, ConsumerStore, EventStore, Position};
 use es_e2e::{
     ledger::{LEDGER, every_position_to, postgres_rows, sqlite_rows},
+    progress::Progress,
     server::{Folder, shared_postgres_url, unique_schema},
     workload::Workload,
 };
@@ -46,13 +47,13 @@ async fn work_and_kill(store: &(impl EventStore + ConsumerStore), arguments: Vec
     }
     let head = store.head().await.expect("the head can be read");
     let ledger = ConsumerName::new(LEDGER).expect("a valid name");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut progress = Progress::new();
     loop {
         let checkpoint = store.checkpoint(&ledger).await.expect("the checkpoint can be read");
         if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position == head) {
             break;
         }
-        assert!(Instant::now() < deadline, "the runners stopped at {checkpoint:?}, the head is {head}");
+        progress.note((head, checkpoint.map(|checkpoint| checkpoint.position)));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Killed with a checkpoint at the head: what was written so far is all there is.

@@ -1,12 +1,13 @@
 //! PostgreSQL is killed between a commit and its flush: what was seen of it is gone, and neither a decision nor an effect
 //! rests on it.
 
-use std::{sync::Mutex, time::Duration};
+use std::sync::Mutex;
 
 use es_core::{
     Append, EventStore, ExecuteError, ExpectedVersion, HandlerError, NewEvent, PageSize, Position, Reactor, Recorded,
     Repository, StoreError, StreamId, Version,
 };
+use es_e2e::progress::STALL;
 use es_e2e::server::{crash, durable_postgres};
 use es_postgres::{PgConnection, PgOptions, PgStore};
 use es_projections::Runner;
@@ -116,7 +117,7 @@ async fn an_effect_outside_waits_for_the_flush_of_its_event() {
     let accounts = Repository::<Account>::new(&store);
     let opened = accounts.execute("ann", AccountCommand::Open { owner: "Ann".to_owned() }).await.expect("it opens");
     let opened = opened.position().expect("an event");
-    runner.wait_for("effect", opened, Duration::from_secs(30)).await.expect("it follows");
+    runner.wait_for("effect", opened, STALL).await.expect("it follows");
 
     let event = append_unflushed(&server, &store, AccountEvent::Deposited { cents: 100 }).await;
     assert_eq!(reaction.await.expect("it reacts"), event.id());

@@ -87,9 +87,9 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     cargo(report, DOC_TESTS, &["test", "--workspace", "--doc", "--features", FEATURES], &[])?;
     let docs = ["doc", "--workspace", "--no-deps", "--features", FEATURES];
     cargo(report, DOCS, &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
-    // With nothing else running beside it.
     drop(servers);
-    cargo(report, BENCH, &["run", "--release", "-p", "es-bench", "--", "--quick"], &[])
+    // Shows that every workload runs. How fast depends on the machine, so no timing can fail the check.
+    cargo(report, BENCH, &["run", "-p", "es-bench", "--", "--smoke"], &[])
 }
 
 /// Builds all test programs, as one step.

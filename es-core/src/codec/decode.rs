@@ -7,6 +7,8 @@ use serde::{
     forward_to_deserialize_any,
 };
 
+use super::fit::{Fit, Measure, Measured};
+
 /// Why an event could not be put together; where it happened is added by the caller.
 #[derive(Debug)]
 pub(crate) enum RawDecodeError {
@@ -18,7 +20,27 @@ pub(crate) enum RawDecodeError {
 
 /// The event of a stored type and payload.
 pub(crate) fn decode_event<E: DeserializeOwned>(event_type: &str, payload: &str) -> Result<E, RawDecodeError> {
-    E::deserialize(EventDeserializer { event_type, payload }).map_err(|failure| match failure {
+    read_event(EventDeserializer { event_type, payload, measure: None })
+}
+
+/// The event of a stored type and payload, and how well the payload fits it.
+pub(crate) fn measure_event<E: DeserializeOwned>(event_type: &str, payload: &str) -> Result<(E, Fit), RawDecodeError> {
+    let measure = Measure::default();
+    let event = read_event(EventDeserializer { event_type, payload, measure: Some(&measure) })?;
+    Ok((event, measure.fit()))
+}
+
+/// How well a payload fits any other type.
+pub(crate) fn measure_value<T: DeserializeOwned>(payload: &str) -> Result<Fit, serde_json::Error> {
+    let measure = Measure::default();
+    let mut json = serde_json::Deserializer::from_str(payload);
+    T::deserialize(Measured::root(&mut json, &measure))?;
+    json.end()?;
+    Ok(measure.fit())
+}
+
+fn read_event<E: DeserializeOwned>(deserializer: EventDeserializer<'_>) -> Result<E, RawDecodeError> {
+    E::deserialize(deserializer).map_err(|failure| match failure {
         Failure::UnknownVariant => RawDecodeError::UnknownType,
         Failure::Json(error) => RawDecodeError::Payload(error),
     })
@@ -61,6 +83,8 @@ impl From<serde_json::Error> for Failure {
 struct EventDeserializer<'a> {
     event_type: &'a str,
     payload: &'a str,
+    /// Takes the measure of the payload, if that is wanted.
+    measure: Option<&'a Measure>,
 }
 
 impl<'de> de::Deserializer<'de> for EventDeserializer<'de> {
@@ -113,18 +137,83 @@ impl<'de> de::VariantAccess<'de> for EventDeserializer<'de> {
 
     /// Whatever the payload holds is ignored, as serde ignores fields that a struct no longer has.
     fn unit_variant(self) -> Result<(), Failure> {
-        self.read(|json| de::Deserialize::deserialize(json).map(|IgnoredAny| ()))
+        let Some(measure) = self.measure else {
+            return self.read(|json| de::Deserialize::deserialize(json).map(|IgnoredAny| ()));
+        };
+        let ignored = self.read(|json| de::Deserializer::deserialize_any(json, CountFields))?;
+        measure.note_ignored(ignored);
+        Ok(())
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
-        self.read(|json| seed.deserialize(json))
+        self.read(|json| match self.measure {
+            None => seed.deserialize(json),
+            Some(measure) => seed.deserialize(Measured::root(json, measure)),
+        })
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Failure> {
-        self.read(|json| de::Deserializer::deserialize_tuple(json, len, visitor))
+        self.read(|json| match self.measure {
+            None => de::Deserializer::deserialize_tuple(json, len, visitor),
+            Some(measure) => de::Deserializer::deserialize_tuple(Measured::root(json, measure), len, visitor),
+        })
     }
 
     fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Failure> {
-        self.read(|json| de::Deserializer::deserialize_struct(json, "", fields, visitor))
+        self.read(|json| match self.measure {
+            None => de::Deserializer::deserialize_struct(json, "", fields, visitor),
+            Some(measure) => de::Deserializer::deserialize_struct(Measured::root(json, measure), "", fields, visitor),
+        })
+    }
+}
+
+/// Counts the fields of an object, or the elements of an array; everything else but null counts as one.
+struct CountFields;
+
+impl<'de> Visitor<'de> for CountFields {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut elements: A) -> Result<usize, A::Error> {
+        let mut count = 0;
+        while elements.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut fields: A) -> Result<usize, A::Error> {
+        let mut count = 0;
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
     }
 }

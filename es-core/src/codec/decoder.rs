@@ -1,29 +1,50 @@
 //! How stored events become domain events: which ones are wanted, by what variant or upcaster.
 
-use std::{any::type_name, sync::Arc};
+use std::{
+    any::type_name,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     decode::{RawDecodeError, decode_event},
-    shape::{Shape, shape_of},
+    redact::without_content,
 };
 use crate::{
-    domain_event::DomainEvent,
+    domain_event::{Coverage, DomainEvent},
     error::DecodeError,
     event::{Envelope, Recorded, RecordedEvent},
     event_filter::EventFilter,
+    limits,
+    upcast::Reading,
 };
 
-type Decode<E> = dyn Fn(&str, &str, &mut dyn FnMut(E)) -> Result<(), RawDecodeError> + Send + Sync;
+type Decode<E> = dyn Fn(&RecordedEvent, &mut dyn FnMut(E)) -> Result<(), RawDecodeError> + Send + Sync;
 
 /// Turns stored events into values of `E`, and knows the filter that names exactly those events.
 pub struct Decoder<E> {
     categories: Vec<(&'static str, Arc<Decode<E>>)>,
     filter: EventFilter,
+    known: BTreeMap<&'static str, KnownTypes>,
+    /// What is wrong with one of the enums: its type and the problem.
+    misconfigured: Option<(&'static str, String)>,
+}
+
+/// The event types of a category that a decoder knows.
+#[derive(Debug, Clone)]
+enum KnownTypes {
+    All,
+    Some(BTreeSet<&'static str>),
 }
 
 impl<E> Clone for Decoder<E> {
     fn clone(&self) -> Self {
-        Self { categories: self.categories.clone(), filter: self.filter.clone() }
+        Self {
+            categories: self.categories.clone(),
+            filter: self.filter.clone(),
+            known: self.known.clone(),
+            misconfigured: self.misconfigured.clone(),
+        }
     }
 }
 
@@ -37,31 +58,69 @@ impl<E: 'static> Decoder<E> {
     /// A decoder of no events; add enums by [`with`](Self::with).
     #[expect(clippy::new_without_default, reason = "an empty decoder is a start, not a useful default")]
     pub fn new() -> Self {
-        Self { categories: Vec::new(), filter: EventFilter::all() }
+        Self { categories: Vec::new(), filter: EventFilter::none(), known: BTreeMap::new(), misconfigured: None }
     }
 
-    /// Adds the events of one enum: its variants, and the older types that its upcasters name.
+    /// Adds the events of one enum: its variants, and the older types that its upcasters name. The
+    /// [coverage](DomainEvent::COVERAGE) says whether other types of the category are read too, so that they are noticed.
     #[must_use]
     pub fn with<D: DomainEvent>(mut self, wrap: impl Fn(D) -> E + Send + Sync + 'static) -> Self {
-        let upcasters = D::upcasters();
-        let catches_all = decode_event::<D>("\u{1}", "{}").is_ok();
-        match shape_of::<D>() {
-            Shape::Enum(variants) if !catches_all => {
-                for event_type in variants.iter().copied().chain(upcasters.event_types()) {
-                    self.filter = self.filter.or_type(D::CATEGORY, event_type);
+        let reading = Reading::<D>::new();
+        if let Err(problem) = reading.check() {
+            self.misconfigured.get_or_insert((type_name::<D>(), problem));
+        }
+        // A `#[serde(other)]` variant knows every type.
+        let types = match decode_event::<D>("\u{1}", "{}") {
+            Ok(_) => KnownTypes::All,
+            Err(_) => KnownTypes::Some(reading.event_types().collect()),
+        };
+        self.filter = match &types {
+            // Nobody has written events of an enum without variants.
+            KnownTypes::Some(types) if types.is_empty() => self.filter,
+            KnownTypes::Some(types) if D::COVERAGE == Coverage::Part => {
+                let by_type = types.iter().fold(self.filter.clone(), |all, name| all.or_type(D::CATEGORY, *name));
+                match by_type.selectors().len() {
+                    0..=limits::MAX_FILTER_SELECTORS => by_type,
+                    _ => self.filter.or_category(D::CATEGORY),
                 }
             }
-            // A `#[serde(other)]` variant wants every type. What is no enum fails when it is read.
-            _ => self.filter = self.filter.or_category(D::CATEGORY),
+            _ => self.filter.or_category(D::CATEGORY),
+        };
+        // Several enums may share a category, each knowing some of its types.
+        match (self.known.entry(D::CATEGORY).or_insert(KnownTypes::Some(BTreeSet::new())), types) {
+            (KnownTypes::Some(known), KnownTypes::Some(types)) => known.extend(types),
+            (known, _) => *known = KnownTypes::All,
         }
-        let decode = move |event_type: &str, payload: &str, out: &mut dyn FnMut(E)| {
-            upcasters.decode(event_type, payload, &mut |event| out(wrap(event)))
+        let decode = move |event: &RecordedEvent, out: &mut dyn FnMut(E)| {
+            let (version, payload) = (event.metadata().schema_version(), event.payload().as_str());
+            reading.decode(event.event_type(), payload, version, &mut |event| out(wrap(event)))
         };
         self.categories.push((D::CATEGORY, Arc::new(decode)));
         self
     }
 
-    /// The events that this decoder knows.
+    /// Checks that each enum can be read and that each of its upcasters can apply. Decoding does so too.
+    ///
+    /// # Errors
+    /// [`DecodeError::Misconfigured`], which says what to change.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        match &self.misconfigured {
+            None => Ok(()),
+            Some((type_name, problem)) => Err(DecodeError::Misconfigured { type_name, problem: problem.clone() }),
+        }
+    }
+
+    /// Whether an enum of this decoder knows the type of an event, of whatever category the event is. Events that pass
+    /// the [filter](Self::filter) and are not known were written by newer code.
+    pub fn knows(&self, event: &RecordedEvent) -> bool {
+        match self.known.get(event.stream().category()) {
+            Some(KnownTypes::Some(types)) => types.contains(event.event_type()),
+            Some(KnownTypes::All) => true,
+            None => false,
+        }
+    }
+
+    /// The events to read for this decoder: whole categories, and of enums with [`Coverage::Part`] the types that they know.
     pub fn filter(&self) -> &EventFilter {
         &self.filter
     }
@@ -104,10 +163,11 @@ impl<E: 'static> Decoder<E> {
 
     /// Gives each domain event of a stored event to `emit`.
     pub(crate) fn visit(&self, event: &RecordedEvent, emit: &mut dyn FnMut(E)) -> Result<(), DecodeError> {
+        self.check()?;
         // Several enums may share a category, each knowing some of its types.
         let mut result = Err(RawDecodeError::UnknownType);
         for (_, decode) in self.categories.iter().filter(|(category, _)| *category == event.stream().category()) {
-            result = decode(event.event_type(), event.payload().as_str(), emit);
+            result = decode(event, emit);
             if !matches!(result, Err(RawDecodeError::UnknownType)) {
                 break;
             }
@@ -119,7 +179,8 @@ impl<E: 'static> Decoder<E> {
                 RawDecodeError::UnknownType => {
                     DecodeError::UnknownType { position, stream, version, event_type, type_name }
                 }
-                RawDecodeError::Payload(source) => {
+                RawDecodeError::Payload(error) => {
+                    let source = without_content(&error);
                     DecodeError::Payload { position, stream, version, event_type, type_name, source }
                 }
             }

@@ -1,43 +1,57 @@
 //! Takes an event enum apart: the variant's name is the event type, its content the payload.
 
-use std::{any::type_name, fmt};
+use std::{any::type_name, cell::Cell, fmt};
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::storable::{NotStorable, check_storable};
+use super::storable::{NotStorable, Storable, check_storable};
 use crate::{
+    codec::redact::without_content,
     error::EncodeError,
     event::{EventType, Payload},
+    limits,
 };
 
+/// An event or value as JSON, and what was seen in it.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) payload: Payload,
+    pub(crate) storable: Storable,
+}
+
 /// The type and payload of an event.
-pub(crate) fn encode_event<E: Serialize>(event: &E) -> Result<(EventType, Payload), EncodeError> {
-    let failed_on = |event_type: &str, error: Failure| match error {
-        Failure::NotExternallyTagged => EncodeError::NotExternallyTagged { type_name: type_name::<E>() },
-        Failure::NotStorable(NotStorable::NotFinite) => EncodeError::NotFinite { event_type: event_type.to_owned() },
-        Failure::NotStorable(NotStorable::Nul) => EncodeError::NulCharacter { event_type: event_type.to_owned() },
-        Failure::NotStorable(NotStorable::Custom(message)) => {
-            EncodeError::Json { event_type: event_type.to_owned(), source: ser::Error::custom(message) }
-        }
-        Failure::Json(source) => EncodeError::Json { event_type: event_type.to_owned(), source },
-    };
+pub(crate) fn encode_event<E: Serialize>(event: &E) -> Result<(EventType, Encoded), EncodeError> {
     let mut variant = "";
-    let json = event.serialize(VariantSerializer { variant: &mut variant }).map_err(|e| failed_on(variant, e))?;
-    Ok((EventType::new(variant)?, Payload::trusted(json)))
+    let storable = Cell::default();
+    let json = event.serialize(VariantSerializer { variant: &mut variant, storable: &storable });
+    let json = json.map_err(|failure| match failure {
+        Failure::NotExternallyTagged => EncodeError::NotExternallyTagged { type_name: type_name::<E>() },
+        Failure::NotStorable(problem) => not_storable(variant, problem),
+        Failure::Json(source) => not_json(variant, &source),
+    })?;
+    Ok((EventType::new(variant)?, Encoded { payload: Payload::trusted(json), storable: storable.get() }))
 }
 
 /// Any other value as JSON, with the same checks.
-pub(crate) fn encode_value<T: Serialize>(what: &str, value: &T) -> Result<Payload, EncodeError> {
-    let event_type = || what.to_owned();
-    check_storable(value).map_err(|error| match error {
-        NotStorable::NotFinite => EncodeError::NotFinite { event_type: event_type() },
-        NotStorable::Nul => EncodeError::NulCharacter { event_type: event_type() },
-        NotStorable::Custom(message) => {
-            EncodeError::Json { event_type: event_type(), source: ser::Error::custom(message) }
-        }
-    })?;
-    let json = serde_json::to_string(value).map_err(|source| EncodeError::Json { event_type: event_type(), source })?;
-    Ok(Payload::trusted(json))
+pub(crate) fn encode_value<T: Serialize>(what: &str, value: &T) -> Result<Encoded, EncodeError> {
+    let storable = check_storable(value, 0).map_err(|problem| not_storable(what, problem))?;
+    let json = serde_json::to_string(value).map_err(|source| not_json(what, &source))?;
+    Ok(Encoded { payload: Payload::trusted(json), storable })
+}
+
+fn not_storable(event_type: &str, problem: NotStorable) -> EncodeError {
+    let event_type = event_type.to_owned();
+    match problem {
+        NotStorable::NotFinite => EncodeError::NotFinite { event_type },
+        NotStorable::Nul => EncodeError::NulCharacter { event_type },
+        NotStorable::TooDeep => EncodeError::TooDeep { event_type, limit: limits::MAX_JSON_DEPTH },
+        NotStorable::RepeatedKey => EncodeError::RepeatedKey { event_type },
+        NotStorable::Custom => EncodeError::Json { event_type, source: ser::Error::custom("its Serialize failed") },
+    }
+}
+
+fn not_json(event_type: &str, source: &serde_json::Error) -> EncodeError {
+    EncodeError::Json { event_type: event_type.to_owned(), source: without_content(source) }
 }
 
 #[derive(Debug)]
@@ -64,26 +78,37 @@ impl ser::Error for Failure {
 /// Accepts an enum's variant and nothing else.
 struct VariantSerializer<'a> {
     variant: &'a mut &'static str,
+    storable: &'a Cell<Storable>,
+}
+
+fn check<T: Serialize + ?Sized>(value: &T, depth: usize, storable: &Cell<Storable>) -> Result<(), Failure> {
+    let (before, part) = (storable.get(), check_storable(value, depth).map_err(Failure::NotStorable)?);
+    storable.set(Storable {
+        is_unusual: before.is_unusual || part.is_unusual,
+        null_somes: before.null_somes + part.null_somes,
+    });
+    Ok(())
 }
 
 /// The JSON text of a variant's content, field by field.
-struct Content {
+struct Content<'a> {
     json: Vec<u8>,
     closing: u8,
+    storable: &'a Cell<Storable>,
 }
 
-impl Content {
+impl<'a> Content<'a> {
     /// Room to begin with: enough for most events.
     const USUAL_BYTES: usize = 256;
 
-    fn open(opening: u8, closing: u8) -> Self {
+    fn open(opening: u8, closing: u8, storable: &'a Cell<Storable>) -> Self {
         let mut json = Vec::with_capacity(Self::USUAL_BYTES);
         json.push(opening);
-        Self { json, closing }
+        Self { json, closing, storable }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        check_storable(value).map_err(Failure::NotStorable)?;
+        check(value, 1, self.storable)?;
         serde_json::to_writer(&mut self.json, value).map_err(Failure::Json)
     }
 
@@ -105,16 +130,16 @@ macro_rules! refuse {
     };
 }
 
-impl ser::Serializer for VariantSerializer<'_> {
+impl<'a> ser::Serializer for VariantSerializer<'a> {
     type Ok = String;
     type Error = Failure;
     type SerializeSeq = Impossible<String, Failure>;
     type SerializeTuple = Impossible<String, Failure>;
     type SerializeTupleStruct = Impossible<String, Failure>;
-    type SerializeTupleVariant = Content;
+    type SerializeTupleVariant = Content<'a>;
     type SerializeMap = Impossible<String, Failure>;
     type SerializeStruct = Impossible<String, Failure>;
-    type SerializeStructVariant = Content;
+    type SerializeStructVariant = Content<'a>;
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<String, Failure> {
         *self.variant = variant;
@@ -129,7 +154,7 @@ impl ser::Serializer for VariantSerializer<'_> {
         value: &T,
     ) -> Result<String, Failure> {
         *self.variant = variant;
-        check_storable(value).map_err(Failure::NotStorable)?;
+        check(value, 0, self.storable)?;
         serde_json::to_string(value).map_err(Failure::Json)
     }
 
@@ -139,9 +164,9 @@ impl ser::Serializer for VariantSerializer<'_> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Content, Failure> {
+    ) -> Result<Content<'a>, Failure> {
         *self.variant = variant;
-        Ok(Content::open(b'[', b']'))
+        Ok(Content::open(b'[', b']', self.storable))
     }
 
     fn serialize_struct_variant(
@@ -150,9 +175,9 @@ impl ser::Serializer for VariantSerializer<'_> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Content, Failure> {
+    ) -> Result<Content<'a>, Failure> {
         *self.variant = variant;
-        Ok(Content::open(b'{', b'}'))
+        Ok(Content::open(b'{', b'}', self.storable))
     }
 
     refuse!(
@@ -199,7 +224,7 @@ impl ser::Serializer for VariantSerializer<'_> {
     }
 }
 
-impl ser::SerializeTupleVariant for Content {
+impl ser::SerializeTupleVariant for Content<'_> {
     type Ok = String;
     type Error = Failure;
 
@@ -213,7 +238,7 @@ impl ser::SerializeTupleVariant for Content {
     }
 }
 
-impl ser::SerializeStructVariant for Content {
+impl ser::SerializeStructVariant for Content<'_> {
     type Ok = String;
     type Error = Failure;
 
@@ -222,6 +247,11 @@ impl ser::SerializeStructVariant for Content {
         self.push(name)?;
         self.json.push(b':');
         self.push(value)
+    }
+
+    fn skip_field(&mut self, _: &'static str) -> Result<(), Failure> {
+        self.storable.set(Storable { is_unusual: true, ..self.storable.get() });
+        Ok(())
     }
 
     fn end(self) -> Result<String, Failure> {

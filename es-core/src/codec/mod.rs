@@ -7,7 +7,12 @@
 pub(crate) mod decode;
 pub(crate) mod decoder;
 pub(crate) mod encode;
-pub(crate) mod shape;
+pub(crate) mod fit;
+pub(crate) mod json_text;
+pub(crate) mod json_value;
+pub(crate) mod outline;
+pub(crate) mod read_back;
+pub(crate) mod redact;
 mod storable;
 
 #[cfg(test)]

@@ -65,13 +65,14 @@ impl ControlStore for MemoryStore {
         order.check_reason()?;
         // Waits for a page of a projection that is being applied, as a row lock would.
         let _tables = self.shared.tables.lock().await;
-        let head = lock(&self.shared.log).head();
+        let log = lock(&self.shared.log);
+        let head = log.head();
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(consumer)?;
         let consumer = &consumer.whole();
         let (from, moved) = moved_by_hand(&consumers.partitions_of(consumer), hand_move);
         let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
-        consumers.replace(consumer, &moved);
+        consumers.replace(&log, consumer, &moved);
         if hand_move.to() < from {
             consumers.parked.forget_after(consumer, hand_move.to());
         }
@@ -108,6 +109,16 @@ impl ControlStore for MemoryStore {
         consumers.holds.retain(|(name, _), _| !is_of_it(name));
         consumers.note(NewOperation::new(OperationKind::RETIRE, base, order.clone()).moved(from, None));
         Ok(())
+    }
+
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        order.check_reason()?;
+        let mut consumers = lock(&self.shared.consumers);
+        let revoked = consumers.leases.revoke(&consumer.base());
+        if revoked > 0 {
+            consumers.note(NewOperation::new(OperationKind::LEASE_REVOKED, consumer.base(), order.clone()));
+        }
+        Ok(revoked)
     }
 
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {

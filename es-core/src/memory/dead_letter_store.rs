@@ -21,28 +21,27 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Letters {
     letters: BTreeMap<DeadLetterId, DeadLetter>,
+    /// The letter of each consumer and identity.
+    ids: BTreeMap<(ConsumerName, String), DeadLetterId>,
     edits: Vec<(DeadLetterId, RawMessage)>,
     ever: BTreeMap<ConsumerName, u64>,
 }
 
 impl Letters {
     pub(super) fn add(&mut self, new: &NewDeadLetter) {
-        let kept = self.letters.values_mut().find(|dead| {
-            let letter = &dead.letter;
-            (&letter.consumer, &letter.message_id) == (&new.consumer, &new.message_id)
-        });
-        match kept {
-            Some(dead) => {
-                dead.letter = new.clone();
-                dead.is_retry_asked = false;
-            }
-            None => {
-                *self.ever.entry(new.consumer.clone()).or_default() += 1;
-                let id = DeadLetterId::new(self.ever.values().sum());
-                let since = to_stored_precision(OffsetDateTime::now_utc());
-                self.letters.insert(id, DeadLetter::new(id, since, false, new.clone()));
-            }
+        let identity = new.identity();
+        let known = self.ids.get(&(new.consumer.clone(), identity.clone()));
+        if let Some(dead) = known.and_then(|id| self.letters.get_mut(id)) {
+            let letter = &mut dead.letter;
+            (letter.reason, letter.error) = (new.reason, new.error.clone());
+            letter.attempts = letter.attempts.max(new.attempts);
+            return;
         }
+        *self.ever.entry(new.consumer.clone()).or_default() += 1;
+        let id = DeadLetterId::new(self.ever.values().sum());
+        let since = to_stored_precision(OffsetDateTime::now_utc());
+        self.letters.insert(id, DeadLetter::new(id, since, false, new.clone()));
+        self.ids.insert((new.consumer.clone(), identity), id);
     }
 
     /// The letter, if it is there and has the message still that was read.
@@ -51,7 +50,16 @@ impl Letters {
     }
 
     pub(super) fn resolve(&mut self, published: &DeadLetter) -> bool {
-        self.unedited(published).is_some() && self.letters.remove(&published.id).is_some()
+        let was_there = self.unedited(published).is_some();
+        if was_there {
+            self.remove(|dead| dead.id == published.id);
+        }
+        was_there
+    }
+
+    fn remove(&mut self, is_gone: impl Fn(&DeadLetter) -> bool) {
+        self.letters.retain(|_, dead| !is_gone(dead));
+        self.ids.retain(|_, id| self.letters.contains_key(id));
     }
 
     fn fail(&mut self, tried: &DeadLetter, reason: DeadReason, error: &str) -> bool {
@@ -169,7 +177,7 @@ impl DeadLetterStore for MemoryStore {
         order.check_reason()?;
         let discard = |letters: &mut Letters| {
             let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
-            letters.letters.retain(|_, dead| !query.matches(dead));
+            letters.remove(|dead| query.matches(dead));
             let noted = operations(&OperationKind::DEAD_LETTER_DISCARD, &matched, query.id, order);
             (matched.len() as u64, noted)
         };

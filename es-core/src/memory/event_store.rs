@@ -2,15 +2,18 @@
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Log, MemoryStore, fill_page, lock};
 use crate::{
     append::{Append, Appended, AppendedStream, IdempotencyKey},
+    bookmark::Bookmark,
     error::StoreError,
     event_filter::EventFilter,
     event_store::{EventPage, EventStore, PageSize, StreamPage},
     limits,
     position::Position,
+    repository::CommandQueue,
     stream_id::StreamId,
     timestamp::to_stored_precision,
     version::Version,
@@ -50,11 +53,17 @@ impl EventStore for MemoryStore {
             Some(last) if !is_last => last.position(),
             _ => Position::new(end as u64).max(after),
         };
-        Ok(EventPage::new(events, scanned_to, head))
+        let page = EventPage::new(events, scanned_to, head).coming_after(log.place(after));
+        let seen = log.place(scanned_to);
+        Ok(page.having_seen(Some(seen)).beyond((head < after).then_some(head)))
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
         Ok(lock(&self.shared.log).head())
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        lock(&self.shared.log).check(seen)
     }
 
     async fn wait_durable(&self, _: Position) -> Result<(), StoreError> {
@@ -64,6 +73,10 @@ impl EventStore for MemoryStore {
     fn wakeups(&self) -> Wakeups {
         self.shared.wakeups.subscribe()
     }
+
+    fn command_queue(&self) -> CommandQueue {
+        self.shared.command_queue.clone()
+    }
 }
 
 impl Log {
@@ -71,15 +84,37 @@ impl Log {
         Position::new(self.events.len() as u64)
     }
 
+    /// The id of the event at a position, if there is one.
+    pub(super) fn id_at(&self, position: Position) -> Option<Uuid> {
+        let index = usize::try_from(position.get().checked_sub(1)?).ok()?;
+        self.events.get(index).map(|event| event.id())
+    }
+
+    fn place(&self, position: Position) -> Bookmark {
+        Bookmark::from_parts(position, self.id_at(position))
+    }
+
+    /// Checks that the log holds what was seen at a position.
+    pub(super) fn check(&self, seen: Bookmark) -> Result<(), StoreError> {
+        let (position, expected, found) = (seen.position(), seen.event_id(), self.id_at(seen.position()));
+        let head = (position > self.head()).then(|| self.head());
+        if head.is_some() || (expected.is_some() && expected != found) {
+            return Err(StoreError::LogWentBack { position, expected, found, head });
+        }
+        Ok(())
+    }
+
     /// The whole rule of an append. The caller holds the lock that orders all appends.
     fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         if let Some(earlier) = self.find_repeat(append)? {
             return Ok(earlier);
         }
-        if let Some(earlier) = append.idempotency_key().and_then(|key| self.by_key.get(key)) {
-            return match earlier.is_within(append) {
+        if let Some(key) = append.idempotency_key()
+            && let Some(earlier) = self.by_key.get(key)
+        {
+            return match earlier.request == append.request() {
                 true => Ok(earlier.clone()),
-                false => Err(id_reused("idempotency key", append.idempotency_key())),
+                false => Err(StoreError::key_reused(key, earlier)),
             };
         }
         for part in append.streams() {
@@ -132,7 +167,7 @@ impl Log {
                 index == Some(place) && self.events[place].stream() == stream && self.events[place].is_same_as(event)
             });
         if !is_repeat {
-            return Err(id_reused("event id", Some(self.events[*first].id())));
+            return Err(StoreError::IdReused { what: "event id", id: self.events[*first].id().to_string() });
         }
         let mut streams = Vec::with_capacity(append.streams().len());
         let mut place = *first;
@@ -146,7 +181,8 @@ impl Log {
             });
             place += part.events().len();
         }
-        Ok(Some(Appended::new(streams, self.events[*first].recorded_at(), true)))
+        let repeated = Appended::new(streams, self.events[*first].recorded_at(), true);
+        Ok(Some(repeated.with_request(append.request()).ending_with(append.last_event_id())))
     }
 
     fn write(&mut self, append: &Append) -> Appended {
@@ -169,7 +205,9 @@ impl Log {
                 self.events.push(event.clone().recorded(part.stream().clone(), version, position, recorded_at));
             }
         }
-        let appended = Appended::new(streams, recorded_at, false);
+        let appended = Appended::new(streams, recorded_at, false)
+            .with_request(append.request())
+            .ending_with(append.last_event_id());
         if let Some(key) = append.idempotency_key() {
             let mut earlier = appended.clone();
             earlier.repeated = true;
@@ -177,8 +215,4 @@ impl Log {
         }
         appended
     }
-}
-
-fn id_reused(what: &'static str, id: Option<impl ToString>) -> StoreError {
-    StoreError::IdReused { what, id: id.map_or_else(String::new, |id| id.to_string()) }
 }

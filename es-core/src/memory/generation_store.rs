@@ -13,7 +13,7 @@ use crate::{
         BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
         ReadModelCode, ReadModelRow, Swapped, TableNames,
     },
-    partition::{PartitionCheckpoint, position_of_all, redistributed},
+    partition::{PartitionCheckpoint, position_of_all},
     position::Position,
     timestamp::to_stored_precision,
 };
@@ -79,7 +79,7 @@ impl GenerationStore for MemoryStore {
         let mut info = match building {
             Some(building) => {
                 let building = consumers.with_position(building);
-                let is_held = |builder: &Builder| builder.by != claim.by && builder.until > now();
+                let is_held = |builder: &Builder| builder.by != claim.by && builder.is_held_at(now());
                 if building.builder.as_ref().is_some_and(is_held) {
                     return Ok(Claimed::Taken(building));
                 }
@@ -94,9 +94,10 @@ impl GenerationStore for MemoryStore {
                 consumers.add(next, GenerationState::Building, &claim.code)
             }
         };
-        let earlier = info.builder.filter(|builder| builder.by == claim.by && builder.until > now());
-        let since = earlier.map_or_else(now, |builder| builder.since);
-        info.builder = Some(Builder::new(claim.by.clone(), since, now() + claim.lease));
+        let now = now();
+        let earlier = info.builder.filter(|builder| builder.by == claim.by && builder.until > now);
+        let since = earlier.map_or(now, |builder| builder.since.min(now));
+        info.builder = Some(Builder::new(claim.by.clone(), since, now + claim.lease).renewed_at(now));
         consumers.generations.insert(info.name.clone(), info.clone());
         Ok(Claimed::Yours(info))
     }
@@ -113,6 +114,7 @@ impl GenerationStore for MemoryStore {
 
     async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
         let mut own_tables = self.shared.tables.lock().await;
+        let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
         let Some(known) = consumers.generations.get(generation) else {
             return Err(StoreError::Refused { reason: "there is no such generation to make live; build it first" });
@@ -128,9 +130,9 @@ impl GenerationStore for MemoryStore {
                 return Ok(Swapped::Behind(furthest.unwrap_or_default()));
             }
             let new = consumers.partitions_of(generation);
+            new.iter().filter_map(PartitionCheckpoint::witness).try_for_each(|seen| log.check(seen))?;
             if let (2.., 1, Ok(count)) = (old.len(), new.len(), u16::try_from(old.len())) {
-                let new = redistributed(&new, generation, count)?;
-                consumers.replace(generation, &new);
+                consumers.redistribute(&log, generation, count)?;
             }
             if let Some(live) = consumers.generations.get_mut(&live) {
                 live.state = GenerationState::Retired;

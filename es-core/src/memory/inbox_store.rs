@@ -1,6 +1,6 @@
 //! Which messages have been handled, in memory.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -9,37 +9,42 @@ use super::{MemoryStore, MemoryUnit, lock};
 use crate::{
     consumer_name::ConsumerName,
     error::StoreError,
-    inbox_store::{InboxStats, InboxStore, Received, check_message_ids},
+    inbox_store::{InboxKey, InboxStats, InboxStore, Received, check_inbox_keys},
     limits,
 };
 
-/// The ids of handled messages: one partition takes new ones, the others grow old.
+/// The ids of handled messages, each with a digest of the message's content.
+type Ids = HashMap<(ConsumerName, String), u64>;
+
+/// What was handled: one partition takes new ids, the others grow old.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    current: HashSet<(ConsumerName, String)>,
+    current: Ids,
     current_since: OffsetDateTime,
     older: Vec<Older>,
 }
 
 #[derive(Debug)]
 struct Older {
-    ids: HashSet<(ConsumerName, String)>,
+    ids: Ids,
     /// When the last of them was noted, or later.
     until: OffsetDateTime,
 }
 
 impl Default for Inbox {
     fn default() -> Self {
-        Self { current: HashSet::new(), current_since: OffsetDateTime::now_utc(), older: Vec::new() }
+        Self { current: Ids::new(), current_since: OffsetDateTime::now_utc(), older: Vec::new() }
     }
 }
 
 impl Inbox {
-    fn knows(&self, id: &(ConsumerName, String)) -> bool {
-        self.current.contains(id) || self.older.iter().any(|older| older.ids.contains(id))
+    /// The digest of the content that was handled under an id.
+    fn content_of(&self, id: &(ConsumerName, String)) -> Option<u64> {
+        let older = || self.older.iter().find_map(|older| older.ids.get(id));
+        self.current.get(id).or_else(older).copied()
     }
 
-    pub(super) fn remember(&mut self, ids: Vec<(ConsumerName, String)>) {
+    pub(super) fn remember(&mut self, ids: Ids) {
         self.current.extend(ids);
     }
 
@@ -52,7 +57,7 @@ impl Inbox {
     }
 
     fn all(&self) -> impl Iterator<Item = &(ConsumerName, String)> {
-        self.older.iter().flat_map(|older| &older.ids).chain(&self.current)
+        self.older.iter().flat_map(|older| older.ids.keys()).chain(self.current.keys())
     }
 }
 
@@ -60,19 +65,24 @@ impl Inbox {
 impl InboxStore for MemoryStore {
     type Unit = MemoryUnit;
 
-    async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<MemoryUnit>, StoreError> {
-        check_message_ids(ids)?;
+    async fn receive(
+        &self,
+        consumer: &ConsumerName,
+        keys: &[InboxKey<'_>],
+    ) -> Result<Received<MemoryUnit>, StoreError> {
+        check_inbox_keys(keys)?;
         // From here on no other unit is open: whoever handles one of them has ended.
         let mut unit = self.begin_unit().await?;
         let inbox = lock(&self.shared.inbox);
-        let mut seen = HashSet::new();
-        let mut is_new = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let id = (consumer.clone(), id.to_owned());
-            is_new.push(!inbox.knows(&id) && seen.insert(id));
+        let mut handled = HashMap::new();
+        for key in keys {
+            let id = (consumer.clone(), key.id.to_owned());
+            match inbox.content_of(&id) {
+                Some(content) => drop(handled.insert(id.1, content)),
+                None => drop(unit.handled.entry(id).or_insert(key.content)),
+            }
         }
-        unit.handled = seen.into_iter().collect();
-        Ok(Received::new(unit, is_new))
+        Ok(Received::compared(unit, keys, &handled))
     }
 
     async fn begin_unit(&self) -> Result<MemoryUnit, StoreError> {

@@ -10,7 +10,7 @@ use crate::{
     advance::Advance,
     consumer_name::ConsumerName,
     error::StoreError,
-    lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member},
+    lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member, is_in_force},
     timestamp::to_stored_precision,
 };
 
@@ -18,13 +18,47 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_consumer: BTreeMap<ConsumerName, Entry>,
-    members: BTreeMap<Member, OffsetDateTime>,
+    members: BTreeMap<Member, Term>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     fence: u64,
-    holder: Option<LeaseHolder>,
+    holder: Option<Holder>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    owner: String,
+    since: OffsetDateTime,
+    term: Term,
+}
+
+impl Holder {
+    fn extend(&mut self, term: Term) {
+        (self.since, self.term) = (self.since.min(term.granted), term);
+    }
+
+    fn report(&self) -> LeaseHolder {
+        LeaseHolder::new(self.owner.clone(), self.since, self.term.until)
+    }
+}
+
+/// For how long something was granted.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    granted: OffsetDateTime,
+    until: OffsetDateTime,
+}
+
+impl Term {
+    fn new(granted: OffsetDateTime, time: Duration) -> Self {
+        Self { granted, until: granted + time }
+    }
+
+    fn is_in_force(&self, now: OffsetDateTime) -> bool {
+        is_in_force(self.granted, self.until, now)
+    }
 }
 
 impl Leases {
@@ -47,11 +81,58 @@ impl Leases {
 }
 
 impl Leases {
-    /// Takes the leases of a consumer, in all its generations, from whoever has them.
-    pub(super) fn revoke(&mut self, consumer: &ConsumerName) {
-        for (_, entry) in self.by_consumer.iter_mut().filter(|(name, _)| name.base() == *consumer) {
-            (entry.fence, entry.holder) = (entry.fence + 1, None);
+    /// Revokes the leases of all generations of a consumer. Returns the number of leases that had an owner.
+    pub(super) fn revoke(&mut self, consumer: &ConsumerName) -> u64 {
+        let held =
+            self.by_consumer.iter_mut().filter(|(name, entry)| name.base() == *consumer && entry.holder.is_some());
+        let revoke = |(_, entry): (_, &mut Entry)| *entry = Entry { fence: entry.fence + 1, holder: None };
+        held.map(revoke).count() as u64
+    }
+
+    fn claim(&mut self, consumer: &ConsumerName, owner: &str, now: OffsetDateTime, time: Duration) -> Leased {
+        let holder = self.by_consumer.get(consumer).and_then(|entry| entry.holder.as_ref());
+        match holder.filter(|holder| holder.owner != owner && holder.term.is_in_force(now)) {
+            Some(other) => Leased::Taken(other.report()),
+            None => Leased::Yours(self.seize(consumer, owner, now, time)),
         }
+    }
+
+    fn seize(&mut self, consumer: &ConsumerName, owner: &str, now: OffsetDateTime, time: Duration) -> Lease {
+        let entry = self.by_consumer.entry(consumer.clone()).or_default();
+        let term = Term::new(now, time);
+        match &mut entry.holder {
+            Some(holder) if holder.owner == owner => holder.extend(term),
+            holder => {
+                *holder = Some(Holder { owner: owner.to_owned(), since: now, term });
+                entry.fence += 1;
+            }
+        }
+        Lease::new(Fence::new(entry.fence), time)
+    }
+
+    fn beat(&mut self, member: &str, consumers: &[ConsumerName], now: OffsetDateTime, time: Duration) -> Roster {
+        let term = Term::new(now, time);
+        self.members.retain(|known, term| term.is_in_force(now) && known.member != member);
+        for consumer in consumers {
+            self.members.insert(Member { consumer: consumer.clone(), member: member.to_owned() }, term);
+        }
+        let mut held = Vec::new();
+        for (consumer, entry) in &mut self.by_consumer {
+            if let Some(holder) = entry.holder.as_mut().filter(|holder| holder.owner == member) {
+                holder.extend(term);
+                held.push(consumer.clone());
+            }
+        }
+        let members = self.members.iter().filter(|(_, term)| term.is_in_force(now)).map(|(member, _)| member.clone());
+        Roster::new(members.collect(), held)
+    }
+
+    fn held(&self, now: OffsetDateTime) -> Vec<(ConsumerName, LeaseHolder)> {
+        let held = self.by_consumer.iter().filter_map(|(consumer, entry)| {
+            let holder = entry.holder.as_ref().filter(|holder| holder.term.is_in_force(now))?;
+            Some((consumer.clone(), holder.report()))
+        });
+        held.collect()
     }
 }
 
@@ -63,18 +144,12 @@ fn now() -> OffsetDateTime {
 impl LeaseStore for MemoryStore {
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
         check_member(owner)?;
-        let now = now();
-        let mut consumers = lock(&self.shared.consumers);
-        let entry = consumers.leases.by_consumer.entry(consumer.clone()).or_default();
-        match &mut entry.holder {
-            Some(holder) if holder.owner == owner => holder.until = now + time,
-            Some(holder) if holder.until > now => return Ok(Leased::Taken(holder.clone())),
-            holder => {
-                *holder = Some(LeaseHolder::new(owner.to_owned(), now, now + time));
-                entry.fence += 1;
-            }
-        }
-        Ok(Leased::Yours(Lease::new(Fence::new(entry.fence), time)))
+        Ok(lock(&self.shared.consumers).leases.claim(consumer, owner, now(), time))
+    }
+
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        check_member(owner)?;
+        Ok(lock(&self.shared.consumers).leases.seize(consumer, owner, now(), time))
     }
 
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {
@@ -88,21 +163,7 @@ impl LeaseStore for MemoryStore {
 
     async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
         check_member(member)?;
-        let now = now();
-        let leases = &mut lock(&self.shared.consumers).leases;
-        leases.members.retain(|known, until| *until > now && known.member != member);
-        for consumer in consumers {
-            leases.members.insert(Member { consumer: consumer.clone(), member: member.to_owned() }, now + time);
-        }
-        let mut held = Vec::new();
-        for (consumer, entry) in &mut leases.by_consumer {
-            if let Some(holder) = entry.holder.as_mut().filter(|holder| holder.owner == member) {
-                holder.until = now + time;
-                held.push(consumer.clone());
-            }
-        }
-        let members = leases.members.iter().filter(|(_, until)| **until > now).map(|(member, _)| member.clone());
-        Ok(Roster::new(members.collect(), held))
+        Ok(lock(&self.shared.consumers).leases.beat(member, consumers, now(), time))
     }
 
     async fn leave(&self, member: &str) -> Result<(), StoreError> {
@@ -117,12 +178,36 @@ impl LeaseStore for MemoryStore {
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {
-        let now = now();
-        let consumers = lock(&self.shared.consumers);
-        let held = consumers.leases.by_consumer.iter().filter_map(|(consumer, entry)| {
-            let holder = entry.holder.as_ref().filter(|holder| holder.until > now)?;
-            Some((consumer.clone(), holder.clone()))
-        });
-        Ok(held.collect())
+        Ok(lock(&self.shared.consumers).leases.held(now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_lease_that_a_clock_granted_which_was_ahead_is_not_in_force() {
+        let (mut leases, consumer) = (Leases::default(), ConsumerName::new("mail").unwrap());
+        let (now, ahead) = (now(), now() + Duration::from_secs(3_600));
+        let fence = |leased| match leased {
+            Leased::Yours(lease) => lease.fence,
+            Leased::Taken(holder) => panic!("{holder:?}"),
+        };
+        let first = fence(leases.claim(&consumer, "dead", ahead, TIME));
+        leases.beat("dead", std::slice::from_ref(&consumer), ahead, TIME);
+        assert_eq!(leases.held(now), []);
+        assert!(fence(leases.claim(&consumer, "ann", now, TIME)) > first);
+        let roster = leases.beat("ann", std::slice::from_ref(&consumer), now, TIME);
+        assert_eq!(roster.members.iter().map(|member| member.member.as_str()).collect::<Vec<_>>(), ["ann"]);
+        assert_eq!(leases.held(now + TIME / 2).len(), 1);
+        assert!(matches!(leases.claim(&consumer, "bob", now + TIME / 2, TIME), Leased::Taken(_)));
+        fence(leases.claim(&consumer, "bob", now + TIME, TIME));
+        // An owner that lives has it from now on, not from the future.
+        leases.claim(&consumer, "bob", ahead, TIME);
+        leases.beat("bob", &[], now + TIME, TIME);
+        assert_eq!(leases.held(now + TIME)[0].1.until, now + TIME * 2);
     }
 }

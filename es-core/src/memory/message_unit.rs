@@ -1,5 +1,7 @@
 //! The transaction in which messages take effect, in memory.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
@@ -22,7 +24,8 @@ pub struct MemoryUnit {
     store: MemoryStore,
     /// Held to the end of the unit.
     tables: OwnedMutexGuard<MemoryTables>,
-    pub(super) handled: Vec<(ConsumerName, String)>,
+    /// Messages by consumer and id, each with a digest of its content.
+    pub(super) handled: HashMap<(ConsumerName, String), u64>,
     changes: Changes,
     marked: Option<Changes>,
 }
@@ -38,7 +41,7 @@ struct Changes {
 impl MemoryUnit {
     pub(super) fn new(store: MemoryStore, tables: OwnedMutexGuard<MemoryTables>) -> Self {
         let changes = Changes { tables: tables.clone(), appends: Vec::new(), letters: None };
-        Self { store, tables, handled: Vec::new(), changes, marked: None }
+        Self { store, tables, handled: HashMap::new(), changes, marked: None }
     }
 
     /// The dead letters as they are for this unit.

@@ -12,6 +12,7 @@ mod outbox_store;
 mod parking_store;
 mod partition_store;
 mod projection_store;
+mod record_store;
 mod snapshot_store;
 mod transaction;
 
@@ -34,6 +35,7 @@ use crate::{
     limits,
     operation::Operation,
     outbox_store::OutboxMessage,
+    repository::CommandQueue,
     snapshot_store::Snapshot,
     stream_id::StreamId,
     wakeups::WakeupSender,
@@ -54,16 +56,19 @@ pub struct MemoryStore {
 struct Shared {
     log: Mutex<Log>,
     wakeups: WakeupSender,
+    command_queue: CommandQueue,
     /// Held while a projection or a unit writes: tables change one page or unit at a time.
     tables: Arc<tokio::sync::Mutex<MemoryTables>>,
     consumers: Mutex<Consumers>,
     /// Locked after the consumers where both are.
     outbox: Mutex<outbox_store::Outbox>,
-    snapshots: Mutex<HashMap<StreamId, Snapshot>>,
+    /// By stream and aggregate.
+    snapshots: Mutex<HashMap<(StreamId, String), Snapshot>>,
     inbox: Mutex<inbox_store::Inbox>,
     /// Changed only by who holds `tables`, so that a unit can prepare a change.
     letters: Mutex<dead_letter_store::Letters>,
     blobs: Mutex<blob_store::Blobs>,
+    records: Mutex<record_store::Records>,
 }
 
 /// The log and its indexes. `events[n]` has position `n + 1`.

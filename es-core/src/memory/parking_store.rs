@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{MemoryStore, lock};
+use super::{Log, MemoryStore, lock};
 use crate::{
     consumer_name::ConsumerName,
     error::StoreError,
@@ -63,7 +63,7 @@ impl Parked {
     }
 
     /// Changes the queues of a consumer, after [`check`](Self::check).
-    pub(super) fn apply(&mut self, consumer: &ConsumerName, parking: &Parking) {
+    pub(super) fn apply(&mut self, log: &Log, consumer: &ConsumerName, parking: &Parking) {
         if parking.is_empty() {
             return;
         }
@@ -78,7 +78,7 @@ impl Parked {
         }
         for park in &parking.park {
             if let Some(queue) = queues.get_mut(&park.key.to_string()) {
-                let parked = ParkedEvent::new(park.position, now(), None);
+                let parked = ParkedEvent::new(park.position, now(), None).at_event(log.id_at(park.position));
                 queue.events.entry(park.position).or_insert(parked);
             }
         }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{Consumers, MemoryStore, lock};
+use super::{Consumers, Log, MemoryStore, lock};
 use crate::{
     advance::Advance,
     consumer_name::ConsumerName,
@@ -29,12 +29,13 @@ impl Kept {
     }
 
     pub(super) fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::new(self.reached.consumer.clone(), self.reached.position, self.updated_at)
+        let PartitionCheckpoint { consumer, position, event_id, .. } = &self.reached;
+        Checkpoint::new(consumer.clone(), *position, self.updated_at).at_event(*event_id)
     }
 
     /// Moves it. Nothing stays ahead of one that moves back.
-    fn set(&mut self, position: Position, keeps_ahead: bool) {
-        let mut reached = PartitionCheckpoint { position, ..self.reached.clone() };
+    fn set(&mut self, log: &Log, position: Position, keeps_ahead: bool) {
+        let mut reached = PartitionCheckpoint { position, event_id: log.id_at(position), ..self.reached.clone() };
         if !keeps_ahead {
             let layout = reached.layout + u64::from(!reached.ahead.is_empty());
             reached = reached.with(Ahead::default(), layout);
@@ -51,9 +52,10 @@ impl Consumers {
         }
     }
 
-    pub(super) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
+    pub(super) fn check(&self, log: &Log, advance: &Advance) -> Result<(), StoreError> {
         let Advance { consumer, from: expected, .. } = advance;
         advance.check()?;
+        advance.seen.map_or(Ok(()), |seen| log.check(seen))?;
         self.check_not_retired(consumer)?;
         self.leases.check(advance)?;
         let (actual, layout) = match self.checkpoints.get(consumer) {
@@ -72,40 +74,40 @@ impl Consumers {
         self.parked.check(&advance.queue(), &advance.parking)
     }
 
-    pub(super) fn advance(&mut self, advance: &Advance) -> Result<(), StoreError> {
-        self.check(advance)?;
+    pub(super) fn advance(&mut self, log: &Log, advance: &Advance) -> Result<(), StoreError> {
+        self.check(log, advance)?;
         if advance.to < advance.from {
             self.parked.forget_after(&advance.queue(), advance.to);
         }
-        self.parked.apply(&advance.queue(), &advance.parking);
+        self.parked.apply(log, &advance.queue(), &advance.parking);
         match self.checkpoints.get_mut(&advance.consumer) {
-            Some(kept) => kept.set(advance.to, advance.to >= advance.from),
-            None => self.keep(PartitionCheckpoint::new(advance.consumer.clone(), advance.to)),
+            Some(kept) => kept.set(log, advance.to, advance.to >= advance.from),
+            None => self.keep(log, PartitionCheckpoint::new(advance.consumer.clone(), advance.to)),
         }
         Ok(())
     }
 
-    pub(super) fn start(&mut self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
+    pub(super) fn start(&mut self, log: &Log, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
         if !self.checkpoints.contains_key(consumer) {
             self.check_can_start(consumer)?;
-            self.keep(PartitionCheckpoint::new(consumer.clone(), at));
+            self.keep(log, PartitionCheckpoint::new(consumer.clone(), at));
         }
         self.checkpoints.get(consumer).map(Kept::checkpoint).ok_or(NOT_STARTED)
     }
 
     /// Moves all partitions of a generation to the beginning.
-    pub(super) fn reset(&mut self, generation: &ConsumerName) -> Result<(), StoreError> {
+    pub(super) fn reset(&mut self, log: &Log, generation: &ConsumerName) -> Result<(), StoreError> {
         self.check_not_retired(generation)?;
         let generation = generation.whole();
         self.parked.forget_after(&generation, Position::ZERO);
         let of_generation = |kept: &&mut Kept| kept.reached.consumer.whole() == generation;
         let mut is_known = false;
         for kept in self.checkpoints.values_mut().filter(of_generation) {
-            kept.set(Position::ZERO, false);
+            kept.set(log, Position::ZERO, false);
             is_known = true;
         }
         if !is_known {
-            self.keep(PartitionCheckpoint::new(generation, Position::ZERO));
+            self.keep(log, PartitionCheckpoint::new(generation, Position::ZERO));
         }
         Ok(())
     }
@@ -119,10 +121,27 @@ impl Consumers {
         own
     }
 
+    /// Shares out the slots of a generation anew.
+    ///
+    /// # Errors
+    /// [`StoreError::LogWentBack`] if one of its checkpoints belongs to another log; those of [`redistributed`].
+    pub(super) fn redistribute(
+        &mut self,
+        log: &Log,
+        generation: &ConsumerName,
+        count: u16,
+    ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        let old = self.partitions_of(generation);
+        old.iter().filter_map(PartitionCheckpoint::witness).try_for_each(|seen| log.check(seen))?;
+        let new = redistributed(&old, generation, count)?;
+        self.replace(log, generation, &new);
+        Ok(self.partitions_of(generation))
+    }
+
     /// Puts other checkpoints in the place of those that a generation has.
-    pub(super) fn replace(&mut self, generation: &ConsumerName, new: &[PartitionCheckpoint]) {
+    pub(super) fn replace(&mut self, log: &Log, generation: &ConsumerName, new: &[PartitionCheckpoint]) {
         self.remove(generation);
-        new.iter().for_each(|reached| self.keep(reached.clone()));
+        new.iter().for_each(|reached| self.keep(log, reached.clone()));
     }
 
     /// Removes all checkpoints of a generation.
@@ -131,7 +150,9 @@ impl Consumers {
         self.checkpoints.retain(|consumer, _| consumer.whole() != generation);
     }
 
-    fn keep(&mut self, reached: PartitionCheckpoint) {
+    fn keep(&mut self, log: &Log, reached: PartitionCheckpoint) {
+        let (event_id, ahead_event_id) = (log.id_at(reached.position), log.id_at(reached.ahead.end()));
+        let reached = reached.at_events(event_id, ahead_event_id);
         self.checkpoints.insert(reached.consumer.clone(), Kept::new(reached));
     }
 
@@ -160,25 +181,25 @@ impl PartitionStore for MemoryStore {
         at: Position,
     ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
         let all = Partition::all(count)?;
+        let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(generation)?;
         if consumers.partitions_of(generation).is_empty() {
             for partition in all {
-                consumers.keep(PartitionCheckpoint::new(generation.in_partition(partition), at));
+                consumers.keep(&log, PartitionCheckpoint::new(generation.in_partition(partition), at));
             }
         }
         Ok(consumers.partitions_of(generation))
     }
 
     async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError> {
+        Partition::all(count)?;
+        let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(generation)?;
-        let old = consumers.partitions_of(generation);
-        let new = redistributed(&old, generation, count)?;
-        if old.is_empty() {
+        if consumers.partitions_of(generation).is_empty() {
             return Err(NOT_STARTED);
         }
-        consumers.replace(generation, &new);
-        Ok(new)
+        consumers.redistribute(&log, generation, count)
     }
 }

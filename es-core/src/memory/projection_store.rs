@@ -8,7 +8,8 @@ use super::{Consumers, MemoryStore, MemoryTables, lock, partition_store::Kept};
 use crate::{
     advance::Advance,
     consumer_name::{ConsumerName, Generation},
-    consumer_store::{Checkpoint, ConsumerStore, Document, DocumentChange, DocumentQuery, check_document_count},
+    consumer_store::{Checkpoint, ConsumerStore, Document, DocumentChange, check_document_count},
+    document_query::{DocumentQuery, DocumentSelection},
     error::{ProjectionError, StoreError},
     event::{Payload, RecordedEvent},
     generation_store::TableNames,
@@ -27,6 +28,24 @@ impl Consumers {
     }
 }
 
+/// Under the locks of the log and of the consumers, in that order.
+impl MemoryStore {
+    fn check(&self, advance: &Advance) -> Result<(), StoreError> {
+        let log = lock(&self.shared.log);
+        lock(&self.shared.consumers).check(&log, advance)
+    }
+
+    fn advance(&self, advance: &Advance) -> Result<(), StoreError> {
+        let log = lock(&self.shared.log);
+        lock(&self.shared.consumers).advance(&log, advance)
+    }
+
+    fn reset(&self, generation: &ConsumerName) -> Result<(), StoreError> {
+        let log = lock(&self.shared.log);
+        lock(&self.shared.consumers).reset(&log, generation)
+    }
+}
+
 #[async_trait]
 impl ConsumerStore for MemoryStore {
     async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
@@ -38,11 +57,12 @@ impl ConsumerStore for MemoryStore {
     }
 
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError> {
-        lock(&self.shared.consumers).start(consumer, at)
+        let log = lock(&self.shared.log);
+        lock(&self.shared.consumers).start(&log, consumer, at)
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
-        lock(&self.shared.consumers).advance(advance)
+        self.advance(advance)
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
@@ -68,18 +88,18 @@ impl ConsumerStore for MemoryStore {
                 let later = documents.range::<str, _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
                 Ok(later.take(*limit).map(to_document).collect())
             }
-            DocumentQuery::TopByField { field, limit } => {
-                let mut all: Vec<_> = documents.iter().map(|entry| (number_in(entry.1, field), entry)).collect();
-                // `None` sorts below every number, so it comes last; equal numbers keep the order of their keys.
-                all.sort_by(|(a, _), (b, _)| b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal));
-                Ok(all.into_iter().take(*limit).map(|(_, entry)| to_document(entry)).collect())
+            DocumentQuery::TopByField { .. } | DocumentQuery::ByField(_) => {
+                let mut selection = DocumentSelection::new(query);
+                documents.iter().for_each(|(key, body)| selection.offer(key, body));
+                Ok(selection.finish())
             }
         }
     }
 
     async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError> {
+        let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
-        consumers.advance(advance)?;
+        consumers.advance(&log, advance)?;
         let documents = consumers.documents.entry(advance.consumer.whole()).or_default();
         for DocumentChange { key, body } in changes {
             match body {
@@ -91,8 +111,9 @@ impl ConsumerStore for MemoryStore {
     }
 
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
+        let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
-        consumers.reset(view)?;
+        consumers.reset(&log, view)?;
         consumers.documents.remove(&view.whole());
         Ok(())
     }
@@ -100,11 +121,6 @@ impl ConsumerStore for MemoryStore {
 
 fn to_document((key, body): (&String, &Payload)) -> Document {
     Document { key: key.clone(), body: body.clone() }
-}
-
-fn number_in(body: &Payload, field: &str) -> Option<f64> {
-    let document: serde_json::Value = serde_json::from_str(body.as_str()).ok()?;
-    document.get(field)?.as_f64()
 }
 
 #[async_trait]
@@ -133,13 +149,13 @@ impl ProjectionStore for MemoryStore {
         events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
         let mut tables = self.shared.tables.lock().await;
-        lock(&self.shared.consumers).check(advance)?;
+        self.check(advance)?;
         let mut changed = tables.clone();
         if !events.is_empty() {
             projection.apply_page(&mut changed, events).await?;
         }
         // Nothing is awaited from here on, so both happen or neither.
-        lock(&self.shared.consumers).advance(advance)?;
+        self.advance(advance)?;
         self.commit(&mut tables, changed);
         Ok(())
     }
@@ -157,7 +173,7 @@ impl ProjectionStore for MemoryStore {
         lock(&self.shared.consumers).check_not_retired(projection.name())?;
         let mut changed = tables.clone();
         projection.clear(&mut changed).await?;
-        lock(&self.shared.consumers).reset(projection.name())?;
+        self.reset(projection.name())?;
         self.commit(&mut tables, changed);
         Ok(())
     }

@@ -35,6 +35,15 @@ impl CacheOptions {
         self
     }
 
+    /// The same for states that only repeated commands need: at most [`limits::RECALLED_STATES`] and
+    /// [`limits::RECALLED_BYTES`].
+    pub(super) fn for_recalled(self) -> Self {
+        Self {
+            max_states: self.max_states.min(limits::RECALLED_STATES),
+            max_bytes: self.max_bytes.min(limits::RECALLED_BYTES),
+        }
+    }
+
     /// Most bytes of all states together, as far as [their sizes](Aggregate::memory_bytes) are known. A state that is
     /// larger than this by itself is not kept. [`limits::DEFAULT_CACHED_BYTES`] if not said.
     #[must_use]
@@ -107,6 +116,15 @@ impl<A: Aggregate> Cache<A> {
 
     /// Keeps a state, unless a newer one of its stream is kept.
     pub(super) fn put(&self, stream: &StreamId, loaded: &Loaded<A>) {
+        self.keep(stream, loaded, false);
+    }
+
+    /// Keeps a state in the place of any other one of its stream.
+    pub(super) fn replace(&self, stream: &StreamId, loaded: &Loaded<A>) {
+        self.keep(stream, loaded, true);
+    }
+
+    fn keep(&self, stream: &StreamId, loaded: &Loaded<A>, may_be_older: bool) {
         if loaded.last_event.is_none() {
             return;
         }
@@ -114,7 +132,7 @@ impl<A: Aggregate> Cache<A> {
         // Filled under the lock, dropped after it: a large state takes its time.
         let mut dropped = Vec::new();
         let mut kept = self.kept();
-        if kept.states.peek(stream).is_some_and(|entry| entry.loaded.version > loaded.version) {
+        if !may_be_older && kept.states.peek(stream).is_some_and(|entry| entry.loaded.version > loaded.version) {
             return;
         }
         if bytes > self.options.max_bytes || self.options.max_states == 0 {

@@ -1,14 +1,19 @@
 //! Executing a command: load, decide, append, and what to do when that does not go through at once.
 
-use std::{convert::Infallible, iter, sync::Arc};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    iter,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::{try_join, try_join_all};
 
 use super::{
-    Execute, Executed,
-    execute::IsPure,
-    participant::{Decide, OtherParticipant, Participant, Stamp},
-    turns::{Turn, Turns},
+    CommandQueue, Execute, Executed,
+    command_queue::Turn,
+    participant::{Decide, IsPure, OtherParticipant, Participant, Stamp},
 };
 use crate::{
     aggregate::Aggregate,
@@ -18,22 +23,27 @@ use crate::{
     event_store::{EventStore, PageSize},
     limits,
     position::Position,
+    request_digest::RequestDigest,
     stream_id::StreamId,
     version::Version,
 };
 
 /// Executes a command. An idempotency key costs no call of its own where the append answers for it: the key is looked
-/// up before a decision that has a right not to be asked twice, and before anything but an append is returned.
+/// up before a decision that has a right not to be asked twice, where it is likely to be known, and before anything but
+/// an append is returned.
 pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>, ExecuteError<A::Error>> {
-    let retries = execute.repository.shared.conflict_retries;
+    let shared = &execute.repository.shared;
+    let (retries, time) = (shared.conflict_retries, shared.conflict_retry_time);
     let IsPure(is_pure) = execute.is_pure;
     let mut command = Command::prepare(execute)?;
-    if !is_pure && let Some(earlier) = command.find_earlier().await? {
+    if (!is_pure || command.first.expects_repetition())
+        && let Some(earlier) = command.find_earlier().await?
+    {
         return command.recall(earlier).await;
     }
     // Code of others that decides may execute commands itself, and would wait for its own turn.
     let turns = if is_pure { command.take_turns().await } else { Vec::new() };
-    let result = command.carry_out(retries).await;
+    let result = command.carry_out(retries, time).await;
     if let Err(ExecuteError::Store(error)) = &result
         && error.is_transient()
     {
@@ -56,9 +66,14 @@ pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>
     }
 }
 
-/// Decides a command from the ends of its streams, without appending.
+/// Decides a command from the ends of its streams, without appending. The append alone would not tell whether an
+/// earlier one under its key was decided in the same way.
 pub(super) async fn decide<A: Aggregate>(execute: Execute<A>) -> Result<Option<Append>, ExecuteError<A::Error>> {
     let mut command = Command::prepare(execute)?;
+    if let Some(earlier) = command.find_earlier().await? {
+        command.recall(earlier).await?;
+        return Ok(None);
+    }
     command.load().await?;
     command.confirm().await?;
     Ok(command.decide().await??)
@@ -70,13 +85,17 @@ struct Command<A: Aggregate> {
     first: Participant<A>,
     more: Vec<Participant<A>>,
     others: Vec<Box<dyn OtherParticipant>>,
-    idempotency_key: Option<IdempotencyKey>,
+    /// The idempotency key, with what it stands for.
+    keyed: Option<(IdempotencyKey, RequestDigest)>,
+    /// Whether the key stands for what the caller names, and not for what the command decides.
+    is_request_named: bool,
     stamp: Stamp,
 }
 
 impl<A: Aggregate> Command<A> {
     fn prepare(execute: Execute<A>) -> Result<Self, StoreError> {
-        let Execute { repository, first, more, others, expecting, idempotency_key, stamp, problem, .. } = execute;
+        let Execute { repository, first, more, others, expecting, stamp, problem, .. } = execute;
+        let (key, request, is_pure) = (execute.idempotency_key, execute.request, execute.is_pure);
         if let Some(problem) = problem {
             return Err(problem);
         }
@@ -88,49 +107,77 @@ impl<A: Aggregate> Command<A> {
                 actual: count as u64,
             });
         }
-        let participant = |(id, decide): (String, Decide<A>), expecting| -> Result<_, StoreError> {
+        let participant = |(id, decide): (String, Decide<A>), is_pure, expecting| -> Result<_, StoreError> {
             let stream = repository.stream_id(&id)?;
-            Ok(Participant::new(repository.clone(), stream, decide, expecting))
+            Ok(Participant::new(repository.clone(), stream, decide, is_pure, expecting))
         };
-        Ok(Self {
+        let more = more.into_iter().map(|target| participant(target, IsPure(true), None));
+        let mut command = Self {
             store: Arc::clone(&repository.shared.store),
-            first: participant(first, expecting)?,
-            more: more.into_iter().map(|target| participant(target, None)).collect::<Result<_, _>>()?,
+            first: participant(first, is_pure, expecting)?,
+            more: more.collect::<Result<_, _>>()?,
             others,
-            idempotency_key: idempotency_key.map(IdempotencyKey::new).transpose()?,
+            keyed: None,
+            is_request_named: request.is_some(),
             stamp: stamp.complete(),
-        })
+        };
+        let mut seen = HashSet::with_capacity(count);
+        if !command.streams().all(|stream| seen.insert(stream)) {
+            let reason = "`and` names an aggregate that already takes part in the command; make one command of the two";
+            return Err(StoreError::Refused { reason });
+        }
+        if let Some(key) = key {
+            command.keyed = Some((IdempotencyKey::new(key)?, command.digest(request.as_deref(), is_pure)));
+        }
+        Ok(command)
+    }
+
+    /// The streams of all aggregates that take part.
+    fn streams(&self) -> impl Iterator<Item = &StreamId> {
+        let own = iter::once(&self.first).chain(&self.more).map(Participant::stream);
+        own.chain(self.others.iter().map(|other| other.stream()))
+    }
+
+    /// What its idempotency key stands for.
+    fn digest(&self, request: Option<&str>, IsPure(is_pure): IsPure) -> RequestDigest {
+        let first = self.first.stream();
+        let mut others: Vec<_> = self.streams().skip(1).collect();
+        match request {
+            Some(request) => RequestDigest::of_request(first, &mut others, request),
+            None => RequestDigest::of_command(first, &mut others, is_pure, self.stamp.occurred_at),
+        }
     }
 
     /// The append that was stored under the command's key, if there is one.
     async fn find_earlier(&self) -> Result<Option<Appended>, StoreError> {
-        let Some(key) = &self.idempotency_key else { return Ok(None) };
+        let Some((key, request)) = &self.keyed else { return Ok(None) };
         let Some(earlier) = self.store.find_append(key).await? else { return Ok(None) };
-        let own = iter::once(&self.first).chain(&self.more).map(Participant::stream);
-        let own: Vec<_> = own.chain(self.others.iter().map(|other| other.stream())).collect();
-        match earlier.streams.iter().all(|part| own.contains(&&part.stream)) {
+        match earlier.request == Some(*request) {
             true => Ok(Some(earlier)),
-            false => Err(StoreError::IdReused { what: "idempotency key", id: key.as_str().to_owned() }),
+            false => Err(StoreError::key_reused(key, &earlier)),
         }
     }
 
     /// Waits until no other command of this process is at one of the aggregates. All commands take them in the same order.
     async fn take_turns(&self) -> Vec<Turn> {
-        let own = iter::once(&self.first).chain(&self.more).map(|own| (own.stream(), own.turns()));
-        let mut wanted: Vec<_> = own.chain(self.others.iter().map(|other| (other.stream(), other.turns()))).collect();
-        let order =
-            |(stream, turns): &(&StreamId, &Arc<Turns>)| (stream.as_str().to_owned(), Arc::as_ptr(turns).addr());
-        wanted.sort_by_cached_key(order);
-        wanted.dedup_by_key(|wanted| order(wanted));
+        let own = iter::once(&self.first).chain(&self.more).map(|own| (own.stream(), own.queue()));
+        let mut wanted: Vec<_> = own.chain(self.others.iter().map(|other| (other.stream(), other.queue()))).collect();
+        wanted.sort_by_key(|(stream, queue): &(&StreamId, &CommandQueue)| (stream.as_str(), queue.address()));
         let mut turns = Vec::with_capacity(wanted.len());
-        for (stream, own) in wanted {
-            turns.push(own.take(stream).await);
+        for (stream, queue) in wanted {
+            turns.push(queue.take(stream).await);
         }
         turns
     }
 
     /// Decides and appends until that goes through; `None` if there is nothing to record.
-    async fn carry_out(&mut self, mut retries_left: u32) -> Result<Option<Appended>, ExecuteError<A::Error>> {
+    async fn carry_out(
+        &mut self,
+        mut retries_left: u32,
+        time: Duration,
+    ) -> Result<Option<Appended>, ExecuteError<A::Error>> {
+        let start = Instant::now();
+        let mut lost_races = 0;
         self.load().await?;
         loop {
             let append = match self.decide().await? {
@@ -145,9 +192,13 @@ impl<A: Aggregate> Command<A> {
             match self.append(&append).await {
                 Ok(appended) => return Ok(Some(appended)),
                 Err(StoreError::Conflict { stream, expected, actual }) => {
-                    if retries_left == 0 && !self.is_excused(&stream) {
-                        self.forget();
-                        return Err(StoreError::Conflict { stream, expected, actual }.into());
+                    if !self.is_excused(&stream) {
+                        if retries_left == 0 || start.elapsed() >= time {
+                            self.forget();
+                            return Err(StoreError::Conflict { stream, expected, actual }.into());
+                        }
+                        lost_races += 1;
+                        self.first.queue().pause(lost_races).await;
                     }
                     tracing::debug!(%stream, %actual, retries_left, "conflict: the command is decided again");
                     self.reload(&stream, actual, retries_left > 0).await?;
@@ -234,8 +285,8 @@ impl<A: Aggregate> Command<A> {
             parts.extend(self.others.iter().map(|other| other.part()));
             if parts.iter().any(|part| !part.events().is_empty()) {
                 let mut append = parts.into_iter().fold(Append::builder(), |append, part| append.and_stream(part));
-                if let Some(key) = &self.idempotency_key {
-                    append = append.idempotency_key(key.clone());
+                if let Some((key, request)) = &self.keyed {
+                    append = append.idempotency_key(key.clone()).request(*request);
                 }
                 return Ok(append.build().map(Some));
             }
@@ -294,6 +345,9 @@ impl<A: Aggregate> Command<A> {
     }
 
     async fn finish(self, appended: Option<Appended>) -> Executed<A> {
+        if self.keyed.is_some() {
+            self.first.note_repetition(false);
+        }
         let outcome = self.first.finish(appended.as_ref()).await;
         let mut others = Vec::with_capacity(self.more.len());
         for participant in self.more {
@@ -306,12 +360,26 @@ impl<A: Aggregate> Command<A> {
     }
 
     async fn recall(self, appended: Appended) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let outcome = self.first.recall(&appended).await?;
+        self.first.note_repetition(true);
+        let compared = (!self.is_request_named).then_some(&self.stamp);
+        let (outcome, mut is_same) = self.first.recall(&appended, compared).await?;
         let mut others = Vec::with_capacity(self.more.len());
-        for participant in self.more {
-            others.push(participant.recall(&appended).await?);
+        for some in self.more.chunks(limits::PARALLEL_LOADS) {
+            for (outcome, is_same_too) in try_join_all(some.iter().map(|one| one.recall(&appended, compared))).await? {
+                others.push(outcome);
+                is_same &= is_same_too;
+            }
         }
-        Ok(Executed { outcome, others, appended: Some(appended) })
+        if let Some(stamp) = compared {
+            for some in self.others.chunks(limits::PARALLEL_LOADS) {
+                let decisions = some.iter().map(|other| other.decides_as_before(&appended, stamp));
+                is_same &= try_join_all(decisions).await?.into_iter().all(|is_same_too| is_same_too);
+            }
+        }
+        match &self.keyed {
+            Some((key, _)) if !is_same => Err(StoreError::key_reused(key, &appended).into()),
+            _ => Ok(Executed { outcome, others, appended: Some(appended) }),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! A command and its settings, before it is executed.
 
-use std::{pin::Pin, sync::Arc};
+use std::pin::Pin;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{
     Executed, Repository, command,
-    participant::{Decide, OtherParticipant, Participant, Stamp, decide_by},
+    participant::{Decide, IsPure, OtherParticipant, Participant, Stamp, handle_by},
 };
 use crate::{
     aggregate::Aggregate,
@@ -29,15 +30,13 @@ pub struct Execute<A: Aggregate> {
     pub(super) others: Vec<Box<dyn OtherParticipant>>,
     pub(super) expecting: Option<ExpectedVersion>,
     pub(super) idempotency_key: Option<String>,
+    /// What the caller says that it asks for, as JSON.
+    pub(super) request: Option<String>,
     pub(super) stamp: Stamp,
     pub(super) is_pure: IsPure,
     /// The first thing that was wrong with a setting; reported when the command is awaited.
     pub(super) problem: Option<StoreError>,
 }
-
-/// Whether the decision is the aggregate's own `handle`, so that it may be asked for without need.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct IsPure(pub(super) bool);
 
 impl<A: Aggregate> Execute<A> {
     pub(super) fn new(repository: Repository<A>, id: String, decide: Decide<A>, is_pure: IsPure) -> Self {
@@ -48,6 +47,7 @@ impl<A: Aggregate> Execute<A> {
             others: Vec::new(),
             expecting: None,
             idempotency_key: None,
+            request: None,
             stamp: Stamp::default(),
             is_pure,
             problem: None,
@@ -56,8 +56,7 @@ impl<A: Aggregate> Execute<A> {
 
     /// Also a command on another aggregate of the same type: all events are stored, or none.
     pub fn and(mut self, id: impl Into<String>, command: impl Into<A::Command>) -> Self {
-        let command = command.into();
-        self.more.push((id.into(), decide_by(move |state: Arc<A>| std::future::ready(state.handle(&command)))));
+        self.more.push((id.into(), handle_by(command.into())));
         self
     }
 
@@ -68,10 +67,12 @@ impl<A: Aggregate> Execute<A> {
         id: impl AsRef<str>,
         command: impl Into<B::Command>,
     ) -> Self {
-        let command = command.into();
-        let decide = decide_by(move |state: Arc<B>| std::future::ready(state.handle(&command)));
+        let decide = handle_by(command.into());
         match repository.stream_id(id.as_ref()) {
-            Ok(stream) => self.others.push(Box::new(Participant::new(repository.clone(), stream, decide, None))),
+            Ok(stream) => {
+                let participant = Participant::new(repository.clone(), stream, decide, IsPure(true), None);
+                self.others.push(Box::new(participant));
+            }
             Err(error) => {
                 self.problem.get_or_insert(error.into());
             }
@@ -79,12 +80,53 @@ impl<A: Aggregate> Execute<A> {
         self
     }
 
-    /// Executes the command once per key: executed again, it gives the first outcome, even where it would be refused
-    /// now. The key is unique in the store; using it for another aggregate is [`StoreError::IdReused`].
+    /// Executes the command once per key: executed again, it returns the first outcome, even if it would be refused
+    /// now. The key is unique in the store. Using it for another command is [`StoreError::IdReused`], and the error
+    /// names the first use.
+    ///
+    /// A command is the same one if it concerns the same aggregates, says the same time by
+    /// [`occurred_at`](Self::occurred_at), and decides the same events on the states on which it was decided first.
+    /// Metadata and expectations do not count. Two decisions cannot be compared in this way: the function of
+    /// [`execute_with`](Repository::execute_with), which does not run again, and one whose code has changed since,
+    /// which is refused as another command. Name the [request](Self::request) where that matters, as for keys that live
+    /// longer than the code, or where a command holds a new id or the present time in each attempt.
     ///
     /// Only what was recorded is remembered: a command that was refused, or had nothing to record, is decided again.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Says what the [idempotency key](Self::idempotency_key) stands for: the body of an HTTP request, a message, a
+    /// line of a file. The same request for the same aggregates is the same command, whatever it decides and whenever
+    /// it occurred; any other is refused. Compared by its JSON; the order of fields does not matter. Of no effect
+    /// without a key.
+    ///
+    /// ```
+    /// # use es_core::*; use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)] enum E { Noted { at: i64 } }
+    /// # impl DomainEvent for E { const CATEGORY: &'static str = "c"; }
+    /// # #[derive(Default, Clone)] struct C;
+    /// # impl Aggregate for C { type Event = E; type Command = i64; type Error = std::convert::Infallible;
+    /// #   fn handle(&self, &at: &i64) -> Result<Vec<E>, Self::Error> { Ok(vec![E::Noted { at }]) }
+    /// #   fn apply(&mut self, _: &E) {} }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let notes = Repository::<C>::new(&MemoryStore::new());
+    /// let body = serde_json::json!({"text": "hello"});
+    /// // The time of the attempt is a part of the command, and not of the request.
+    /// notes.execute("a", 1_000).idempotency_key("k").request(&body).await?;
+    /// assert!(notes.execute("a", 2_000).idempotency_key("k").request(&body).await?.is_repeated());
+    /// assert!(notes.execute("a", 1_000).idempotency_key("k").request("another").await.is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn request(mut self, request: &(impl Serialize + ?Sized)) -> Self {
+        match serde_json::to_string(request) {
+            Ok(json) => self.request = Some(json),
+            Err(_) => {
+                let reason = "the request of an idempotency key cannot be written as JSON; name one that can";
+                self.problem.get_or_insert(StoreError::Refused { reason });
+            }
+        }
         self
     }
 
@@ -132,8 +174,9 @@ impl<A: Aggregate> Execute<A> {
     }
 
     /// Decides without appending: for a transaction of the caller's, which takes the append and commits it with other writes
-    /// ([`MessageUnit::append`](crate::MessageUnit::append)). `None` if there is nothing to record. The states are read to the end of their
-    /// streams first; if one moves on before the commit, that is a [`StoreError::Conflict`] there, and the caller decides again.
+    /// ([`MessageUnit::append`](crate::MessageUnit::append)). `None` if there is nothing to record, or if the command
+    /// was executed before under its idempotency key. The states are read to the end of their streams first; if one
+    /// moves on before the commit, that is a [`StoreError::Conflict`] there, and the caller decides again.
     ///
     /// # Errors
     /// Those of the command, as if it were awaited.

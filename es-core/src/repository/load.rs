@@ -28,6 +28,17 @@ pub enum AsOf {
     Occurred(OffsetDateTime),
 }
 
+impl AsOf {
+    /// Whether a state as of this moment holds an event.
+    pub(super) fn includes(self, event: &RecordedEvent) -> bool {
+        match self {
+            Self::Version(version) => event.version() <= version,
+            Self::Recorded(time) => event.recorded_at() <= time,
+            Self::Occurred(time) => event.occurred_at() <= time,
+        }
+    }
+}
+
 /// An aggregate and how far its stream was read.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -96,17 +107,18 @@ impl<A: Aggregate> Repository<A> {
         let stream = self.stream_id(id)?;
         let mut loaded = Loaded::nothing();
         let mut actual = Version::ZERO;
-        self.read_on(&stream, Version::ZERO, None, |event| {
+        let until = match as_of {
+            AsOf::Version(version) => Some(version),
+            _ => None,
+        };
+        self.read_on(&stream, Version::ZERO, None, until, |event| {
             actual = event.version();
-            let (is_wanted, is_over) = match as_of {
-                AsOf::Version(version) => (event.version() <= version, event.version() > version),
-                AsOf::Recorded(time) => (event.recorded_at() <= time, event.recorded_at() > time),
-                AsOf::Occurred(time) => (event.occurred_at() <= time, false),
-            };
-            if is_wanted {
+            if as_of.includes(event) {
                 self.apply(&mut loaded, event)?;
+            } else if !matches!(as_of, AsOf::Occurred(_)) {
+                return Ok(Next::Enough);
             }
-            Ok(if is_over { Next::Enough } else { Next::Event })
+            Ok(Next::Event)
         })
         .await?;
         match as_of {
@@ -175,7 +187,7 @@ impl<A: Aggregate> Repository<A> {
             }
         }
         let known = loaded.version;
-        self.read_on(stream, known, first_page, |event| {
+        self.read_on(stream, known, first_page, None, |event| {
             if event.version() > known {
                 self.apply(loaded, event)?;
             }
@@ -186,26 +198,30 @@ impl<A: Aggregate> Repository<A> {
         Ok(())
     }
 
-    fn apply(&self, loaded: &mut Loaded<A>, event: &RecordedEvent) -> Result<(), DecodeError> {
+    pub(super) fn apply(&self, loaded: &mut Loaded<A>, event: &RecordedEvent) -> Result<(), DecodeError> {
         self.shared.decoder.visit(event, &mut |event| loaded.apply(&event))?;
         loaded.advance(event.version(), event.id(), event.payload().as_str().len());
         Ok(())
     }
 
-    /// Reads a stream page by page, until `visit` has seen enough. The first page may have been read already. While the
-    /// events of a page are visited, the next one is on its way.
+    /// Reads a stream page by page, up to a version or until `visit` has seen enough. The first page may have been read
+    /// already. While the events of a page are visited, the next one is on its way.
     pub(super) async fn read_on(
         &self,
         stream: &StreamId,
         after: Version,
         first_page: Option<StreamPage>,
+        until: Option<Version>,
         mut visit: impl FnMut(&RecordedEvent) -> Result<Next, DecodeError> + Send,
     ) -> Result<(), LoadError> {
         let store = &self.shared.store;
+        self.shared.decoder.check()?;
         let mut page = match first_page {
             Some(page) => page,
             // Without a state to begin with, there may be much to read.
-            None if after == Version::ZERO => store.read_stream(stream, after, PageSize::default()).await?,
+            None if after == Version::ZERO || until.is_some() => {
+                store.read_stream(stream, after, page_size(after, until)).await?
+            }
             None => store.read_tail(stream, after).await?,
         };
         loop {
@@ -217,12 +233,13 @@ impl<A: Aggregate> Repository<A> {
                 }
                 Ok(Next::Event)
             };
-            let Some(last) = page.events.last().filter(|_| !page.is_last) else {
+            let is_before_end = |event: &&RecordedEvent| until.is_none_or(|until| event.version() < until);
+            let Some(last) = page.events.last().filter(|_| !page.is_last).filter(is_before_end) else {
                 visiting()?;
                 return Ok(());
             };
             // The read is asked for first, so that the store is at work meanwhile.
-            let reading = store.read_stream(stream, last.version(), PageSize::default());
+            let reading = store.read_stream(stream, last.version(), page_size(last.version(), until));
             let (next, visited) = join(reading, lazy(|_| visiting())).await;
             if let Next::Enough = visited? {
                 return Ok(());
@@ -230,4 +247,10 @@ impl<A: Aggregate> Repository<A> {
             page = next?;
         }
     }
+}
+
+/// How many events to ask for after a version, where no more than those up to another one are wanted.
+fn page_size(after: Version, until: Option<Version>) -> PageSize {
+    let wanted = until.map(|until| until.get().saturating_sub(after.get()).max(1));
+    wanted.and_then(|wanted| PageSize::new(usize::try_from(wanted).ok()?).ok()).unwrap_or_default()
 }

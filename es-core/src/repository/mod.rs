@@ -2,23 +2,36 @@
 
 mod cache;
 mod command;
+mod command_queue;
+mod context;
 mod execute;
 mod load;
 mod outcome;
 mod participant;
+mod recall;
 mod snapshots;
-mod turns;
+mod states_at;
 
 pub use cache::CacheOptions;
+pub use command_queue::{CommandQueue, Sleep};
+pub use context::CommandContext;
 pub use execute::Execute;
 pub use load::{AsOf, Loaded};
 pub use outcome::{Executed, Outcome};
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::{
+    num::NonZeroU64,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{cache::Cache, execute::IsPure, snapshots::Snapshots, turns::Turns};
+use self::{
+    cache::Cache,
+    participant::{IsPure, decide_by, handle_by},
+    snapshots::Snapshots,
+};
 use crate::{
     aggregate::Aggregate,
     codec::decoder::Decoder,
@@ -59,9 +72,10 @@ use crate::{
 /// let done = counters.execute("a", Add(2)).actor("ann").idempotency_key("request-17").await?;
 /// assert_eq!((done.state.total, done.version), (2, Version::new(1)));
 ///
-/// // The same key again, whatever was decided: the first outcome.
+/// // The same command again: the first outcome. Another one under the same key is refused.
 /// let again = counters.execute("a", Add(2)).idempotency_key("request-17").await?;
 /// assert!(again.is_repeated());
+/// assert!(counters.execute("a", Add(3)).idempotency_key("request-17").await.is_err());
 /// assert_eq!(counters.load("a").await?.state.total, 2);
 ///
 /// counters.execute("a", Add(5)).await?;
@@ -79,8 +93,13 @@ struct Shared<A: Aggregate> {
     tenant: Option<String>,
     snapshots: Option<Snapshots<A>>,
     cache: Option<Arc<Cache<A>>>,
-    turns: Arc<Turns>,
+    /// Earlier states, of commands that were sent again.
+    recalled: Option<Arc<Cache<A>>>,
+    /// Whether the last command with a key had been executed before.
+    was_repetition: Arc<AtomicBool>,
+    queue: CommandQueue,
     conflict_retries: u32,
+    conflict_retry_time: Duration,
 }
 
 impl<A: Aggregate> Clone for Repository<A> {
@@ -97,8 +116,11 @@ impl<A: Aggregate> Clone for Shared<A> {
             tenant: self.tenant.clone(),
             snapshots: self.snapshots.clone(),
             cache: self.cache.clone(),
-            turns: Arc::clone(&self.turns),
+            recalled: self.recalled.clone(),
+            was_repetition: Arc::clone(&self.was_repetition),
+            queue: self.queue.clone(),
             conflict_retries: self.conflict_retries,
+            conflict_retry_time: self.conflict_retry_time,
         }
     }
 }
@@ -117,23 +139,29 @@ impl<A: Aggregate> Repository<A> {
             decoder: A::Event::decoder(),
             tenant: None,
             snapshots: None,
-            cache: Some(Arc::new(Cache::new(CacheOptions::default()))),
-            turns: Arc::default(),
+            cache: None,
+            recalled: None,
+            was_repetition: Arc::default(),
+            queue: store.command_queue(),
             conflict_retries: limits::DEFAULT_CONFLICT_RETRIES,
+            conflict_retry_time: limits::DEFAULT_CONFLICT_RETRY_TIME,
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared) }.with_cache(CacheOptions::default())
     }
 
     /// The same repository, with states of its own at hand, in other bounds.
     #[must_use]
     pub fn with_cache(self, options: CacheOptions) -> Self {
-        self.with(|shared| shared.cache = Some(Arc::new(Cache::new(options))))
+        self.with(|shared| {
+            shared.cache = Some(Arc::new(Cache::new(options)));
+            shared.recalled = Some(Arc::new(Cache::new(options.for_recalled())));
+        })
     }
 
     /// The same repository, which keeps no states at hand: every command loads its aggregate.
     #[must_use]
     pub fn without_cache(self) -> Self {
-        self.with(|shared| shared.cache = None)
+        self.with(|shared| (shared.cache, shared.recalled) = (None, None))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Shared<A>)) -> Self {
@@ -149,7 +177,8 @@ impl<A: Aggregate> Repository<A> {
 
     /// Saves the state of an aggregate after every `every` events, and loads from there.
     ///
-    /// A snapshot is ignored when the state's field names or [`Aggregate::STATE_VERSION`] have changed since.
+    /// A snapshot is ignored when the state's fields, also of nested types, or [`Aggregate::STATE_VERSION`] have
+    /// changed since. Several aggregates over one category have snapshots of their own ([`Aggregate::aggregate_name`]).
     #[must_use]
     pub fn with_snapshots<S: SnapshotStore + Clone + 'static>(self, store: &S, every: NonZeroU64) -> Self
     where
@@ -158,10 +187,18 @@ impl<A: Aggregate> Repository<A> {
         self.with(|shared| shared.snapshots = Some(Snapshots::new(Arc::new(store.clone()), every)))
     }
 
-    /// How often a command is decided again after a conflict; at most [`limits::MAX_CONFLICT_RETRIES`].
+    /// How often a command is decided again after a conflict; at most [`limits::MAX_CONFLICT_RETRIES`]. The
+    /// [time](Self::with_conflict_retry_time) may end it earlier.
     #[must_use]
     pub fn with_conflict_retries(self, retries: u32) -> Self {
         self.with(|shared| shared.conflict_retries = retries.min(limits::MAX_CONFLICT_RETRIES))
+    }
+
+    /// How long a command is decided again after conflicts; at most [`limits::MAX_CONFLICT_RETRY_TIME`]. The
+    /// [number](Self::with_conflict_retries) of retries may end it earlier.
+    #[must_use]
+    pub fn with_conflict_retry_time(self, time: Duration) -> Self {
+        self.with(|shared| shared.conflict_retry_time = time.min(limits::MAX_CONFLICT_RETRY_TIME))
     }
 
     /// The stream of an aggregate.
@@ -214,9 +251,7 @@ impl<A: Aggregate> Repository<A> {
     /// that was executed before under its [idempotency key](Execute::idempotency_key). It is pure, and nobody sees
     /// those answers.
     pub fn execute(&self, id: impl Into<String>, command: impl Into<A::Command>) -> Execute<A> {
-        let command = command.into();
-        let decide = move |state: Arc<A>| std::future::ready(state.handle(&command));
-        Execute::new(self.clone(), id.into(), participant::decide_by(decide), IsPure(true))
+        Execute::new(self.clone(), id.into(), handle_by(command.into()), IsPure(true))
     }
 
     /// Executes a decision that needs more than the state: the function may look things up. It runs again after a
@@ -226,6 +261,6 @@ impl<A: Aggregate> Repository<A> {
         F: Fn(Arc<A>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<A::Event>, A::Error>> + Send + 'static,
     {
-        Execute::new(self.clone(), id.into(), participant::decide_by(decide), IsPure(false))
+        Execute::new(self.clone(), id.into(), decide_by(decide), IsPure(false))
     }
 }

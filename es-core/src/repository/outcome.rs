@@ -3,7 +3,8 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::{
-    aggregate::Aggregate, append::Appended, event::Recorded, position::Position, stream_id::StreamId, version::Version,
+    aggregate::Aggregate, append::Appended, bookmark::Bookmark, event::Recorded, position::Position,
+    stream_id::StreamId, version::Version,
 };
 
 /// What became of one aggregate.
@@ -57,6 +58,11 @@ impl<A: Aggregate> Executed<A> {
     /// nothing was recorded.
     pub fn position(&self) -> Option<Position> {
         self.appended.as_ref().map(|appended| appended.last_position)
+    }
+
+    /// The same with the id of that event, so that a lost command is not taken for another one's: pass it to `Runner::wait_for`.
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        self.appended.as_ref().map(Appended::bookmark)
     }
 
     /// Whether the command had been executed before, under the same idempotency key: this is that outcome.

@@ -1,17 +1,19 @@
 //! One aggregate that takes part in a command: loaded, asked for its decision, told the outcome.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::ready, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Loaded, Outcome, Repository, load::Next, turns::Turns};
+use super::{CommandContext, CommandQueue, Loaded, Outcome, Repository, recall::Recalled};
 use crate::{
     aggregate::Aggregate,
     append::{Appended, StreamAppend},
+    codec::{encode::encode_event, json_value::canonical_json},
+    domain_event::DomainEvent,
     error::{ExecuteError, LoadError, StoreError},
-    event::{NewEvent, Recorded},
+    event::{EventType, NewEvent, Payload, Recorded, RecordedEvent},
     expected_version::ExpectedVersion,
     metadata::Metadata,
     stream_id::StreamId,
@@ -21,7 +23,17 @@ use crate::{
 type Decision<A> = Result<Vec<<A as Aggregate>::Event>, <A as Aggregate>::Error>;
 
 /// A decision that can be made again after a conflict.
-pub(super) type Decide<A> = Arc<dyn Fn(Arc<A>) -> Pin<Box<dyn Future<Output = Decision<A>> + Send>> + Send + Sync>;
+pub(super) type Decide<A> =
+    Arc<dyn Fn(Arc<A>, &CommandContext) -> Pin<Box<dyn Future<Output = Decision<A>> + Send>> + Send + Sync>;
+
+/// Whether the decision is the aggregate's own, so that it may be asked for without need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IsPure(pub(super) bool);
+
+/// The aggregate's own decision about a command.
+pub(super) fn handle_by<A: Aggregate>(command: A::Command) -> Decide<A> {
+    Arc::new(move |state, context| Box::pin(ready(state.handle_at(&command, context))))
+}
 
 pub(super) fn decide_by<A, F, Fut>(decide: F) -> Decide<A>
 where
@@ -29,7 +41,7 @@ where
     F: Fn(Arc<A>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Decision<A>> + Send + 'static,
 {
-    Arc::new(move |state| Box::pin(decide(state)))
+    Arc::new(move |state, _| Box::pin(decide(state)))
 }
 
 /// What every event of one command is stamped with.
@@ -51,12 +63,18 @@ impl Stamp {
         }
         self
     }
+
+    /// What a decision can see of it.
+    fn context(&self) -> CommandContext {
+        self.occurred_at.map_or_else(CommandContext::new, |time| CommandContext::new().with_occurred_at(time))
+    }
 }
 
 pub(super) struct Participant<A: Aggregate> {
     repository: Repository<A>,
     stream: StreamId,
     decide: Decide<A>,
+    is_pure: bool,
     expecting: Option<ExpectedVersion>,
     loaded: Loaded<A>,
     /// Whether `loaded` was read from the store by this command, or only assumed, or was at hand.
@@ -71,12 +89,14 @@ impl<A: Aggregate> Participant<A> {
         repository: Repository<A>,
         stream: StreamId,
         decide: Decide<A>,
+        IsPure(is_pure): IsPure,
         expecting: Option<ExpectedVersion>,
     ) -> Self {
         Self {
             repository,
             stream,
             decide,
+            is_pure,
             expecting,
             loaded: Loaded::nothing(),
             is_read: false,
@@ -89,9 +109,19 @@ impl<A: Aggregate> Participant<A> {
         &self.stream
     }
 
-    /// Whose turn it is at its stream.
-    pub(super) fn turns(&self) -> &Arc<Turns> {
-        &self.repository.shared.turns
+    /// See [`Repository::expects_repetition`].
+    pub(super) fn expects_repetition(&self) -> bool {
+        self.repository.expects_repetition()
+    }
+
+    /// See [`Repository::note_repetition`].
+    pub(super) fn note_repetition(&self, is_repetition: bool) {
+        self.repository.note_repetition(is_repetition);
+    }
+
+    /// Where it waits for its turn at its stream.
+    pub(super) fn queue(&self) -> &CommandQueue {
+        &self.repository.shared.queue
     }
 
     /// Finds the state for the first decision: the one at hand, whose mistakes will be noticed, or else what the store
@@ -120,7 +150,7 @@ impl<A: Aggregate> Participant<A> {
         self.is_at_hand
     }
 
-    /// After a conflict: takes the state that the winner has left at hand, or reads the tail; or everything, snapshot
+    /// After a conflict: takes the state that the winner cached, or reads the tail; or everything, snapshot
     /// or not, if the stream holds other events than the ones that were read.
     pub(super) async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<A::Error>> {
         if std::mem::take(&mut self.is_at_hand) {
@@ -183,10 +213,11 @@ impl<A: Aggregate> Participant<A> {
     }
 
     async fn ask(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<A::Error>> {
-        let decision = (self.decide)(Arc::clone(&self.loaded.state)).await;
+        let decision = (self.decide)(Arc::clone(&self.loaded.state), &stamp.context()).await;
+        let metadata = stamp.metadata.clone().with_schema_version(A::Event::SCHEMA_VERSION);
         self.decided.clear();
         for event in decision.map_err(ExecuteError::Rejected)? {
-            let mut new_event = NewEvent::of(&event)?.with_metadata(stamp.metadata.clone());
+            let mut new_event = NewEvent::of(&event)?.with_metadata(metadata.clone());
             if let Some(time) = stamp.occurred_at {
                 new_event = new_event.with_occurred_at(time);
             }
@@ -227,28 +258,23 @@ impl<A: Aggregate> Participant<A> {
         Outcome { stream: self.stream, state, version, events }
     }
 
-    /// The outcome that an earlier command with the same key or the same events had.
-    pub(super) async fn recall(self, appended: &Appended) -> Result<Outcome<A>, LoadError> {
-        let Some(place) = appended.stream(&self.stream) else {
-            let Loaded { state, version, .. } = self.repository.load_stream(&self.stream).await?;
-            return Ok(Outcome { stream: self.stream, state, version, events: Vec::new() });
-        };
-        let mut events = Vec::new();
-        let mut state = A::default();
-        let decoder = &self.repository.shared.decoder;
-        let read = self.repository.read_on(&self.stream, Version::ZERO, None, |event| {
-            if event.version() < place.first_version {
-                decoder.visit(event, &mut |event| state.apply(&event))?;
-            } else if event.version() <= place.last_version {
-                let parts = decoder.decode(event.clone())?;
-                parts.iter().for_each(|part| state.apply(&part.event));
-                events.extend(parts);
+    /// The outcome that an earlier command with the same key had. With a stamp, a decision of the aggregate's own is
+    /// made again on the state on which it was made then. Says whether it is the same one now.
+    pub(super) async fn recall(
+        &self,
+        appended: &Appended,
+        compared: Option<&Stamp>,
+    ) -> Result<(Outcome<A>, bool), LoadError> {
+        let recalled = self.repository.recall(&self.stream, appended).await?;
+        let Recalled { before, state, version, stored, events, .. } = recalled;
+        let is_same = match compared.filter(|_| self.is_pure) {
+            Some(stamp) => {
+                let decision = (self.decide)(before.state, &stamp.context()).await;
+                decision.is_ok_and(|decided| is_same_decision(&decided, &stored, &events))
             }
-            Ok(if event.version() < place.last_version { Next::Event } else { Next::Enough })
-        });
-        read.await?;
-        let state = Arc::new(state);
-        Ok(Outcome { stream: self.stream, state, version: place.last_version, events })
+            None => true,
+        };
+        Ok((Outcome { stream: self.stream.clone(), state, version, events }, is_same))
     }
 }
 
@@ -256,7 +282,7 @@ impl<A: Aggregate> Participant<A> {
 #[async_trait]
 pub(super) trait OtherParticipant: Send + Sync {
     fn stream(&self) -> &StreamId;
-    fn turns(&self) -> &Arc<Turns>;
+    fn queue(&self) -> &CommandQueue;
     async fn load(&mut self) -> Result<(), ExecuteError<Infallible>>;
     fn is_excused(&self) -> bool;
     async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<Infallible>>;
@@ -265,6 +291,7 @@ pub(super) trait OtherParticipant: Send + Sync {
     async fn decide(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<Infallible>>;
     fn part(&self) -> StreamAppend;
     async fn finish(self: Box<Self>, appended: Option<&Appended>);
+    async fn decides_as_before(&self, appended: &Appended, stamp: &Stamp) -> Result<bool, LoadError>;
 }
 
 #[async_trait]
@@ -273,8 +300,8 @@ impl<A: Aggregate> OtherParticipant for Participant<A> {
         &self.stream
     }
 
-    fn turns(&self) -> &Arc<Turns> {
-        self.turns()
+    fn queue(&self) -> &CommandQueue {
+        self.queue()
     }
 
     async fn load(&mut self) -> Result<(), ExecuteError<Infallible>> {
@@ -308,4 +335,32 @@ impl<A: Aggregate> OtherParticipant for Participant<A> {
     async fn finish(self: Box<Self>, appended: Option<&Appended>) {
         (*self).finish(appended).await;
     }
+
+    async fn decides_as_before(&self, appended: &Appended, stamp: &Stamp) -> Result<bool, LoadError> {
+        Ok(self.recall(appended, Some(stamp)).await?.1)
+    }
+}
+
+/// Whether a decision is what an earlier one has recorded: as it is stored, or as the code of today would write it.
+fn is_same_decision<E: DomainEvent>(decided: &[E], stored: &[RecordedEvent], recorded: &[Recorded<E>]) -> bool {
+    let Some(decided) = encoded(decided.iter()) else { return false };
+    let is_same = |(event_type, payload): &(EventType, Payload), other: (&str, &Payload)| {
+        **event_type == *other.0
+            && (*payload == *other.1 || canonical_json(payload.as_str()) == canonical_json(other.1.as_str()))
+    };
+    let as_stored = stored.iter().map(|event| (event.event_type(), event.payload()));
+    if decided.len() == stored.len() && decided.iter().zip(as_stored).all(|(one, other)| is_same(one, other)) {
+        return true;
+    }
+    let Some(recorded) = encoded(recorded.iter().map(|recorded| &recorded.event)) else { return false };
+    let as_of_today = recorded.iter().map(|(event_type, payload)| (&**event_type, payload));
+    decided.len() == recorded.len() && decided.iter().zip(as_of_today).all(|(one, other)| is_same(one, other))
+}
+
+fn encoded<'a, E: DomainEvent>(mut events: impl Iterator<Item = &'a E>) -> Option<Vec<(EventType, Payload)>> {
+    events.try_fold(Vec::new(), |mut encoded, event| {
+        let (event_type, event) = encode_event(event).ok()?;
+        encoded.push((event_type, event.payload));
+        Some(encoded)
+    })
 }

@@ -7,13 +7,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::Loaded;
 use crate::{
     aggregate::Aggregate,
-    codec::{
-        encode::encode_value,
-        shape::{Shape, shape_of},
-    },
+    codec::{outline::outline_of, read_back::encode_readable, redact::without_content},
     error::EncodeError,
     event::Payload,
-    snapshot_store::{Snapshot, SnapshotStore},
+    hash::fnv1a,
+    snapshot_store::{Snapshot, SnapshotStore, bounded_name},
     stream_id::StreamId,
     version::Version,
 };
@@ -22,6 +20,7 @@ use crate::{
 pub(super) struct Snapshots<A> {
     store: Arc<dyn SnapshotStore>,
     every: NonZeroU64,
+    aggregate: String,
     fingerprint: String,
     encode: fn(&A) -> Result<Payload, EncodeError>,
     decode: fn(&str) -> Result<A, serde_json::Error>,
@@ -29,7 +28,12 @@ pub(super) struct Snapshots<A> {
 
 impl<A> Clone for Snapshots<A> {
     fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store), fingerprint: self.fingerprint.clone(), ..*self }
+        Self {
+            store: Arc::clone(&self.store),
+            aggregate: self.aggregate.clone(),
+            fingerprint: self.fingerprint.clone(),
+            ..*self
+        }
     }
 }
 
@@ -41,15 +45,16 @@ impl<A: Aggregate> Snapshots<A> {
         Self {
             store,
             every,
+            aggregate: bounded_name(A::aggregate_name()),
             fingerprint: fingerprint::<A>(),
-            encode: |state| encode_value("snapshot", state),
+            encode: |state| encode_readable("snapshot", state),
             decode: |json| serde_json::from_str(json),
         }
     }
 
     /// The saved state of a stream, if it is of today's form. Whatever is wrong with a snapshot, the events are there.
     pub(super) async fn load(&self, stream: &StreamId) -> Option<Loaded<A>> {
-        let snapshot = match self.store.load_snapshot(stream).await {
+        let snapshot = match self.store.load_snapshot(stream, &self.aggregate).await {
             Ok(snapshot) => snapshot?,
             Err(error) => {
                 tracing::warn!(%stream, %error, "the snapshot was not read; the events are");
@@ -68,6 +73,7 @@ impl<A: Aggregate> Snapshots<A> {
                 source_bytes: snapshot.state.as_str().len(),
             }),
             Err(error) => {
+                let error = without_content(&error);
                 tracing::warn!(%stream, %error, "the snapshot does not fit the state; the events are read");
                 None
             }
@@ -87,18 +93,15 @@ impl<A: Aggregate> Snapshots<A> {
                 return;
             }
         };
-        let snapshot = Snapshot::new(stream.clone(), loaded.version, last_event, self.fingerprint.clone(), state);
+        let (aggregate, fingerprint) = (&self.aggregate, self.fingerprint.clone());
+        let snapshot = Snapshot::new(stream.clone(), aggregate, loaded.version, last_event, fingerprint, state);
         if let Err(error) = self.store.save_snapshot(&snapshot).await {
             tracing::warn!(%stream, %error, "the snapshot was not saved");
         }
     }
 }
 
-/// What the state's type looks like: its field or variant names, and the number that its author raises.
+/// What the state's type looks like, with all its parts, and the number that its author raises.
 fn fingerprint<A: Aggregate + DeserializeOwned>() -> String {
-    let names = match shape_of::<A>() {
-        Shape::Enum(names) | Shape::Struct(_, names) => names,
-        Shape::Other => &[],
-    };
-    format!("{}:{}", A::STATE_VERSION, names.join(","))
+    format!("{}:{:016x}", A::STATE_VERSION, fnv1a(&outline_of::<A>()))
 }

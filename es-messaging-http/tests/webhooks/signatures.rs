@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use es_messaging::Publisher;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use es_messaging::{Message, Publisher};
 use es_messaging_http::{ContentMode, Webhook, WebhookConfig, WebhookError, WebhookVerifier};
 use time::OffsetDateTime;
 
@@ -39,6 +40,25 @@ async fn what_is_sent_is_verified_and_is_the_same_message() {
 }
 
 #[tokio::test]
+async fn the_content_type_tells_the_mode_whatever_its_case() {
+    let request = sent(|config| config).await;
+    let with = |content_type: &str| {
+        let mut request = request.clone();
+        request.headers.insert("content-type".to_owned(), content_type.to_owned());
+        verifier(&[1]).verify(&request.headers, &request.body)
+    };
+    assert_eq!(with("Application/CloudEvents+JSON ; charset=utf-8").unwrap().id(), "id.1 ö");
+    for (content_type, mode) in [
+        ("application/CloudEvents-Batch+json", "batched"),
+        ("application/cloudevents+avro", "structured, but not JSON,"),
+        ("application/json", "binary"),
+    ] {
+        let error = with(content_type).unwrap_err();
+        assert_eq!((error.clone(), error.status()), (WebhookError::Mode { mode }, 415));
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_was_changed_is_refused() {
     let request = sent(|config| config).await;
     let changed = |change: &dyn Fn(&mut Received)| {
@@ -65,8 +85,8 @@ async fn a_request_that_was_changed_is_refused() {
         let error = missing(name);
         assert_eq!((error.clone(), error.status()), (WebhookError::Header { name, problem: "missing" }, 400));
     }
-    for (name, value) in
-        [("webhook-timestamp", "+5"), ("webhook-timestamp", "9".repeat(30).leak()), ("webhook-id", "a.b")]
+    assert_eq!(set("webhook-id", "a.b"), WebhookError::Signature);
+    for (name, value) in [("webhook-timestamp", "+5"), ("webhook-timestamp", "9".repeat(30).leak()), ("webhook-id", "")]
     {
         assert!(matches!(set(name, value), WebhookError::Header { name: wrong, .. } if wrong == name), "{value}");
     }
@@ -105,6 +125,59 @@ async fn a_secret_is_changed_without_a_gap() {
     }
     assert!(!old.headers["webhook-signature"].contains(' '));
     assert_eq!(both.headers["webhook-signature"].split(' ').count(), 2);
+}
+
+/// A request that another sender of Standard Webhooks signed, at a time.
+fn signed(id: &str, at: i64, content_type: &str, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[1; 32]);
+    let tag = ring::hmac::sign(&key, &[id.as_bytes(), b".", at.to_string().as_bytes(), b".", body].concat());
+    vec![
+        ("webhook-id", id.as_bytes().to_vec()),
+        ("webhook-timestamp", at.to_string().into_bytes()),
+        ("webhook-signature", format!("v1,{}", STANDARD.encode(tag.as_ref())).into_bytes()),
+        ("content-type", content_type.as_bytes().to_vec()),
+    ]
+}
+
+#[test]
+fn a_request_may_have_another_id_than_its_event_and_periods_in_it() {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    for event_id in ["1", "a.b", "größe"] {
+        let event = Message::builder("t", "/elsewhere").id(event_id).json(&1).unwrap().build().unwrap();
+        let body = event.to_structured().unwrap();
+        for id in ["msg_p5jXN8AQM9LWM0D4loKWxJek", "a.b", "1.2.3", "a%2Eb", event_id] {
+            let headers = signed(id, now, "application/cloudevents+json", &body);
+            assert_eq!(verifier(&[1]).verify(headers.clone(), &body).unwrap().id(), event_id, "{id}");
+            let signed = verifier(&[1]).verify_signature(headers, &body).unwrap();
+            assert_eq!((signed.id.as_str(), signed.sent_at.unix_timestamp()), (id, now));
+        }
+    }
+}
+
+#[test]
+fn a_request_that_is_no_cloud_event_has_its_signature_checked() {
+    let (now, body) = (OffsetDateTime::now_utc().unix_timestamp(), br#"{"type":"user.created","data":{"id":"1"}}"#);
+    let headers = signed("msg_1", now, "application/json", body);
+    assert_eq!(verifier(&[1]).verify_signature(headers.clone(), body).unwrap().id, "msg_1");
+    assert_eq!(verifier(&[1]).verify(headers.clone(), body), Err(WebhookError::Mode { mode: "binary" }));
+    assert_eq!(verifier(&[2]).verify_signature(headers.clone(), body), Err(WebhookError::Signature));
+    assert_eq!(verifier(&[1]).verify_signature(headers, b"{}"), Err(WebhookError::Signature));
+    let old = signed("msg_1", now - 3_600, "application/json", body);
+    assert!(matches!(verifier(&[1]).verify_signature(old, body), Err(WebhookError::Time { .. })));
+}
+
+#[test]
+fn a_part_of_what_was_signed_cannot_become_another_part() {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let mut headers = signed(&format!("a.{now}"), 200, "text/plain", b"body");
+    // The same signature, taken apart elsewhere: another id, time and body.
+    headers[0].1 = b"a".to_vec();
+    headers[1].1 = now.to_string().into_bytes();
+    for (name, value) in [("ce-specversion", "1.0"), ("ce-id", "a"), ("ce-source", "/s"), ("ce-type", "t")] {
+        headers.push((name, value.as_bytes().to_vec()));
+    }
+    let error = verifier(&[1]).accept_binary_mode().verify(headers, b"200.body").unwrap_err();
+    assert_eq!(error, WebhookError::Id);
 }
 
 #[tokio::test]

@@ -28,7 +28,9 @@ async fn schemas_are_registered_and_found_again() {
     let registry = registry(&server);
     let subject = "shop/größe order-value";
     assert!(matches!(registry.latest(subject).await, Err(RegistryError::NoSubject { .. })));
-    assert!(registry.check(subject, &order(5)).await.unwrap().is_compatible());
+    for new in [subject, "none"] {
+        assert!(registry.check(new, &order(5)).await.unwrap().is_compatible());
+    }
     assert_eq!(registry.register(subject, &order(5)).await.unwrap(), SchemaId(1));
     assert_eq!(registry.register(subject, &order(9)).await.unwrap(), SchemaId(2));
     assert_eq!(registry.register(subject, &order(5)).await.unwrap(), SchemaId(1));
@@ -81,6 +83,12 @@ async fn each_answer_is_an_error_of_its_kind() {
     assert!(matches!(answered(403, "{}").await, RegistryError::Denied { status: 403 }));
     let refused = answered(422, r#"{"error_code":42201,"message":"no schema"}"#).await;
     assert!(matches!(&refused, RegistryError::Refused { reason } if reason.contains("no schema")), "{refused}");
+    assert!(refused.to_string().contains("422 (error_code 42201): no schema"), "{refused}");
+    // A registry without the path, and something before it that is none.
+    let unknown = answered(404, r#"{"error_code":404,"message":"Not Found"}"#).await;
+    assert!(matches!(&unknown, RegistryError::Refused { reason } if reason == "404: Not Found"), "{unknown}");
+    let proxy = answered(405, "Method not allowed\n").await;
+    assert!(matches!(&proxy, RegistryError::Refused { reason } if reason == "405: Method not allowed"), "{proxy}");
     for status in [500, 502, 503] {
         let error = answered(status, "<html>").await;
         assert!(matches!(error, RegistryError::Unavailable { .. }) && error.is_transient(), "{error}");

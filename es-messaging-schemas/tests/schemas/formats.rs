@@ -132,3 +132,98 @@ fn avro_compatibility_is_that_of_its_specification() {
     assert!(Schema::parse(SchemaFormat::Avro, r#"{"type":"nothing"}"#).is_err());
     assert!(Schema::parse(SchemaFormat::Protobuf, "message {").is_err());
 }
+
+/// A list of values of a kind, and what reads it.
+fn list_of(items: &str) -> AvroFormat<Vec<serde_json::Value>> {
+    let schema = Schema::parse(SchemaFormat::Avro, &format!(r#"{{"type":"array","items":{items}}}"#)).unwrap();
+    AvroFormat::new(&schema, "urn:list").unwrap()
+}
+
+fn refused<T: Serialize + serde::de::DeserializeOwned + std::fmt::Debug>(
+    format: &AvroFormat<T>,
+    content: &[u8],
+) -> String {
+    let message = Message::builder("t", "/").data("application/avro", content).data_schema("urn:list").build().unwrap();
+    format.read(&message).unwrap_err().to_string()
+}
+
+/// A number as Avro writes it.
+fn long(number: u64) -> Vec<u8> {
+    let (mut rest, mut out) = (number << 1, Vec::new());
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+    out
+}
+
+#[test]
+fn content_of_few_bytes_cannot_take_much_memory() {
+    // As many items in each of many lists as one allocation may have: a gigabyte of nothing.
+    let nulls = [long(250_000), long(0)].concat();
+    let lists = [long(64), nulls.repeat(64), long(0)].concat();
+    let empty = r#"{"type":"record","name":"Empty","fields":[{"name":"n","type":"null"}]}"#;
+    for (items, content) in [
+        (r#"{"type":"array","items":"null"}"#.to_owned(), lists.clone()),
+        (format!(r#"{{"type":"array","items":{empty}}}"#), lists),
+        ("\"null\"".to_owned(), [long(200_000), long(200_000), long(0)].concat()),
+        // The library takes the end of the content for nulls.
+        ("\"string\"".to_owned(), long(250_000)),
+        (r#"["null","string"]"#.to_owned(), long(250_000)),
+        ("\"boolean\"".to_owned(), long(250_000)),
+    ] {
+        let said = refused(&list_of(&items), &content);
+        assert!(said.contains("take no bytes") || said.contains("not what its schema says"), "{items}: {said}");
+    }
+    // A byte each, and a sum that is too large though no allocation is.
+    let content = [long(40), [long(200_000), vec![0; 200_000], long(0)].concat().repeat(40), long(0)].concat();
+    let said = refused(&list_of(r#"{"type":"array","items":"long"}"#), &content);
+    assert!(said.contains("bytes of memory"), "{said}");
+    let fields: String = (0..500).map(|n| format!(r#",{{"name":"f{n}","type":"null"}}"#)).collect();
+    let wide = format!(r#"{{"type":"record","name":"Wide","fields":[{{"name":"f","type":"boolean"}}{fields}]}}"#);
+    let said = refused(&list_of(&wide), &[long(10_000), vec![1; 10_000], long(0)].concat());
+    assert!(said.contains("bytes of memory"), "{said}");
+}
+
+#[test]
+fn content_that_nests_without_end_is_refused() {
+    let node =
+        r#"{"type":"record","name":"Node","namespace":"shop","fields":[{"name":"next","type":["null","Node"]}]}"#;
+    let said = refused(&list_of(node), &[long(1), vec![2; 1_000_000]].concat());
+    assert!(said.contains("nests deeper"), "{said}");
+    // What nests as messages do is read.
+    let format = list_of(node);
+    let content = [long(1), vec![2; 15], vec![0], long(0)].concat();
+    let message = Message::builder("t", "/").data("application/avro", content).data_schema("urn:list").build().unwrap();
+    assert_eq!(format.read(&message).unwrap().len(), 1);
+}
+
+#[test]
+fn every_kind_of_value_is_read_as_before() {
+    let kinds = r#"{"type":"record","name":"Kinds","namespace":"shop","fields":[
+        {"name":"nothing","type":"null"},{"name":"flag","type":"boolean"},{"name":"int","type":"int"},
+        {"name":"long","type":"long"},{"name":"float","type":"float"},{"name":"double","type":"double"},
+        {"name":"text","type":"string"},
+        {"name":"suit","type":{"type":"enum","name":"Suit","symbols":["Hearts","Spades"]}},
+        {"name":"other","type":"Suit"},{"name":"few","type":{"type":"array","items":"null"}},
+        {"name":"map","type":{"type":"map","values":"long"}},{"name":"maybe","type":["null","string"]}]}"#;
+    let format = AvroFormat::<serde_json::Value>::new(&Schema::parse(SchemaFormat::Avro, kinds).unwrap(), "urn:list");
+    let content = [
+        vec![1, 3, 4],
+        vec![0; 4],
+        vec![0; 8],
+        vec![4, b'a', b'b', 2, 0],
+        // A block of a negative count has its size behind it.
+        vec![3, 0, 0],
+        vec![1, 6, 2, b'k', 8, 0],
+        vec![2, 2, b'x'],
+    ];
+    let message = Message::builder("t", "/").data("application/avro", content.concat()).data_schema("urn:list");
+    let read = format.unwrap().read(&message.build().unwrap()).unwrap();
+    assert_eq!((&read["text"], &read["map"]["k"], &read["maybe"]), (&"ab".into(), &4.into(), &"x".into()));
+    assert_eq!(
+        (&read["suit"], &read["other"], &read["few"]),
+        (&"Spades".into(), &"Hearts".into(), &serde_json::json!([null, null]))
+    );
+}

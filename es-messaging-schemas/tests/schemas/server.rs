@@ -153,9 +153,10 @@ fn route(state: &mut State, line: &str, body: &[u8]) -> (u16, Value) {
             state.subjects.entry((*subject).to_owned()).or_default().push(id);
             (200, json!({"id": id}))
         }
-        ("POST", ["compatibility", "subjects", subject, "versions"]) => {
+        ("POST", ["compatibility", "subjects", subject, "versions", "latest"]) => {
+            // Confluent's registry and Karapace answer with the one or the other.
             if !state.subjects.contains_key(*subject) {
-                return error(40401, "no subject");
+                return error(if subject.starts_with('n') { 40401 } else { 40402 }, "no version");
             }
             let Ok(schema) = parse(&posted()) else { return error(42201, "no schema") };
             let report = check(state, subject, &schema);
@@ -179,6 +180,7 @@ fn route(state: &mut State, line: &str, body: &[u8]) -> (u16, Value) {
             let (format, text) = &state.schemas[*id as usize - 1];
             (200, json!({"subject": subject, "version": version, "id": id, "schema": text, "schemaType": format}))
         }
-        _ => error(40400, "no path"),
+        // As Karapace answers for what it does not have.
+        _ => error(404, "Not Found"),
     }
 }

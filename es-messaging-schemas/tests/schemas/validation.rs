@@ -127,7 +127,8 @@ fn a_violation_says_where_and_what_and_shows_no_value() {
     assert!(says(json!({"lines": "private"})).contains("/lines: value is not of type \"array\""));
     assert!(says(json!({"note": "private"})).contains("/: \"lines\" is a required property"));
     let extra = message("shop.order.placed", &json!({"cents": 1, "other": "private"}));
-    assert!(refused(&validator, &extra).contains("other"));
+    let said = refused(&validator, &extra);
+    assert!(!said.contains("other"), "the name of an unknown property is content: {said}");
     let many: Vec<Value> = (0..100).map(|_| json!({"sku": 1, "count": 1})).collect();
     assert_eq!(says(json!({"lines": many})).matches("/sku").count(), 8);
     let wrong = Message::builder("order.placed", "/").data("application/json", b"{\"private".to_vec()).build().unwrap();

@@ -1,17 +1,20 @@
 //! A moto for the tests of this binary.
 #![allow(dead_code, unreachable_pub)]
 
+mod clients;
+
 use std::{
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use es_messaging::{Broker, Message, Subscription};
 use es_messaging_sqs::{Sqs, SqsOptions};
 use es_testkit::broker_conformance::{BrokerAbilities, BrokerHarness, TcpProxy, unique_prefix};
 use xtask::{brokers::moto::ThrowawayMoto, tools};
+
+pub(crate) use clients::clients;
 
 /// The server that all tests of this binary share.
 pub fn shared() -> &'static ThrowawayMoto {
@@ -26,26 +29,6 @@ pub fn start() -> ThrowawayMoto {
 
 pub fn url(port: u16, prefix: &str) -> String {
     format!("sqs://test:test@127.0.0.1:{port}?prefix={prefix}")
-}
-
-/// Clients of the SDK itself, past ours.
-pub fn clients(port: u16) -> (aws_sdk_sqs::Client, aws_sdk_sns::Client) {
-    let http = aws_smithy_http_client::Builder::new().build_http();
-    let credentials = Credentials::new("test", "test", None, None, "test");
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let sqs = aws_sdk_sqs::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(&endpoint)
-        .credentials_provider(credentials.clone())
-        .http_client(http.clone());
-    let sns = aws_sdk_sns::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(&endpoint)
-        .credentials_provider(credentials)
-        .http_client(http);
-    (aws_sdk_sqs::Client::from_conf(sqs.build()), aws_sdk_sns::Client::from_conf(sns.build()))
 }
 
 pub async fn queue_url(port: u16, name: &str) -> String {

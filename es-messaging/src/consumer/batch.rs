@@ -2,18 +2,26 @@
 
 use std::{collections::VecDeque, panic::AssertUnwindSafe, time::Duration};
 
-use es_core::{DeadLetterStore, DeadReason, InboxStore, MessageUnit, Received, StoreError};
+use es_core::{DeadLetterStore, DeadReason, InboxKey, InboxStore, MessageUnit, Novelty, Received, StoreError};
 use es_projections::Backoff;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    handler::{Failure, chain},
+    handler::Failure,
     item::Item,
-    shared::{Plan, Shared, text_of},
+    shared::{Plan, Shared},
     status::Count,
 };
-use crate::{broker::Receipt, limits};
+use crate::{
+    broker::Receipt,
+    causes::{panic_words, with_causes},
+    limits,
+};
+
+/// What is said of a message whose id another one had.
+const ID_REUSED: &str = "another message with this source and id, and with other content, was handled before; give each message \
+                         an id of its own, or retry this dead letter to have it handled as well";
 
 /// What the broker is to be told of a message.
 #[derive(Debug)]
@@ -42,7 +50,18 @@ struct Work<U> {
     item: Item,
     plan: Plan<U>,
     step: Step,
-    is_new: bool,
+    novelty: Novelty,
+}
+
+impl<U> Work<U> {
+    /// Why it becomes a dead letter, if it does.
+    fn dead(&self) -> Option<(DeadReason, &str)> {
+        match (&self.plan, self.novelty) {
+            (Plan::Dead { reason, error }, _) => Some((*reason, error)),
+            (Plan::Handle { .. }, Novelty::IdReused) => Some((DeadReason::IdReused, ID_REUSED)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +122,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                     Plan::Dead { reason: DeadReason::Undecodable, error: undecodable.error.to_string() }
                 }
             };
-            works.push(Work { item, plan, step: Step::Open, is_new: true });
+            works.push(Work { item, plan, step: Step::Open, novelty: Novelty::New });
         }
         for index in 0..works.len() {
             if works[index].step != Step::Open {
@@ -130,7 +149,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             // What a commit runs may be other people's code too, such as projections in the transaction.
             let transacting =
                 AssertUnwindSafe(self.transact(&mut works, &group, is_marked, &mut taken)).catch_unwind().await;
-            let end = transacting.unwrap_or_else(|panic| self.panicked(&mut works, &group, text_of(&*panic)));
+            let end = transacting.unwrap_or_else(|panic| self.panicked(&mut works, &group, panic_words(&*panic)));
             let held = taken.time().map(|time| (messages, time));
             if processed.held.map(|longest| longest.1) < held.map(|held| held.1) {
                 processed.held = held;
@@ -172,65 +191,65 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
         let is_noted = |work: &Work<S::Unit>| needs_unit(work) && work.item.content.is_ok();
         let noted: Vec<usize> = group.iter().copied().filter(|index| is_noted(&works[*index])).collect();
-        let ids: Vec<&str> = noted.iter().map(|index| &*works[*index].item.id).collect();
-        let received = match ids.is_empty() {
+        let keys: Vec<_> = noted.iter().map(|index| works[*index].item.inbox_key()).collect();
+        let received = match keys.is_empty() {
             true => self.store.begin_unit().await.map(|unit| Received::new(unit, Vec::new())),
-            false => self.store.receive(&self.name, &ids).await,
+            false => self.store.receive(&self.name, &keys).await,
         };
-        let (mut unit, is_new) = match received {
-            Ok(Received { unit, is_new, .. }) => (unit, is_new),
-            Err(error) => return End::Away(chain(&error)),
+        let (mut unit, novelty) = match received {
+            Ok(Received { unit, novelty, .. }) => (unit, novelty),
+            Err(error) => return End::Away(with_causes(&error)),
         };
-        for (index, is_new) in noted.into_iter().zip(is_new) {
-            works[index].is_new = is_new;
+        for (index, novelty) in noted.into_iter().zip(novelty) {
+            works[index].novelty = novelty;
         }
         let started = *taken.from.insert(Instant::now());
         let mut has_failed = false;
         for (place, &index) in group.iter().enumerate() {
             let work = &works[index];
             // Behind one of its key that has just failed.
-            if work.step != Step::Open || !work.is_new {
+            if work.step != Step::Open || work.novelty == Novelty::Known {
                 continue;
             }
             if started.elapsed() > limits::MAX_BATCH_TIME && place > 0 {
                 return match unit.rollback().await {
                     Ok(()) => End::TooLong,
-                    Err(error) => End::Away(chain(&error)),
+                    Err(error) => End::Away(with_causes(&error)),
                 };
             }
-            let result = match &work.plan {
-                Plan::Dead { reason, error } => {
-                    let letter = work.item.dead_letter(&self.name, *reason, error);
-                    match unit.add_dead_letter(&letter).await {
-                        Ok(()) => Ok(()),
-                        Err(error) => return End::Away(chain(&error)),
-                    }
+            if let Some((reason, error)) = work.dead() {
+                let letter = work.item.dead_letter(&self.name, reason, error);
+                if let Err(error) = unit.add_dead_letter(&letter).await {
+                    return End::Away(with_causes(&error));
                 }
+                continue;
+            }
+            let result = match &work.plan {
                 Plan::Handle { message, handler } => {
                     if is_marked && let Err(error) = unit.mark().await {
-                        return End::Away(chain(&error));
+                        return End::Away(with_causes(&error));
                     }
                     self.call(&**handler, message, &mut unit).await
                 }
-                Plan::Skip | Plan::Drop | Plan::Failed(_) => Ok(()),
+                Plan::Skip | Plan::Drop | Plan::Failed(_) | Plan::Dead { .. } => Ok(()),
             };
             let Err(failure) = result else { continue };
             if matches!(failure, Failure::TooMuch(_)) && group.len() > 1 {
                 return match unit.rollback().await {
                     Ok(()) => End::Split,
-                    Err(error) => End::Away(chain(&error)),
+                    Err(error) => End::Away(with_causes(&error)),
                 };
             }
             has_failed = true;
             if is_marked {
                 if let Err(error) = unit.undo().await {
-                    return End::Away(chain(&error));
+                    return End::Away(with_causes(&error));
                 }
                 self.fail(works, index, failure);
             } else {
                 // If the connection is lost, it is not the message's fault.
                 return match unit.rollback().await {
-                    Err(error) if error.is_transient() => End::Away(chain(&error)),
+                    Err(error) if error.is_transient() => End::Away(with_causes(&error)),
                     _ => {
                         self.fail(works, index, failure);
                         End::Failed
@@ -241,13 +260,13 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         if has_failed {
             return match unit.rollback().await {
                 Ok(()) => End::Failed,
-                Err(error) => End::Away(chain(&error)),
+                Err(error) => End::Away(with_causes(&error)),
             };
         }
         taken.until = Some(Instant::now());
         match unit.commit().await {
             Ok(_) => End::Committed,
-            Err(error) if error.is_transient() => End::Away(chain(&error)),
+            Err(error) if error.is_transient() => End::Away(with_causes(&error)),
             Err(error) => self.not_committed(works, group, &error),
         }
     }
@@ -255,7 +274,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
     /// The commit was refused: by an append, or by what a handler wrote.
     fn not_committed(&self, works: &mut [Work<S::Unit>], group: &[usize], error: &StoreError) -> End {
         let [index] = *group else {
-            tracing::debug!(error = chain(error), messages = group.len(), "one message a transaction");
+            tracing::debug!(error = with_causes(error), messages = group.len(), "one message a transaction");
             return End::Split;
         };
         let work = &mut works[index];
@@ -263,8 +282,8 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             (Plan::Handle { .. }, StoreError::Conflict { .. }) if work.item.conflicts < limits::CONFLICT_RETRIES => {
                 work.item.conflicts += 1;
             }
-            (Plan::Handle { .. }, _) => self.fail(works, index, Failure::Failed(chain(error))),
-            _ => return End::Away(chain(error)),
+            (Plan::Handle { .. }, _) => self.fail(works, index, Failure::Failed(with_causes(error))),
+            _ => return End::Away(with_causes(error)),
         }
         End::Failed
     }
@@ -334,10 +353,14 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         match &work.plan {
             Plan::Skip => self.board.count(Count::Skipped),
             Plan::Drop => self.board.count(Count::Expired),
-            _ if !work.is_new => self.board.count(Count::Duplicate),
-            Plan::Handle { message, .. } => self.board.handled(message.time()),
-            Plan::Dead { reason, .. } => self.board.count(Count::Dead(*reason)),
-            Plan::Failed(_) => {}
+            _ if work.novelty == Novelty::Known => self.board.count(Count::Duplicate),
+            plan => match (work.dead(), plan) {
+                (Some((reason, _)), _) => self.board.count(Count::Dead(reason)),
+                (None, Plan::Handle { message, .. }) => {
+                    self.board.handled(message.recorded_at().or(message.time()));
+                }
+                (None, _) => {}
+            },
         }
     }
 
@@ -346,9 +369,9 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
     /// # Errors
     /// The store's.
     pub(crate) async fn put_aside(&self, item: &Item, reason: DeadReason, error: &str) -> Result<(), StoreError> {
-        let ids: &[&str] = if item.content.is_ok() { &[&item.id] } else { &[] };
-        let Received { mut unit, is_new, .. } = self.store.receive(&self.name, ids).await?;
-        if is_new.first().copied().unwrap_or(true) {
+        let keys: &[InboxKey<'_>] = if item.content.is_ok() { &[item.inbox_key()] } else { &[] };
+        let Received { mut unit, novelty, .. } = self.store.receive(&self.name, keys).await?;
+        if novelty.first() != Some(&Novelty::Known) {
             unit.add_dead_letter(&item.dead_letter(&self.name, reason, error)).await?;
         }
         unit.commit().await?;

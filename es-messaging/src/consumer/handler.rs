@@ -1,12 +1,14 @@
 //! What an application does with messages.
 
-use std::{error::Error, marker::PhantomData, pin::Pin};
+use std::{marker::PhantomData, pin::Pin};
 
-use es_core::{DeadReason, HandlerError, MessageUnit, StoreError, TransientFailure};
+use es_core::{DeadReason, HandlerError, MessageUnit, StoreError, causes, is_transient};
 use serde::de::DeserializeOwned;
 
-use crate::message::Message;
-pub(crate) use crate::relay_monitor::with_causes as chain;
+use crate::{
+    causes::{json_words, with_causes},
+    message::Message,
+};
 
 /// Handles messages of a type, within a transaction of the store: `U` is the store's
 /// [`InboxStore::Unit`](es_core::InboxStore::Unit).
@@ -88,7 +90,7 @@ where
         match message.json::<T>() {
             Ok(content) => (self.handle)(content, message, unit),
             Err(error) => {
-                let why = format!("its content is no {}: {error}", std::any::type_name::<T>());
+                let why = format!("its content is no {}: {}", std::any::type_name::<T>(), json_words(&error));
                 Box::pin(std::future::ready(Err(Unacceptable::new(DeadReason::Schema, why).into())))
             }
         }
@@ -112,22 +114,17 @@ impl Failure {
     /// Finds out of an error what kind it is.
     pub(crate) fn of(error: HandlerError) -> Self {
         let error = error.into_source();
-        let text = chain(&*error);
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
-        while let Some(error) = cause {
-            if let Some(unacceptable) = error.downcast_ref::<Unacceptable>() {
-                return Self::Never(unacceptable.reason, text);
-            }
-            let store_error = error.downcast_ref::<StoreError>();
-            if store_error.is_some_and(StoreError::is_transient) || error.is::<TransientFailure>() {
-                return Self::Transient(text);
-            }
-            if matches!(store_error, Some(StoreError::LimitExceeded { .. })) {
-                return Self::TooMuch(text);
-            }
-            cause = error.source();
+        let text = with_causes(&*error);
+        if let Some(unacceptable) = causes(&*error).find_map(|cause| cause.downcast_ref::<Unacceptable>()) {
+            return Self::Never(unacceptable.reason, text);
         }
-        Self::Failed(text)
+        if is_transient(&*error) {
+            return Self::Transient(text);
+        }
+        match causes(&*error).find_map(|cause| cause.downcast_ref::<StoreError>()) {
+            Some(StoreError::LimitExceeded { .. }) => Self::TooMuch(text),
+            _ => Self::Failed(text),
+        }
     }
 
     /// What it says.
@@ -151,6 +148,13 @@ mod tests {
         );
         let away = StoreError::Unavailable { source: Box::new(other()) };
         assert!(matches!(Failure::of(away.into()), Failure::Transient(_)));
+        let busy = || StoreError::Busy { waiting_for: "a lock".to_owned(), source: None };
+        let command = es_core::ExecuteError::<std::fmt::Error>::Store(busy());
+        assert!(matches!(Failure::of(command.into()), Failure::Transient(_)));
+        let boxed: es_core::BoxError = Box::new(crate::EnqueueError::Store(busy()));
+        assert!(matches!(Failure::of(boxed.into()), Failure::Transient(_)));
+        let large = StoreError::LimitExceeded { what: "bytes", limit: 1, actual: 2 };
+        assert!(matches!(Failure::of(crate::EnqueueError::Store(large).into()), Failure::TooMuch(_)));
         let never = Unacceptable::new(DeadReason::Schema, "no");
         assert_eq!(Failure::of(never.into()), Failure::Never(DeadReason::Schema, "no".to_owned()));
     }

@@ -1,6 +1,6 @@
 //! A message in a consumer's hands, and what it is kept under.
 
-use es_core::{ConsumerName, DeadReason, NewDeadLetter, limits as core_limits};
+use es_core::{ConsumerName, DeadReason, InboxKey, NewDeadLetter, canonical_json, limits as core_limits};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -18,6 +18,8 @@ pub(crate) struct Item {
     pub(crate) content: Result<Message, Undecodable>,
     /// What it is kept under in the inbox.
     pub(crate) id: String,
+    /// A digest of what it says.
+    content_digest: u64,
     /// How often it was given before this time, as far as the broker knows.
     given_before: u32,
     /// Failed attempts here.
@@ -32,13 +34,31 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn new(delivery: Delivery) -> Self {
-        let id = match &delivery.content {
-            Ok(message) => inbox_id(message),
-            Err(undecodable) => digest("undecodable", &undecodable.raw.body),
-        };
         let Delivery { receipt, topic, attempt, content } = delivery;
+        let id = match &content {
+            Ok(message) => inbox_id(message),
+            Err(undecodable) => format!("undecodable:{}", undecodable.raw.digest()),
+        };
+        // The id of one that cannot be read is a digest already.
+        let content_digest = content.as_ref().map_or(0, content_digest);
         let given_before = attempt.saturating_sub(1);
-        Self { receipt, topic, content, id, given_before, failures: 0, waits: 0, conflicts: 0, not_before: None }
+        Self {
+            receipt,
+            topic,
+            content,
+            id,
+            content_digest,
+            given_before,
+            failures: 0,
+            waits: 0,
+            conflicts: 0,
+            not_before: None,
+        }
+    }
+
+    /// What it is known by in the inbox.
+    pub(crate) fn inbox_key(&self) -> InboxKey<'_> {
+        InboxKey::new(&self.id, self.content_digest)
     }
 
     /// The key within which order counts.
@@ -64,18 +84,15 @@ impl Item {
     /// The dead letter that it becomes.
     pub(crate) fn dead_letter(&self, consumer: &ConsumerName, reason: DeadReason, error: &str) -> NewDeadLetter {
         let attempts = self.attempts().max(1);
-        let topic = cut(&self.topic, core_limits::MAX_TOPIC_BYTES);
         let (raw, dropped) = match &self.content {
             Ok(message) => message.to_bounded_raw(),
             Err(undecodable) => bounded(&undecodable.raw),
         };
         let error = dropped.map_or_else(|| error.to_owned(), |dropped| format!("{error} ({dropped})"));
-        let letter = NewDeadLetter::new(consumer.clone(), &*self.id, topic, reason, &error, raw);
+        let letter = NewDeadLetter::new(consumer.clone(), &*self.id, &*self.topic, reason, &error, raw);
         let letter = letter.with_attempts(attempts);
         match &self.content {
-            Ok(message) => letter
-                .with_type(Some(cut(message.message_type(), core_limits::MAX_TOPIC_BYTES)))
-                .with_key(message.key().map(|key| cut(key, core_limits::MAX_MESSAGE_KEY_BYTES))),
+            Ok(message) => letter.with_type(Some(message.message_type())).with_key(message.key()),
             Err(_) => letter,
         }
     }
@@ -91,6 +108,24 @@ pub(crate) fn inbox_id(message: &Message) -> String {
     format!("{source}#{id}")
 }
 
+/// A digest of what a message says: its type, its subject and its data. Not of what may differ when it comes again, such
+/// as its time, traces, or the order of fields and the spaces in JSON.
+fn content_digest(message: &Message) -> u64 {
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    };
+    add(message.message_type().as_bytes());
+    add(message.subject().unwrap_or_default().as_bytes());
+    match std::str::from_utf8(message.data()) {
+        Ok(text) if message.is_json() => add(canonical_json(text).as_bytes()),
+        _ => add(message.data()),
+    }
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(digest.finalize());
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 fn digest(what: &str, bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut out = format!("{what}:");
@@ -99,10 +134,6 @@ fn digest(what: &str, bytes: &[u8]) -> String {
         let _ = write!(out, "{byte:02x}");
     }
     out
-}
-
-fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
 }
 
 #[cfg(test)]
@@ -119,6 +150,26 @@ mod tests {
         let long = inbox_id(&message(&"/".repeat(1_000), "7"));
         assert_eq!(long.len(), "digest:".len() + 64);
         assert_ne!(long, inbox_id(&message(&"/".repeat(1_001), "7")));
+    }
+
+    #[test]
+    fn what_says_the_same_has_one_digest_and_anything_else_another() {
+        let built =
+            |kind: &str, content: (&str, &str)| Message::builder(kind, "/shop").id("7").data(content.0, content.1);
+        let digest = |message: crate::message::MessageBuilder| content_digest(&message.build().unwrap());
+        let first = || built("paid", ("application/json", r#"{"cents":1,"by":"ann"}"#));
+        let again = built("paid", ("application/json", r#"{ "by": "ann", "cents": 1 }"#));
+        let again = again.time(time::OffsetDateTime::UNIX_EPOCH).extension("traceparent", "00-1");
+        assert_eq!(digest(first()), digest(again));
+        for other in [
+            built("refunded", ("application/json", r#"{"cents":1,"by":"ann"}"#)),
+            built("paid", ("application/json", r#"{"cents":2,"by":"ann"}"#)),
+            built("paid", ("text/plain", r#"{"cents":1,"by":"ann"}"#)),
+            first().subject("invoice"),
+            first().without_data(),
+        ] {
+            assert_ne!(digest(first()), digest(other));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | [`MESSAGES`] | counter | `consumer`, `outcome` | messages: `handled`, `duplicate`, `skipped`, `expired`, `retried`, `revived` |
 //! | [`DEAD`] | counter | `consumer`, `reason` | messages that became dead letters |
 //! | [`IN_HAND`] | gauge | `consumer` | messages that are received and not settled |
-//! | [`LAG`] | gauge | `consumer` | how old the message that took effect last was then, in seconds |
+//! | [`LAG`] | gauge | `consumer` | how long before it took effect the last message was recorded, in seconds |
 //! | [`STATE`] | gauge | `consumer`, `state` | 1 for the state that it is in, 0 for those that it was in before |
 //!
 //! How many dead letters there are, how old, and whether that is an alert, is in
@@ -27,7 +27,7 @@ pub const MESSAGES: &str = "es_messages_received_total";
 pub const DEAD: &str = "es_messages_dead_total";
 /// Messages that are received and not settled.
 pub const IN_HAND: &str = "es_messages_in_hand";
-/// How old the message that took effect last was then, in seconds.
+/// How long before it took effect the last message was recorded, in seconds; of one that does not say, how long before it happened.
 pub const LAG: &str = "es_messages_lag_seconds";
 /// Which state a consumer is in.
 pub const STATE: &str = "es_messages_consumer_state";

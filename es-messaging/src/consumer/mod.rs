@@ -25,7 +25,6 @@ use tokio::{
 
 use self::{
     batch::wait_before,
-    handler::chain,
     session::{Session, SessionEnd},
     shared::Shared,
     status::Board,
@@ -39,6 +38,7 @@ pub use self::{
 };
 use crate::{
     broker::{Broker, Subscriber, Subscription},
+    causes::with_causes,
     dead_letter_alert::AlertTeller,
     error::ConsumerError,
     limits,
@@ -252,7 +252,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                 Err(error) if error.is_transient() => {
                     failures = failures.saturating_add(1);
                     let wait = wait_before(shared.settings.backoff, failures);
-                    let text = chain(&error);
+                    let text = with_causes(&error);
                     tracing::warn!(consumer = %shared.name, attempt = failures, ?wait, error = text, "waiting for the broker");
                     board.set_error(text);
                     board.set_state(ConsumerState::WaitingForBroker);
@@ -349,7 +349,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     }
 
     fn note(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
-        let error = chain(error);
+        let error = with_causes(error);
         tracing::warn!(consumer = %self.shared.name, what, error, "what the store is asked now and then failed");
         self.shared.board.set_error(error);
     }

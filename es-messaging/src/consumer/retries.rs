@@ -1,16 +1,13 @@
 //! Dead letters that are tried again, because somebody asked for it.
 
-use es_core::{
-    DeadLetter, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore, MessageUnit, NewDeadLetter, StoreError,
-};
+use es_core::{DeadLetter, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore, MessageUnit, StoreError};
 
 use super::{
-    handler::{Failure, chain},
+    handler::Failure,
     shared::{Plan, Shared},
     status::Count,
 };
-use crate::limits;
-use crate::message::Message;
+use crate::{causes::with_causes, limits, message::Message};
 
 /// How an attempt ended that did not fail.
 enum Revival {
@@ -63,20 +60,8 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             Failure::Failed(error) | Failure::TooMuch(error) => (DeadReason::Failed, error),
             Failure::Never(reason, error) => (reason, error),
         };
-        let old = dead.letter.clone();
-        let letter = NewDeadLetter::new(old.consumer, old.message_id, old.topic, reason, &error, old.message)
-            .with_type(old.message_type.as_deref())
-            .with_key(old.key.as_deref())
-            .with_attempts(old.attempts.saturating_add(1));
-        // Only if it is still there as it was: somebody may have thrown it away meanwhile, or edited it.
-        let mut unit = self.store.begin_unit().await?;
-        unit.mark().await?;
-        let is_there = unit.resolve_dead_letter(&dead).await?;
-        unit.undo().await?;
-        if is_there {
-            unit.add_dead_letter(&letter).await?;
-        }
-        unit.commit().await.map(drop)
+        // Unless somebody has thrown it away meanwhile, or edited it.
+        self.store.fail_dead_letter(&dead, reason, &error).await.map(drop)
     }
 
     /// One attempt, in one transaction with the dead letter's end.
@@ -108,8 +93,8 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         match unit.commit().await {
             Ok(_) => Ok(Ok(Revival::Done)),
             Err(error) if error.is_transient() => Err(error),
-            Err(error @ StoreError::Conflict { .. }) => Ok(Ok(Revival::Conflict(chain(&error)))),
-            Err(error) => Ok(Err(Failure::Failed(chain(&error)))),
+            Err(error @ StoreError::Conflict { .. }) => Ok(Ok(Revival::Conflict(with_causes(&error)))),
+            Err(error) => Ok(Err(Failure::Failed(with_causes(&error)))),
         }
     }
 }

@@ -22,7 +22,6 @@ use tokio::{
 
 use super::{
     batch::{Settled, wait_before},
-    handler::chain,
     item::Item,
     lane::Lane,
     shared::Shared,
@@ -31,6 +30,7 @@ use super::{
 };
 use crate::{
     broker::{Receipt, Settlement, Subscriber},
+    causes::with_causes,
     error::BrokerError,
     limits,
 };
@@ -174,7 +174,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
                 Err(error) if error.is_transient() => {
                     failures = failures.saturating_add(1);
                     let wait = wait_before(self.shared.settings.backoff, failures);
-                    let text = chain(&error);
+                    let text = with_causes(&error);
                     tracing::warn!(consumer = %self.shared.name, attempt = failures, ?wait, error = text, "waiting for the broker");
                     board.set_error(text);
                     board.set_state(ConsumerState::WaitingForBroker);
@@ -268,7 +268,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
 
     /// The message may come again: what it did is known then.
     fn not_settled(&self, error: &(dyn std::error::Error + 'static)) {
-        let error = chain(error);
+        let error = with_causes(error);
         tracing::warn!(consumer = %self.shared.name, error, "messages were not settled and may come again");
         self.shared.board.set_error(error);
     }
@@ -298,8 +298,8 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
             }
             let error = match timeout(period, self.subscriber.extend(&due)).await {
                 Ok(Ok(())) => continue,
-                Ok(Err(error)) => chain(&error),
-                Err(late) => chain(&late),
+                Ok(Err(error)) => with_causes(&error),
+                Err(late) => with_causes(&late),
             };
             tracing::debug!(consumer = %self.shared.name, error, "no more time was given");
         }

@@ -1,19 +1,20 @@
 //! What all parts of a consumer share, and what each message is up to.
 
-use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
-use es_core::{ConsumerName, DeadReason, InboxStore};
+use es_core::{ConsumerName, DeadReason, InboxStore, timestamp::rfc3339};
 use futures_util::FutureExt;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use super::{
     builder::{ExpiredMessages, Settings, UnknownTypes},
-    handler::{AnyHandler, Failure, chain},
+    handler::{AnyHandler, Failure},
     status::Board,
 };
 use crate::{
     broker::{Broker, Subscription},
+    causes::{panic_words, with_causes},
     claim_check,
     message::Message,
 };
@@ -49,7 +50,7 @@ impl<S: InboxStore> Shared<S> {
             return match self.settings.expired {
                 ExpiredMessages::Drop => Plan::Drop,
                 ExpiredMessages::Park => {
-                    Plan::Dead { reason: DeadReason::Expired, error: format!("it expired at {time}") }
+                    Plan::Dead { reason: DeadReason::Expired, error: format!("it expired at {}", rfc3339(time)) }
                 }
             };
         }
@@ -60,7 +61,7 @@ impl<S: InboxStore> Shared<S> {
     pub(crate) async fn plan_in_time(&self, message: &Message) -> Plan<S::Unit> {
         let planning = AssertUnwindSafe(self.plan_by_content(message)).catch_unwind();
         planning.await.unwrap_or_else(|panic| {
-            let error = format!("a validator or the blob store panicked: {}", text_of(&*panic));
+            let error = format!("a validator or the blob store panicked: {}", panic_words(&*panic));
             Plan::Failed(Failure::Failed(error))
         })
     }
@@ -93,8 +94,8 @@ impl<S: InboxStore> Shared<S> {
         let limit = self.settings.handler_time;
         match timeout(limit, claim_check::resolve(&**blobs, message.clone())).await {
             Ok(resolved) => resolved.map_err(|error| match error.is_transient() {
-                true => Failure::Transient(chain(&error)),
-                false => Failure::Failed(chain(&error)),
+                true => Failure::Transient(with_causes(&error)),
+                false => Failure::Failed(with_causes(&error)),
             }),
             Err(_) => Err(Failure::Transient(format!("the blob store did not answer within {limit:?}"))),
         }
@@ -112,14 +113,8 @@ impl<S: InboxStore> Shared<S> {
         let handling = AssertUnwindSafe(async { handler.handle(message, unit).await }).catch_unwind();
         match timeout(limit, handling).await {
             Ok(Ok(result)) => result.map_err(Failure::of),
-            Ok(Err(panic)) => Err(Failure::Failed(format!("the handler panicked: {}", text_of(&*panic)))),
+            Ok(Err(panic)) => Err(Failure::Failed(format!("the handler panicked: {}", panic_words(&*panic)))),
             Err(_) => Err(Failure::Failed(format!("the handler did not return within {limit:?}"))),
         }
     }
-}
-
-/// What a panic says.
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(|text| &**text)).unwrap_or("(no message)")
 }

@@ -77,10 +77,13 @@ pub struct ConsumerStatus {
     pub revived: u64,
     /// Messages that are received and not settled.
     pub in_hand: usize,
-    /// How old the message that took effect last was then, if it said its time.
+    /// How long before it took effect the last message was recorded where it comes from
+    /// ([`recorded_at`](crate::Message::recorded_at)), or, if it does not say, happened.
     pub lag: Option<Duration>,
-    /// The last error, with its causes.
+    /// The last error, with its causes; it may be over.
     pub last_error: Option<String>,
+    /// When that was, by this process's clock.
+    pub last_error_at: Option<OffsetDateTime>,
 }
 
 impl fmt::Display for ConsumerStatus {
@@ -90,7 +93,10 @@ impl fmt::Display for ConsumerStatus {
         if let Some(lag) = self.lag {
             write!(f, ", {:.1} s behind", lag.as_secs_f64())?;
         }
-        self.last_error.as_ref().map_or(Ok(()), |error| write!(f, "; last error: {error}"))
+        match (&self.last_error, self.last_error_at) {
+            (Some(error), Some(at)) => write!(f, "; last error, at {at}: {error}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -127,7 +133,7 @@ pub(crate) struct Board {
 struct Said {
     state: ConsumerState,
     lag: Option<Duration>,
-    last_error: Option<String>,
+    last_error: Option<(OffsetDateTime, String)>,
 }
 
 impl Board {
@@ -163,7 +169,7 @@ impl Board {
         super::metrics::counted(&self.name, what);
     }
 
-    /// A message took effect that was of a time.
+    /// A message took effect that was recorded at a time.
     pub(crate) fn handled(&self, of: Option<OffsetDateTime>) {
         self.count(Count::Handled);
         if let Some(time) = of {
@@ -197,7 +203,7 @@ impl Board {
     }
 
     pub(crate) fn set_error(&self, error: String) {
-        self.lock().last_error = Some(error);
+        self.lock().last_error = Some((OffsetDateTime::now_utc(), error));
     }
 
     pub(crate) fn status(&self) -> ConsumerStatus {
@@ -218,7 +224,8 @@ impl Board {
             revived: self.revived.load(Relaxed),
             in_hand: self.in_hand.load(Relaxed),
             lag: said.lag,
-            last_error: said.last_error.clone(),
+            last_error: said.last_error.as_ref().map(|(_, error)| error.clone()),
+            last_error_at: said.last_error.as_ref().map(|(at, _)| *at),
         }
     }
 

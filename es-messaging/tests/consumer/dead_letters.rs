@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, ControlStore, DeadLetterQuery, DeadReason, HoldKind, MemoryStore, Order};
+use es_core::{ConsumerName, ControlStore, DeadLetterQuery, DeadReason, HoldKind, MemoryStore, Order, RawMessage};
 use es_messaging::{ConsumerBuilder, ConsumerState, DeadLetters, Message};
 
 use crate::support::{Running, ScriptedBroker, builder, effects, order, run, take_effect, until};
@@ -135,6 +135,25 @@ async fn bytes_that_were_no_message_can_be_mended() {
     case.letters.edit_and_retry(dead.id, &mended, &ann().because("an old sender").unwrap()).await.unwrap();
     until("it is gone", async || case.depth().await == 0).await;
     assert_eq!(effects(&case.store).await, [("7".to_owned(), 1)]);
+    case.running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_without_an_id_are_a_dead_letter_each_and_one_that_comes_again_is_none() {
+    let case = with_dead(&[]).await;
+    let without_id = |subject: &str| {
+        let mut raw = RawMessage::new("application/json", "{}");
+        raw.headers.insert("ce-subject".to_owned(), subject.to_owned());
+        raw
+    };
+    let large = |byte| RawMessage::new("text/plain", vec![byte; es_core::limits::MAX_RAW_MESSAGE_BYTES]);
+    let sent = [without_id("order/17"), without_id("order/18"), large(b'x'), large(b'y')];
+    sent.iter().cycle().take(8).for_each(|raw| case.broker.send_undecodable(raw.clone()));
+    until("they are put aside", async || case.broker.left() == 0).await;
+    let letters = case.letters.list(&DeadLetterQuery::default(), None, 10).await.unwrap();
+    let mut subjects: Vec<_> = letters.iter().map(|dead| dead.letter.message.header("ce-subject")).collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, [None, None, Some("order/17"), Some("order/18")]);
     case.running.stop().await;
 }
 

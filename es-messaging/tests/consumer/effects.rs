@@ -8,8 +8,8 @@ use std::{
 };
 
 use es_core::{
-    Append, EventStore, EventType, ExpectedVersion, InboxStore, MemoryStore, MessageUnit, NewEvent, Payload, StreamId,
-    Version,
+    Append, DeadLetterQuery, DeadLetterStore, DeadReason, EventStore, EventType, ExpectedVersion, InboxStore,
+    MemoryStore, MessageUnit, NewEvent, Order, Payload, StreamId, Version,
 };
 use es_messaging::{Consumer, Message};
 use es_testkit::SeededRng;
@@ -43,6 +43,33 @@ async fn a_message_that_comes_again_takes_effect_once_also_after_a_restart() {
     }
     assert_eq!(effects(&store).await, [("1".to_owned(), 1), ("2".to_owned(), 1)]);
     assert_eq!(broker.acked().len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_message_under_a_known_id_is_a_dead_letter_and_can_be_retried() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    let message = |cents: u32| Message::builder("order", "/shop").id("1").json(&cents).unwrap().build().unwrap();
+    // In one batch, and again in another; what says the same is a duplicate.
+    for cents in [1, 2, 1, 2] {
+        broker.send(message(cents));
+    }
+    let running = run(counting(&store, &broker));
+    let consumer = running.consumer.clone();
+    until("all are settled", async || broker.left() == 0).await;
+    let status = consumer.status();
+    assert_eq!((status.handled, status.duplicates), (1, 1), "{status}");
+    let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!(letter.letter.reason, DeadReason::IdReused);
+    assert!(letter.letter.message.body.ends_with(br#""data":2}"#), "the second message is the dead letter");
+    assert!(letter.letter.error.contains("other content"), "{}", letter.letter.error);
+
+    let order = Order::by("ann").unwrap();
+    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order).await.unwrap();
+    let left = async || store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap().len();
+    until("it is retried", async || left().await == 0).await;
+    running.stop().await;
+    assert_eq!(effects(&store).await, [("1".to_owned(), 2)]);
 }
 
 #[tokio::test(start_paused = true)]

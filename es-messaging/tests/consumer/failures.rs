@@ -122,6 +122,49 @@ async fn what_passes_by_itself_is_waited_for_without_counting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_content_is_in_the_error_of_a_dead_letter_nor_in_the_status() {
+    #[derive(serde::Deserialize)]
+    struct Order {
+        #[expect(dead_code, reason = "read alone")]
+        cents: u64,
+    }
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    let consumer = builder(&store, &broker)
+        .max_attempts(1)
+        .on("order", |_: Order, _, _| Box::pin(async { Ok(()) }))
+        .on("own", |content: serde_json::Value, _, _| {
+            Box::pin(async move {
+                serde_json::from_value::<Order>(content)?;
+                Ok(())
+            })
+        })
+        .on("panics", |content: serde_json::Value, _, _| {
+            Box::pin(async move {
+                assert!(content["cents"].is_u64(), "no order: {content}");
+                Ok(())
+            })
+        });
+    let running = run(consumer.build().unwrap());
+    for message_type in ["order", "own", "panics"] {
+        let message = Message::builder(message_type, "/shop").id(message_type);
+        broker.send(message.json(&serde_json::json!({ "cents": "secret, expected secret" })).unwrap().build().unwrap());
+        until("it is put aside", async || broker.left() == 0).await;
+        let status = running.consumer.status();
+        assert!(!format!("{status} {status:?}").contains("secret"), "{status}");
+    }
+    let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
+    let errors: Vec<&str> = letters.iter().map(|dead| &*dead.letter.error).collect();
+    assert_eq!(errors.len(), 3);
+    for (error, says) in
+        errors.iter().zip(["invalid type: string, expected u64 at line 1 column 34", "expected u64", "panicked"])
+    {
+        assert!(error.contains(says) && !error.contains("secret"), "{error}");
+    }
+    assert!(!format!("{letters:?}").contains("secret"));
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_is_a_failure_and_so_is_a_handler_that_takes_too_long() {
     let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
     let consumer = builder(&store, &broker).on("order", |_: serde_json::Value, message, unit| {

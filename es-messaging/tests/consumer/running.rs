@@ -9,7 +9,9 @@ use std::{
 use es_core::{ConsumerName, ControlStore, HoldKind, InboxStore, MemoryStore, MessageUnit, Order};
 use es_messaging::{
     Broker, Consumer, ConsumerBuilder, ConsumerError, ConsumerState, MemoryBroker, Outgoing, Subscription, Topology,
+    extension,
 };
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::datetime};
 use tokio::time::Instant;
 
 use crate::support::{ScriptedBroker, builder, effects, order, quick, run, subscription, take_effect, until};
@@ -69,7 +71,33 @@ async fn a_broker_that_is_away_is_asked_again_after_growing_waits_and_the_status
     broker.shared.away.store(false, SeqCst);
     broker.send(order("1", None));
     until("it is settled", async || broker.left() == 0).await;
-    assert_eq!(running.consumer.status().state, ConsumerState::Running);
+    let status = running.consumer.status();
+    assert_eq!(status.state, ConsumerState::Running);
+    // The error is over, and its time says so.
+    let age = OffsetDateTime::now_utc() - status.last_error_at.unwrap();
+    assert!(status.to_string().contains("; last error, at ") && !age.is_negative(), "{status}");
+    let shown = serde_json::to_value(&status).unwrap();
+    assert_eq!((&shown["name"], &shown["handled"]), (&"shipping".into(), &1.into()));
+    assert_eq!(shown["state"], serde_json::json!({ "is": "running" }));
+    assert!(shown["last_error_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{shown}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lag_is_measured_from_when_the_message_was_recorded() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    let running = run(taking(&store, &broker, Duration::ZERO).build().unwrap());
+    let imported = order("1", None).to_builder().time(datetime!(2018-05-22 12:00 UTC));
+    let recorded = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
+    broker.send(imported.clone().extension(extension::RECORDED, recorded).build().unwrap());
+    until("it is settled", async || broker.left() == 0).await;
+    let lag = running.consumer.status().lag.unwrap();
+    assert!(lag < Duration::from_secs(300), "{lag:?}");
+    // Whoever says nothing of that is taken at the time that is said.
+    broker.send(imported.id("2").build().unwrap());
+    until("it is settled", async || broker.left() == 0).await;
+    let lag = running.consumer.status().lag.unwrap();
+    assert!(lag > Duration::from_secs(200_000_000), "{lag:?}");
     running.stop().await;
 }
 

@@ -72,8 +72,12 @@ impl ScriptedBroker {
     }
 
     pub(crate) fn send_garbage(&self, bytes: &[u8]) {
+        self.send_undecodable(RawMessage::new("text/plain", bytes));
+    }
+
+    pub(crate) fn send_undecodable(&self, raw: RawMessage) {
         let error = MalformedMessage::MissingAttribute { attribute: "id" };
-        self.push(Err(Undecodable { error, raw: RawMessage::new("text/plain", bytes) }), 1);
+        self.push(Err(Undecodable { error, raw }), 1);
     }
 
     /// Gives all that is not settled again, under other receipts, as a broker does after a lost connection; those before are void.

@@ -109,3 +109,34 @@ async fn a_reference_of_somebody_elses_is_left_alone() {
     let message = builder.build().unwrap();
     assert_eq!(resolve(&blobs, message.clone()).await.unwrap(), message);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_of_the_folder_is_neither_read_nor_written_nor_dropped() {
+    use std::os::unix::fs::symlink;
+    let (folder, elsewhere) = (folder(), folder());
+    let blobs = FileBlobStore::open(&folder).await.unwrap();
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    let secret = elsewhere.join("secret");
+    std::fs::write(&secret, b"secret").unwrap();
+    let written_at = std::fs::metadata(&secret).unwrap().modified().unwrap();
+    symlink(&secret, folder.join("link")).unwrap();
+    symlink(elsewhere.join("nothing"), folder.join("dangling")).unwrap();
+    symlink(&elsewhere, folder.join("folder-link")).unwrap();
+    std::fs::create_dir(folder.join("folder")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
+    assert!(pipe.success());
+    for name in ["link", "dangling", "folder-link", "folder", "pipe"] {
+        let read = blobs.blob(name).await;
+        assert!(matches!(read, Err(StoreError::Refused { .. })), "{name}: {read:?}");
+        let put = blobs.put_blob(name, b"secret").await;
+        assert!(matches!(put, Err(StoreError::Refused { .. })), "{name}: {put:?}");
+    }
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(60);
+    assert_eq!(blobs.drop_blobs_before(later).await.unwrap(), 0);
+    assert_eq!(std::fs::read(&secret).unwrap(), b"secret");
+    assert_eq!(std::fs::metadata(&secret).unwrap().modified().unwrap(), written_at);
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1);
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::remove_dir_all(elsewhere).unwrap();
+}

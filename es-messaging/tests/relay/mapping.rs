@@ -36,6 +36,8 @@ async fn a_message_is_filled_in_from_the_events_envelope() {
     assert_eq!((message.id(), message.source(), message.subject()), (&*id, "/bank", Some("account/ann")));
     assert_eq!((message.time(), message.key(), message.priority()), (Some(happened), Some("account/ann"), Some(4)));
     assert_eq!(message.expires_at(), Some(datetime!(2026-03-01 11:00 UTC)));
+    let recorded_before = time::OffsetDateTime::now_utc() - message.recorded_at().unwrap();
+    assert!((time::Duration::ZERO..time::Duration::minutes(5)).contains(&recorded_before), "{recorded_before}");
     let extensions = [extension::POSITION, extension::VERSION, extension::CORRELATION, extension::CAUSATION];
     assert_eq!(extensions.map(|name| message.extension(name).unwrap()), ["1", "1", "c-1", "m-2"]);
     assert!(message.extension(extension::TRACE_PARENT).unwrap().starts_with("00-4bf9"));
@@ -124,6 +126,21 @@ async fn the_messages_of_a_split_event_have_ids_of_their_own_and_always_the_same
         let ids: Vec<String> = publisher.kept().iter().map(|outgoing| outgoing.message.id().to_owned()).collect();
         assert_eq!(ids, [id.clone(), format!("{id}.copy"), format!("{id}.1.0"), format!("{id}.1.copy")]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_one_event_that_would_be_taken_for_one_are_an_error() {
+    let (store, publisher) = (MemoryStore::new(), Scripted::confirming());
+    deposit(&store, "ann", 1).await;
+    let mapper = map_with(|_: &Recorded<AccountEvent>, messages| {
+        let (first, second) = (messages.message("moved").json(&1)?, messages.message("moved").json(&2)?);
+        // The second has that end already.
+        messages.add(first.id_suffix("1"))?;
+        messages.add(second)
+    });
+    let error = runner(&store, &publisher, Relay::builder("out", "/bank", mapper)).0.catch_up().await.unwrap_err();
+    assert!(format!("{error:?}").contains("SameId"), "{error:?}");
+    assert_eq!(publisher.kept(), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,15 @@
 //! Order within a key, whatever the broker does.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use es_core::MemoryStore;
-use es_messaging::limits;
-use es_testkit::SeededRng;
+use es_core::{MemoryStore, Recorded};
+use es_messaging::{Relay, limits, map_with};
+use es_testkit::{SeededRng, bank::AccountEvent};
+use tokio::time::sleep;
 
 use crate::{
     publisher::{Behaviour, Scripted},
-    support::{arrival, builder, checkpoint, deposit, deposits, expected, order, runner},
+    support::{arrival, builder, checkpoint, deposit, deposits, expected, order, quick_breaker, runner},
 };
 
 #[tokio::test(start_paused = true)]
@@ -37,16 +38,20 @@ async fn messages_of_a_key_stay_in_order_whichever_confirmations_fail() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn only_what_was_not_confirmed_is_published_again() {
+/// Seventy events, and a broker that does not confirm those of one key, of which the first is the fourth.
+async fn with_a_stuck_key() -> (MemoryStore, Arc<Scripted>) {
     let store = MemoryStore::new();
     deposits(&store, 70).await;
-    let behaviour = Behaviour { stuck_key: Some("account/a3"), ..Behaviour::default() };
-    let publisher = Scripted::new(behaviour);
+    let publisher = Scripted::new(Behaviour { stuck_key: Some("account/a3"), ..Behaviour::default() });
+    (store, publisher)
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_not_confirmed_is_published_again() {
+    let (store, publisher) = with_a_stuck_key().await;
     let (runner, monitor) = runner(&store, &publisher, builder());
     let done = async {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        // The first event of that key is the fourth.
         assert_eq!(checkpoint(&store, "bank_out").await.get(), 3);
         assert_eq!(publisher.kept().len(), 60);
         publisher.set(|behaviour| behaviour.stuck_key = None);
@@ -59,11 +64,28 @@ async fn only_what_was_not_confirmed_is_published_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_was_confirmed_in_one_topic_is_still_published_in_another() {
+    let (store, topics) = (MemoryStore::new(), ["invoices", "audit"]);
+    deposit(&store, "ann", 1).await;
+    let publisher = Scripted::new(Behaviour { stuck_key: Some("invoices"), ..Behaviour::default() });
+    let mapper = map_with(move |_: &Recorded<AccountEvent>, messages| {
+        let draft = messages.message("bank.money.moved").json(&1)?;
+        topics.iter().try_for_each(|topic| messages.add(draft.clone().topic(*topic).key(*topic)))
+    });
+    let (runner, _) = runner(&store, &publisher, Relay::builder("bank_out", "/bank", mapper).breaker(quick_breaker()));
+    let done = async {
+        sleep(Duration::from_secs(60)).await;
+        publisher.set(|behaviour| behaviour.stuck_key = None);
+        arrival(&store, es_core::Position::new(1)).await;
+    };
+    runner.run(done).await.unwrap();
+    let published: Vec<String> = publisher.kept().into_iter().map(|outgoing| outgoing.topic).collect();
+    assert_eq!(published, ["audit", "invoices"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_is_set_back_publishes_everything_again() {
-    let store = MemoryStore::new();
-    deposits(&store, 70).await;
-    let behaviour = Behaviour { stuck_key: Some("account/a3"), ..Behaviour::default() };
-    let publisher = Scripted::new(behaviour);
+    let (store, publisher) = with_a_stuck_key().await;
     let (runner, _) = runner(&store, &publisher, builder());
     let done = async {
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -82,10 +104,7 @@ async fn a_checkpoint_that_is_set_back_publishes_everything_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_confirmed_long_ago_is_not_remembered_for_ever() {
-    let store = MemoryStore::new();
-    deposits(&store, 70).await;
-    let behaviour = Behaviour { stuck_key: Some("account/a3"), ..Behaviour::default() };
-    let publisher = Scripted::new(behaviour);
+    let (store, publisher) = with_a_stuck_key().await;
     let (runner, _) = runner(&store, &publisher, builder());
     let done = async {
         // As long as the page is tried again and again, it is.

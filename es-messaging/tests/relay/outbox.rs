@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use es_core::{
-    ConsumerName, ControlStore, DeadReason, Enqueue, HoldKind, MemoryStore, OUTBOX_CONSUMER, OutboxMessage,
-    OutboxStore, RawMessage,
+    ConsumerName, ControlStore, DeadLetterQuery, DeadLetterStore, DeadReason, Enqueue, HoldKind, MemoryStore,
+    OUTBOX_CONSUMER, OutboxMessage, OutboxStore, RawMessage,
 };
 use es_messaging::{
-    Message, Outbox, OutboxRelay, OutboxRelayBuilder, OutboxRelayError, OutboxWork, Publisher, RateLimit, to_outbox,
+    Message, Outbox, OutboxRelay, OutboxRelayBuilder, OutboxRelayError, OutboxWork, Publisher, RateLimit, limits,
+    to_outbox,
 };
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -71,6 +72,36 @@ async fn what_was_committed_is_published_in_order_and_nothing_else() {
     assert_eq!((publisher.kept().len(), publisher.again().len()), (1_200, 0));
     assert!(publisher.kept().iter().all(|outgoing| outgoing.topic == "mails"));
     assert_eq!(store.outbox_stats().await.unwrap().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_that_is_refused_is_a_dead_letter_and_a_retry_publishes_each() {
+    let store = MemoryStore::new();
+    let publisher = Scripted::new(Behaviour { refuses: Some("no"), ..Behaviour::default() });
+    let message = |source: &str, content: &str| {
+        Message::builder("invoice.paid", source).id("7").json(content).unwrap().build().unwrap()
+    };
+    // One message for two topics, one id of two sources, and one id twice in one topic.
+    let written = [
+        ("invoices", message("/billing", "no money")),
+        ("audit", message("/billing", "no money")),
+        ("invoices", message("/shop", "no money")),
+        ("invoices", message("/billing", "no more money")),
+    ];
+    for (topic, message) in &written {
+        enqueue(&store, &to_outbox(topic, message).unwrap()).await;
+    }
+    let relay = relay(&store, &publisher);
+    relay.catch_up().await.unwrap();
+    assert_eq!((letters(&store).await.len(), relay.monitor().status().refused), (4, 4));
+    publisher.set(|behaviour| behaviour.refuses = None);
+    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
+    sleep(limits::DEAD_LETTER_RETRY_INTERVAL).await;
+    relay.catch_up().await.unwrap();
+    let published: Vec<_> = publisher.kept().into_iter().map(|outgoing| (outgoing.topic, outgoing.message)).collect();
+    let written: Vec<_> = written.into_iter().map(|(topic, message)| (topic.to_owned(), message)).collect();
+    assert_eq!(published, written);
+    assert_eq!(letters(&store).await, []);
 }
 
 #[tokio::test(start_paused = true)]

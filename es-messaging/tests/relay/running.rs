@@ -3,14 +3,34 @@
 use std::{sync::Arc, time::Duration};
 
 use es_core::{MemoryStore, Position};
-use es_messaging::{Publisher, Relay};
+use es_messaging::{OutboxWork, Publisher, Relay};
 use es_projections::{ConsumerOptions, Runner};
 use tokio::time::sleep;
 
 use crate::{
     publisher::{Behaviour, Scripted},
-    support::{BankContract, builder, checkpoint, deposits, expected, order, quick_breaker, runner},
+    support::{BankContract, arrival, builder, checkpoint, deposits, expected, order, quick_breaker, runner},
 };
+
+#[tokio::test(start_paused = true)]
+async fn the_status_says_that_a_relay_publishes_and_never_that_it_is_stopped() {
+    let store = MemoryStore::new();
+    deposits(&store, 3).await;
+    let publisher = Scripted::new(Behaviour { latency: Duration::from_secs(10), ..Behaviour::default() });
+    let (runner, monitor) = runner(&store, &publisher, builder());
+    assert_eq!(monitor.status().work, OutboxWork::Idle);
+    let done = async {
+        while publisher.calls() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let shown = serde_json::to_value(monitor.status()).unwrap();
+        assert_eq!((&shown["consumer"], &shown["in_flight"]), (&"bank_out".into(), &3.into()), "{shown}");
+        assert_eq!((&shown["work"]["is"], &shown["breaker"]), (&"working".into(), &"closed".into()), "{shown}");
+        arrival(&store, es_core::Position::new(3)).await;
+    };
+    runner.run(done).await.unwrap();
+    assert_eq!((monitor.status().published, monitor.status().work), (3, OutboxWork::Idle));
+}
 
 #[tokio::test(start_paused = true)]
 async fn several_relays_have_checkpoints_of_their_own_and_one_broker_does_not_hold_up_another() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{EventPage, PageSize, Position, StoreError};
+use es_core::{Bookmark, EventFilter, EventPage, PageSize, Position, StoreError};
 use tokio::time::Instant;
 
 use super::{StepFailure, Steps};
@@ -12,40 +12,54 @@ use crate::{
     feed::{Fed, Feed},
     options::StartFrom,
     share::Share,
+    tail::Fetched,
 };
 
 impl Steps {
     pub(crate) async fn find_place(&mut self) -> Result<Place, StepFailure> {
-        let checkpoint = self.find_partition().await?;
-        let checkpoint = match self.options.start_from {
+        let mut checkpoint = self.find_partition().await?;
+        if checkpoint == Bookmark::START
+            && self.options.start_from.place().is_some_and(|start| start != Bookmark::START)
+        {
             // It was cleared: what it never applied it does not apply now.
-            StartFrom::After(start) if checkpoint == Position::ZERO && start > Position::ZERO => {
-                let start = self.start().await?;
-                self.store.move_checkpoint(&self.advance(checkpoint, start)).await?;
-                start
-            }
-            _ => checkpoint,
-        };
-        // Read after the checkpoint: it can only have grown since.
-        let head = self.store.head().await?;
-        if checkpoint > head {
-            let consumer = self.name();
-            return Err(StepFailure::Fatal(RunnerError::CheckpointBeyondHead { consumer, checkpoint, head }));
+            let start = self.start().await?;
+            let advance = self.advance(Position::ZERO, start.position()).having_seen(Some(start));
+            self.store.move_checkpoint(&advance).await?;
+            checkpoint = start;
         }
+        // All that it rests on: the log may have gone back without the checkpoint.
+        let rests_on = self.share.rests_on().unwrap_or(checkpoint);
+        self.store.verify(rests_on).await.map_err(|error| self.not_of_this_log(error))?;
+        if let Some(known) = self.known.take().filter(|known| *known != checkpoint) {
+            self.store.verify(known).await?;
+        }
+        self.is_placed_anew = true;
         self.desk.forget();
-        let place = Place { stored: checkpoint, scanned: checkpoint };
+        let place = Place { stored: checkpoint.position(), scanned: checkpoint };
         self.confirmed_at = Instant::now();
         self.board.note_found(place);
         Ok(place)
     }
 
+    /// What becomes of a checkpoint that the log cannot have led to.
+    fn not_of_this_log(&self, error: StoreError) -> StepFailure {
+        let consumer = self.name();
+        StepFailure::Fatal(match error {
+            StoreError::LogWentBack { position: checkpoint, head: Some(head), .. } => {
+                RunnerError::CheckpointBeyondHead { consumer, checkpoint, head }
+            }
+            StoreError::LogWentBack { .. } => RunnerError::LogWentBack { consumer, source: Arc::new(error) },
+            error => return error.into(),
+        })
+    }
+
     /// How far its partition has come. The consumer is given its partitions if it has none.
-    pub(super) async fn find_partition(&mut self) -> Result<Position, StepFailure> {
+    pub(super) async fn find_partition(&mut self) -> Result<Bookmark, StepFailure> {
         let generation = self.consumer.name();
         let wanted = self.options.partitions.filter(|_| !self.is_pinned);
         let mut all = self.store.partitions(generation).await?;
         if all.is_empty() {
-            all = self.store.start_partitions(generation, wanted.unwrap_or(1), self.start().await?).await?;
+            all = self.store.start_partitions(generation, wanted.unwrap_or(1), self.start().await?.position()).await?;
         }
         if let Some(wanted) = wanted.filter(|_| !self.has_declared && self.partition.index() == 0) {
             if all.len() != usize::from(wanted) {
@@ -62,49 +76,69 @@ impl Steps {
         match all.into_iter().find(|reached| reached.partition() == self.partition) {
             Some(own) => {
                 (self.share, self.layout) = (Share::of(&own), own.layout);
-                Ok(own.position)
+                Ok(own.bookmark())
             }
             None => Err(StepFailure::OtherLayout(count)),
         }
     }
 
     /// Where it begins if it has applied nothing.
-    async fn start(&self) -> Result<Position, StepFailure> {
-        match self.options.start_from {
-            StartFrom::Beginning => Ok(Position::ZERO),
-            StartFrom::Now => Ok(self.store.head().await?),
-            StartFrom::After(start) => match self.store.head().await? {
-                head if start <= head => Ok(start),
-                head => {
-                    let consumer = self.consumer.name().clone();
-                    Err(StepFailure::Fatal(RunnerError::StartBeyondHead { consumer, start, head }))
-                }
-            },
+    async fn start(&self) -> Result<Bookmark, StepFailure> {
+        let Some(place) = self.options.start_from.place() else {
+            return Ok(match self.options.start_from {
+                StartFrom::Now => self.store.head().await?.into(),
+                _ => Bookmark::START,
+            });
+        };
+        let consumer = self.consumer.name().clone();
+        match self.store.verify(place).await {
+            Ok(()) => Ok(place),
+            Err(StoreError::LogWentBack { position: start, head: Some(head), .. }) => {
+                Err(StepFailure::Fatal(RunnerError::StartBeyondHead { consumer, start, head }))
+            }
+            Err(error @ StoreError::LogWentBack { .. }) => {
+                Err(StepFailure::Fatal(RunnerError::LogWentBack { consumer, source: Arc::new(error) }))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
-    pub(crate) async fn read(&mut self, after: Position) -> Result<EventPage, StepFailure> {
+    pub(crate) async fn read(&mut self, after: Bookmark) -> Result<EventPage, StepFailure> {
         if !self.share.is_everything() {
             return self.read_own(after).await;
         }
         let (filter, size) = (self.consumer.filter(), PageSize::new(self.pace.size())?);
         let page = match self.follows {
             true => self.tail.read(after, filter, size).await,
-            false => self.store.read_all(after, filter, size).await,
+            false => self.read_from_store(after, filter, size).await,
         };
-        page.map_err(|error| match error {
+        let fetched = page.map_err(|error| match error {
             // Those before the damaged one can still be read.
             StoreError::Corrupt { position, .. } if self.pace.size() > 1 => {
                 self.pace.narrow_to(self.pace.size() / 2);
-                self.board.note_failure(Some(position), Arc::new(error.into()));
+                let position = Some(position).filter(|&position| position > Position::ZERO);
+                self.board.note_failure(position, Arc::new(error.into()));
                 StepFailure::Narrowed
             }
             error => error.into(),
-        })
+        })?;
+        self.read_at = fetched.read_at;
+        Ok(fetched.page)
+    }
+
+    async fn read_from_store(
+        &self,
+        after: Bookmark,
+        filter: &EventFilter,
+        size: PageSize,
+    ) -> Result<Fetched, StoreError> {
+        let page = self.store.read_all(after.position(), filter, size).await?;
+        page.check_continues(after)?;
+        Ok(Fetched::now(page))
     }
 
     /// A page of what is the partition's own.
-    async fn read_own(&mut self, after: Position) -> Result<EventPage, StepFailure> {
+    async fn read_own(&mut self, after: Bookmark) -> Result<EventPage, StepFailure> {
         let feed = match &self.feed {
             Some(feed) => Arc::clone(feed),
             // The only partition, after there were several: it has something ahead of its checkpoint.
@@ -116,7 +150,10 @@ impl Steps {
             }
         };
         match feed.read(after, self.pace.size(), &self.share).await? {
-            Fed::Page(page) => Ok(page),
+            Fed::Page(fetched) => {
+                self.read_at = fetched.read_at;
+                Ok(fetched.page)
+            }
             Fed::NoKey { event, problem } => {
                 let consumer = self.consumer.name().clone();
                 Err(StepFailure::Fatal(RunnerError::PartitionKey { consumer, event, problem }))

@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use es_core::{EventFilter, EventSet, EventStore, PageSize, Position, Recorded, RecordedEvent};
-use tokio::time::Instant;
+use es_core::{Bookmark, EventFilter, EventSet, EventStore, PageSize, Recorded, RecordedEvent};
 
 use super::{Notes, Subscription, SubscriptionError, Unpack, Wait};
-use crate::{backoff::Backoff, options::StartFrom};
+use crate::{
+    backoff::Backoff,
+    options::{StartFrom, UnknownEventTypes},
+};
 
 /// Puts a [`Subscription`] together: where it begins, what it wants, how much at a time.
 #[must_use = "a builder does nothing until it subscribes"]
@@ -16,16 +18,18 @@ pub struct SubscriptionBuilder {
     filter: Option<EventFilter>,
     page_size: PageSize,
     backoff: Backoff,
+    unknown_event_types: UnknownEventTypes,
 }
 
 impl std::fmt::Debug for SubscriptionBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { start_from, filter, page_size, backoff, store: _ } = self;
+        let Self { start_from, filter, page_size, backoff, unknown_event_types, store: _ } = self;
         f.debug_struct("SubscriptionBuilder")
             .field("start_from", start_from)
             .field("filter", filter)
             .field("page_size", page_size)
             .field("backoff", backoff)
+            .field("unknown_event_types", unknown_event_types)
             .finish_non_exhaustive()
     }
 }
@@ -33,11 +37,12 @@ impl std::fmt::Debug for SubscriptionBuilder {
 impl SubscriptionBuilder {
     pub(super) fn new(store: Arc<dyn EventStore>) -> Self {
         let (page_size, backoff) = (PageSize::default(), Backoff::default());
-        Self { store, start_from: StartFrom::Beginning, filter: None, page_size, backoff }
+        let (start_from, unknown_event_types) = (StartFrom::Beginning, UnknownEventTypes::Suspend);
+        Self { store, start_from, filter: None, page_size, backoff, unknown_event_types }
     }
 
-    /// Where it begins: with the first event of the log, if not said; after a position, such as one that a former
-    /// subscription has [told](Subscription::position); or with the first event that is appended after the subscription was
+    /// Where it begins: with the first event of the log, if not said; after a place, such as one that a former
+    /// subscription has [told](Subscription::bookmark); or with the first event that is appended after the subscription was
     /// returned.
     pub fn start_from(mut self, start_from: StartFrom) -> Self {
         self.start_from = start_from;
@@ -63,10 +68,19 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// What it does when it meets an event whose type the enum that it is for does not know, in a category of which that is to
+    /// know [every type](es_core::Coverage::Whole): ends with [`SubscriptionError::Decode`] before the event, if not said, or
+    /// passes over it.
+    pub fn unknown_event_types(mut self, policy: UnknownEventTypes) -> Self {
+        self.unknown_event_types = policy;
+        self
+    }
+
     /// Subscribes to events as they are stored.
     ///
     /// # Errors
-    /// [`SubscriptionError::PositionBeyondHead`] if it is to begin after a position that the log has not reached.
+    /// [`SubscriptionError::PositionBeyondHead`] if it is to begin after a position that the log has not reached,
+    /// [`SubscriptionError::LogWentBack`] if the log holds another event there than the bookmark names.
     /// [`SubscriptionError::Store`] if the filter cannot be used, or if the store does not tell its head. That is given back
     /// even if it is [transient](es_core::StoreError::is_transient), since nobody could see yet what it waits for.
     ///
@@ -94,10 +108,13 @@ impl SubscriptionBuilder {
     /// Changes nothing.
     pub async fn subscribe_to<E: EventSet>(self) -> Result<Subscription<Recorded<E>>, SubscriptionError> {
         let decoder = E::decoder();
+        decoder.check()?;
         let filter = self.filter.clone().unwrap_or_else(|| decoder.filter().clone());
+        let policy = self.unknown_event_types;
         let unpack = move |event: RecordedEvent, out: &mut Vec<Recorded<E>>| {
-            // The filter may pass what the enum does not know.
-            if decoder.filter().matches(event.stream(), event.event_type()) {
+            // The filter may pass what is not the enum's.
+            let is_its_own = decoder.filter().matches(event.stream(), event.event_type());
+            if is_its_own && (policy == UnknownEventTypes::Suspend || decoder.knows(&event)) {
                 decoder.decode_into(event, out)?;
             }
             Ok(())
@@ -106,11 +123,11 @@ impl SubscriptionBuilder {
     }
 
     async fn begin<T>(self, filter: EventFilter, unpack: Box<Unpack<T>>) -> Result<Subscription<T>, SubscriptionError> {
-        let Self { store, start_from, page_size, backoff, filter: _ } = self;
+        let Self { store, start_from, page_size, backoff, .. } = self;
         filter.check()?;
         // From before the head is read, so that no hint is missed.
         let wakeups = store.wakeups();
-        let start = start_position(&*store, start_from).await?;
+        let start = start_place(&*store, start_from).await?;
         Ok(Subscription {
             store,
             filter,
@@ -125,25 +142,20 @@ impl SubscriptionBuilder {
             unpacked_at: start,
             before_reading: Wait::Nothing,
             failures: 0,
-            head_checked_at: Instant::now(),
             has_ended: false,
             notes: Arc::new(Notes::new(start)),
         })
     }
 }
 
-async fn start_position(store: &dyn EventStore, start_from: StartFrom) -> Result<Position, SubscriptionError> {
-    match start_from {
-        StartFrom::Beginning => Ok(Position::ZERO),
-        StartFrom::After(position) => match store.head().await? {
-            head if position <= head => Ok(position),
-            head => Err(SubscriptionError::PositionBeyondHead { position, head }),
-        },
-        StartFrom::Now => {
-            let head = store.head().await?;
-            // If a crash took the last ones away, later events would stand in their positions and be passed over.
-            store.wait_durable(head).await?;
-            Ok(head)
-        }
+async fn start_place(store: &dyn EventStore, start_from: StartFrom) -> Result<Bookmark, SubscriptionError> {
+    if let Some(place) = start_from.place() {
+        store.verify(place).await?;
+        return Ok(place);
     }
+    let StartFrom::Now = start_from else { return Ok(Bookmark::START) };
+    let head = store.head().await?;
+    // If a crash took the last ones away, later events would stand in their positions and be passed over.
+    store.wait_durable(head).await?;
+    Ok(head.into())
 }

@@ -21,18 +21,35 @@ pub enum SubscriptionError {
         /// The last position of the log.
         head: Position,
     },
+    /// The log holds another event at the position that the subscription has come to, or is to go on after: it went back to an
+    /// earlier state and has grown since, or the bookmark is another store's. Events that were given out no longer exist. Decide
+    /// what that means for the subscriber, then subscribe again after a position up to which the log is as it was.
+    #[error(
+        "the subscription has delivered events up to position {position} that the log no longer holds; subscribe again \
+         after a position up to which the log is as it was"
+    )]
+    LogWentBack {
+        /// Where the subscription is.
+        position: Position,
+        /// What was seen, and what is there now.
+        source: Arc<StoreError>,
+    },
     /// The store refused or failed; see [`StoreError`]. From a subscription that has begun it is never a
     /// [transient](StoreError::is_transient) one.
     #[error("the store did not answer")]
     Store(#[source] Arc<StoreError>),
     /// An event cannot be read as the domain event that was asked for; the error says which. Mend the code and subscribe again.
-    #[error(transparent)]
-    Decode(Arc<DecodeError>),
+    #[error("{0}")]
+    Decode(#[source] Arc<DecodeError>),
 }
 
 impl From<StoreError> for SubscriptionError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
+        match error {
+            StoreError::LogWentBack { position, head: Some(head), .. } => Self::PositionBeyondHead { position, head },
+            StoreError::LogWentBack { position, .. } => Self::LogWentBack { position, source: Arc::new(error) },
+            error => Self::Store(Arc::new(error)),
+        }
     }
 }
 

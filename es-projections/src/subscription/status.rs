@@ -6,12 +6,16 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Position, StoreError};
+use es_core::{Bookmark, Position, StoreError};
+use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::SubscriptionError;
-use crate::error::Chain;
+use crate::{
+    error::Chain,
+    serializing::{error_chain, seconds, shared_error_chain},
+};
 
 /// Tells where a [`Subscription`](super::Subscription) stands, from any task. Cloning gives another handle to the same
 /// subscription.
@@ -32,7 +36,7 @@ impl SubscriptionMonitor {
 }
 
 /// Where a subscription stands and, if it does not go on, why. Its `Display` is one line for people.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SubscriptionStatus {
     /// Everything up to here was given out or is not wanted; see [`Subscription::position`](super::Subscription::position).
@@ -52,7 +56,8 @@ impl fmt::Display for SubscriptionStatus {
 }
 
 /// What a subscription is doing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SubscriptionState {
     /// It has not given out all that is in the log. A subscription works when it is asked for an event, so it may be the
@@ -65,6 +70,7 @@ pub enum SubscriptionState {
         /// How often it has failed in a row.
         attempt: u32,
         /// How long until the next try.
+        #[serde(serialize_with = "seconds")]
         next_try_in: Duration,
         /// Why it failed.
         failure: SubscriptionFailure,
@@ -72,6 +78,7 @@ pub enum SubscriptionState {
     /// It gave up.
     Ended {
         /// Why, and what to do.
+        #[serde(serialize_with = "error_chain")]
         error: SubscriptionError,
     },
     /// The subscriber has dropped it.
@@ -93,12 +100,14 @@ impl fmt::Display for SubscriptionState {
 }
 
 /// One failure of the store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SubscriptionFailure {
     /// When, by this machine's clock.
+    #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// What went wrong, with its causes as sources.
+    #[serde(serialize_with = "shared_error_chain")]
     pub error: Arc<StoreError>,
 }
 
@@ -114,7 +123,7 @@ pub(super) struct Notes(Mutex<Noted>);
 
 #[derive(Debug)]
 struct Noted {
-    position: Position,
+    position: Bookmark,
     delivered: Option<Position>,
     phase: Phase,
     last_error: Option<SubscriptionFailure>,
@@ -131,7 +140,7 @@ pub(super) enum Phase {
 }
 
 impl Notes {
-    pub(super) fn new(start: Position) -> Self {
+    pub(super) fn new(start: Bookmark) -> Self {
         let (delivered, last_error) = (None, None);
         Self(Mutex::new(Noted { position: start, delivered, phase: Phase::CatchingUp, last_error }))
     }
@@ -148,14 +157,14 @@ impl Notes {
     }
 
     /// An event was given out, or a part of it; `reached` if that was all of it.
-    pub(super) fn given_out(&self, event: Position, reached: Option<Position>) {
+    pub(super) fn given_out(&self, event: Position, reached: Option<Bookmark>) {
         let mut noted = self.lock();
         noted.delivered = Some(event);
         noted.position = reached.unwrap_or(noted.position);
     }
 
     /// There is nothing to give out up to a position.
-    pub(super) fn passed_over(&self, reached: Position) {
+    pub(super) fn passed_over(&self, reached: Bookmark) {
         self.lock().position = reached;
     }
 
@@ -167,14 +176,14 @@ impl Notes {
         }
     }
 
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Bookmark {
         self.lock().position
     }
 
     pub(super) fn status(&self) -> SubscriptionStatus {
         let noted = self.lock();
         let state = noted.phase.state_at(Instant::now());
-        let (position, delivered) = (noted.position, noted.delivered);
+        let (position, delivered) = (noted.position.position(), noted.delivered);
         SubscriptionStatus { position, delivered, state, last_error: noted.last_error.clone() }
     }
 

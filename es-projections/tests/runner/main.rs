@@ -2,6 +2,7 @@
 
 mod catching_up;
 mod controlling;
+mod elsewhere;
 mod failing;
 mod following;
 mod parking;
@@ -20,4 +21,5 @@ mod store_troubles;
 mod support;
 mod taking_turns;
 mod two_runners;
+mod unknown_types;
 mod waiting;

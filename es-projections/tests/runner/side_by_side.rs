@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerStoreExt, Fate, GenerationState, GenerationStore, Recorded, View};
+use es_core::{ConsumerStoreExt, Fate, GenerationState, GenerationStore, LeaseStore, Recorded, View};
 use es_projections::{ConsumerState, Difference, RebuildOptions, Rebuilt, Runner, RunnerError, Verification, limits};
 use es_testkit::bank::{AccountEvent, Balance};
 use serde::{Deserialize, Serialize};
@@ -379,4 +379,56 @@ impl es_core::Projection for OwnTables {
         tables.table("own_tables").clear();
         Ok(())
     }
+}
+
+/// Rebuilds a read model while its live generation is ahead again before each swap.
+async fn rebuilt_while_overtaken(partitions: u16) {
+    let store = SpyStore::default();
+    deposits(&store, 50).await;
+    let options = pages_of(7).partitions(partitions);
+    let of = || Runner::builder(&store).lease_time(Duration::from_millis(400)).view_with::<Balance>(options);
+    let (runner, operator) = (of().build().unwrap(), of().build().unwrap());
+    let running = Running::start(&runner);
+    runner.wait_for("balance", position(50), STALL).await.unwrap();
+    *store.seen.overtaken_by.lock().unwrap() = Some("a0");
+    let rebuilt = operator.rebuild_beside("balance", must_match(), |_| {}).await.unwrap();
+    assert!(matches!(&rebuilt, Rebuilt::Live { generation, .. } if generation.as_str() == "balance@2"), "{rebuilt:?}");
+    *store.seen.overtaken_by.lock().unwrap() = None;
+    assert!(store.leases().await.unwrap().iter().all(|(_, holder)| !holder.owner.starts_with("the swap to")));
+    // The process that ran the live one runs the new one.
+    let last = deposit(&store, "a0", 1).await;
+    runner.wait_for("balance", last, STALL).await.unwrap();
+    assert_eq!(balances(&store).await.iter().map(|(_, cents, _)| *cents as u64).sum::<u64>(), last.get());
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_one_that_is_always_ahead_is_held_for_the_last_pages_so_that_the_swap_ends() {
+    rebuilt_while_overtaken(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_always_ahead_are_held_too() {
+    rebuilt_while_overtaken(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_one_that_is_held_says_for_whom_and_goes_on_when_the_holder_is_gone() {
+    let store = SpyStore::default();
+    let runner = Runner::builder(&store).lease_time(Duration::from_millis(400)).view::<Balance>().build().unwrap();
+    let running = Running::start(&runner);
+    let first = deposit(&store, "a0", 1).await;
+    runner.wait_for("balance", first, STALL).await.unwrap();
+    let lease = Duration::from_secs(2);
+    store.seize_lease(&name("balance"), "the swap to balance@2 by ann", lease).await.unwrap();
+    let second = deposit(&store, "a0", 1).await;
+    until("it waits for the holder", async || {
+        let state = status_of(&runner, "balance").await.state;
+        matches!(&state, ConsumerState::WaitingForLease { holder } if holder.owner == "the swap to balance@2 by ann")
+    })
+    .await;
+    assert_eq!(checkpoint(&store, "balance").await, Some(first.get()));
+    // Nobody extends the lease: the holder has died.
+    runner.wait_for("balance", second, STALL).await.unwrap();
+    running.stop().await.unwrap();
 }

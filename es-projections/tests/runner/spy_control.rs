@@ -39,6 +39,10 @@ impl ControlStore for SpyStore {
         self.inner.retire_consumer(consumer, order).await
     }
 
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        self.inner.revoke_leases(consumer, order).await
+    }
+
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {
         self.inner.note(operation).await
     }

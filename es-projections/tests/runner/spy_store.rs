@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait, Direction,
-    Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
-    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
-    PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode,
-    RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
+    Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait,
+    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel,
+    GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables,
+    PageProjection, PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore,
+    ReadModelCode, RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -57,6 +57,8 @@ pub(crate) struct Seen {
     pub(crate) hold_reads: AtomicUsize,
     /// Every read of the log panics, as often as this says.
     pub(crate) panics: AtomicUsize,
+    /// Before each swap an event is appended to this account, and whoever runs the live generation is waited for.
+    pub(crate) overtaken_by: Mutex<Option<&'static str>>,
     /// Holds whoever has read documents, as long as there is one.
     pub(crate) documents_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -74,6 +76,22 @@ impl SpyStore {
     pub(crate) async fn check_up(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         if self.seen.is_down.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(()) }
+    }
+}
+
+impl SpyStore {
+    /// Appends an event, and returns when it has taken effect in the first generation of a consumer, or cannot because somebody else
+    /// than a runner has the lease.
+    async fn overtake(&self, live: &ConsumerName, account: &str) -> Result<(), StoreError> {
+        let position = crate::support::deposit(self, account, 1).await;
+        loop {
+            let all = self.inner.partitions(live).await?;
+            let is_held = self.inner.leases().await?.iter().any(|(_, holder)| holder.owner.starts_with("the swap to"));
+            if is_held || all.iter().all(|reached| reached.position >= position) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -116,6 +134,20 @@ impl EventStore for SpyStore {
             0 => self.inner.head().await,
             head => Ok(Position::new(head)),
         }
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        self.check_up().await?;
+        let (position, expected, head) = (seen.position(), seen.event_id(), self.seen.head.load(Ordering::SeqCst));
+        if (1..position.get()).contains(&head) {
+            let head = Some(Position::new(head));
+            return Err(StoreError::LogWentBack { position, expected, found: None, head });
+        }
+        self.inner.verify(seen).await
+    }
+
+    fn forget_recent(&self) {
+        self.inner.forget_recent();
     }
 
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
@@ -209,6 +241,10 @@ impl GenerationStore for SpyStore {
     }
 
     async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
+        let overtaken_by = *self.seen.overtaken_by.lock().unwrap();
+        if let Some(account) = overtaken_by {
+            self.overtake(&generation.base(), account).await?;
+        }
         self.inner.make_live(generation, direction).await
     }
 
@@ -225,6 +261,10 @@ impl GenerationStore for SpyStore {
 impl LeaseStore for SpyStore {
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
         self.inner.claim_lease(consumer, owner, time).await
+    }
+
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        self.inner.seize_lease(consumer, owner, time).await
     }
 
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {

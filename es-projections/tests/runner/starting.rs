@@ -1,3 +1,6 @@
+use std::error::Error;
+
+use es_core::{ConsumerStoreExt, DomainEvent, Fate, Recorded, Upcasters, View};
 use es_projections::{ConsumerOptions, FailurePolicy, Runner, RunnerError, StartFrom, limits};
 use es_testkit::bank::Balance;
 
@@ -88,6 +91,69 @@ async fn a_name_used_twice_or_a_name_that_cannot_be_used_is_an_error() {
     let bad = Ledger { name: "Bad name", ..Ledger::new() };
     let bad = Runner::builder(&store).projection(bad).view::<Balance>().build().unwrap_err();
     assert!(matches!(bad, RunnerError::InvalidName(_)));
+}
+
+/// A view that counts the events of an enum.
+macro_rules! counting {
+    ($view:ident, $event:ident { $($variant:ident),* }, $category:expr, $rules:expr) => {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        enum $event { $($variant),* }
+        impl DomainEvent for $event {
+            const CATEGORY: &'static str = $category;
+            fn upcasters() -> Upcasters<Self> {
+                $rules
+            }
+        }
+        #[derive(Default, serde::Serialize, serde::Deserialize)]
+        struct $view {
+            events: u64,
+        }
+        impl View for $view {
+            const NAME: &'static str = "counting";
+            type Event = $event;
+            fn keys(_: &Recorded<$event>) -> Vec<String> {
+                vec!["all".to_owned()]
+            }
+            fn apply(&mut self, _: &Recorded<$event>) -> Fate {
+                self.events += 1;
+                Fate::Keep
+            }
+        }
+    };
+}
+
+#[tokio::test]
+async fn events_that_can_never_be_read_are_an_error_before_anything_runs() {
+    counting!(Circle, CircleEvent { Known }, "account", Upcasters::none().rename("A", "B").rename("B", "A"));
+    let store = SpyStore::default();
+    let error = Runner::builder(&store).view::<Circle>().build().unwrap_err();
+    assert!(matches!(&error, RunnerError::Events { consumer, .. } if consumer.as_str() == "counting"), "{error}");
+    assert!(error.source().unwrap().to_string().contains("lead back"));
+    counting!(Misnamed, MisnamedEvent { Known }, "no category", Upcasters::none());
+    let error = Runner::builder(&store).view::<Misnamed>().build().unwrap_err();
+    assert!(matches!(&error, RunnerError::Filter { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_view_of_an_enum_without_variants_reads_nothing_and_one_of_very_many_reads_its_category() {
+    counting!(Nothing, NoEvent {}, "account", Upcasters::none());
+    let store = SpyStore::default();
+    deposits(&store, 10).await;
+    let runner = Runner::builder(&store).view::<Nothing>().view::<Balance>().build().unwrap();
+    runner.catch_up().await.unwrap();
+    assert_eq!(store.view::<Nothing>().get("all").await.unwrap().map(|view| view.events), None);
+    assert_eq!(checkpoint(&store, "counting").await, Some(10));
+
+    const TYPES: usize = es_core::limits::MAX_FILTER_SELECTORS + 1;
+    counting!(Many, ManyEvent { Deposited }, "account", {
+        // Types of old, as many as a filter takes.
+        (0..TYPES).fold(Upcasters::none(), |rules, number| rules.retire(String::leak(format!("Old{number}"))))
+    });
+    let store = SpyStore::default();
+    deposits(&store, 10).await;
+    let runner = Runner::builder(&store).view::<Many>().build().unwrap();
+    runner.catch_up().await.unwrap();
+    assert_eq!(store.view::<Many>().get("all").await.unwrap().map(|view| view.events), Some(10));
 }
 
 #[tokio::test]

@@ -1,8 +1,14 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
-use es_core::{ProjectionError, StoreError};
-use es_projections::{ConsumerState, Runner, RunnerError};
-use es_testkit::bank::Balance;
+use es_core::{
+    BoxError, EventStore, ExecuteError, HandlerError, MemoryStore, ProjectionError, Reactor, Recorded, Repository,
+    StoreError,
+};
+use es_projections::{ConsumerOptions, ConsumerState, FailurePolicy, Runner, RunnerError};
+use es_testkit::{
+    Fault, FaultPlan, FaultyStore, Operation,
+    bank::{Account, AccountCommand, AccountError, AccountEvent, Balance},
+};
 
 use crate::{
     spy_store::{SpyStore, unavailable},
@@ -131,4 +137,52 @@ async fn what_stands_before_a_damaged_event_is_applied() {
     store.seen.read_failures.lock().unwrap().extend((0..20).map(|_| damaged()));
     let error = runner.catch_up().await.unwrap_err();
     assert!(matches!(error, RunnerError::Consumer { event: Some(event), .. } if event == position(6)), "{error:?}");
+}
+
+/// Executes a command for each event, on a store that is away now and then.
+struct Teller {
+    accounts: Repository<Account>,
+    /// How its code passes the errors of commands on.
+    pass_on: fn(ExecuteError<AccountError>) -> HandlerError,
+}
+
+impl Reactor for Teller {
+    type Event = AccountEvent;
+
+    fn name(&self) -> &str {
+        "teller"
+    }
+
+    async fn react(&self, event: &Recorded<AccountEvent>) -> Result<(), HandlerError> {
+        let open = AccountCommand::Open { owner: event.stream().id().to_owned() };
+        let key = event.id().to_string();
+        self.accounts.execute(key.clone(), open).idempotency_key(key).await.map_err(self.pass_on)?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the account was not opened")]
+struct NotOpened(#[source] BoxError);
+
+#[tokio::test(start_paused = true)]
+async fn a_reactor_whose_commands_fail_because_their_store_is_away_waits_and_parks_nothing() {
+    const FAILURES: usize = 10;
+    let by_question_mark = |error: ExecuteError<AccountError>| HandlerError::from(error);
+    let boxed = |error: ExecuteError<AccountError>| HandlerError::from(BoxError::from(error));
+    let wrapped = |error: ExecuteError<AccountError>| NotOpened(std::io::Error::other(error).into()).into();
+    let ways: [fn(ExecuteError<AccountError>) -> HandlerError; 3] = [by_question_mark, boxed, wrapped];
+    for pass_on in ways {
+        let (store, elsewhere) = (SpyStore::default(), FaultyStore::new(MemoryStore::new(), FaultPlan::none()));
+        deposits(&store, 3).await;
+        (0..FAILURES).for_each(|_| elsewhere.plan().fail_next(Operation::Read, Fault::LostRequest));
+        let teller = Teller { accounts: Repository::new(&elsewhere).without_cache(), pass_on };
+        let parks = ConsumerOptions::default().on_failure(FailurePolicy::park_after(0));
+        let runner = Runner::builder(&store).reactor_with(teller, parks).build().unwrap();
+        let running = Running::start(&runner);
+        runner.wait_for("teller", position(3), Duration::from_secs(1_000)).await.unwrap();
+        running.stop().await.unwrap();
+        assert_eq!(runner.status().await.unwrap()[0].parked.keys, 0);
+        assert_eq!(elsewhere.head().await.unwrap(), position(3));
+    }
 }

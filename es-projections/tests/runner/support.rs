@@ -19,7 +19,13 @@ use es_testkit::bank::{AccountEvent, Balance};
 use tokio::sync::Semaphore;
 
 /// Appends one event to a stream and gives its position.
-async fn append<S: EventStore>(store: &S, category: &str, id: &str, event_type: &str, json: String) -> Position {
+pub(crate) async fn append<S: EventStore>(
+    store: &S,
+    category: &str,
+    id: &str,
+    event_type: &str,
+    json: String,
+) -> Position {
     let event = NewEvent::new(EventType::new(event_type).unwrap(), Payload::from_json(json).unwrap());
     let stream = StreamId::new(category, id).unwrap();
     let append = Append::to(stream, ExpectedVersion::Any, vec![event]).build().unwrap();
@@ -302,6 +308,18 @@ impl Running {
 
     pub(crate) async fn ended(self) -> Result<(), es_projections::RunnerError> {
         self.task.await.unwrap()
+    }
+}
+
+/// Without any progress for so long, a test fails.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < STALL, "not in {STALL:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

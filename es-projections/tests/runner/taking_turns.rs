@@ -1,9 +1,6 @@
 //! Several runners share the work. The store's clock is the machine's, so these tests run in real time, with short leases.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use es_core::{HandlerError, LeaseStore, Reactor, Recorded};
 use es_projections::{ConsumerState, Runner, RunnerError, limits};
@@ -12,7 +9,6 @@ use es_testkit::bank::AccountEvent;
 use crate::{spy_store::SpyStore, support::*};
 
 const LEASE: Duration = Duration::from_millis(400);
-const ENOUGH: Duration = Duration::from_secs(20);
 
 /// A mailer by another name.
 struct Named(String, Mailer);
@@ -42,14 +38,6 @@ async fn share(runner: &Runner) -> usize {
     status.iter().filter(|status| works(&status.state)).count()
 }
 
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so().await {
-        assert!(start.elapsed() < ENOUGH, "not in {ENOUGH:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runners_share_the_consumers_evenly_as_they_come_and_go_and_each_event_is_reacted_to_once() {
     let (store, mailers) = (SpyStore::default(), [(); 6].map(|()| Mailer::new()));
@@ -64,13 +52,13 @@ async fn runners_share_the_consumers_evenly_as_they_come_and_go_and_each_event_i
     .await;
     deposits(&store, 10).await;
     for n in 0..6 {
-        runners[0].wait_for(&format!("mailer_{n}"), position(20), ENOUGH).await.unwrap();
+        runners[0].wait_for(&format!("mailer_{n}"), position(20), STALL).await.unwrap();
     }
     first.stop().await.unwrap();
     until("two runners share", async || [share(&runners[1]).await, share(&runners[2]).await] == [3, 3]).await;
     deposits(&store, 10).await;
     for n in 0..6 {
-        runners[1].wait_for(&format!("mailer_{n}"), position(30), ENOUGH).await.unwrap();
+        runners[1].wait_for(&format!("mailer_{n}"), position(30), STALL).await.unwrap();
     }
     second.stop().await.unwrap();
     third.stop().await.unwrap();
@@ -97,7 +85,7 @@ async fn a_reactor_whose_lease_may_have_run_out_stops_in_the_middle_of_its_page(
     assert_eq!(mailer.sent(), [1, 2, 3].into_iter().chain(1..=10).collect::<Vec<_>>(), "its last events are repeated");
     mailer.trouble.open();
     store.seen.is_mute.store(false, Ordering::SeqCst);
-    asleep.wait_for("mailer", position(10), ENOUGH).await.unwrap();
+    asleep.wait_for("mailer", position(10), STALL).await.unwrap();
     running.stop().await.unwrap();
     assert_eq!(mailer.sent().len(), 14, "only the event at which it slept: {:?}", mailer.sent());
     assert_eq!(mailer.sent().last(), Some(&4));
@@ -142,7 +130,7 @@ async fn a_consumer_that_stopped_in_one_process_is_left_to_another() {
     deposits(&store, 5).await;
     assert!(matches!(running.ended().await, Err(RunnerError::Consumer { .. })));
     let running = Running::start(&second);
-    second.wait_for("mailer", position(5), ENOUGH).await.unwrap();
+    second.wait_for("mailer", position(5), STALL).await.unwrap();
     running.stop().await.unwrap();
     assert_eq!((broken.sent(), whole.sent()), (vec![1, 2], vec![3, 4, 5]));
 }

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, EventFilter, EventPage, EventStore, IdempotencyKey, MemoryStore, PageSize, Position, StoreError,
-    StreamId, StreamPage, Version, WakeupSender, Wakeups,
+    Append, Appended, Bookmark, EventFilter, EventPage, EventStore, IdempotencyKey, MemoryStore, PageSize, Position,
+    StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
 };
 use es_testkit::{FaultPlan, FaultyStore};
 use tokio::sync::watch;
@@ -117,6 +117,8 @@ impl EventStore for WatchedStore {
         tokio::task::yield_now().await;
         next_failure(&self.seen.read_failures)?;
         let mut page = self.inner.read_all(after, filter, page).await?;
+        let head = *self.seen.head.lock().unwrap();
+        page.log_end = page.log_end.or(head.filter(|&head| head < after));
         tokio::task::yield_now().await;
         self.seen.largest_page.fetch_max(page.events.len(), Ordering::SeqCst);
         page.durable_to = page.durable_to.min(Position::new(*self.seen.durable_to.borrow()));
@@ -126,6 +128,21 @@ impl EventStore for WatchedStore {
     async fn head(&self) -> Result<Position, StoreError> {
         let head = self.inner.head().await?;
         Ok(self.seen.head.lock().unwrap().unwrap_or(head))
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        let (position, expected) = (seen.position(), seen.event_id());
+        let head = *self.seen.head.lock().unwrap();
+        match head {
+            Some(head) if head < position => {
+                Err(StoreError::LogWentBack { position, expected, found: None, head: Some(head) })
+            }
+            _ => self.inner.verify(seen).await,
+        }
+    }
+
+    fn forget_recent(&self) {
+        self.inner.forget_recent();
     }
 
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {

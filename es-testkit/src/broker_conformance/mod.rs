@@ -19,13 +19,12 @@ pub mod order;
 pub mod publishing;
 pub mod settling;
 mod support;
-mod tcp_proxy;
 
 use uuid::Uuid;
 
+pub use crate::TcpProxy;
 pub use harness::{BrokerAbilities, BrokerHarness};
 pub use memory::MemoryBrokerHarness;
-pub use tcp_proxy::TcpProxy;
 
 use crate::conformance::Case;
 
@@ -48,6 +47,7 @@ macro_rules! __broker_cases {
                 a_large_message_is_carried_and_a_larger_one_refused
                 nothing_passes_an_unpublished_message_of_its_key
                 a_message_published_twice_is_there_once_or_twice
+                one_message_for_two_topics_is_received_from_both
                 what_nobody_receives_is_refused
                 tasks_share_a_publisher
             }

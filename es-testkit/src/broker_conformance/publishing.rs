@@ -1,5 +1,7 @@
 //! What is published, and what is said of it.
 
+use std::collections::BTreeSet;
+
 use es_core::DeadReason;
 use es_messaging::{Message, PublishError, extension};
 use time::macros::datetime;
@@ -59,6 +61,9 @@ pub async fn every_attribute_and_content_survives(harness: &impl BrokerHarness) 
         base().id("3").data("text/plain; charset=utf-8", "käse\r\n\0"),
         base().id("4").data("application/json", "  { \"spaces\" : \"stay\" }  "),
         base().id("5").data("application/octet-stream", Vec::new()),
+        base().id("6").json(&()).expect("JSON"),
+        // Its content is elsewhere.
+        base().id("7").data("text/xml", Vec::new()).without_data().extension(extension::DATA_REF, "elsewhere"),
     ];
     let messages = messages.map(|builder| builder.build().expect("a message"));
     let mut ids = Vec::new();
@@ -74,9 +79,8 @@ pub async fn every_attribute_and_content_survives(harness: &impl BrokerHarness) 
         let given = content(delivery);
         assert_eq!(given.attributes(), expected.attributes(), "the attributes of message {}", expected.id());
         assert_eq!(given.data(), expected.data(), "the content of message {}", expected.id());
-        if expected.has_data() && !expected.data().is_empty() {
-            assert_eq!(given.content_type(), expected.content_type(), "the type of message {}", expected.id());
-        }
+        assert_eq!(given.has_data(), expected.has_data(), "whether message {} has a content", expected.id());
+        assert_eq!(given.content_type(), expected.content_type(), "the type of message {}", expected.id());
     }
 }
 
@@ -165,6 +169,25 @@ pub async fn a_message_published_twice_is_there_once_or_twice(harness: &impl Bro
     member.ack(&came).await;
     assert_eq!(set(&came), below(3));
     member.expect_nothing().await;
+}
+
+/// One message that goes to two topics is received from both, and so are messages of one id from two sources: neither is a duplicate.
+pub async fn one_message_for_two_topics_is_received_from_both(harness: &impl BrokerHarness) {
+    let stage = Stage::set(harness).await;
+    let (events, audit) = (stage.subscription("events", &["events"]), stage.subscription("audit", &["audit"]));
+    stage.declare(&["events", "audit"], &[&events, &audit]).await;
+    let (events, audit) = (stage.member(&events).await, stage.member(&audit).await);
+    let elsewhere = Message::builder("conformance.happened", "/elsewhere").id("0").json(&1).expect("JSON");
+    let batch = [
+        stage.to("events", message(0, None)),
+        stage.to("audit", message(0, None)),
+        stage.to("events", elsewhere.build().expect("a message")),
+    ];
+    publish_all(&*stage.publisher().await, &batch).await;
+    let sources: BTreeSet<String> =
+        events.hold(2).await.iter().map(|delivery| content(delivery).source().to_owned()).collect();
+    assert_eq!(sources, ["/conformance", "/elsewhere"].map(str::to_owned).into());
+    assert_eq!(set(&audit.drain(1).await), below(1));
 }
 
 /// What nobody would receive is refused as that.

@@ -2,7 +2,7 @@
 
 use es_core::{
     Advance, ConsumerName, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, DocumentFold, DocumentQuery,
-    EventStore, Payload, StoreError, ViewFold, limits,
+    EventStore, FieldQuery, FieldValue, Payload, StoreError, ViewFold, limits,
 };
 
 use super::{
@@ -46,6 +46,20 @@ async fn list<S: ConsumerStore>(store: &S, view: &ConsumerName, after: Option<&s
 async fn top<S: ConsumerStore>(store: &S, view: &ConsumerName, field: &str, limit: usize) -> Vec<String> {
     let query = DocumentQuery::TopByField { field: field.to_owned(), limit };
     ok(store.list_documents(view, &query).await).into_iter().map(|found| found.key).collect()
+}
+
+/// Saves the first documents of a view that was prepared.
+pub(super) async fn save_first<S: ConsumerStore>(
+    store: &S,
+    view: &ConsumerName,
+    changes: &[DocumentChange],
+) -> Result<(), StoreError> {
+    save(store, view, (0, 1), changes).await
+}
+
+/// The text of one document.
+pub(super) async fn get<S: ConsumerStore>(store: &S, view: &ConsumerName, key: &str) -> Option<String> {
+    ok(store.documents(view, &[key.to_owned()]).await).pop().map(|found| found.body.as_str().to_owned())
 }
 
 /// A view that was never prepared has no documents; preparing it, also twice and at the same time, does not start it.
@@ -253,6 +267,121 @@ pub async fn the_most_documents_are_read_at_once_and_more_are_refused<H: StoreHa
     let longest = "é".repeat(limits::MAX_DOCUMENT_KEY_BYTES / 2);
     ok(save(&store, &view, (1, 2), &[put(&longest, "{}")]).await);
     assert_eq!(ok(store.documents(&view, std::slice::from_ref(&longest)).await), [document(&longest, "{}")]);
+}
+
+/// Numbers are compared exactly: integers beyond the exact ones of a float too, and among floats.
+pub async fn numbers_of_any_size_are_ordered_exactly<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let view = prepared(&store, "balances").await;
+    let descending = [
+        "1e300",
+        "340282366920938463463374607431768211455",
+        "340282366920938463463374607431768211454",
+        "1.8446744073709552e19",
+        "18446744073709551615",
+        "18446744073709551614",
+        "9223372036854775808",
+        "9223372036854775807",
+        "9007199254740993",
+        "9007199254740992.0",
+        "0.30000000000000004",
+        "0.3",
+        "-0.0",
+        "-9007199254740992.0",
+        "-9007199254740993",
+        "-9223372036854775808",
+        "-9223372036854775809",
+    ];
+    let key_of = |index: usize| format!("{:02}", (index * 7) % 17);
+    let changes: Vec<_> =
+        (0..).zip(descending).map(|(index, n)| put(&key_of(index), &format!(r#"{{"n":{n}}}"#))).collect();
+    ok(save(&store, &view, (0, 1), &changes).await);
+    let expected: Vec<String> = (0..descending.len()).map(key_of).collect();
+    assert_eq!(top(&store, &view, "n", 100).await, expected);
+    for limit in 1..4 {
+        assert_eq!(top(&store, &view, "n", limit).await, expected[..limit]);
+    }
+    let exactly = FieldQuery::new("n").equal_to(u64::MAX - 1);
+    assert_eq!(found(&store, &view, exactly).await, [key_of(5)]);
+    let between = FieldQuery::new("n").from(9_007_199_254_740_993_i64).to(u64::MAX).descending();
+    assert_eq!(found(&store, &view, between).await, expected[4..9]);
+}
+
+async fn found<S: ConsumerStore>(store: &S, view: &ConsumerName, query: FieldQuery) -> Vec<String> {
+    let documents = ok(store.list_documents(view, &DocumentQuery::ByField(query)).await);
+    documents.into_iter().map(|found| found.key).collect()
+}
+
+/// By a field with numbers and texts: in both directions, in ranges, and page by page without a gap or a repeat.
+pub async fn documents_are_found_by_ranges_of_a_field_page_by_page<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let view = prepared(&store, "orders").await;
+    let ascending = [
+        ("k", "-10"),
+        ("b", "-0.5"),
+        ("a", "0"),
+        ("c", "0.0"),
+        ("z", "9"),
+        ("d", "10"),
+        ("y", "1e1"),
+        ("m", "100"),
+        ("empty", r#""""#),
+        ("ten", r#""10""#),
+        ("Z", r#""Z""#),
+        ("o1", r#""open""#),
+        ("o2", r#""open""#),
+        ("e", r#""\u00e9""#),
+    ];
+    let mut changes: Vec<_> =
+        ascending.iter().map(|(key, value)| put(key, &format!(r#"{{"a \"b\"":{value}}}"#))).collect();
+    changes.extend(["null", "true", "[1]", r#"{"n":1}"#].map(|other| put(other, &format!(r#"{{"a \"b\"":{other}}}"#))));
+    changes.extend([put("missing", "{}"), put("no_object", "[1]")]);
+    ok(save(&store, &view, (0, 1), &changes).await);
+    let query = || FieldQuery::new("a \"b\"");
+    let up: Vec<&str> = ascending.iter().map(|(key, _)| *key).collect();
+    let down = ["e", "o1", "o2", "Z", "ten", "empty", "m", "d", "y", "z", "a", "c", "b", "k"];
+    for (query, expected) in [
+        (query(), up.as_slice()),
+        (query().descending(), &down),
+        (query().from(0).to(10), &["a", "c", "z", "d", "y"]),
+        (query().from(0).to(10).descending(), &["d", "y", "z", "a", "c"]),
+        (query().from(-0.5), &["b", "a", "c", "z", "d", "y", "m"]),
+        (query().to(-0.25), &["k", "b"]),
+        (query().equal_to("open"), &["o1", "o2"]),
+        (query().equal_to(10), &["d", "y"]),
+        (query().equal_to("10"), &["ten"]),
+        (query().equal_to(""), &["empty"]),
+        (query().from("Z"), &["Z", "o1", "o2", "e"]),
+        (query().to("Z").descending(), &["Z", "ten", "empty"]),
+        (query().from(0).to("Z"), &[]),
+        (query().from(1).to(-1), &[]),
+        (query().after(10, "d").limit(3), &["y", "m", "empty"]),
+        (query().after("Z", "Z").limit(2).descending(), &["ten", "empty"]),
+        (query().after("", "x").limit(1).descending(), &["m"]),
+        (query().after(5, "x").to(10), &["z", "d", "y"]),
+        (FieldQuery::new("nothing"), &[]),
+    ] {
+        assert_eq!(found(&store, &view, query.clone()).await, expected, "{query:?}");
+    }
+    for (start, expected) in [(query(), up.as_slice()), (query().descending(), &down)] {
+        for limit in [1, 2, 5] {
+            let (mut all, mut next) = (Vec::new(), start.clone().limit(limit));
+            loop {
+                let page = found(&store, &view, next).await;
+                let Some(last) = page.last() else { break };
+                let (_, value) = some(ascending.iter().find(|(key, _)| key == last), "the document");
+                next = match ok(serde_json::from_str(value)) {
+                    serde_json::Value::String(text) => start.clone().after(text, last),
+                    _ => start.clone().after(FieldValue::Number((*value).to_owned()), last),
+                }
+                .limit(limit);
+                all.extend(page);
+            }
+            assert_eq!(all, expected, "in pages of {limit}");
+        }
+    }
+    let refused = store.list_documents(&view, &DocumentQuery::ByField(query().from(f64::INFINITY))).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
 }
 
 /// A view that is fed page by page holds what folding the events gives, and is read by its typed reader.

@@ -6,8 +6,9 @@ use std::sync::{
 };
 
 use es_core::{
-    ConsumerName, DeadLetterQuery, DeadLetterStore, DeadReason, EventStore, InboxStore, MessageUnit, NewDeadLetter,
-    OutboxMessage, OutboxStore, PageProjection, Projector, RawMessage, RecordedEvent, StoreError, limits,
+    ConsumerName, DeadLetterQuery, DeadLetterStore, DeadReason, EventStore, InboxKey, InboxStore, MessageUnit,
+    NewDeadLetter, Novelty, OutboxMessage, OutboxStore, PageProjection, Projector, RawMessage, RecordedEvent,
+    StoreError, limits,
 };
 use tokio::task::yield_now;
 
@@ -22,9 +23,20 @@ use crate::{harness::StoreHarness, rng::SeededRng};
 
 /// A unit for some messages, and which of them are new.
 pub(super) async fn receive<S: InboxStore>(store: &S, consumer: &ConsumerName, ids: &[&str]) -> (S::Unit, Vec<bool>) {
-    let received = ok(patiently!(store.receive(consumer, ids)));
-    assert_eq!(received.is_new.len(), ids.len());
-    (received.unit, received.is_new)
+    let keys: Vec<_> = ids.iter().map(|&id| InboxKey::new(id, 0)).collect();
+    let (unit, novelty) = receive_keys(store, consumer, &keys).await;
+    assert!(!novelty.contains(&Novelty::IdReused), "{novelty:?} of messages without content");
+    (unit, novelty.into_iter().map(Novelty::is_new).collect())
+}
+
+async fn receive_keys<S: InboxStore>(
+    store: &S,
+    consumer: &ConsumerName,
+    keys: &[InboxKey<'_>],
+) -> (S::Unit, Vec<Novelty>) {
+    let received = ok(patiently!(store.receive(consumer, keys)));
+    assert_eq!(received.novelty.len(), keys.len());
+    (received.unit, received.novelty)
 }
 
 /// Which messages are new, without noting it.
@@ -332,6 +344,27 @@ pub async fn an_undo_takes_back_what_came_after_the_mark<H: StoreHarness>(harnes
     assert_eq!(are_new(&shop.store, &shop.name, &["a", "b", "c"]).await, [false; 3]);
 }
 
+/// A message that comes again is told from another one under the same id, also within a batch, by content of any number.
+pub async fn another_message_under_a_known_id_is_told<H: StoreHarness>(harness: &H) {
+    use Novelty::{IdReused, Known, New};
+    let store = harness.fresh().await;
+    let name = consumer("shop");
+    let key = InboxKey::new;
+    let first = [key("a", 1), key("a", 2), key("b", u64::MAX), key("a", 1), key("c", 0)];
+    let (unit, novelty) = receive_keys(&store, &name, &first).await;
+    assert_eq!(novelty, [New, IdReused, New, Known, New]);
+    ok(unit.commit().await);
+    let second = [key("a", 2), key("a", 1), key("b", u64::MAX), key("d", 4), key("c", 1 << 63), key("d", 5)];
+    for _ in 0..2 {
+        let (unit, novelty) = receive_keys(&store, &name, &second).await;
+        assert_eq!(novelty, [IdReused, Known, Known, New, IdReused, IdReused]);
+        ok(unit.rollback().await);
+    }
+    let (unit, novelty) = receive_keys(&store, &consumer("other"), &second[..1]).await;
+    assert_eq!(novelty, [New], "of another consumer");
+    ok(unit.rollback().await);
+}
+
 /// The limits of a unit are reached, and hold.
 pub async fn the_most_messages_and_appends_are_taken_and_more_are_refused<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
@@ -339,7 +372,8 @@ pub async fn the_most_messages_and_appends_are_taken_and_more_are_refused<H: Sto
     let most = limits::MAX_MESSAGES_PER_UNIT;
     let ids: Vec<String> = (0..=most).map(|number| format!("{number:0$}", limits::MAX_MESSAGE_ID_BYTES)).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    assert_limit(store.receive(&name, &ids).await.map(|_| ()), most, most + 1);
+    let keys: Vec<_> = ids.iter().map(|&id| InboxKey::new(id, 0)).collect();
+    assert_limit(store.receive(&name, &keys).await.map(|_| ()), most, most + 1);
     let (mut unit, is_new) = receive(&store, &name, &ids[1..]).await;
     assert_eq!(is_new, vec![true; most]);
     for _ in 0..limits::MAX_APPENDS_PER_UNIT {
@@ -353,7 +387,8 @@ pub async fn the_most_messages_and_appends_are_taken_and_more_are_refused<H: Sto
     assert_eq!(are_new(&store, &name, &ids[..most]).await.iter().filter(|new| **new).count(), 1);
     let too_long = "x".repeat(limits::MAX_MESSAGE_ID_BYTES + 1);
     for id in [too_long.as_str(), "", "a\0b"] {
-        let refused = store.receive(&name, &["a", id]).await.map(|_| ());
+        let keys = ["a", id].map(|id| InboxKey::new(id, 0));
+        let refused = store.receive(&name, &keys).await.map(|_| ());
         assert!(matches!(refused, Err(StoreError::InvalidName(_))), "{id:?}: {refused:?}");
     }
     assert_eq!(are_new(&store, &name, &["a"]).await, [true]);

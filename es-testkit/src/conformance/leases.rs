@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use es_core::{Advance, ConsumerStore, DocumentChange, Lease, LeaseStore, Leased, Payload, StoreError};
+use es_core::{
+    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, Lease, LeaseStore, Leased, Order, Payload,
+    StoreError,
+};
 
 use super::{
     checkpoints::{assert_moved, at, consumer, position_of},
@@ -149,4 +152,53 @@ pub async fn a_sign_of_life_extends_leases_and_is_seen_by_all<H: StoreHarness>(h
     assert_eq!(members(ok(patiently!(store.beat("ann", &[], LONG)))), Vec::<String>::new());
     ok(patiently!(store.leave("ann")));
     lease(claim(&other, "b", "bob", LONG).await);
+}
+
+/// A lease that was seized is the seizer's: who had it writes nothing and claims it in vain, until it is given back or runs out.
+pub async fn a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let (other, name) = (harness.reopened(&store).await, consumer("balance"));
+    let seize = async |owner, time| ok(patiently!(other.seize_lease(&name, owner, time)));
+    let first = lease(claim(&store, "balance", "ann", LONG).await);
+    let seized = seize("swap", LONG).await;
+    assert!(seized.fence > first.fence, "{seized:?} after {first:?}");
+    is_lost(patiently!(store.move_checkpoint(&Advance::new(&name, at(0), at(1)).under(Some(first)))), "balance");
+    assert_eq!(owner(claim(&store, "balance", "ann", LONG).await), "swap");
+    assert_eq!(seize("swap", LONG).await.fence, seized.fence);
+    assert_eq!(ok(patiently!(other.beat("swap", &[], LONG))).held, [consumer("balance")]);
+    ok(patiently!(other.leave("swap")));
+    assert!(lease(claim(&store, "balance", "ann", LONG).await).fence > seized.fence);
+    seize("swap", OVER).await;
+    let last = lease(claim(&store, "balance", "ann", LONG).await);
+    ok(patiently!(store.move_checkpoint(&Advance::new(&name, at(0), at(1)).under(Some(last)))));
+}
+
+/// An operator revokes the leases of a consumer, of all its generations and partitions; it is noted. Other
+/// consumers' are left.
+pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let order = ok(ok(Order::by("ann")).because("its host is gone"));
+    let names = ["balance", "balance@2", "balance@2#3of8", "balances"];
+    let mut held = Vec::new();
+    for name in names {
+        let name = ok(ConsumerName::parse(name));
+        held.push(lease(ok(patiently!(store.claim_lease(&name, "dead", LONG)))));
+    }
+    assert!(matches!(
+        patiently!(store.revoke_leases(&consumer("balance"), &ok(Order::by("ann")))),
+        Err(StoreError::Refused { .. })
+    ));
+    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("balance"), &order))), 3);
+    let left: Vec<_> = ok(store.leases().await).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, [consumer("balances")]);
+    let name = consumer("balance");
+    is_lost(patiently!(store.move_checkpoint(&Advance::new(&name, at(0), at(1)).under(Some(held[0])))), "balance");
+    lease(claim(&store, "balance", "bob", LONG).await);
+    let noted = ok(store.operations(Some(&name), None, 10).await);
+    let noted: Vec<_> =
+        noted.iter().map(|operation| (operation.what.kind.as_str(), operation.what.order.reason())).collect();
+    assert_eq!(noted, [("lease-revoked", Some("its host is gone"))]);
+    // Where nobody has one, there is nothing to note.
+    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("unknown"), &order))), 0);
+    assert_eq!(ok(store.operations(None, None, 10).await).len(), 1);
 }

@@ -13,7 +13,10 @@ use super::{
     repository::{cents_of, deposit, open, withdraw},
     support::*,
 };
-use crate::{bank::Account, harness::StoreHarness};
+use crate::{
+    bank::{Account, AccountEvent},
+    harness::StoreHarness,
+};
 
 fn every(events: u64) -> NonZeroU64 {
     NonZeroU64::new(events).unwrap_or(NonZeroU64::MIN)
@@ -66,14 +69,14 @@ pub async fn snapshots_change_no_state<H: StoreHarness>(harness: &H) {
         assert_eq!(from_snapshot.state, folded.state, "after command {round}");
         assert_eq!(done.state, folded.state);
         assert_eq!((from_snapshot.version, from_snapshot.last_event), (folded.version, folded.last_event));
-        let Some(snapshot) = ok(store.load_snapshot(&stream("ann")).await) else { continue };
+        let Some(snapshot) = ok(store.load_snapshot(&stream("ann"), Account::aggregate_name()).await) else { continue };
         snapshots += 1;
         let then = ok(plain.load_at("ann", AsOf::Version(snapshot.version)).await);
         let saved: Account = ok(serde_json::from_str(snapshot.state.as_str()));
         assert_eq!((&saved, Some(snapshot.last_event)), (&*then.state, then.last_event), "at {}", snapshot.version);
     }
     assert!(snapshots >= 10, "a snapshot was there after {snapshots} of 12 commands");
-    let kept = some(ok(store.load_snapshot(&stream("ann")).await), "a snapshot");
+    let kept = some(ok(store.load_snapshot(&stream("ann"), Account::aggregate_name()).await), "a snapshot");
     assert!(kept.version.get() >= 12, "the newest of 13 events, every 3: {}", kept.version);
     let others = Repository::<Account>::new(&harness.reopened(&store).await);
     ok(others.execute("ann", deposit(1_000)).await);
@@ -86,10 +89,18 @@ pub async fn a_snapshot_of_another_form_is_ignored<H: StoreHarness>(harness: &H)
     let accounts = Repository::<Account>::new(&store).without_cache().with_snapshots(&store, every(2));
     ok(accounts.execute("ann", open("Ann")).await);
     ok(accounts.execute("ann", deposit(5)).await);
-    let saved = some(ok(store.load_snapshot(&stream("ann")).await), "a snapshot after two events");
+    let saved =
+        some(ok(store.load_snapshot(&stream("ann"), Account::aggregate_name()).await), "a snapshot after two events");
     let lie = |fingerprint: &str, json: &str| {
         let state = ok(Payload::from_json(json));
-        Snapshot::new(stream("ann"), Version::new(2), saved.last_event, fingerprint.to_owned(), state)
+        Snapshot::new(
+            stream("ann"),
+            Account::aggregate_name(),
+            Version::new(2),
+            saved.last_event,
+            fingerprint.to_owned(),
+            state,
+        )
     };
     let lies =
         [lie("0:something", r#"{"owner":"Eve","cents":1000000}"#), lie(&saved.fingerprint, r#"{"cents":"many"}"#)];
@@ -99,9 +110,56 @@ pub async fn a_snapshot_of_another_form_is_ignored<H: StoreHarness>(harness: &H)
     }
     ok(accounts.execute("ann", deposit(1)).await);
     ok(accounts.execute("ann", deposit(1)).await);
-    let renewed = some(ok(store.load_snapshot(&stream("ann")).await), "a snapshot");
+    let renewed = some(ok(store.load_snapshot(&stream("ann"), Account::aggregate_name()).await), "a snapshot");
     assert_eq!((renewed.version.get(), renewed.fingerprint), (4, saved.fingerprint));
     assert_eq!(cents_of(&accounts, "ann").await, 7);
+}
+
+/// What was withdrawn from an account, for a limit: another aggregate over the events of [`Account`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Withdrawals {
+    owner: String,
+    cents: i64,
+}
+
+impl Aggregate for Withdrawals {
+    type Event = AccountEvent;
+    type Command = ();
+    type Error = std::convert::Infallible;
+
+    fn handle(&self, (): &()) -> Result<Vec<AccountEvent>, Self::Error> {
+        Ok(Vec::new())
+    }
+
+    fn apply(&mut self, event: &AccountEvent) {
+        if let AccountEvent::Withdrawn { cents } = event {
+            self.cents += cents;
+        }
+    }
+}
+
+/// Aggregates over one category have the same streams, and can have the same fields. Each is loaded from its own
+/// snapshots.
+pub async fn aggregates_over_one_category_decide_by_their_own_snapshots<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let accounts = Repository::<Account>::new(&store).without_cache().with_snapshots(&store, every(1));
+    let withdrawals = Repository::<Withdrawals>::new(&store).without_cache().with_snapshots(&store, every(1));
+    ok(accounts.execute("ann", open("Ann")).await);
+    ok(accounts.execute("ann", deposit(100)).await);
+    let both = async |cents, withdrawn| {
+        assert_eq!(cents_of(&accounts, "ann").await, cents);
+        assert_eq!(ok(withdrawals.load("ann").await).state.cents, withdrawn);
+    };
+    both(100, 0).await;
+    let withdrawn = || std::future::ready(Ok(vec![AccountEvent::Withdrawn { cents: 30 }]));
+    ok(withdrawals.execute_with("ann", move |_| withdrawn()).await);
+    both(70, 30).await;
+    ok(accounts.execute("ann", withdraw(1)).await);
+    both(69, 31).await;
+    // Neither has pushed the other's out.
+    for aggregate in [Account::aggregate_name(), Withdrawals::aggregate_name()] {
+        some(ok(store.load_snapshot(&stream("ann"), aggregate).await), aggregate);
+    }
 }
 
 /// A parcel as older code knew it.

@@ -13,6 +13,7 @@
 
 pub mod append;
 pub mod blobs;
+pub mod bookmarks;
 pub mod checkpoints;
 pub mod concurrency;
 pub mod control;
@@ -33,11 +34,14 @@ pub mod partitions;
 pub mod projections;
 pub mod read_all;
 pub mod read_stream;
+pub mod record_updates;
+pub mod records;
 pub mod repository;
 pub mod retried_append;
 pub mod snapshots;
 mod support;
 mod switching_store;
+pub mod values;
 pub mod warm_aggregates;
 
 use std::{fmt, pin::Pin, time::Duration};
@@ -97,9 +101,9 @@ macro_rules! __conformance_cases {
                 an_append_with_some_known_ids_is_refused
                 known_ids_with_other_content_or_place_are_refused
                 known_ids_in_another_order_are_refused
-                the_same_key_gives_the_original_outcome_although_the_events_differ
+                the_same_key_and_content_give_the_original_outcome
+                a_key_used_for_other_content_is_refused
                 a_key_used_for_another_stream_is_refused
-                a_key_covers_the_streams_that_its_append_guarded
                 an_append_is_found_by_its_key
                 the_key_and_ids_of_a_refused_append_are_free
                 concurrent_appends_with_the_same_key_are_stored_once
@@ -127,6 +131,7 @@ macro_rules! __conformance_cases {
                 reading_behind_the_head_gives_nothing_and_stays
                 what_was_waited_for_is_durable
                 whoever_follows_the_log_reads_what_every_other_handle_reads
+                a_filter_that_wants_nothing_gets_nothing_and_moves_on
             }
             ordering {
                 positions_are_gapless_under_concurrent_writers
@@ -154,6 +159,7 @@ macro_rules! __conformance_cases {
                 a_snapshot_is_loaded_as_it_was_saved
                 the_newest_snapshot_wins
                 a_snapshot_with_another_fingerprint_replaces_the_kept_one
+                each_aggregate_of_a_stream_has_a_snapshot_of_its_own
                 a_snapshot_at_the_limit_is_kept_and_a_larger_one_is_refused
             }
             generations {
@@ -174,6 +180,8 @@ macro_rules! __conformance_cases {
                 an_owner_that_slept_through_its_lease_writes_nothing
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
                 a_sign_of_life_extends_leases_and_is_seen_by_all
+                a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out
+                an_operator_revokes_the_leases_of_a_consumer
             }
             outbox {
                 a_message_is_given_if_its_transaction_commits
@@ -220,6 +228,13 @@ macro_rules! __conformance_cases {
                 of_concurrent_moves_one_wins
                 concurrent_starts_agree
             }
+            bookmarks {
+                a_page_names_the_event_before_it_and_the_one_at_its_end
+                what_was_seen_at_a_place_is_verified
+                an_append_names_its_last_event
+                nothing_that_was_read_from_another_log_takes_effect
+                a_checkpoint_keeps_the_event_at_its_position
+            }
             control {
                 a_consumer_is_held_until_it_is_released
                 a_checkpoint_is_moved_by_hand_where_that_makes_sense
@@ -236,6 +251,8 @@ macro_rules! __conformance_cases {
                 documents_are_listed_in_the_bytewise_order_of_their_keys
                 the_top_by_a_field_is_numeric_and_ends_with_what_has_no_number
                 the_top_by_an_odd_field_name_finds_that_field
+                numbers_of_any_size_are_ordered_exactly
+                documents_are_found_by_ranges_of_a_field_page_by_page
                 a_cleared_view_starts_again
                 of_concurrent_saves_one_wins
                 the_most_documents_are_read_at_once_and_more_are_refused
@@ -256,6 +273,7 @@ macro_rules! __conformance_cases {
             inbox {
                 a_message_that_was_handled_is_not_new_again
                 of_several_messages_with_one_id_the_first_is_new
+                another_message_under_a_known_id_is_told
                 a_unit_that_is_rolled_back_or_dropped_leaves_its_messages_new
                 of_units_at_once_with_one_message_one_handles_it
                 a_dropped_unit_happened_or_not
@@ -271,6 +289,8 @@ macro_rules! __conformance_cases {
             }
             dead_letters {
                 a_dead_letter_is_kept_once_with_its_latest_failure
+                letters_that_differ_in_anything_are_several
+                a_redelivery_leaves_an_edit_and_a_requested_retry
                 dead_letters_are_found_by_what_is_known_of_them
                 totals_tell_what_there_is_and_ever_was
                 a_retry_is_asked_for_and_carried_out
@@ -286,20 +306,54 @@ macro_rules! __conformance_cases {
                 large_blobs_are_kept_and_larger_ones_refused
                 old_blobs_are_dropped
             }
+            records {
+                a_record_is_put_read_and_deleted_by_its_key
+                several_keys_come_from_one_snapshot
+                a_batch_is_committed_as_a_whole_or_not_at_all
+                each_condition_meets_each_state_of_a_record
+                a_touched_record_keeps_its_value
+                of_many_commits_at_one_revision_one_wins
+                what_a_revision_protects_is_what_was_read
+                of_two_commits_that_exclude_each_other_one_wins
+                scans_return_every_key_once_and_in_order
+                a_revision_is_never_used_again
+                a_dropped_commit_happened_or_not
+                the_clock_of_the_store_does_not_run_backwards
+                the_largest_records_and_batches_are_kept_and_larger_ones_refused
+            }
+            record_updates {
+                an_update_changes_what_it_has_read
+                nothing_in_the_scope_changes_before_the_commit
+                updates_that_count_first_never_admit_too_many
+                commits_outside_of_the_scope_do_not_wait
+                updates_in_opposite_directions_all_come_through
+                a_failed_decision_changes_nothing
+                an_update_over_the_most_records_works_and_one_more_is_refused
+            }
             repository {
                 commands_under_contention_all_take_effect
                 a_command_gives_up_after_its_retries
                 a_repeated_command_gives_the_original_outcome
+                a_key_used_for_another_command_is_refused
+                a_named_request_is_what_a_key_stands_for
                 concurrent_commands_with_the_same_key_take_effect_once
+                repositories_of_one_store_lose_no_race_against_each_other
                 a_command_on_several_aggregates_is_all_or_nothing
                 a_refused_or_needless_command_stores_nothing
                 an_expectation_comes_before_the_domains_answer
                 commands_take_effect_once_whatever_is_lost
             }
+            values {
+                floats_come_back_to_the_last_bit
+                json_at_the_edges_is_kept_byte_for_byte
+                metadata_at_the_edges_come_back
+                times_of_every_year_come_back_or_are_refused
+            }
             loading {
                 an_aggregate_is_loaded_as_of_any_moment
                 snapshots_change_no_state
                 a_snapshot_of_another_form_is_ignored
+                aggregates_over_one_category_decide_by_their_own_snapshots
                 a_retired_last_event_does_not_block_the_next_command
                 long_histories_and_tenants_are_loaded_whole_and_apart
             }

@@ -128,6 +128,17 @@ pub async fn reading_behind_the_head_gives_nothing_and_stays<H: StoreHarness>(ha
     }
 }
 
+/// A filter without selectors that wants nothing is not one that wants everything; its reader moves on to the head.
+pub async fn a_filter_that_wants_nothing_gets_nothing_and_moves_on<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    append(&store, &stream("ann"), deposits(3)).await;
+    let page = ok(store.read_all(Position::ZERO, &EventFilter::none(), PageSize::default()).await);
+    assert_eq!((page.events.len(), page.scanned_to), (0, Position::new(head_of(&store).await)));
+    let page =
+        ok(store.read_all(Position::ZERO, &EventFilter::none().or_category("account"), PageSize::default()).await);
+    assert_eq!(page.events.len(), 3);
+}
+
 /// Everything up to the head is durable once that was waited for, and a page says so.
 pub async fn what_was_waited_for_is_durable<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;

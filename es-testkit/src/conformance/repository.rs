@@ -33,8 +33,7 @@ pub async fn commands_under_contention_all_take_effect<H: StoreHarness>(harness:
     let accounts = Repository::<Account>::new(&store);
     ok(accounts.execute("ann", open("Ann")).await);
     together(TASKS, |number| {
-        let accounts =
-            Repository::<Account>::new(&stores[number % 2]).with_conflict_retries(limits::MAX_CONFLICT_RETRIES);
+        let accounts = Repository::<Account>::new(&stores[number % 2]);
         async move {
             for round in 0..8 {
                 ok(patiently!(accounts.execute("ann", deposit(1 + round))));
@@ -98,6 +97,122 @@ pub async fn a_repeated_command_gives_the_original_outcome<H: StoreHarness>(harn
     let misused = accounts.execute("bob", open("Bob")).idempotency_key("w-1").await;
     assert!(matches!(misused, Err(ExecuteError::Store(StoreError::IdReused { .. }))), "{misused:?}");
     assert_eq!(assert_whole(&store).await.len(), 4);
+}
+
+/// A key that was used is refused for any other command, also one that decides by a function or concerns fewer or more
+/// aggregates.
+pub async fn a_key_used_for_another_command_is_refused<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let accounts = Repository::<Account>::new(&store);
+    for id in ["ann", "bob", "eve"] {
+        ok(accounts.execute(id, open(id)).await);
+        ok(accounts.execute(id, deposit(100)).await);
+    }
+    let transfer = |accounts: &Repository<Account>, cents| {
+        accounts.execute("ann", withdraw(cents)).and("bob", deposit(30)).and_on(accounts, "eve", deposit(0))
+    };
+    let first = ok(transfer(&accounts, 30).idempotency_key("t").await);
+    ok(accounts.execute("ann", deposit(7)).idempotency_key("d").await);
+    let head = head_of(&store).await;
+    let noon = time::macros::datetime!(2026-06-30 12:00 UTC);
+    let elsewhere = Repository::<Account>::new(&harness.reopened(&store).await);
+    for accounts in [&accounts, &elsewhere, &accounts.clone().without_cache()] {
+        let function = |_| std::future::ready(Ok(vec![AccountEvent::Deposited { cents: 7 }]));
+        let both = || accounts.execute("ann", withdraw(30));
+        let others = [
+            accounts.execute("ann", deposit(8)).idempotency_key("d"),
+            accounts.execute("ann", deposit(0)).idempotency_key("d"),
+            accounts.execute("ann", withdraw(7)).idempotency_key("d"),
+            accounts.execute("ann", withdraw(10_000)).idempotency_key("d"),
+            accounts.execute("bob", deposit(7)).idempotency_key("d"),
+            accounts.execute("new", open("new")).idempotency_key("d"),
+            accounts.execute("ann", deposit(7)).occurred_at(noon).idempotency_key("d"),
+            accounts.execute("ann", deposit(7)).and("bob", deposit(7)).idempotency_key("d"),
+            accounts.execute("ann", deposit(7)).and("bob", deposit(0)).idempotency_key("d"),
+            accounts.execute("ann", deposit(7)).and_on(accounts, "bob", deposit(0)).idempotency_key("d"),
+            accounts.execute_with("ann", function).idempotency_key("d"),
+            transfer(accounts, 31).idempotency_key("t"),
+            both().idempotency_key("t"),
+            both().and("bob", deposit(30)).idempotency_key("t"),
+            both().and("bob", deposit(31)).and_on(accounts, "eve", deposit(0)).idempotency_key("t"),
+            both().and("bob", deposit(30)).and_on(accounts, "eve", deposit(1)).idempotency_key("t"),
+            both().and("bob", deposit(30)).and_on(accounts, "eve", open("eve")).idempotency_key("t"),
+            accounts.execute("bob", deposit(30)).and("ann", withdraw(30)).and("eve", deposit(0)).idempotency_key("t"),
+        ];
+        for (number, other) in others.into_iter().enumerate() {
+            let refused = other.await;
+            match refused {
+                Err(ExecuteError::Store(error @ StoreError::IdReused { .. })) => {
+                    let text = error.to_string();
+                    assert!(
+                        text.contains("first used at position") && text.contains("account/ann"),
+                        "{number}: {text}"
+                    );
+                }
+                other => panic!("{number}: expected IdReused, got {other:?}"),
+            }
+        }
+        let again = ok(transfer(accounts, 30).idempotency_key("t").await);
+        assert!(again.is_repeated());
+        assert_eq!((again.state.cents, again.others[0].state.cents), (70, 130), "the states as they were then");
+        assert_eq!((again.position(), again.events.len()), (first.position(), 1));
+        assert!(ok(accounts.execute("ann", deposit(7)).idempotency_key("d").await).is_repeated());
+    }
+    assert_eq!(head_of(&store).await, head);
+}
+
+/// Where a command names its request, that is what its key stands for, whatever it decides and whenever it occurs.
+pub async fn a_named_request_is_what_a_key_stands_for<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let accounts = Repository::<Account>::new(&store);
+    ok(accounts.execute("ann", open("Ann")).await);
+    let times = [time::macros::datetime!(2026-06-30 12:00 UTC), time::macros::datetime!(2026-07-01 12:00 UTC)];
+    let put = |cents, request: &serde_json::Value, time| {
+        accounts.execute("ann", deposit(cents)).occurred_at(time).idempotency_key("k").request(request)
+    };
+    let request = serde_json::json!({"line": 17, "account": "ann"});
+    let first = ok(put(1, &request, times[0]).await);
+    let again = ok(put(2, &serde_json::json!({"account": "ann", "line": 17}), times[1]).await);
+    assert!(again.is_repeated());
+    assert_eq!((again.state.cents, again.position()), (1, first.position()));
+    let function = |_| std::future::ready(Ok(vec![AccountEvent::Deposited { cents: 3 }]));
+    assert!(ok(accounts.execute_with("ann", function).idempotency_key("k").request(&request).await).is_repeated());
+    for other in [
+        put(1, &serde_json::json!({"line": 18, "account": "ann"}), times[0]),
+        accounts.execute("ann", deposit(1)).occurred_at(times[0]).idempotency_key("k"),
+        accounts.execute("bob", open("Bob")).idempotency_key("k").request(&request),
+    ] {
+        let refused = other.await;
+        assert!(matches!(refused, Err(ExecuteError::Store(StoreError::IdReused { .. }))), "{refused:?}");
+    }
+    assert_eq!(cents_of(&accounts, "ann").await, 1);
+}
+
+/// Commands of one process on one aggregate take turns, whichever repository of the store they come from: none
+/// conflicts.
+pub async fn repositories_of_one_store_lose_no_race_against_each_other<H: StoreHarness>(harness: &H) {
+    let store = harness.fresh().await;
+    let faulty = FaultyStore::new(store.clone(), FaultPlan::seeded(1).delays(50));
+    let opening = Repository::<Account>::new(&faulty);
+    for id in ["0", "1", "2"] {
+        ok(opening.execute(id, open(id)).await);
+    }
+    together(8, |writer| {
+        // Without a retry. A stale cached state is not a lost race.
+        let accounts = Repository::<Account>::new(&faulty).with_conflict_retries(0);
+        async move {
+            for round in 0..5 {
+                let (one, other) = ((writer % 3).to_string(), ((writer + round) % 3).to_string());
+                let command = || {
+                    let command = accounts.execute(&one, deposit(1));
+                    if one == other { command } else { command.and(&other, deposit(1)) }
+                };
+                ok(patiently!(command()));
+            }
+        }
+    })
+    .await;
+    assert_whole(&store).await;
 }
 
 /// A command that is sent several times at once under one key takes effect once.

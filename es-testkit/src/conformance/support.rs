@@ -48,6 +48,9 @@ pub(super) fn some<T>(value: Option<T>, what: &str) -> T {
     }
 }
 
+/// The name under which cases keep snapshots.
+pub(super) const AGGREGATE: &str = "bank::Account";
+
 /// The stream of an account.
 pub(super) fn stream(id: &str) -> StreamId {
     ok(StreamId::new("account", id))

@@ -7,8 +7,8 @@ use std::sync::{
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize, Position, StoreError, StreamId,
-    StreamPage, Version, Wakeups,
+    Append, Appended, Bookmark, EventFilter, EventPage, EventStore, IdempotencyKey, PageSize, Position, StoreError,
+    StreamId, StreamPage, Version, Wakeups,
 };
 
 /// One store until it is switched to the other.
@@ -53,6 +53,14 @@ impl<S: EventStore> EventStore for SwitchingStore<S> {
 
     async fn head(&self) -> Result<Position, StoreError> {
         self.store().head().await
+    }
+
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        self.store().verify(seen).await
+    }
+
+    fn forget_recent(&self) {
+        self.store().forget_recent();
     }
 
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {

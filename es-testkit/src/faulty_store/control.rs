@@ -35,6 +35,10 @@ impl<S: ControlStore> ControlStore for FaultyStore<S> {
         self.call(Which::Control, self.store.retire_consumer(consumer, order)).await
     }
 
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        self.call(Which::Control, self.store.revoke_leases(consumer, order)).await
+    }
+
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {
         self.call(Which::Control, self.store.note(operation)).await
     }

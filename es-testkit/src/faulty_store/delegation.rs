@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Append, Appended, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document,
-    DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel, GenerationInfo,
-    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
+    Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, CommandQueue, ConsumerName, ConsumerStore,
+    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel,
+    GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
     PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent,
     Roster, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version, Wakeups,
 };
@@ -35,6 +35,14 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
         self.call(Operation::Read, self.store.head()).await
     }
 
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        self.call(Operation::Read, self.store.verify(seen)).await
+    }
+
+    fn forget_recent(&self) {
+        self.store.forget_recent();
+    }
+
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
         self.call(Operation::Read, self.store.wait_durable(position)).await
     }
@@ -42,12 +50,16 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
     fn wakeups(&self) -> Wakeups {
         self.store.wakeups()
     }
+
+    fn command_queue(&self) -> CommandQueue {
+        self.store.command_queue()
+    }
 }
 
 #[async_trait]
 impl<S: SnapshotStore> SnapshotStore for FaultyStore<S> {
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
-        self.call(Operation::Snapshot, self.store.load_snapshot(stream)).await
+    async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError> {
+        self.call(Operation::Snapshot, self.store.load_snapshot(stream, aggregate)).await
     }
 
     async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -133,6 +145,10 @@ impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
 impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError> {
         self.call(Operation::Lease, self.store.claim_lease(consumer, owner, time)).await
+    }
+
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        self.call(Operation::Lease, self.store.seize_lease(consumer, owner, time)).await
     }
 
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@ mod delegation;
 mod messaging;
 mod parking;
 mod plan;
+mod records;
 
 use std::sync::Arc;
 

@@ -45,6 +45,8 @@ pub enum Operation {
     DeadLetter,
     /// What the relay of the outbox does.
     Outbox,
+    /// Records: reads, commits and updates.
+    Record,
     /// `prepare_projection`, `apply_page`, `finish_projection`, `clear_projection`.
     Projection,
 }

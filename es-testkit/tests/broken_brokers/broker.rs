@@ -147,6 +147,18 @@ impl Publisher for BrokenPublisher {
                 }
                 results
             }
+            Defect::ConfusesTopics => {
+                let mut results = Vec::new();
+                for outgoing in &batch {
+                    let is_new =
+                        batch.iter().all(|other| other.message.id() != outgoing.message.id() || other == outgoing);
+                    match is_new || outgoing.topic == batch[0].topic {
+                        true => results.extend(self.inner.publish(std::slice::from_ref(outgoing)).await),
+                        false => results.push(Ok(())),
+                    }
+                }
+                results
+            }
             Defect::PassesTheFailed => {
                 let mut results = Vec::new();
                 for outgoing in &batch {

@@ -76,6 +76,8 @@ defects! {
     PublisherHangs,
     /// After an outage a member says that it is closed.
     MemberNeverComesBack,
+    /// A message that was published to one topic counts as a duplicate in another.
+    ConfusesTopics,
     /// A restart leaves nothing.
     ForgetsOnRestart,
 }

@@ -166,6 +166,7 @@ broken! {
     PublisherNeverComesBack => faults::a_publisher_fails_soon_and_comes_back;
     PublisherHangs => faults::a_publisher_fails_soon_and_comes_back;
     MemberNeverComesBack => faults::a_member_goes_on_after_an_outage;
+    ConfusesTopics => publishing::one_message_for_two_topics_is_received_from_both;
     ForgetsOnRestart => faults::what_was_confirmed_survives_the_server;
 }
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use es_core::{
-    Append, Appended, EventStore, EventType, ExpectedVersion, NewEvent, Payload, StoreError, StreamAppend, StreamId,
-    Version,
+    Append, Appended, AppendedStream, EventStore, EventType, ExpectedVersion, NewEvent, Payload, StoreError,
+    StreamAppend, StreamId, Version,
 };
 use time::OffsetDateTime;
 use tokio::task::yield_now;
@@ -107,6 +107,19 @@ impl BrokenStore {
                 result => result,
             },
             Defect::IgnoresKeys => store.append(&without_key(append)).await,
+            Defect::ComparesTheStreamsOfAKeyAlone => match (store.append(append).await, append.idempotency_key()) {
+                (Err(StoreError::IdReused { what: "idempotency key", id }), Some(key)) => {
+                    let is_within = |earlier: &Appended| {
+                        let is_named =
+                            |part: &AppendedStream| append.streams().iter().any(|own| *own.stream() == part.stream);
+                        earlier.streams.iter().all(is_named)
+                    };
+                    let earlier = store.find_append(key).await?.filter(is_within);
+                    let earlier = earlier.map(|earlier| earlier.with_request(append.request()));
+                    earlier.ok_or(StoreError::IdReused { what: "idempotency key", id })
+                }
+                (result, _) => result,
+            },
             Defect::RemembersRefusedKeys => self.append_and_remember(append).await,
             Defect::ForgetsTenants => {
                 let of_nobody = rebuilt(append, |part| {

@@ -65,6 +65,10 @@ impl ControlStore for BrokenStore {
         Ok(())
     }
 
+    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
+        self.store.revoke_leases(consumer, order).await
+    }
+
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {
         self.store.note(operation).await
     }

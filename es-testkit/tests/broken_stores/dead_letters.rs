@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::{defect::Defect, store::BrokenStore};
 
 impl BrokenStore {
-    /// The dead letters of a message.
+    /// The dead letters of a message, whatever its content.
     async fn kept(&self, letter: &NewDeadLetter) -> Result<Vec<DeadLetter>, StoreError> {
         let mut kept = self.store.dead_letters(&DeadLetterQuery::of(letter.consumer.clone()), None, 1_000).await?;
         kept.retain(|dead| dead.letter.message_id == letter.message_id);
@@ -23,12 +23,20 @@ impl DeadLetterStore for BrokenStore {
     async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
         for letter in letters.iter().filter(|_| letters.len() <= 1_000) {
             match (self.defect, self.kept(letter).await?.pop()) {
-                (Defect::KeepsTheFirstFailure, Some(_)) => return Ok(()),
-                (Defect::RetriesAgainAndAgain, Some(kept)) if kept.is_retry_asked => {
-                    self.store.add_dead_letters(std::slice::from_ref(letter)).await?;
-                    let order = Order::by("nobody")?;
-                    self.store.ask_dead_letter_retries(&DeadLetterQuery::one(kept.id), &order).await?;
+                (Defect::KeepsTheFirstFailure, Some(kept)) if kept.letter.identity() == letter.identity() => {
                     return Ok(());
+                }
+                (Defect::KnowsLettersByTheirIdAlone, Some(kept)) if kept.letter.identity() != letter.identity() => {
+                    return Ok(());
+                }
+                (Defect::UndoesAnEditAtARedelivery, Some(kept))
+                    if kept.is_retry_asked && kept.letter.message != letter.message =>
+                {
+                    let order = Order::by("nobody")?.because("it came again")?;
+                    self.store.edit_dead_letter(kept.id, &letter.message, &order).await?;
+                }
+                (Defect::ForgetsARetryAtARedelivery, Some(kept)) if kept.is_retry_asked => {
+                    self.store.fail_dead_letter(&kept, letter.reason, &letter.error).await?;
                 }
                 _ => {}
             }
@@ -103,6 +111,9 @@ impl DeadLetterStore for BrokenStore {
         let was_there = self.store.fail_dead_letter(tried, reason, error).await?;
         if !was_there && self.defect == Defect::BringsBackWhatWasDiscarded {
             self.store.add_dead_letters(std::slice::from_ref(&tried.letter)).await?;
+        }
+        if self.defect == Defect::RetriesAgainAndAgain {
+            self.store.ask_dead_letter_retries(&DeadLetterQuery::one(tried.id), &Order::by("nobody")?).await?;
         }
         Ok(was_there)
     }

@@ -40,6 +40,8 @@ defects! {
     TakesKnownIdsWithOtherContent,
     /// Keys are not kept.
     IgnoresKeys,
+    /// A key stands for the streams of its first append, whatever their events are.
+    ComparesTheStreamsOfAKeyAlone,
     /// The key of a refused append is taken.
     RemembersRefusedKeys,
     /// The third event of an append is reported and not stored.
@@ -48,6 +50,18 @@ defects! {
     NormalisesPayloads,
     /// Times are cut to the millisecond.
     KeepsMilliseconds,
+    /// Pages do not say which log they were read from.
+    NamesNoEventInPages,
+    /// Whatever was seen at a place, the log is said to hold it.
+    VerifiesNothing,
+    /// A repeated append does not name its last event.
+    ForgetsTheLastEventOfRepeats,
+    /// A runner that has seen another log moves a checkpoint.
+    MovesThoughTheLogWentBack,
+    /// A runner that has seen another log saves documents.
+    SavesThoughTheLogWentBack,
+    /// Checkpoints are told without the event at their position.
+    ForgetsTheEventOfCheckpoints,
     /// Nobody is told about an append.
     NeverWakes,
     /// A conflict uses up a position.
@@ -150,6 +164,8 @@ defects! {
     ForgetsWhatWasHandled,
     /// A message that is twice in a batch is new both times.
     HandlesRepeatsWithinABatch,
+    /// A message with other content under a known id counts as the one that was handled.
+    KnowsMessagesByTheirIdAlone,
     /// A message that is received is noted, whatever becomes of the unit.
     RemembersWhatWasRolledBack,
     /// Which messages are new is decided before others are waited for.
@@ -164,6 +180,12 @@ defects! {
     ForgetsTooEarly,
     /// A message that fails again keeps its first failure.
     KeepsTheFirstFailure,
+    /// Messages of one id are one dead letter, whatever else tells them apart.
+    KnowsLettersByTheirIdAlone,
+    /// A message that comes again takes the place of the edited one.
+    UndoesAnEditAtARedelivery,
+    /// A message that comes again counts as the retry that was asked for.
+    ForgetsARetryAtARedelivery,
     /// A retry that failed stays asked for.
     RetriesAgainAndAgain,
     /// Dead letters are found whatever their key.
@@ -184,6 +206,18 @@ defects! {
     TakesOtherBytes,
     /// Blobs are dropped an hour too early.
     DropsYoungBlobs,
+    /// A batch of records is committed in two halves.
+    TearsABatchOfRecords,
+    /// The conditions of a batch are checked, and the changes come a moment later.
+    LooksAtConditionsWithoutHoldingThem,
+    /// While an update decides, the records that it has read stay as they are, and others can come to its scope.
+    LocksTheRecordsOfAScopeAlone,
+    /// Records are read with the revision of now and the value of a moment before.
+    ReadsStaleRecords,
+    /// A scan continues behind the next record.
+    SkipsARecordBetweenPages,
+    /// A record has the revision that it had when it last had this value.
+    ReusesRevisions,
     /// Clearing empties the read model and leaves the checkpoint.
     ClearsRowsAlone,
 }

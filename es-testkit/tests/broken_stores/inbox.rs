@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, ConsumerName, DeadLetter, EventStore, InboxStats, InboxStore, MemoryTables, MemoryUnit,
-    MessageUnit, NewDeadLetter, OutboxMessage, Received, StoreError,
+    Append, Appended, ConsumerName, DeadLetter, EventStore, InboxKey, InboxStats, InboxStore, MemoryTables, MemoryUnit,
+    MessageUnit, NewDeadLetter, Novelty, OutboxMessage, Received, StoreError,
 };
 use tokio::task::yield_now;
 
@@ -30,17 +30,26 @@ impl BrokenStore {
 impl InboxStore for BrokenStore {
     type Unit = BrokenUnit;
 
-    async fn receive(&self, consumer: &ConsumerName, ids: &[&str]) -> Result<Received<BrokenUnit>, StoreError> {
-        let mut received = self.store.receive(consumer, ids).await?;
+    async fn receive(
+        &self,
+        consumer: &ConsumerName,
+        keys: &[InboxKey<'_>],
+    ) -> Result<Received<BrokenUnit>, StoreError> {
+        let mut received = self.store.receive(consumer, keys).await?;
         match self.defect {
             Defect::ForgetsWhatWasHandled => {
                 received.unit.rollback().await?;
                 received.unit = self.store.begin_unit().await?;
             }
             Defect::HandlesRepeatsWithinABatch => {
-                for (place, id) in ids.iter().enumerate() {
-                    received.is_new[place] |= ids[..place].iter().zip(&received.is_new).any(|it| it == (id, &true));
+                for (place, key) in keys.iter().enumerate() {
+                    if keys[..place].iter().zip(&received.novelty).any(|it| it == (key, &Novelty::New)) {
+                        received.novelty[place] = Novelty::New;
+                    }
                 }
+            }
+            Defect::KnowsMessagesByTheirIdAlone => {
+                received.novelty.iter_mut().filter(|it| **it == Novelty::IdReused).for_each(|it| *it = Novelty::Known);
             }
             Defect::RemembersWhatWasRolledBack => {
                 received.unit.commit().await?;
@@ -51,11 +60,11 @@ impl InboxStore for BrokenStore {
                 for _ in 0..Self::MOMENT_YIELDS {
                     yield_now().await;
                 }
-                received.unit = self.store.receive(consumer, ids).await?.unit;
+                received.unit = self.store.receive(consumer, keys).await?.unit;
             }
             _ => {}
         }
-        Ok(Received::new(self.unit(received.unit), received.is_new))
+        Ok(Received::new(self.unit(received.unit), received.novelty))
     }
 
     async fn begin_unit(&self) -> Result<BrokenUnit, StoreError> {

@@ -10,6 +10,7 @@ mod judge;
 mod outbox;
 mod parking;
 mod reads;
+mod records;
 mod store;
 
 use defect::Defect;
@@ -63,15 +64,18 @@ broken! {
     ];
     a_store_that_asks_the_version_before_the_ids_is_found: AsksTheVersionBeforeTheIds => [
         "retried_append::the_same_append_again_gives_the_original_outcome",
-        "retried_append::the_same_key_gives_the_original_outcome_although_the_events_differ",
+        "retried_append::the_same_key_and_content_give_the_original_outcome",
     ];
     a_store_that_takes_known_ids_with_other_content_is_found: TakesKnownIdsWithOtherContent => [
         "retried_append::known_ids_with_other_content_or_place_are_refused",
         "retried_append::an_append_with_some_known_ids_is_refused",
     ];
     a_store_that_ignores_keys_is_found: IgnoresKeys => [
-        "retried_append::the_same_key_gives_the_original_outcome_although_the_events_differ",
+        "retried_append::the_same_key_and_content_give_the_original_outcome",
         "repository::a_repeated_command_gives_the_original_outcome",
+    ];
+    a_store_that_compares_the_streams_of_a_key_alone_is_found: ComparesTheStreamsOfAKeyAlone => [
+        "retried_append::a_key_used_for_other_content_is_refused",
     ];
     a_store_that_remembers_refused_keys_is_found: RemembersRefusedKeys => [
         "retried_append::the_key_and_ids_of_a_refused_append_are_free",
@@ -85,6 +89,24 @@ broken! {
     ];
     a_store_that_keeps_times_by_the_millisecond_is_found: KeepsMilliseconds => [
         "append::metadata_and_times_round_trip_to_the_microsecond",
+    ];
+    a_store_whose_pages_do_not_say_of_which_log_they_are_is_found: NamesNoEventInPages => [
+        "bookmarks::a_page_names_the_event_before_it_and_the_one_at_its_end",
+    ];
+    a_store_that_verifies_nothing_is_found: VerifiesNothing => [
+        "bookmarks::what_was_seen_at_a_place_is_verified",
+    ];
+    a_store_that_forgets_the_last_event_of_repeats_is_found: ForgetsTheLastEventOfRepeats => [
+        "bookmarks::an_append_names_its_last_event",
+    ];
+    a_store_that_moves_though_the_log_went_back_is_found: MovesThoughTheLogWentBack => [
+        "bookmarks::nothing_that_was_read_from_another_log_takes_effect",
+    ];
+    a_store_that_saves_though_the_log_went_back_is_found: SavesThoughTheLogWentBack => [
+        "bookmarks::nothing_that_was_read_from_another_log_takes_effect",
+    ];
+    a_store_that_forgets_the_event_of_checkpoints_is_found: ForgetsTheEventOfCheckpoints => [
+        "bookmarks::a_checkpoint_keeps_the_event_at_its_position",
     ];
     a_store_that_never_wakes_anybody_is_found: NeverWakes => [
         "append::an_append_wakes_the_readers_of_its_handle",
@@ -254,6 +276,9 @@ broken! {
     a_store_that_handles_repeats_within_a_batch_is_found: HandlesRepeatsWithinABatch => [
         "inbox::of_several_messages_with_one_id_the_first_is_new",
     ];
+    a_store_that_knows_messages_by_their_id_alone_is_found: KnowsMessagesByTheirIdAlone => [
+        "inbox::another_message_under_a_known_id_is_told",
+    ];
     a_store_that_remembers_what_was_rolled_back_is_found: RemembersWhatWasRolledBack => [
         "inbox::a_unit_that_is_rolled_back_or_dropped_leaves_its_messages_new",
         "inbox::a_dropped_unit_happened_or_not",
@@ -276,6 +301,15 @@ broken! {
     ];
     a_store_that_keeps_the_first_failure_is_found: KeepsTheFirstFailure => [
         "dead_letters::a_dead_letter_is_kept_once_with_its_latest_failure",
+    ];
+    a_store_that_knows_letters_by_their_id_alone_is_found: KnowsLettersByTheirIdAlone => [
+        "dead_letters::letters_that_differ_in_anything_are_several",
+    ];
+    a_store_that_undoes_an_edit_at_a_redelivery_is_found: UndoesAnEditAtARedelivery => [
+        "dead_letters::a_redelivery_leaves_an_edit_and_a_requested_retry",
+    ];
+    a_store_that_forgets_a_retry_at_a_redelivery_is_found: ForgetsARetryAtARedelivery => [
+        "dead_letters::a_redelivery_leaves_an_edit_and_a_requested_retry",
     ];
     a_store_that_retries_again_and_again_is_found: RetriesAgainAndAgain => [
         "dead_letters::a_retry_is_asked_for_and_carried_out",
@@ -308,6 +342,27 @@ broken! {
     ];
     a_store_that_drops_young_blobs_is_found: DropsYoungBlobs => [
         "blobs::old_blobs_are_dropped",
+    ];
+    a_store_that_tears_a_batch_of_records_is_found: TearsABatchOfRecords => [
+        "records::several_keys_come_from_one_snapshot",
+        "records::a_batch_is_committed_as_a_whole_or_not_at_all",
+    ];
+    a_store_that_does_not_hold_the_conditions_of_a_batch_is_found: LooksAtConditionsWithoutHoldingThem => [
+        "records::of_many_commits_at_one_revision_one_wins",
+        "records::of_two_commits_that_exclude_each_other_one_wins",
+    ];
+    a_store_that_lets_records_into_the_scope_of_an_update_is_found: LocksTheRecordsOfAScopeAlone => [
+        "record_updates::nothing_in_the_scope_changes_before_the_commit",
+        "record_updates::updates_that_count_first_never_admit_too_many",
+    ];
+    a_store_that_reads_stale_records_is_found: ReadsStaleRecords => [
+        "records::what_a_revision_protects_is_what_was_read",
+    ];
+    a_store_that_skips_a_record_between_pages_is_found: SkipsARecordBetweenPages => [
+        "records::scans_return_every_key_once_and_in_order",
+    ];
+    a_store_that_reuses_revisions_is_found: ReusesRevisions => [
+        "records::a_revision_is_never_used_again",
     ];
     a_store_that_clears_rows_and_keeps_the_checkpoint_is_found: ClearsRowsAlone => [
         "projections::clearing_a_projection_resets_rows_and_checkpoint",

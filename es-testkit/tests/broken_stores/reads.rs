@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use es_core::{
-    Append, Appended, EventFilter, EventPage, EventStore, EventType, IdempotencyKey, NewEvent, PageSize, Position,
-    RecordedEvent, StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
+    Append, Appended, Bookmark, CommandQueue, EventFilter, EventPage, EventStore, EventType, IdempotencyKey, NewEvent,
+    PageSize, Position, RecordedEvent, StoreError, StreamId, StreamPage, Version, WakeupSender, Wakeups,
 };
 
 use crate::{append::without_tenant, defect::Defect, store::BrokenStore};
@@ -25,7 +25,11 @@ fn moved(event: &RecordedEvent, position: Position) -> RecordedEvent {
 #[async_trait]
 impl EventStore for BrokenStore {
     async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
-        self.append_wrongly(append).await
+        let mut appended = self.append_wrongly(append).await?;
+        if self.defect == Defect::ForgetsTheLastEventOfRepeats && appended.repeated {
+            appended.last_event_id = None;
+        }
+        Ok(appended)
     }
 
     async fn find_append(&self, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
@@ -46,6 +50,7 @@ impl EventStore for BrokenStore {
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
         let mut found = self.store.read_all(after, filter, page).await?;
         match self.defect {
+            Defect::NamesNoEventInPages => (found.after, found.seen, found.log_end) = (None, None, None),
             Defect::SkipsALateCommit => {
                 let is_open = self.shared.appends_under_way.load(Ordering::SeqCst) > 0;
                 if is_open && found.events.len() > 1 {
@@ -89,8 +94,19 @@ impl EventStore for BrokenStore {
         self.store.head().await
     }
 
+    async fn verify(&self, seen: Bookmark) -> Result<(), StoreError> {
+        match self.defect {
+            Defect::VerifiesNothing => Ok(()),
+            _ => self.store.verify(seen).await,
+        }
+    }
+
     async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
         self.store.wait_durable(position).await
+    }
+
+    fn command_queue(&self) -> CommandQueue {
+        self.store.command_queue()
     }
 
     fn wakeups(&self) -> Wakeups {

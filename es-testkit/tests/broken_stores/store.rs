@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) refused_keys: Mutex<HashSet<IdempotencyKey>>,
     snapshots: Mutex<HashMap<StreamId, Snapshot>>,
     pub(crate) outbox: crate::outbox::Remembered,
+    pub(crate) first_revisions: Mutex<crate::records::FirstRevisions>,
 }
 
 impl BrokenStore {
@@ -73,12 +74,12 @@ impl BrokenStore {
 
 #[async_trait]
 impl SnapshotStore for BrokenStore {
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+    async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError> {
         match self.defect {
             Defect::LetsOldSnapshotsWin | Defect::ComparesSnapshotsByVersionAlone => {
                 Ok(self.shared.snapshots.lock().unwrap().get(stream).cloned())
             }
-            _ => self.store.load_snapshot(stream).await,
+            _ => self.store.load_snapshot(stream, aggregate).await,
         }
     }
 
@@ -96,7 +97,11 @@ impl SnapshotStore for BrokenStore {
 #[async_trait]
 impl ConsumerStore for BrokenStore {
     async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError> {
-        self.store.checkpoint(consumer).await
+        let mut found = self.store.checkpoint(consumer).await?;
+        if let (Defect::ForgetsTheEventOfCheckpoints, Some(checkpoint)) = (self.defect, &mut found) {
+            checkpoint.event_id = None;
+        }
+        Ok(found)
     }
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
@@ -117,6 +122,7 @@ impl ConsumerStore for BrokenStore {
         match self.defect {
             Defect::MovesWithoutComparing => advance.from = self.position_of(&advance.consumer).await?,
             Defect::ForgetsTheFence => advance.lease = None,
+            Defect::MovesThoughTheLogWentBack => advance.seen = None,
             Defect::MovesInAnyLayout => {
                 let all = self.store.partitions(&advance.consumer).await?;
                 let own = all.iter().find(|reached| reached.consumer == advance.consumer);
@@ -168,6 +174,9 @@ impl ConsumerStore for BrokenStore {
         let (from, to) = (*from, *to);
         let actual = self.position_of(view).await?;
         match self.defect {
+            Defect::SavesThoughTheLogWentBack => {
+                self.store.save_documents(&advance.clone().having_seen(None), changes).await
+            }
             Defect::SavesWithoutComparing => self.store.save_documents(&Advance::new(view, actual, to), changes).await,
             Defect::MovesTheCheckpointAfterTheDocuments if actual == from => {
                 self.store.save_documents(&Advance::new(view, from, from), changes).await?;
@@ -235,6 +244,10 @@ impl LeaseStore for BrokenStore {
             }
             leased => Ok(leased),
         }
+    }
+
+    async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
+        self.store.seize_lease(consumer, owner, time).await
     }
 
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError> {

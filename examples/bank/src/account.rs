@@ -65,7 +65,7 @@ pub struct ImportedTransaction {
 }
 
 /// Which way the money went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Direction {
     Credit,
     Debit,

@@ -15,12 +15,12 @@ pub async fn pause(bank: &Bank, why: Option<&str>) -> Result<(), Error> {
         Some(why) => order.because(why)?,
         None => order,
     };
-    println!("{}", if bank.runner.pause(READ_MODEL, &order).await? { "paused" } else { "it is paused already" });
+    say!("{}", if bank.runner.pause(READ_MODEL, &order).await? { "paused" } else { "it is paused already" });
     Ok(())
 }
 
 /// Lets it go on.
 pub async fn resume(bank: &Bank) -> Result<(), Error> {
-    println!("{}", if bank.runner.resume(READ_MODEL, &Order::by(BY)?).await? { "resumed" } else { "it is not paused" });
+    say!("{}", if bank.runner.resume(READ_MODEL, &Order::by(BY)?).await? { "resumed" } else { "it is not paused" });
     Ok(())
 }

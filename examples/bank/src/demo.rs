@@ -39,7 +39,7 @@ pub async fn run(bank: &Bank, store_url: &str) -> Result<(), Error> {
     heading("2. The domain decides, and refuses in its own words");
     match accounts.execute("bob", withdraw(500_000, "a boat")).actor("teller-1").await {
         Err(ExecuteError::Rejected(error @ AccountError::Overdrawn { .. })) => {
-            println!("  withdraw 5 000.00 from Bob: refused, {error}; nothing was stored");
+            say!("  withdraw 5 000.00 from Bob: refused, {error}; nothing was stored");
         }
         other => return Err(format!("an overdraft was not refused as it should: {other:?}").into()),
     }
@@ -58,7 +58,7 @@ pub async fn run(bank: &Bank, store_url: &str) -> Result<(), Error> {
         .and("bob", deposit(30_000, "rent"))
         .idempotency_key("demo: rent")
         .await?;
-    println!(
+    say!(
         "  the same transfer sent again under its key: recognised ({}), Ann still has {}",
         if again.is_repeated() { "the first outcome is returned" } else { "BUT EXECUTED TWICE" },
         accounts.load("ann").await?.state.balance
@@ -77,32 +77,32 @@ pub async fn run(bank: &Bank, store_url: &str) -> Result<(), Error> {
         let time = withdrawn.recorded_at();
         let before = time - time::Duration::microseconds(1);
         let then = accounts.load_at("ann", AsOf::Recorded(before)).await?;
-        println!("just before {} UTC: balance {}", questions::seconds(time)?, then.state.balance);
+        say!("just before {} UTC: balance {}", questions::seconds(time)?, then.state.balance);
     }
 
     heading("7. A read model is disposable: built again beside the live one, compared, put in its place");
     rebuilding::beside(bank, false).await?;
     for status in bank.runner.status().await? {
-        println!("  {status}");
+        say!("  {status}");
     }
 
     heading("8. Where it is");
-    println!("  {} events are stored in {store_url}", bank.store.head().await?);
+    say!("  {} events are stored in {store_url}", bank.store.head().await?);
     if store_url != "memory:" {
-        println!("  Run this again: every command has a key, so nothing happens twice.");
+        say!("  Run this again: every command has a key, so nothing happens twice.");
     }
-    println!("  Next: cargo run -p bank -- --help");
+    say!("  Next: cargo run -p bank -- --help");
     Ok(())
 }
 
 fn heading(text: &str) {
-    println!("\n{text}\n");
+    say!("\n{text}\n");
 }
 
 fn report(what: &str, done: &Executed<Account>) {
     let verdict = if done.is_repeated() { "done before" } else { "done" };
     let position = done.position().map_or_else(String::new, |position| format!(", position {position}"));
-    println!("  {what}: {verdict} (version {}{position}), balance {}", done.version, done.state.balance);
+    say!("  {what}: {verdict} (version {}{position}), balance {}", done.version, done.state.balance);
 }
 
 fn deposit(cents: i64, purpose: &str) -> AccountCommand {

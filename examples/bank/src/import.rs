@@ -21,12 +21,7 @@ const ACCOUNTS_AT_A_TIME: usize = 32;
 
 pub async fn import(bank: &Bank, path: &Path) -> Result<(), Error> {
     let summary = FileSummary::read(path)?;
-    println!(
-        "{}: {} transactions of {} accounts",
-        path.display(),
-        summary.totals.transactions,
-        summary.totals.accounts
-    );
+    say!("{}: {} transactions of {} accounts", path.display(), summary.totals.transactions, summary.totals.accounts);
 
     let start = Instant::now();
     let bar = progress::bar("importing", summary.totals.transactions);
@@ -52,7 +47,7 @@ pub async fn import(bank: &Bank, path: &Path) -> Result<(), Error> {
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     let lines = summary.totals.transactions;
-    println!(
+    say!(
         "imported {} transactions, {repeated} were there already: {seconds:.1} s, {:.0} commands per second",
         lines - repeated,
         lines as f64 / seconds.max(f64::EPSILON)
@@ -80,6 +75,8 @@ async fn import_account(bank: &Bank, account: String, transactions: Vec<Transact
             .accounts
             .execute(&account, AccountCommand::BookImported(transaction.to_command()))
             .idempotency_key(&transaction.id)
+            // The key outlives this program: what it stands for is the line, whatever a later version decides about it.
+            .request(&transaction)
             .occurred_at(transaction.occurred_at())
             .actor("import")
             .await?;
@@ -105,10 +102,10 @@ async fn totals_of(bank: &Bank, accounts: &[&String]) -> Result<Totals, Error> {
 }
 
 fn compare(file: &Totals, read_model: &Totals) -> Result<(), Error> {
-    println!("\n{:<14}{:>18}{:>18}", "", "file", "read model");
+    say!("\n{:<14}{:>18}{:>18}", "", "file", "read model");
     let row = |name: &str, file: String, read_model: String| {
         let verdict = if file == read_model { "equal" } else { "DIFFERENT" };
-        println!("{name:<14}{file:>18}{read_model:>18}  {verdict}");
+        say!("{name:<14}{file:>18}{read_model:>18}  {verdict}");
     };
     row("accounts", file.accounts.to_string(), read_model.accounts.to_string());
     row("transactions", file.transactions.to_string(), read_model.transactions.to_string());

@@ -19,10 +19,10 @@ pub async fn balances(bank: &Bank, top: Option<usize>) -> Result<(), Error> {
     bank.runner.catch_up().await?;
     let store: &dyn BankStore = &*bank.store;
     let view = store.view::<Balance>();
-    println!("{:<12}{:<28}{:>16}{:>14}", "account", "owner", "balance", "transactions");
+    say!("{:<12}{:<28}{:>16}{:>14}", "account", "owner", "balance", "transactions");
     let print = |documents: &[(String, Balance)]| {
         for (id, balance) in documents {
-            println!("{id:<12}{:<28}{:>16}{:>14}", balance.owner, balance.balance, balance.transactions);
+            say!("{id:<12}{:<28}{:>16}{:>14}", balance.owner, balance.balance, balance.transactions);
         }
     };
     if let Some(count) = top {
@@ -43,9 +43,14 @@ pub async fn balances(bank: &Bank, top: Option<usize>) -> Result<(), Error> {
 /// Everything that happened to an account, for an audit.
 pub async fn statement(bank: &Bank, account: &str) -> Result<(), Error> {
     let mut history = bank.accounts.history(account);
-    println!(
+    say!(
         "{:>7} {:>9}  {:<19}  {:<10}  {:<34}{:<10}correlation",
-        "version", "position", "recorded (UTC)", "occurred", "event", "actor"
+        "version",
+        "position",
+        "recorded (UTC)",
+        "occurred",
+        "event",
+        "actor"
     );
     let mut count = 0;
     while let Some(event) = history.try_next().await? {
@@ -60,7 +65,7 @@ pub async fn statement(bank: &Bank, account: &str) -> Result<(), Error> {
 
 fn print_line(event: &Recorded<AccountEvent>) -> Result<(), Error> {
     let metadata = event.metadata();
-    println!(
+    say!(
         "{:>7} {:>9}  {:<19}  {:<10}  {:<34}{:<10}{}",
         event.version(),
         event.position(),
@@ -94,7 +99,7 @@ pub async fn as_of(bank: &Bank, account: &str, as_of: AsOf) -> Result<(), Error>
     if loaded.version == Version::ZERO && bank.accounts.load(account).await?.version == Version::ZERO {
         return Err(no_such_account(account));
     }
-    println!("account {account}, as of version {}: balance {}", loaded.version, loaded.state.balance);
+    say!("account {account}, as of version {}: balance {}", loaded.version, loaded.state.balance);
     Ok(())
 }
 

@@ -21,18 +21,18 @@ pub async fn beside(bank: &Bank, accept: bool) -> Result<(), Error> {
     match rebuilt {
         Rebuilt::Live { generation, comparison } => {
             if let Some(comparison) = comparison {
-                println!("  compared with the live one: {comparison}");
+                say!("  compared with the live one: {comparison}");
             }
-            println!("  readers are given {generation} now; `bank roll-back` goes back to the one before");
+            say!("  readers are given {generation} now; `bank roll-back` goes back to the one before");
         }
         Rebuilt::Differs { generation, comparison } if accept => {
-            println!("  compared with the live one: {comparison}");
+            say!("  compared with the live one: {comparison}");
             bank.runner.accept_rebuild(READ_MODEL, BY).await?;
-            println!("  accepted: readers are given {generation} now; `bank roll-back` goes back to the one before");
+            say!("  accepted: readers are given {generation} now; `bank roll-back` goes back to the one before");
         }
         Rebuilt::Differs { comparison, .. } => {
-            println!("  it differs from the live one, which stays: {comparison}");
-            println!("  `bank rebuild --accept` puts it in place");
+            say!("  it differs from the live one, which stays: {comparison}");
+            say!("  `bank rebuild --accept` puts it in place");
         }
         _ => {}
     }
@@ -43,7 +43,7 @@ pub async fn beside(bank: &Bank, accept: bool) -> Result<(), Error> {
 pub async fn roll_back(bank: &Bank) -> Result<(), Error> {
     let generation = bank.runner.roll_back(READ_MODEL, BY).await?;
     bank.runner.catch_up().await?;
-    println!("readers are given {generation} again");
+    say!("readers are given {generation} again");
     Ok(())
 }
 
@@ -54,7 +54,7 @@ pub async fn in_place(bank: &Bank) -> Result<(), Error> {
     let compared = bank.runner.rebuild_in_place(READ_MODEL, verification, |progress| show(&bar, &progress)).await?;
     finish(&bar);
     if let Some(comparison) = compared {
-        println!("  compared with the one before: {comparison}");
+        say!("  compared with the one before: {comparison}");
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn show(bar: &ProgressBar, progress: &RebuildProgress) {
 fn finish(bar: &ProgressBar) {
     let (events, elapsed) = (bar.position(), bar.elapsed());
     bar.finish_and_clear();
-    println!(
+    say!(
         "  the read model was rebuilt from {events} events in {:.2} s ({:.0} events per second)",
         elapsed.as_secs_f64(),
         events as f64 / elapsed.as_secs_f64().max(f64::EPSILON)

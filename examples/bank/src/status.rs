@@ -10,7 +10,7 @@ const SHOWN_OPERATIONS: usize = 10;
 /// A table of all consumers, the rebuilds that are under way, in whatever process, and what operators did.
 pub async fn show(bank: &Bank) -> Result<(), Error> {
     let all = bank.runner.status().await?;
-    print!("{}", StatusTable::new(&all));
+    say!("{}", StatusTable::new(&all).to_string().trim_end());
     for rebuild in all.iter().filter_map(|status| status.rebuild.as_ref()) {
         let by = match &rebuild.builder {
             Some(builder) => format!("built by {} since {} UTC", builder.by, seconds(builder.since)?),
@@ -18,13 +18,13 @@ pub async fn show(bank: &Bank) -> Result<(), Error> {
         };
         let eta = rebuild.eta.map_or_else(String::new, |eta| format!(", {eta:.0?} to go"));
         let (done, total, rate) = (rebuild.done, rebuild.total, rebuild.rate_per_second);
-        println!("{}, {by}: {done} of {total} events, {rate:.0} per second{eta}", rebuild.generation);
+        say!("{}, {by}: {done} of {total} events, {rate:.0} per second{eta}", rebuild.generation);
     }
     for orphan in bank.runner.orphans().await? {
-        println!("{orphan}");
+        say!("{orphan}");
     }
     for operation in bank.runner.operations(None, None, SHOWN_OPERATIONS).await? {
-        println!("{operation}");
+        say!("{operation}");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use time::{Date, Month, OffsetDateTime, Time};
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// One line of the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Transaction {
     pub id: String,
     pub account: String,

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::process::Stdio;
+
 use support::{Folder, bank, fresh_postgres_database, import, run, run_to_failure};
 
 #[test]
@@ -24,6 +26,21 @@ fn the_demonstration_tells_the_whole_story_on_every_store_and_can_be_repeated() 
             let again = run(&mut bank(&store));
             assert!(again.contains("done before") && again.contains("6 events are stored in"), "{again}");
         }
+    }
+}
+
+#[test]
+fn a_listener_that_goes_away_ends_the_program_without_a_word() {
+    let folder = Folder::new();
+    run(&mut bank(&folder.sqlite()));
+    for command in ["demo", "balances", "status", "--help"] {
+        let mut bank = bank(&folder.sqlite());
+        bank.arg(command).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = bank.spawn().expect("it starts");
+        drop(program.stdout.take());
+        let output = program.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{command}: {} {said}", output.status);
     }
 }
 
@@ -131,7 +148,7 @@ fn a_store_that_cannot_be_opened_says_what_to_do() {
         ("sqlite:/nonexistent/folder/bank.db".to_owned(), "folder"),
         (format!("sqlite:{}", not_a_database.display()), "not a SQLite database"),
         ("mysql://localhost/bank".to_owned(), "unknown store"),
-        ("postgres://postgres@127.0.0.1:1/bank".to_owned(), "cannot open the store"),
+        ("postgres://postgres@127.0.0.1:1/bank".to_owned(), "the store cannot be used as it is"),
     ];
     for (store, complaint) in cases {
         let (_, errors) = run_to_failure(bank(&store).arg("balances"));

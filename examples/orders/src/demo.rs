@@ -24,7 +24,7 @@ async fn show(folder: &Path) -> Result<(), Error> {
     let shipping = SqliteStore::open(folder.join("shipping.db")).await?;
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
 
-    println!("A shop and a shipping service, each with a store of its own, and a broker between them.\n");
+    say!("A shop and a shipping service, each with a store of its own, and a broker between them.\n");
     let (relay, _) = shop::relay(&shop, &*broker).await?;
     let consumer = shipping::consumer(&shipping, Arc::clone(&broker))?;
     let monitor = consumer.monitor();
@@ -38,24 +38,24 @@ async fn show(folder: &Path) -> Result<(), Error> {
     });
 
     placing::place_orders(&Repository::new(&shop), ORDERS).await?;
-    println!("{ORDERS} orders are placed");
+    say!("{ORDERS} orders are placed");
     relay.catch_up().await?;
-    println!("all are published, each with its event's id");
+    say!("all are published, each with its event's id");
     // As if the shop had been killed before it noted that: everything is published a second time.
     relay.reset("orders_out", Position::ZERO, &Order::by("demo")?.because("to show what duplicates do")?).await?;
     relay.catch_up().await?;
-    println!("and all once more, as after a crash at the worst moment");
+    say!("and all once more, as after a crash at the worst moment");
 
     while monitor.status().handled + monitor.status().duplicates < 2 * ORDERS {
         sleep(Duration::from_millis(10)).await;
     }
     let status = monitor.status();
-    println!("{} messages took effect, {} were known already\n", status.handled, status.duplicates);
+    say!("{} messages took effect, {} were known already\n", status.handled, status.duplicates);
     drop(stop);
     shipping_service.await??;
 
-    println!("ordered: {}", totals::placed(&shop).await?);
-    println!("shipped: {}", totals::shipped(&shipping).await?);
-    println!("\nWith two processes and a broker that they share: see examples/orders/README.md.");
+    say!("ordered: {}", totals::placed(&shop).await?);
+    say!("shipped: {}", totals::shipped(&shipping).await?);
+    say!("\nWith two processes and a broker that they share: see examples/orders/README.md.");
     Ok(())
 }

@@ -23,7 +23,7 @@ pub async fn publishing(runner: &Runner, monitor: &RelayMonitor) {
         if let Some(error) = broker.last_error.filter(|_| was_unconfirmed || is_left_alone) {
             line.push_str(&format!("; the broker did not confirm all: {}", error.error));
         }
-        println!("{line}");
+        say!("{line}");
         said = Some(news);
     }
 }
@@ -49,7 +49,7 @@ pub async fn shipping(monitor: &ConsumerMonitor) {
         if let Some(error) = status.last_error.filter(|_| has_failed || status.state != ConsumerState::Running) {
             line.push_str(&format!("; last error: {error}"));
         }
-        println!("{line}");
+        say!("{line}");
         said = Some(news);
     }
 }

@@ -27,7 +27,7 @@ where
     let repository = Repository::<Order>::new(store);
     let placing = async {
         placing::place_orders(&repository, orders).await?;
-        println!("{orders} orders are placed");
+        say!("{orders} orders are placed");
         // The relay goes on.
         std::future::pending::<Result<(), Error>>().await
     };

@@ -3,6 +3,15 @@
 
 #![allow(unreachable_pub, reason = "in a program, `pub` says what a module offers to the others")]
 
+/// Says a line like `println!`, and ends the program without a word once nobody listens, as in `rebuild | head`.
+macro_rules! say {
+    ($($text:tt)*) => {
+        if std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*))).is_err() {
+            std::process::exit(0);
+        }
+    };
+}
+
 mod account;
 mod turnover;
 
@@ -37,43 +46,43 @@ async fn main() -> Result<(), Error> {
         store.append(&append).await?;
     }
 
-    println!("1. The read model, by version 1 of its code");
+    say!("1. The read model, by version 1 of its code");
     let first = Runner::builder(&store).projection(Turnover::default()).build()?;
     first.catch_up().await?;
     print_table(&file).await?;
 
-    println!("2. The same code again: it must give the same");
+    say!("2. The same code again: it must give the same");
     let must_match = RebuildOptions::by(BY).verify(Verification::MustMatch);
     if let Rebuilt::Live { generation, comparison: Some(comparison) } =
         first.rebuild_beside(TURNOVER, must_match, |_| {}).await?
     {
-        println!("   {comparison}; readers are given {generation}");
+        say!("   {comparison}; readers are given {generation}");
     }
 
-    println!(
+    say!(
         "3. Version 2 counts the bookings too. Version 1 leaves alone what version 2 writes, and the other way round:"
     );
     let second = Runner::builder(&store).projection(TurnoverWithCounts::default()).build()?;
     if let Err(error) = second.catch_up().await {
-        println!("   {error}");
+        say!("   {error}");
     }
 
-    println!("4. Built beside the live one, it differs, so somebody has to look");
+    say!("4. Built beside the live one, it differs, so somebody has to look");
     first.drop_retired(TURNOVER).await?;
     if let Rebuilt::Differs { comparison, .. } = second.rebuild_beside(TURNOVER, RebuildOptions::by(BY), |_| {}).await?
     {
-        println!("   {comparison}");
+        say!("   {comparison}");
     }
-    println!("   Readers still have:");
+    say!("   Readers still have:");
     print_table(&file).await?;
 
-    println!("5. Accepted: from one moment to the next, readers have the new one");
+    say!("5. Accepted: from one moment to the next, readers have the new one");
     second.accept_rebuild(TURNOVER, BY).await?;
     print_table(&file).await?;
 
-    println!("6. Rolled back, at once");
+    say!("6. Rolled back, at once");
     let generation = second.roll_back(TURNOVER, BY).await?;
-    println!("   readers are given {generation}");
+    say!("   readers are given {generation}");
     print_table(&file).await?;
     store.close().await?;
     Ok(())

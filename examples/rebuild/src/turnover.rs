@@ -118,7 +118,7 @@ pub async fn print_table(file: &Path) -> Result<(), Error> {
         for column in row.columns().iter().skip(1) {
             line.push_str(&format!("  {} {}", column.name(), row.try_get::<i64, _>(column.ordinal())?));
         }
-        println!("{line}");
+        say!("{line}");
     }
     connection.close().await?;
     Ok(())

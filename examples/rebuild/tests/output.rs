@@ -21,8 +21,9 @@ fn the_difference_is_shown_accepted_and_rolled_back() {
    the live read model turnover@2 was written by version 1 of its code, and this is version 2; rebuild it with this version, or run that one
 4. Built beside the live one, it differs, so somebody has to look
    at position 4 the live one has 2 row(s), the rebuilt one 2; 2 differ
-  turnover ["ann"]: {"account":"ann","cents":13500} -> {"account":"ann","cents":13500,"bookings":3}
-  turnover ["bob"]: {"account":"bob","cents":2000} -> {"account":"bob","cents":2000,"bookings":1}
+  only turnover.bookings is new in 2 of 2 row(s)
+  turnover ["ann"]: bookings - -> 3
+  turnover ["bob"]: bookings - -> 1
    Readers still have:
    ann  cents 13500
    bob  cents 2000

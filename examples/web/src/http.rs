@@ -44,17 +44,17 @@ pub(crate) fn routes(service: Service) -> Router {
 /// A JSON body, or why it is none.
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Opening {
     owner: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Amount {
     cents: i64,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Transfer {
     from: String,
     to: String,
@@ -78,8 +78,9 @@ async fn open(
     headers: HeaderMap,
     body: Body<Opening>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Json(Opening { owner }) = body?;
-    let done = execute(service.accounts.execute(id, AccountCommand::Open { owner }), &headers).await?;
+    let Json(opening) = body?;
+    let open = AccountCommand::Open { owner: opening.owner.clone() };
+    let done = execute(service.accounts.execute(id, open).request(&("open", opening)), &headers).await?;
     Ok((StatusCode::CREATED, done))
 }
 
@@ -89,8 +90,9 @@ async fn deposit(
     headers: HeaderMap,
     body: Body<Amount>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Json(Amount { cents }) = body?;
-    execute(service.accounts.execute(id, AccountCommand::Deposit { cents }), &headers).await
+    let Json(amount) = body?;
+    let deposit = AccountCommand::Deposit { cents: amount.cents };
+    execute(service.accounts.execute(id, deposit).request(&("deposit", amount)), &headers).await
 }
 
 async fn withdraw(
@@ -99,8 +101,9 @@ async fn withdraw(
     headers: HeaderMap,
     body: Body<Amount>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Json(Amount { cents }) = body?;
-    execute(service.accounts.execute(id, AccountCommand::Withdraw { cents }), &headers).await
+    let Json(amount) = body?;
+    let withdraw = AccountCommand::Withdraw { cents: amount.cents };
+    execute(service.accounts.execute(id, withdraw).request(&("withdraw", amount)), &headers).await
 }
 
 /// Both accounts change, or neither.
@@ -109,15 +112,19 @@ async fn transfer(
     headers: HeaderMap,
     body: Body<Transfer>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Json(Transfer { from, to, cents }) = body?;
+    let Json(transfer) = body?;
+    let Transfer { from, to, cents } = &transfer;
     if from == to {
         return Err(Problem::bad_request("the two accounts of a transfer must be different"));
     }
-    let withdraw = service.accounts.execute(from, AccountCommand::Withdraw { cents });
-    execute(withdraw.and(to, AccountCommand::Deposit { cents }), &headers).await
+    let withdraw = service.accounts.execute(from, AccountCommand::Withdraw { cents: *cents });
+    let command = withdraw.and(to, AccountCommand::Deposit { cents: *cents });
+    execute(command.request(&("transfer", &transfer)), &headers).await
 }
 
-/// A client that hangs up drops this half way: the command was executed or it was not, and its key tells which.
+/// The key stands for the request that the command names: sent again with another body, or to another route, it is
+/// refused. A client that hangs up drops this half way: the command was executed or it was not, and its key tells
+/// which.
 async fn execute(command: Execute<Account>, headers: &HeaderMap) -> Result<impl IntoResponse + use<>, Problem> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
         return Err(Problem::bad_request("a command needs an Idempotency-Key header, so that it can be sent again"));

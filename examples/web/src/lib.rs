@@ -32,7 +32,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The read model stopped; the error says at which event.
-    #[error(transparent)]
+    #[error("{0}")]
     ReadModel(#[from] RunnerError),
     /// The network failed.
     #[error("the service could not accept connections")]

@@ -1,6 +1,11 @@
 //! `cargo run -p web -- [ADDRESS [FILE]]`: the service on an address, with its events in a SQLite file.
 
-use std::{env::args, io, process::ExitCode, sync::Arc};
+use std::{
+    env::args,
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use es_sqlite::SqliteStore;
 use tokio::{
@@ -28,7 +33,8 @@ async fn run() -> Result<(), Error> {
 
     let store = SqliteStore::open(file).await?; // or PgStore::connect("postgres://…")
     let listener = TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    // Whether or not somebody listens to what it says.
+    let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
 
     // Before the first request, so that none of them is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

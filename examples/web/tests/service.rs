@@ -85,8 +85,17 @@ async fn a_command_that_is_sent_again_under_its_key_is_carried_out_once() {
     for field in ["account", "cents", "position"] {
         assert_eq!(first.body[field], second.body[field]);
     }
-    let other = client.command("/accounts/bob/deposits", "rent", json!({"cents": 70})).await;
-    assert_eq!((other.status, &other.body["title"]), (422, &json!("idempotency key reused")), "{other:?}");
+    let transfer = json!({"from": "ann", "to": "bob", "cents": 70});
+    for (path, body) in [
+        ("/accounts/bob/withdrawals", json!({"cents": 70})),
+        ("/accounts/ann/withdrawals", json!({"cents": 71})),
+        ("/accounts/ann/deposits", json!({"cents": 70})),
+        ("/accounts/ann", json!({"owner": "Ann"})),
+        ("/transfers", transfer),
+    ] {
+        let other = client.command(path, "rent", body).await;
+        assert_eq!((other.status, &other.body["title"]), (422, &json!("idempotency key reused")), "{path}: {other:?}");
+    }
 }
 
 #[tokio::test]

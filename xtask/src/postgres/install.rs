@@ -71,6 +71,19 @@ impl PostgresInstall {
         Self::usable(candidates()).next().ok_or(ServerError::PostgresMissing { minimum: MINIMUM_MAJOR })
     }
 
+    /// All installations that can be used, the one of [`find`](Self::find) first.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let named = std::env::var_os("ES_PG_BIN").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let mut all: Vec<Self> = Vec::new();
+        for install in Self::usable(named.into_iter().chain(candidates()).collect()) {
+            if !all.contains(&install) {
+                all.push(install);
+            }
+        }
+        all
+    }
+
     /// Finds the newest installation of at least this major version, whatever `ES_PG_BIN` says.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ pub struct PostgresOptions {
     pub(super) auth: Auth,
     pub(super) settings: Vec<(String, String)>,
     pub(super) slow_flush: Option<Duration>,
+    /// Names and contents of files beside the data folder, which the server alone can read.
+    pub(super) files: Vec<(&'static str, String)>,
 }
 
 impl PostgresOptions {
@@ -40,6 +42,7 @@ impl PostgresOptions {
             // Test processes run many tests at once, each with a pool of its own.
             settings: vec![("max_connections".to_owned(), "300".to_owned())],
             slow_flush: None,
+            files: Vec::new(),
         }
     }
 
@@ -56,6 +59,26 @@ impl PostgresOptions {
     pub fn slow_flush(mut self, time: Duration) -> Self {
         self.slow_flush = Some(time);
         self.setting("wal_sync_method", "fdatasync")
+    }
+
+    /// Makes the server offer TLS with this certificate, and check the certificates of clients that have one against the
+    /// authority; all in PEM.
+    #[must_use]
+    pub fn with_tls(mut self, authority: &str, certificate: &str, key: &str) -> Self {
+        let files = [("authority.pem", authority), ("certificate.pem", certificate), ("key.pem", key)];
+        self.files.extend(files.map(|(name, text)| (name, text.to_owned())));
+        self.setting("ssl", "on")
+            .setting("ssl_ca_file", "../authority.pem")
+            .setting("ssl_cert_file", "../certificate.pem")
+            .setting("ssl_key_file", "../key.pem")
+    }
+
+    /// Replaces `pg_hba.conf`, which says who may connect from where and how.
+    #[must_use]
+    pub fn host_based_access(mut self, lines: &str) -> Self {
+        self.files.push(("pg_hba.conf", lines.to_owned()));
+        // Unlike the files of TLS, it is looked for where the server was started.
+        self.setting("hba_file", "pg_hba.conf")
     }
 
     /// Adds a setting of `postgresql.conf`; the last one of a name counts.

@@ -1,7 +1,8 @@
 //! A PostgreSQL server with a data folder of its own, gone when it is dropped.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -101,6 +102,10 @@ impl ThrowawayPostgres {
         let folder = TempFolder::create("postgres", &account)?;
         let install = executable_install(install, &folder, &account)?;
         fill_data_folder(&install, options, &folder, &account)?;
+        for (name, text) in &options.files {
+            let path = folder.write(name, text, &account)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(ServerError::io("protect", &path))?;
+        }
         let environment = match options.slow_flush {
             Some(time) => slow_flush::environment(time, &folder, &account)?,
             None => Vec::new(),

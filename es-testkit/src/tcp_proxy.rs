@@ -3,6 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use tokio::{
@@ -17,6 +21,8 @@ use tokio::{
 pub struct TcpProxy {
     port: u16,
     open: watch::Sender<bool>,
+    forgotten: watch::Sender<()>,
+    target: Arc<AtomicU16>,
     accepting: JoinHandle<()>,
 }
 
@@ -29,12 +35,21 @@ impl TcpProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let (open, state) = watch::channel(true);
+        let (forgotten, forgetting) = watch::channel(());
+        let target = Arc::new(AtomicU16::new(target));
+        let current = Arc::clone(&target);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass_on(client, (Ipv4Addr::LOCALHOST, target).into(), state.clone()));
+                let target = current.load(Ordering::SeqCst);
+                tokio::spawn(pass_on(client, (Ipv4Addr::LOCALHOST, target).into(), state.clone(), forgetting.clone()));
             }
         });
-        Ok(Self { port, open, accepting })
+        Ok(Self { port, open, forgotten, target, accepting })
+    }
+
+    /// Passes new connections on to another port.
+    pub fn set_target(&self, port: u16) {
+        self.target.store(port, Ordering::SeqCst);
     }
 
     /// The port that clients are to use.
@@ -48,6 +63,14 @@ impl TcpProxy {
     }
 }
 
+impl TcpProxy {
+    /// Forgets all connections, as a firewall does with idle ones: they stay open, and what is sent on them is lost. New ones are
+    /// passed on.
+    pub fn forget(&self) {
+        self.forgotten.send_replace(());
+    }
+}
+
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.accepting.abort();
@@ -55,7 +78,13 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn pass_on(mut client: TcpStream, target: SocketAddr, mut open: watch::Receiver<bool>) {
+async fn pass_on(
+    mut client: TcpStream,
+    target: SocketAddr,
+    mut open: watch::Receiver<bool>,
+    mut forgotten: watch::Receiver<()>,
+) {
+    forgotten.mark_unchanged();
     if !*open.borrow_and_update() {
         return;
     }
@@ -66,5 +95,7 @@ async fn pass_on(mut client: TcpStream, target: SocketAddr, mut open: watch::Rec
         _ = copy_bidirectional(&mut client, &mut server) => {}
         // Closed, or dropped: either way this connection ends.
         _ = open.changed() => {}
+        // Both ends stay open.
+        _ = forgotten.changed() => drop(open.changed().await),
     }
 }

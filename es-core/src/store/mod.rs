@@ -1,0 +1,9 @@
+//! What a store implements, and what only authors of stores and of libraries above them need. The crate root does not
+//! re-export it.
+
+mod record;
+
+pub use record::{
+    Change, Committed, Condition, DecideRecords, Record, RecordBatch, RecordBounds, RecordKey, RecordRange, RecordRead,
+    RecordStore, Revision, ScanOrder, check_record_keys, check_scan_limit, check_scope, check_scope_size,
+};

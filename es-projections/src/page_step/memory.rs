@@ -1,0 +1,58 @@
+//! What is in memory of the log between two steps, and when it is dropped or checked.
+
+use es_core::{Bookmark, EventPage, Position, StoreError};
+
+use super::Steps;
+use crate::{limits, tail::Fetched};
+
+/// A page that was read ahead.
+pub(super) struct Ahead {
+    pub(super) after: Position,
+    pub(super) fetched: Fetched,
+}
+
+impl Steps {
+    /// Drops what is in memory of the log, and looks the checkpoint up with the next step: the log went back.
+    pub(crate) async fn forget_log(&mut self) {
+        self.forget_place();
+        if let Some(feed) = &self.feed {
+            feed.forget().await;
+        }
+        self.tail.forget().await;
+    }
+
+    /// A page that was read ahead may be larger than what is asked for by now: the rest is left for later.
+    pub(super) fn cut(&mut self, Fetched { mut page, read_at }: Fetched) -> EventPage {
+        self.read_at = read_at;
+        let size = self.pace.size();
+        if page.events.len() > size {
+            let rest = page.events.split_off(size);
+            let end = page.events.last().map_or(page.end(), Bookmark::of);
+            let rest = EventPage::new(rest, page.scanned_to, page.durable_to).coming_after(end).having_seen(page.seen);
+            self.ahead = Some(Ahead { after: end.position(), fetched: Fetched { page: rest, read_at } });
+            page.scanned_to = end.position();
+        }
+        page
+    }
+
+    /// Leaves out what comes after the end.
+    pub(crate) fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
+        let end = self.end();
+        if page.scanned_to > end {
+            page.events.retain(|event| event.position() <= end);
+            page.scanned_to = end;
+            self.ahead = None;
+        }
+        page
+    }
+
+    /// Asks the log whether it still holds what a page was read from, unless that was a moment ago. For a consumer whose effects
+    /// cannot be taken back.
+    pub(super) async fn look(&mut self, page: &EventPage) -> Result<(), StoreError> {
+        if self.is_placed_anew || self.read_at.elapsed() > limits::REACTOR_LOOK_INTERVAL {
+            self.store.verify(page.seen.unwrap_or(page.end())).await?;
+            self.is_placed_anew = false;
+        }
+        Ok(())
+    }
+}
