@@ -145,7 +145,7 @@ impl HeaderBinding {
                 Some(None) => return wrong("its percent-encoding is not UTF-8"),
             };
             match attributes.get(&name) {
-                Some(first) if *first != value => return wrong("it is there twice, with different values"),
+                Some(first) if *first != value => return wrong(TWICE),
                 Some(_) => {}
                 None => {
                     attributes.insert(name, value);
@@ -153,12 +153,17 @@ impl HeaderBinding {
             }
         }
         let explicit = attributes.remove("datacontenttype");
-        let content_type = explicit.as_deref().or(content_type);
+        // An empty one of the protocol's own is what some clients send for none.
+        let of_protocol = content_type.filter(|content_type| !content_type.trim().is_empty());
+        let content_type = explicit.as_deref().or(of_protocol);
         let means_empty = content_type.is_some() && !attributes.contains_key(extension::DATA_REF);
         let data = body.filter(|body| means_empty || !body.is_empty()).map(<[u8]>::to_vec);
         Message::from_attributes(attributes.iter().map(|(name, value)| (&**name, &**value)), content_type, data)
     }
 }
+
+/// Why an attribute that occurs twice is refused.
+pub(crate) const TWICE: &str = "it occurs twice, with different values";
 
 fn lower_case(name: &str) -> Cow<'_, str> {
     match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -290,10 +295,10 @@ mod tests {
             ("100 %", "100 %"),
             ("größe", "größe"),
         ] {
-            let message = ESCAPED.read_text(None, with(&[("ce-subject", value)]), None).unwrap();
-            assert_eq!(message.subject(), Some(text), "{value}");
-            let message = PLAIN.read_text(None, with(&[("ce-subject", value)]), None).unwrap();
-            assert_eq!(message.subject(), Some(value));
+            let message = ESCAPED.read_text(None, with(&[("ce-note", value)]), None).unwrap();
+            assert_eq!(message.extension("note"), Some(text), "{value}");
+            let message = PLAIN.read_text(None, with(&[("ce-note", value)]), None).unwrap();
+            assert_eq!(message.extension("note"), Some(value));
         }
         assert!(ESCAPED.read_text(None, with(&[("ce-subject", "%FF")]), None).is_err());
     }
@@ -303,6 +308,7 @@ mod tests {
         let read = |more: &[_], content_type, body| PLAIN.read_text(content_type, with(more), body).unwrap().has_data();
         assert!(!read(&[], None, Some(b"")));
         assert!(read(&[], Some("text/plain"), Some(b"")));
+        assert!(!read(&[], Some(""), Some(b"")));
         assert!(read(&[("ce-datacontenttype", "text/plain")], None, Some(b"")));
         assert!(!read(&[("ce-dataref", "elsewhere")], Some("text/plain"), Some(b"")));
         assert!(!read(&[], Some("text/plain"), None));

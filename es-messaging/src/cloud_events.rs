@@ -1,11 +1,13 @@
 //! CloudEvents on a wire: the structured mode, and values in headers.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::{
+    binding::TWICE,
     causes::json_words,
     error::MalformedMessage,
     message::{JSON, Message, is_json},
@@ -28,14 +30,14 @@ impl Message {
         let mut content_type = self.declared_content_type();
         let mut body = None;
         if self.has_data() {
-            let json = match self.is_json().then(|| serde_json::from_slice::<Box<RawValue>>(self.data())) {
+            let json = match self.is_json().then(|| serde_json::from_slice::<Box<RawValue>>(without_bom(self.data()))) {
                 Some(Ok(json)) => Some(json),
                 // One that does not say what it is may be anything.
                 Some(Err(error)) if content_type.is_some() => return Err(content(error)),
                 Some(Err(_)) | None => None,
             };
             body = Some(match json {
-                // Spaces around it would be lost.
+                // Spaces around it, or a byte order mark, would be lost.
                 Some(json) if json.get().len() == self.data().len() => ("data", json),
                 json => {
                     content_type = content_type.or(json.map(|_| JSON));
@@ -61,15 +63,24 @@ impl Message {
         Ok(out)
     }
 
-    /// Reads a message in structured mode. `"data": null` is a content, namely JSON's null; a null elsewhere stands for nothing.
+    /// Reads a message in structured mode. `"data": null` is a content, namely JSON's null. Any other null means that the attribute is
+    /// absent. A byte order mark is skipped.
     ///
     /// # Errors
     /// [`MalformedMessage`]; [`MalformedMessage::Batch`] for a list of messages.
     pub fn from_structured(bytes: &[u8]) -> Result<Self, MalformedMessage> {
+        let bytes = without_bom(bytes);
         if bytes.trim_ascii_start().first() == Some(&b'[') {
             return Err(MalformedMessage::Batch);
         }
-        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes).map_err(content)?;
+        let Members(members) = serde_json::from_slice(bytes).map_err(content)?;
+        let mut fields = BTreeMap::new();
+        for (name, value) in members {
+            if fields.get(&name).is_some_and(|first: &Box<RawValue>| first.get() != value.get()) {
+                return Err(MalformedMessage::Attribute { attribute: name, reason: TWICE.to_owned() });
+            }
+            fields.insert(name, value);
+        }
         let data = fields.remove("data");
         fields.retain(|_, value| value.get() != NULL);
         let data_base64 = fields.remove("data_base64");
@@ -96,6 +107,38 @@ impl Message {
 const NULL: &str = "null";
 /// The type of bytes of which nothing is known.
 const BYTES: &str = "application/octet-stream";
+
+/// The members of a JSON object in their order, with those that occur more than once.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+/// Returns UTF-8 text without the byte order mark that some writers put in front of it.
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
 
 /// An error of JSON, without any of the content.
 fn content(error: serde_json::Error) -> MalformedMessage {
@@ -281,6 +324,43 @@ mod tests {
         assert!(missing(r#"{"specversion":"1.0","id":"1","source":"/","type":"t","time":"noon"}"#).contains("time"));
         assert!(missing(r#"{"specversion":"1.0","id":"1","source":"/","type":"t","x":[]}"#).contains('x'));
         assert!(missing("[]").contains("cannot be read"));
+    }
+
+    #[test]
+    fn an_empty_attribute_is_refused_as_empty_and_an_empty_extension_is_a_value() {
+        let read = |more: &str| {
+            let json = format!(r#"{{"specversion":"1.0","source":"/","type":"t",{more}}}"#);
+            Message::from_structured(json.as_bytes())
+        };
+        assert!(read(r#""id":"""#).unwrap_err().to_string().contains("id is wrong: it is empty"));
+        for attribute in ["subject", "dataschema", "datacontenttype"] {
+            let error = read(&format!(r#""id":"1","{attribute}":"""#)).unwrap_err().to_string();
+            assert!(error.contains(&format!("{attribute} is wrong: it is empty")), "{error}");
+        }
+        assert_eq!(read(r#""id":"1","tenant":"""#).unwrap().extension("tenant"), Some(""));
+    }
+
+    #[test]
+    fn a_member_that_occurs_twice_is_refused_unless_it_says_the_same() {
+        let read = |more: &str| {
+            let json = format!(r#"{{"specversion":"1.0","id":"1","source":"/","type":"t",{more}}}"#);
+            Message::from_structured(json.as_bytes())
+        };
+        for twice in [r#""id":"2""#, r#""\u0069d":"2""#, r#""data":1,"data":2"#, r#""data":null,"data":2"#] {
+            let error = read(twice).unwrap_err().to_string();
+            assert!(error.ends_with("is wrong: it occurs twice, with different values"), "{error}");
+        }
+        assert_eq!(read(r#""id":"1""#).unwrap().id(), "1");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_kept_in_the_content() {
+        let bytes = [b"\xEF\xBB\xBF", &*message().to_structured().unwrap()].concat();
+        assert_eq!(Message::from_structured(&bytes).unwrap(), message());
+        let content = b"\xEF\xBB\xBF{\"cents\":7}";
+        let marked = message().to_builder().data("application/json", content.to_vec()).build().unwrap();
+        assert_eq!(marked.json::<serde_json::Value>().unwrap()["cents"], 7);
+        assert_eq!(Message::from_structured(&marked.to_structured().unwrap()).unwrap(), marked);
     }
 
     #[test]

@@ -165,8 +165,8 @@ pub enum ConsumerError {
         /// Which consumer.
         name: ConsumerName,
     },
-    /// Two handlers want the same messages: make them one.
-    #[error("{name} has two handlers for the type {message_type:?}; make them one")]
+    /// Two handlers take messages of one type, or it is both handled and ignored: say it once.
+    #[error("{name} has the type {message_type:?} twice, in handlers or among the ignored types; name it once")]
     DuplicateType {
         /// Which consumer.
         name: ConsumerName,

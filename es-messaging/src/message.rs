@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    cloud_events::without_bom,
     error::MalformedMessage,
     event_time::{format_time, parse_time},
     limits,
@@ -102,6 +103,7 @@ impl Message {
         let mut spec_version = None;
         for (name, value) in attributes {
             match name {
+                "id" | "source" | "type" if value.is_empty() => return Err(empty(name)),
                 "specversion" => spec_version = Some(value),
                 "id" => value.clone_into(&mut builder.attributes.id),
                 "source" => value.clone_into(&mut builder.attributes.source),
@@ -207,12 +209,13 @@ impl Message {
         self.data.is_some()
     }
 
-    /// Its content, as JSON.
+    /// Returns its content, read as JSON. A byte order mark is skipped. A message without content ([`has_data`](Self::has_data)) is read
+    /// as `null`, so that an `Option` takes it.
     ///
     /// # Errors
     /// serde_json's, if it is not JSON or not of this form.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(self.data())
+        serde_json::from_slice(self.data.as_deref().map_or(b"null", without_bom))
     }
 
     /// An extension attribute; see [`extension`].
@@ -399,7 +402,10 @@ impl MessageBuilder {
         let texts = texts.chain(own.content_type.iter().map(|text| ("datacontenttype", text)));
         for (name, value) in texts.chain(own.extensions.iter().map(|(name, value)| (name.as_str(), value))) {
             let max = if name == "id" { core_limits::MAX_MESSAGE_ID_BYTES } else { limits::MAX_ATTRIBUTE_BYTES };
-            let reason = if value.len() > max {
+            let may_be_empty = own.extensions.contains_key(name);
+            let reason = if value.is_empty() && !may_be_empty {
+                return Err(empty(name));
+            } else if value.len() > max {
                 format!("{} bytes, at most {max}", value.len())
             } else if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.chars().any(char::is_control) {
                 "it holds a control character".to_owned()
@@ -431,6 +437,12 @@ impl MessageBuilder {
         }
         Ok(Message { attributes: Arc::new(self.attributes), data: self.data })
     }
+}
+
+/// CloudEvents lets extension attributes alone be empty.
+fn empty(attribute: &str) -> MalformedMessage {
+    let reason = "it is empty; leave it out, or give it a value".to_owned();
+    MalformedMessage::Attribute { attribute: attribute.to_owned(), reason }
 }
 
 pub(crate) const JSON: &str = "application/json";

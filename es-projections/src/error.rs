@@ -364,7 +364,7 @@ pub enum RunnerError {
         problem: String,
     },
     /// The store refused or failed; see [`StoreError`].
-    #[error("the store did not answer")]
+    #[error("the store failed")]
     Store(#[source] Arc<StoreError>),
 }
 

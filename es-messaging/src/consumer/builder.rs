@@ -1,6 +1,10 @@
 //! Puts a consumer together.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use es_core::{BlobStore, ConsumerName, ControlStore, DeadLetterStore, InboxStore, InvalidName};
 use es_projections::Backoff;
@@ -22,13 +26,15 @@ use crate::{
     rate_limit::{RateLimit, RateLimiter},
 };
 
-/// What becomes of messages of a type that nobody handles.
+/// What a consumer does with messages of a type that it has no handler for and that it does not
+/// [ignore](ConsumerBuilder::ignore) by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownTypes {
-    /// They are counted and passed over: a topic may carry more than one consumer wants.
+    /// It counts and acknowledges them. During a rolling deployment, old code acknowledges messages of new types in this way, and the new
+    /// code never sees them.
     Skip,
-    /// They become dead letters: whatever comes is meant for this consumer.
+    /// It turns them into dead letters, which code that knows the type can retry.
     Park,
 }
 
@@ -51,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) handler_time: Duration,
     pub(crate) drain_time: Duration,
     pub(crate) unknown: UnknownTypes,
+    pub(crate) ignored: HashSet<String>,
     pub(crate) expired: ExpiredMessages,
     pub(crate) to_broker: bool,
     pub(crate) limiter: Option<RateLimiter>,
@@ -88,7 +95,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
             backoff: Backoff::default(),
             handler_time: limits::DEFAULT_HANDLER_TIME,
             drain_time: limits::DEFAULT_DRAIN_TIME,
-            unknown: UnknownTypes::Skip,
+            unknown: UnknownTypes::Park,
+            ignored: HashSet::new(),
             expired: ExpiredMessages::Park,
             to_broker: false,
             limiter: None,
@@ -157,7 +165,15 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
         self
     }
 
-    /// What becomes of messages of types that nobody handles: [`UnknownTypes::Skip`] if not said.
+    /// Ignores messages of a type: they are counted as skipped and acknowledged. For types that the topic carries and this consumer does
+    /// not need.
+    pub fn ignore(mut self, message_type: &str) -> Self {
+        self.settings.ignored.insert(message_type.to_owned());
+        self
+    }
+
+    /// Sets what it does with messages of types that it neither handles nor [ignores](Self::ignore). The default is
+    /// [`UnknownTypes::Park`].
     pub fn unknown_types(mut self, policy: UnknownTypes) -> Self {
         self.settings.unknown = policy;
         self
@@ -220,7 +236,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
         }
         let mut handlers = HashMap::with_capacity(given.len());
         for (message_type, handler) in given {
-            if handlers.contains_key(&message_type) {
+            if handlers.contains_key(&message_type) || settings.ignored.contains(&message_type) {
                 return Err(ConsumerError::DuplicateType { name, message_type });
             }
             handlers.insert(message_type, handler);

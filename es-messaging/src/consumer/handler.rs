@@ -90,7 +90,12 @@ where
         match message.json::<T>() {
             Ok(content) => (self.handle)(content, message, unit),
             Err(error) => {
-                let why = format!("its content is no {}: {}", std::any::type_name::<T>(), json_words(&error));
+                let expected = std::any::type_name::<T>();
+                let why = match message.data() {
+                    [] if message.has_data() => format!("its content is empty, expected {expected}"),
+                    [] => format!("it has no content, expected {expected}"),
+                    _ => format!("its content is not {expected}: {}", json_words(&error)),
+                };
                 Box::pin(std::future::ready(Err(Unacceptable::new(DeadReason::Schema, why).into())))
             }
         }

@@ -67,13 +67,14 @@ impl<S: InboxStore> Shared<S> {
     }
 
     async fn plan_by_content(&self, message: &Message) -> Plan<S::Unit> {
-        let Some(handler) = self.handlers.get(message.message_type()) else {
+        let message_type = message.message_type();
+        let Some(handler) = self.handlers.get(message_type) else {
             return match self.settings.unknown {
-                UnknownTypes::Skip => Plan::Skip,
-                UnknownTypes::Park => {
-                    let error = format!("nobody handles messages of the type {:?}", message.message_type());
+                UnknownTypes::Park if !self.settings.ignored.contains(message_type) => {
+                    let error = format!("no handler for the type {message_type:?}: add one, or ignore the type");
                     Plan::Dead { reason: DeadReason::UnknownType, error }
                 }
+                UnknownTypes::Park | UnknownTypes::Skip => Plan::Skip,
             };
         };
         let message = match self.resolve(message).await {

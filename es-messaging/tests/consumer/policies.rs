@@ -44,6 +44,9 @@ async fn what_cannot_be_read_is_put_aside_with_its_bytes_and_blocks_nobody() {
     broker.send(not_json);
     let other_form = order("3", None).to_builder().json(&[1]).unwrap().build().unwrap();
     broker.send(other_form);
+    let empty = order("4", None).to_builder().data("application/json", Vec::new()).build().unwrap();
+    broker.send(empty);
+    broker.send(order("5", None).to_builder().without_data().build().unwrap());
     let running = run(ordinary(&store, &broker).build().unwrap());
     until("all are settled", async || broker.left() == 0).await;
     assert_eq!(running.consumer.status().retried, 0);
@@ -51,23 +54,32 @@ async fn what_cannot_be_read_is_put_aside_with_its_bytes_and_blocks_nobody() {
     assert_eq!(effects(&store).await, [("1".to_owned(), 1)]);
     let letters = letters(&store).await;
     let with = |reason| letters.iter().filter(move |letter| letter.reason == reason);
-    assert_eq!((letters.len(), with(DeadReason::Undecodable).count(), with(DeadReason::Schema).count()), (4, 2, 2));
+    assert_eq!((letters.len(), with(DeadReason::Undecodable).count(), with(DeadReason::Schema).count()), (6, 2, 4));
     assert!(with(DeadReason::Undecodable).any(|letter| letter.message.body == b"\xff\x00"));
     assert!(with(DeadReason::Undecodable).all(|letter| letter.error == "the message has no id"));
     assert!(with(DeadReason::Schema).any(|letter| letter.message.body == b"{"));
+    for says in ["its content is empty", "it has no content"] {
+        assert!(with(DeadReason::Schema).any(|letter| letter.error.starts_with(says)), "{says}: {letters:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_types_are_passed_over_or_put_aside_as_the_policy_says() {
-    for policy in [UnknownTypes::Skip, UnknownTypes::Park] {
+async fn a_type_without_a_handler_is_a_dead_letter_unless_it_is_ignored_or_the_policy_skips_it() {
+    for (policy, ignored, is_parked) in
+        [(None, "news", true), (None, "weather", false), (Some(UnknownTypes::Skip), "news", false)]
+    {
         let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
         broker.send(order("1", None).to_builder().message_type("weather").build().unwrap());
         broker.send(order("2", None));
-        let running = run(ordinary(&store, &broker).unknown_types(policy).build().unwrap());
+        let builder = ordinary(&store, &broker).ignore(ignored);
+        let builder = match policy {
+            Some(policy) => builder.unknown_types(policy),
+            None => builder,
+        };
+        let running = run(builder.build().unwrap());
         until("all are settled", async || broker.left() == 0).await;
         let status = running.consumer.status();
         running.stop().await;
-        let is_parked = policy == UnknownTypes::Park;
         assert_eq!((status.handled, status.skipped, status.dead), (1, u64::from(!is_parked), u64::from(is_parked)));
         let reasons: Vec<_> = letters(&store).await.iter().map(|letter| letter.reason).collect();
         assert_eq!(reasons, if is_parked { vec![DeadReason::UnknownType] } else { vec![] });
@@ -149,6 +161,8 @@ fn a_consumer_without_handlers_or_with_two_for_a_type_is_refused() {
     assert!(matches!(builder(&store, &broker).build(), Err(ConsumerError::NoHandlers { .. })));
     let two = ordinary(&store, &broker).on("order", |_: Order, _, _| Box::pin(async { Ok(()) }));
     assert!(matches!(two.build(), Err(ConsumerError::DuplicateType { message_type, .. }) if message_type == "order"));
+    let both = ordinary(&store, &broker).ignore("order").build();
+    assert!(matches!(both, Err(ConsumerError::DuplicateType { message_type, .. }) if message_type == "order"));
     let named = es_messaging::Consumer::builder("No Name", &store, Arc::new(broker), crate::support::subscription());
     assert!(matches!(named.build(), Err(ConsumerError::InvalidName(_))));
 }

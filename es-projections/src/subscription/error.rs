@@ -36,7 +36,7 @@ pub enum SubscriptionError {
     },
     /// The store refused or failed; see [`StoreError`]. From a subscription that has begun it is never a
     /// [transient](StoreError::is_transient) one.
-    #[error("the store did not answer")]
+    #[error("the store failed")]
     Store(#[source] Arc<StoreError>),
     /// An event cannot be read as the domain event that was asked for; the error says which. Mend the code and subscribe again.
     #[error("{0}")]

@@ -97,7 +97,7 @@ async fn any_other_error_of_the_store_is_the_last_item() {
     assert!(subscription.next().await.is_none());
     assert_eq!(subscription.position(), position(2));
     drop(subscription);
-    assert_eq!(monitor.status().to_string(), "at 2, ended: the store did not answer: the database failed: disk full");
+    assert_eq!(monitor.status().to_string(), "at 2, ended: the store failed: the database failed: disk full");
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,6 +124,7 @@ impl From<RunnerError> for Problem {
     fn from(error: RunnerError) -> Self {
         match &error {
             RunnerError::WaitTimeout { .. } => Self::unavailable("read model behind", &error),
+            RunnerError::WriteLost { .. } => Self::new(StatusCode::GONE, "write lost", &error),
             RunnerError::Store(cause) => unanswered(cause).unwrap_or_else(|| Self::internal(&error)),
             _ => Self::internal(&error),
         }
@@ -134,6 +135,7 @@ impl From<SubscriptionError> for Problem {
     fn from(error: SubscriptionError) -> Self {
         match &error {
             SubscriptionError::PositionBeyondHead { .. } => Self::bad_request(error),
+            SubscriptionError::LogWentBack { .. } => Self::new(StatusCode::GONE, "log went back", &error),
             SubscriptionError::Store(cause) => unanswered(cause).unwrap_or_else(|| Self::internal(&error)),
             _ => Self::internal(&error),
         }

@@ -9,7 +9,7 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use es_core::{ConsumerStoreExt, Execute, Position, View};
+use es_core::{Bookmark, ConsumerStoreExt, Execute, Position, View};
 use es_projections::ConsumerState;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::{
 
 /// In the answer to a command: the position of its last event. Sent with a question, the answer shows at least that:
 /// pass it on, and read your own writes.
-const EVENT_POSITION: HeaderName = HeaderName::from_static("event-position");
+const EVENT_BOOKMARK: HeaderName = HeaderName::from_static("event-bookmark");
 /// What makes a command safe to send again: a new text for each command, the same one for each repeat.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// How long a question waits for the read model.
@@ -66,7 +66,7 @@ struct Transfer {
 struct Receipt {
     account: String,
     cents: i64,
-    /// The same as in the header.
+    /// Of the last event; the header says as well which event that is.
     position: Position,
     /// Whether the command was sent again, and this is its first outcome.
     is_repeated: bool,
@@ -131,10 +131,10 @@ async fn execute(command: Execute<Account>, headers: &HeaderMap) -> Result<impl 
     };
     let key = key.to_str().map_err(|_| Problem::bad_request("the Idempotency-Key must be plain ASCII"))?;
     let done = command.idempotency_key(key).source("web").await?;
-    let position = done.position().unwrap_or_default();
+    let bookmark = done.bookmark().unwrap_or_default();
     let (account, cents) = (done.stream.id().to_owned(), done.state.cents);
-    let receipt = Receipt { account, cents, position, is_repeated: done.is_repeated() };
-    Ok(([(EVENT_POSITION, position.to_string())], Json(receipt)))
+    let receipt = Receipt { account, cents, position: bookmark.position(), is_repeated: done.is_repeated() };
+    Ok(([(EVENT_BOOKMARK, bookmark.to_string())], Json(receipt)))
 }
 
 async fn balance(
@@ -142,20 +142,23 @@ async fn balance(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Balance>, Problem> {
-    if let Some(position) = position_in(&headers, &EVENT_POSITION)? {
-        service.runner.wait_for(Balance::NAME, position, READ_TIMEOUT).await?;
+    if let Some(bookmark) = bookmark_in(&headers, &EVENT_BOOKMARK)? {
+        service.runner.wait_for(Balance::NAME, bookmark, READ_TIMEOUT).await?;
     }
     let balance = service.store.view::<Balance>().get(&id).await?;
     balance.map(Json).ok_or_else(|| Problem::not_found("there is no such account"))
 }
 
-/// The position that a header names, if it is there.
-pub(crate) fn position_in(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Position>, Problem> {
+/// The place in the log that a header names, if it is there.
+pub(crate) fn bookmark_in(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Bookmark>, Problem> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|text| text.parse().ok());
-    let number =
-        number.ok_or_else(|| Problem::bad_request(format!("the header {name} must be a position: a number")))?;
-    Ok(Some(Position::new(number)))
+    let bookmark = value.to_str().ok().and_then(|text| text.parse().ok());
+    let bookmark = bookmark.ok_or_else(|| {
+        Problem::bad_request(format!(
+            "the header {name} must be a position, or a position@event-id as the service returns it"
+        ))
+    })?;
+    Ok(Some(bookmark))
 }
 
 /// For load balancers and people: whether the read model advances, and if not, why.

@@ -4,7 +4,7 @@
 //! cargo run -p web
 //! curl -i localhost:3000/accounts/ann -H 'idempotency-key: 1' --json '{"owner": "Ann"}'
 //! curl -i localhost:3000/accounts/ann/deposits -H 'idempotency-key: 2' --json '{"cents": 500}'
-//! curl -i localhost:3000/accounts/ann -H 'event-position: 2'     # read your own writes
+//! curl -i localhost:3000/accounts/ann -H 'event-bookmark: 2'     # read your own writes: the header that the command returned
 //! curl -N localhost:3000/events -H 'last-event-id: 0'            # everything so far, and then live
 //! ```
 

@@ -1,6 +1,7 @@
 //! Live updates: server-sent events, fed by a subscription for each client.
 //!
-//! An update's id is its position. A browser that reconnects sends the last one as `Last-Event-ID` by itself, and
+//! An update's id is its place in the log: its position and its event's id, so that a position is never taken for one of a
+//! log that was restored in between. A browser that reconnects sends the last one as `Last-Event-ID` by itself, and
 //! goes on after it, without a gap and without a repeat.
 
 use axum::{
@@ -8,12 +9,12 @@ use axum::{
     http::{HeaderMap, HeaderName},
     response::sse::{Event, KeepAlive, Sse},
 };
-use es_core::{BoxError, EventFilter, InvalidName, PageSize, Recorded, StreamId};
+use es_core::{Bookmark, BoxError, EventFilter, InvalidName, PageSize, Recorded, StreamId};
 use es_projections::{StartFrom, Subscription};
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 
-use crate::{Service, domain::AccountEvent, error::Problem, http::position_in};
+use crate::{Service, domain::AccountEvent, error::Problem, http::bookmark_in};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Most events in memory for one client. It is read ahead no further, however slow the client is.
@@ -45,7 +46,7 @@ pub(crate) async fn events_of_account(
 }
 
 async fn updates(service: Service, headers: &HeaderMap, filter: Option<EventFilter>) -> Result<Updates, Problem> {
-    let start_from = position_in(headers, &LAST_EVENT_ID)?.map_or(StartFrom::Now, StartFrom::After);
+    let start_from = bookmark_in(headers, &LAST_EVENT_ID)?.map_or(StartFrom::Now, StartFrom::AfterBookmark);
     let mut builder =
         Subscription::builder(&service.store).start_from(start_from).page_size(PageSize::new(PAGE_EVENTS)?);
     if let Some(filter) = filter {
@@ -61,5 +62,6 @@ async fn updates(service: Service, headers: &HeaderMap, filter: Option<EventFilt
 
 fn update(recorded: &Recorded<AccountEvent>) -> Result<Event, axum::Error> {
     let update = Update { account: recorded.stream().id(), event: &recorded.event };
-    Event::default().id(recorded.position().to_string()).event(recorded.event_type()).json_data(update)
+    let bookmark = Bookmark::new(recorded.position(), recorded.id());
+    Event::default().id(bookmark.to_string()).event(recorded.event_type()).json_data(update)
 }

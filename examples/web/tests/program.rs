@@ -49,9 +49,9 @@ async fn what_was_answered_is_there_after_a_restart_and_a_client_goes_on_where_i
     let (program, client) = start(&file);
     let again = client.command("/accounts/ann/deposits", "2", json!({"cents": 500})).await;
     assert_eq!((&again.body["cents"], &again.body["is_repeated"]), (&json!(500), &json!(true)));
-    let shown = client.balance("ann", again.header("event-position")).await;
+    let shown = client.balance("ann", again.header("event-bookmark")).await;
     assert_eq!(shown.body, json!({"owner": "Ann", "cents": 500}));
-    let (second, event, _) = client.updates("/accounts/ann/events", Some(&first)).await.next().await.unwrap();
+    let (second, event, _) = client.updates("/accounts/ann/events", Some(&updates.last_id)).await.next().await.unwrap();
     assert_eq!((first.as_str(), second.as_str(), event.as_str()), ("1", "2", "Deposited"));
     assert!(terminate(program));
     std::fs::remove_dir_all(&folder).unwrap();

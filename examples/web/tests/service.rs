@@ -32,10 +32,11 @@ async fn a_client_that_passes_the_position_on_reads_its_own_writes() {
     for n in 1..=20 {
         let transfer = json!({"from": "ann", "to": "bob", "cents": 5});
         let done = client.command("/transfers", &format!("transfer {n}"), transfer).await;
-        assert_eq!(done.body["position"].to_string(), done.header("event-position").unwrap());
+        let bookmark = done.header("event-bookmark").unwrap();
+        assert!(bookmark.starts_with(&format!("{}@", done.body["position"])), "{bookmark}");
         let expected = json!({"account": "ann", "cents": 100 - 5 * n, "position": 3 + 2 * n, "is_repeated": false});
         assert_eq!((done.status, &done.body), (200, &expected));
-        let shown = client.balance("bob", done.header("event-position")).await;
+        let shown = client.balance("bob", Some(bookmark)).await;
         assert_eq!((shown.status, &shown.body), (200, &json!({"owner": "Bob", "cents": 5 * n})));
     }
 }
@@ -48,6 +49,17 @@ async fn a_question_for_a_position_that_the_read_model_does_not_reach_says_when_
     assert_eq!((shown.status, shown.header("retry-after")), (503, Some("1")), "{shown:?}");
     assert_eq!(shown.header("content-type"), Some("application/problem+json"));
     assert_eq!(shown.body["title"], "read model behind");
+}
+
+#[tokio::test]
+async fn a_bookmark_of_a_write_that_the_log_lost_is_not_taken_for_another_write() {
+    let client = serve().await;
+    two_accounts(&client).await;
+    let lost = "3@01890a5d-ac96-774b-bcce-b302099a8057";
+    let shown = client.balance("ann", Some(lost)).await;
+    assert_eq!((shown.status, &shown.body["title"]), (410, &json!("write lost")), "{shown:?}");
+    let updates = client.call("GET", "/events", &[("last-event-id", lost)], "").await;
+    assert_eq!((updates.status, &updates.body["title"]), (410, &json!("log went back")), "{updates:?}");
 }
 
 #[tokio::test]

@@ -64,9 +64,9 @@ impl Client {
         self.call("POST", path, &headers, &body.to_string()).await
     }
 
-    /// What the read model shows of an account, at a position at least.
-    pub async fn balance(&self, account: &str, position: Option<&str>) -> Answer {
-        let headers: Vec<_> = position.map(|position| ("event-position", position)).into_iter().collect();
+    /// What the read model shows of an account, at a bookmark at least.
+    pub async fn balance(&self, account: &str, bookmark: Option<&str>) -> Answer {
+        let headers: Vec<_> = bookmark.map(|bookmark| ("event-bookmark", bookmark)).into_iter().collect();
         self.call("GET", &format!("/accounts/{account}"), &headers, "").await
     }
 
@@ -76,7 +76,7 @@ impl Client {
         let mut connection = self.send("GET", path, &headers, "").await;
         let (status, headers) = timeout(LONG, head(&mut connection)).await.expect("an answer in time");
         assert_eq!((status, headers["content-type"].as_str()), (200, "text/event-stream"));
-        Updates { connection }
+        Updates { connection, last_id: String::new() }
     }
 }
 
@@ -100,22 +100,27 @@ async fn line(connection: &mut BufReader<TcpStream>) -> Option<String> {
 
 pub struct Updates {
     connection: BufReader<TcpStream>,
+    /// What a browser would send to continue after the last update.
+    pub last_id: String,
 }
 
 impl Updates {
-    /// The id, type and data of the next update; `None` at the end.
+    /// The position, type and data of the next update; `None` at the end.
     pub async fn next(&mut self) -> Option<(String, String, Value)> {
         timeout(LONG, self.read()).await.expect("an update or the end, in time")
     }
 
     async fn read(&mut self) -> Option<(String, String, Value)> {
-        let (mut id, mut event) = (String::new(), String::new());
+        let mut event = String::new();
         loop {
             let line = line(&mut self.connection).await?;
             match line.split_once(": ") {
-                Some(("id", value)) => id = value.to_owned(),
+                Some(("id", value)) => self.last_id = value.to_owned(),
                 Some(("event", value)) => event = value.to_owned(),
-                Some(("data", value)) => return Some((id, event, serde_json::from_str(value).unwrap())),
+                Some(("data", value)) => {
+                    let (position, _event_id) = self.last_id.split_once('@').expect("a bookmark");
+                    return Some((position.to_owned(), event, serde_json::from_str(value).unwrap()));
+                }
                 _ => {}
             }
         }
