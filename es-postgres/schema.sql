@@ -512,10 +512,11 @@ BEGIN
         WHERE coalesce(s.version, 0) = p_expected[1]
           AND (p_decided_after[1] IS NULL OR s.event_id = p_decided_after[1])
           AND NOT EXISTS (SELECT FROM es.events e WHERE e.event_id = p_ids[1] LIMIT 1)
-        RETURNING n.position - 1, n.recorded_at
-        INTO head, recorded_at;
+        RETURNING n.position - 1,
+                  n.recorded_at,
+                  (SELECT e.event_id FROM es.events e WHERE e.position = n.position - 1 LIMIT 1)
+        INTO head, recorded_at, head_id;
         IF FOUND THEN
-            SELECT e.event_id INTO head_id FROM es.events e WHERE e.position = head;
             versions := p_expected;
             RETURN;
         END IF;
