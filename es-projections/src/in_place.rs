@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{ConsumerName, RunnerStore};
+use es_core::{ConsumerName, FrozenReadModel, RunnerStore, StoreError};
 
 use crate::{
     comparison::Comparison,
@@ -39,13 +39,15 @@ pub(crate) async fn rebuild(
         None => (None, Goal::Rebuild(head)),
         Some((live, before)) => {
             let end = before.position();
-            {
+            let rebuilt = {
                 let _end = local.steps().await.end_at(end);
                 local.drive(Goal::Rebuild(end), Stop::never(), &mut on_advance).await?;
                 // Another loop of this runner may have come here, and only looked at the last events.
                 let _ = local.steps().await.save_scanned().await;
-            }
-            (Some(compare(store, &live, before).await), Goal::Reach(head))
+                // Until the snapshot is there, that loop must not continue past `end` either.
+                store.freeze(&live).await
+            };
+            (Some(compare(&live, before, rebuilt).await), Goal::Reach(head))
         }
     };
     local.drive(goal, Stop::never(), &mut on_advance).await?;
@@ -71,8 +73,12 @@ async fn remember(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop) -> Result<
     Ok((live, dump))
 }
 
-async fn compare(store: &Arc<dyn RunnerStore>, live: &ConsumerName, before: Dump) -> Result<Comparison, RunnerError> {
-    let rebuilt = store.freeze(live).await?;
+async fn compare(
+    live: &ConsumerName,
+    before: Dump,
+    rebuilt: Result<FrozenReadModel, StoreError>,
+) -> Result<Comparison, RunnerError> {
+    let rebuilt = rebuilt?;
     if rebuilt.position() != before.position() {
         let (before, after) = (before.position(), rebuilt.position());
         return Err(RunnerError::NotCompared { consumer: live.clone(), before, after });

@@ -186,6 +186,21 @@ async fn a_rebuild_in_place_is_compared_with_what_was_there_while_this_runner_ru
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_live_consumer_waits_until_a_rebuild_in_place_has_its_snapshot_to_compare() {
+    let store = SpyStore::default();
+    let runner = Runner::builder(&store).view::<Balance>().build().unwrap();
+    let running = Running::start(&runner);
+    deposits(&store, 10).await;
+    runner.wait_for("balance", position(10), Duration::from_secs(9)).await.unwrap();
+    *store.seen.snapshot_after.lock().unwrap() = Some("late");
+    let comparison = runner.rebuild_in_place("balance", Verification::MustMatch, |_| {}).await.unwrap().unwrap();
+    assert_eq!(comparison.position, position(11), "{comparison}");
+    // Nothing holds it back afterwards.
+    runner.wait_for("balance", position(12), Duration::from_secs(9)).await.unwrap();
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rebuild_in_place_shows_what_it_mended_and_is_complete_where_it_had_to_match() {
     let store = SpyStore::default();
     deposits(&store, 30).await;

@@ -59,6 +59,8 @@ pub(crate) struct Seen {
     pub(crate) panics: AtomicUsize,
     /// Before each swap an event is appended to this account, and whoever runs the live generation is waited for.
     pub(crate) overtaken_by: Mutex<Option<&'static str>>,
+    /// Before each snapshot of a read model an event is appended to this account, and there is time to apply it.
+    pub(crate) snapshot_after: Mutex<Option<&'static str>>,
     /// Holds whoever has read documents, as long as there is one.
     pub(crate) documents_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -253,6 +255,11 @@ impl GenerationStore for SpyStore {
     }
 
     async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+        let account = *self.seen.snapshot_after.lock().unwrap();
+        if let Some(account) = account {
+            crate::support::deposit(self, account, 1).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
         self.inner.freeze(generation).await
     }
 }
