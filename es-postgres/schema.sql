@@ -484,7 +484,8 @@ BEGIN
     -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
     -- checks, numbers and stores; where it stores nothing, the statements below say why.
     IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL
-        AND es.is_readable(p_categories[1], p_streams[1], p_types[1], p_metadata[1], p_payloads[1], p_occurred_at[1])
+        AND es.are_readable_names(p_categories[1], p_streams[1], p_types[1])
+        AND es.is_readable(p_types[1], p_metadata[1], p_payloads[1], p_occurred_at[1])
     THEN
         INSERT INTO es.events AS n
             (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
@@ -538,11 +539,15 @@ BEGIN
         RAISE EXCEPTION 'the arguments of the function append do not fit together'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- The control characters of all types at once, and the names once for each stream: a regular expression for each event costs
+    -- as much as storing it.
     IF EXISTS (SELECT
-               FROM unnest(p_parts, p_types, p_payloads, p_metadata, p_occurred_at)
-                    AS i (part, type, payload, metadata, occurred_at)
-               WHERE es.is_readable(p_categories[i.part], p_streams[i.part], i.type, i.metadata, i.payload,
-                                          i.occurred_at) IS NOT TRUE)
+               FROM unnest(p_categories, p_streams) AS s (category, stream)
+               WHERE es.are_readable_names(s.category, s.stream, '') IS NOT TRUE)
+        OR array_to_string(p_types, '') ~ '[\x01-\x1f\x7f-\x9f]'
+        OR EXISTS (SELECT
+                   FROM unnest(p_types, p_payloads, p_metadata, p_occurred_at) AS i (type, payload, metadata, occurred_at)
+                   WHERE es.is_readable(i.type, i.metadata, i.payload, i.occurred_at) IS NOT TRUE)
     THEN
         RAISE EXCEPTION 'an event given to the function append cannot be read back: its names, its metadata, its time or its size'
             USING ERRCODE = 'invalid_parameter_value';
@@ -703,6 +708,11 @@ BEGIN
     END IF;
 END
 $function$
+CREATE OR REPLACE FUNCTION es.are_readable_names(category text, stream text, types text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (((octet_length(category) >= 1) AND (octet_length(category) <= 64)) AND (((octet_length(stream) - strpos(stream, '/'::text)) >= 1) AND ((octet_length(stream) - strpos(stream, '/'::text)) <= 200)) AND ((((strpos(stream, '/'::text) - 1) - octet_length(category)) >= 0) AND (((strpos(stream, '/'::text) - 1) - octet_length(category)) <= 65)) AND ((stream || types) ~ '^([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+/[^\x01-\x1f\x7f-\x9f]+$'::text) AND (starts_with(stream, (category || '/'::text)) OR (split_part(split_part(stream, '/'::text, 1), '@'::text, 2) = category)))
 CREATE OR REPLACE FUNCTION es.change_parked(p_consumer text, p_keys text[], p_positions bigint[], p_errors text[], p_attempts bigint[], p_gone_keys text[], p_gone_positions bigint[])
  RETURNS text
  LANGUAGE plpgsql
@@ -925,11 +935,11 @@ CREATE OR REPLACE FUNCTION es.event_at(p_position bigint)
 AS $function$
     SELECT e.event_id FROM es.events e WHERE e.position = p_position
 $function$
-CREATE OR REPLACE FUNCTION es.is_readable(category text, stream text, type text, metadata text, payload text, occurred_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION es.is_readable(type text, metadata text, payload text, occurred_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
-RETURN ((octet_length(payload) <= 67108864) AND (octet_length(metadata) <= 65536) AND starts_with(metadata, '{'::text) AND ((octet_length(type) >= 1) AND (octet_length(type) <= 128)) AND ((octet_length(category) >= 1) AND (octet_length(category) <= 64)) AND (((octet_length(stream) - strpos(stream, '/'::text)) >= 1) AND ((octet_length(stream) - strpos(stream, '/'::text)) <= 200)) AND ((((strpos(stream, '/'::text) - 1) - octet_length(category)) >= 0) AND (((strpos(stream, '/'::text) - 1) - octet_length(category)) <= 65)) AND ((stream || type) ~ '^([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+/[^\x01-\x1f\x7f-\x9f]+$'::text) AND (starts_with(stream, (category || '/'::text)) OR (split_part(split_part(stream, '/'::text, 1), '@'::text, 2) = category)) AND COALESCE(((occurred_at > '-infinity'::timestamp with time zone) AND (occurred_at < to_timestamp(('253402300800'::bigint)::double precision))), true))
+RETURN ((octet_length(payload) <= 67108864) AND (octet_length(metadata) <= 65536) AND starts_with(metadata, '{'::text) AND ((octet_length(type) >= 1) AND (octet_length(type) <= 128)) AND ((occurred_at IS NULL) OR ((occurred_at > '-infinity'::timestamp with time zone) AND (occurred_at < to_timestamp(('253402300800'::bigint)::double precision)))))
 CREATE OR REPLACE FUNCTION es.lock_record_keys(p_keys text[], p_prefixes text[])
  RETURNS void
  LANGUAGE plpgsql

@@ -69,11 +69,21 @@ CREATE TABLE {schema}.log_floor (
 
 INSERT INTO {schema}.log_floor (position, recorded_at) VALUES (0, 'epoch');
 
--- Whether readers can read an event: its names as es_core::StreamId (`tenant@category/id` or `category/id`) and
--- es_core::EventType read them, within the limits of es_core::limits, at a time before the year 10000. An append refuses
--- larger payloads than it takes; 64 MiB is the most that any may take.
+-- Whether readers can read the names of an event: its stream as es_core::StreamId (`tenant@category/id` or `category/id`)
+-- reads it, and what follows in `types`, which is its type or the types of many events in one text, without a control character.
+CREATE FUNCTION {schema}.are_readable_names(category text, stream text, types text) RETURNS boolean
+LANGUAGE sql
+IMMUTABLE
+RETURN octet_length(category) BETWEEN 1 AND 64
+    AND octet_length(stream) - strpos(stream, '/') BETWEEN 1 AND 200
+    AND strpos(stream, '/') - 1 - octet_length(category) BETWEEN 0 AND 65
+    AND stream || types ~ '^([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+/[^\x01-\x1f\x7f-\x9f]+$'
+    AND (starts_with(stream, category || '/') OR split_part(split_part(stream, '/', 1), '@', 2) = category);
+
+-- Whether readers can read the rest of an event: its sizes are within the limits of es_core::limits, and its time is before the year
+-- 10000. An append refuses larger payloads than it takes; 64 MiB is the most that any may take.
 CREATE FUNCTION {schema}.is_readable(
-    category text, stream text, type text, metadata text, payload text, occurred_at timestamp with time zone
+    type text, metadata text, payload text, occurred_at timestamp with time zone
 ) RETURNS boolean
 LANGUAGE sql
 IMMUTABLE
@@ -81,12 +91,7 @@ RETURN octet_length(payload) <= 67108864
     AND octet_length(metadata) <= 65536
     AND starts_with(metadata, '{')
     AND octet_length(type) BETWEEN 1 AND 128
-    AND octet_length(category) BETWEEN 1 AND 64
-    AND octet_length(stream) - strpos(stream, '/') BETWEEN 1 AND 200
-    AND strpos(stream, '/') - 1 - octet_length(category) BETWEEN 0 AND 65
-    AND stream || type ~ '^([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+/[^\x01-\x1f\x7f-\x9f]+$'
-    AND (starts_with(stream, category || '/') OR split_part(split_part(stream, '/', 1), '@', 2) = category)
-    AND coalesce(occurred_at > '-infinity' AND occurred_at < to_timestamp(253402300800), true);
+    AND (occurred_at IS NULL OR (occurred_at > '-infinity' AND occurred_at < to_timestamp(253402300800)));
 
 -- Rejects a statement on the log, regardless of the role.
 CREATE FUNCTION {schema}.refuse_change_of_log() RETURNS trigger
@@ -142,4 +147,4 @@ AS $function$
     UPDATE {schema}.log_floor f SET is_pipelined = true WHERE NOT f.is_pipelined
 $function$;
 
-REVOKE ALL ON FUNCTION {schema}.is_readable, {schema}.refuse_change_of_log(), {schema}.check_log_floor(), {schema}.use_pipelined() FROM PUBLIC;
+REVOKE ALL ON FUNCTION {schema}.are_readable_names, {schema}.is_readable, {schema}.refuse_change_of_log(), {schema}.check_log_floor(), {schema}.use_pipelined() FROM PUBLIC;

@@ -140,7 +140,8 @@ BEGIN
     -- The shortest way, for the most frequent call: one event for a stream at a known version. One statement
     -- checks, numbers and stores; where it stores nothing, the statements below say why.
     IF array_length(p_ids, 1) = 1 AND array_length(p_streams, 1) = 1 AND p_expected[1] >= 0 AND p_keys IS NULL
-        AND {schema}.is_readable(p_categories[1], p_streams[1], p_types[1], p_metadata[1], p_payloads[1], p_occurred_at[1])
+        AND {schema}.are_readable_names(p_categories[1], p_streams[1], p_types[1])
+        AND {schema}.is_readable(p_types[1], p_metadata[1], p_payloads[1], p_occurred_at[1])
     THEN
         INSERT INTO {schema}.events AS n
             (position, version, recorded_at, occurred_at, event_id, payload_bytes, category, stream, type, metadata, payload)
@@ -194,11 +195,15 @@ BEGIN
         RAISE EXCEPTION 'the arguments of the function append do not fit together'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- The control characters of all types at once, and the names once for each stream: a regular expression for each event costs
+    -- as much as storing it.
     IF EXISTS (SELECT
-               FROM unnest(p_parts, p_types, p_payloads, p_metadata, p_occurred_at)
-                    AS i (part, type, payload, metadata, occurred_at)
-               WHERE {schema}.is_readable(p_categories[i.part], p_streams[i.part], i.type, i.metadata, i.payload,
-                                          i.occurred_at) IS NOT TRUE)
+               FROM unnest(p_categories, p_streams) AS s (category, stream)
+               WHERE {schema}.are_readable_names(s.category, s.stream, '') IS NOT TRUE)
+        OR array_to_string(p_types, '') ~ '[\x01-\x1f\x7f-\x9f]'
+        OR EXISTS (SELECT
+                   FROM unnest(p_types, p_payloads, p_metadata, p_occurred_at) AS i (type, payload, metadata, occurred_at)
+                   WHERE {schema}.is_readable(i.type, i.metadata, i.payload, i.occurred_at) IS NOT TRUE)
     THEN
         RAISE EXCEPTION 'an event given to the function append cannot be read back: its names, its metadata, its time or its size'
             USING ERRCODE = 'invalid_parameter_value';
