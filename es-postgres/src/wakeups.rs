@@ -197,10 +197,16 @@ impl Listener {
         self.look(&mut listener).await?;
         while let Some(notification) = listener.try_recv().await? {
             let mut is_news = self.is_news(&notification);
+            let mut claim = claim_of(&notification);
             while let Some(notification) = listener.next_buffered() {
                 is_news |= self.is_news(&notification);
+                claim = claim_of(&notification).or(claim);
             }
             if is_news {
+                // Readers need not wait for the look. If the claim is wrong, the look tells them so.
+                if let Some(claimed) = claim {
+                    self.sender.notify(claimed);
+                }
                 self.look(&mut listener).await?;
                 // However many are sent, a look at a time is all that they cost.
                 sleep(LOOK_INTERVAL).await;
@@ -210,9 +216,9 @@ impl Listener {
     }
 
     /// Whether a notification tells of another head than the one that is known here, as those of this process's own appends do
-    /// not. Every role may send on the channel, so it is believed no further: the log says where it ends.
+    /// not. Every role may send on the channel, so the claim wakes readers and is believed no further: the log says where it ends.
     fn is_news(&self, notification: &PgNotification) -> bool {
-        notification.payload().parse() != Ok(self.sender.latest().get())
+        claim_of(notification) != Some(self.sender.latest())
     }
 
     /// Hints where the log ends.
@@ -221,4 +227,9 @@ impl Listener {
         self.sender.notify(Position::new(from_bigint(row.try_get(0)?)));
         Ok(())
     }
+}
+
+/// Where a notification claims that the log ends.
+fn claim_of(notification: &PgNotification) -> Option<Position> {
+    notification.payload().parse().ok().map(Position::new)
 }
