@@ -203,13 +203,14 @@ impl Listener {
                 claim = claim_of(&notification).or(claim);
             }
             if is_news {
-                // Readers need not wait for the look. If the claim is wrong, the look tells them so.
-                if let Some(claimed) = claim {
+                // Readers do not wait for the look, and it does not compete with them. If the claim is wrong, the look tells
+                // them so. A lower one is an old one, or the log went back, which the look finds.
+                if let Some(claimed) = claim.filter(|claimed| *claimed > self.sender.latest()) {
                     self.sender.notify(claimed);
                 }
-                self.look(&mut listener).await?;
-                // However many are sent, a look at a time is all that they cost.
+                // However many notifications come in between, they cost one look.
                 sleep(LOOK_INTERVAL).await;
+                self.look(&mut listener).await?;
             }
         }
         Ok(())
