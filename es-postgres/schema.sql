@@ -49,7 +49,7 @@ TABLE dead_letters
     error text NOT NULL
     attempts bigint NOT NULL
     since timestamp with time zone NOT NULL
-    is_retry_asked boolean NOT NULL
+    is_retry_requested boolean NOT NULL
     headers json NOT NULL
     body bytea NOT NULL
     CONSTRAINT dead_letters_identity_key UNIQUE (consumer, identity)
@@ -91,14 +91,14 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
-TABLE holds
+TABLE suspensions
     consumer text COLLATE "C" NOT NULL
     kind text COLLATE "C" NOT NULL
-    held_by text NOT NULL
+    suspended_by text NOT NULL
     since timestamp with time zone NOT NULL
     reason text
-    CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
-    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
+    CONSTRAINT suspensions_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT suspensions_pkey PRIMARY KEY (consumer, kind)
 TABLE inbox_0
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
@@ -157,7 +157,7 @@ TABLE operations
     generation bigint NOT NULL
     from_position bigint
     to_position bigint
-    ordered_by text NOT NULL
+    requested_by text NOT NULL
     reason text
     CONSTRAINT operations_pkey PRIMARY KEY (id)
 TABLE outbox
@@ -328,7 +328,7 @@ CREATE UNIQUE INDEX checkpoints_pkey ON es.checkpoints USING btree (consumer)
 CREATE INDEX dead_letter_edits_letter_idx ON es.dead_letter_edits USING btree (letter, id)
 CREATE UNIQUE INDEX dead_letter_edits_pkey ON es.dead_letter_edits USING btree (id)
 CREATE UNIQUE INDEX dead_letter_totals_pkey ON es.dead_letter_totals USING btree (consumer)
-CREATE INDEX dead_letters_asked_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_asked
+CREATE INDEX dead_letters_retry_requested_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_requested
 CREATE UNIQUE INDEX dead_letters_identity_key ON es.dead_letters USING btree (consumer, identity)
 CREATE UNIQUE INDEX dead_letters_pkey ON es.dead_letters USING btree (id)
 CREATE INDEX dead_letters_since_idx ON es.dead_letters USING btree (consumer, since)
@@ -342,7 +342,7 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
-CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
+CREATE UNIQUE INDEX suspensions_pkey ON es.suspensions USING btree (consumer, kind)
 CREATE UNIQUE INDEX inbox_0_pkey ON es.inbox_0 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_1_pkey ON es.inbox_1 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_2_pkey ON es.inbox_2 USING btree (consumer, id)
@@ -376,7 +376,7 @@ CREATE INDEX outbox_delayed_available_idx ON es.outbox_delayed USING btree (avai
 CREATE UNIQUE INDEX outbox_delayed_pkey ON es.outbox_delayed USING btree (id)
 CREATE UNIQUE INDEX outbox_progress_pkey ON es.outbox_progress USING btree (id)
 CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
-CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
+CREATE INDEX parked_keys_retry_requested_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
 CREATE INDEX parking_history_consumer_idx ON es.parking_history USING btree (consumer, id)
 CREATE UNIQUE INDEX parking_history_pkey ON es.parking_history USING btree (id)

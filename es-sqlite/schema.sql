@@ -63,14 +63,14 @@ CREATE TABLE es_dead_letters (
     error          TEXT    NOT NULL,
     attempts       INTEGER NOT NULL,
     since          INTEGER NOT NULL,
-    is_retry_asked INTEGER NOT NULL,
+    is_retry_requested INTEGER NOT NULL,
     -- The message: an object of texts as JSON, and bytes.
     headers        TEXT    NOT NULL,
     body           BLOB    NOT NULL,
     UNIQUE (consumer, identity)
 ) STRICT;
 
-CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_asked;
+CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_requested;
 
 CREATE INDEX es_dead_letters_since ON es_dead_letters (consumer, since);
 
@@ -116,10 +116,10 @@ CREATE TABLE es_high_water (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE es_holds (
+CREATE TABLE es_suspensions (
     consumer TEXT    NOT NULL,
     kind     TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
-    held_by  TEXT    NOT NULL,
+    suspended_by  TEXT    NOT NULL,
     since    INTEGER NOT NULL,
     reason   TEXT,
     PRIMARY KEY (consumer, kind)
@@ -184,7 +184,7 @@ CREATE TABLE es_operations (
     generation    INTEGER NOT NULL,
     from_position INTEGER,
     to_position   INTEGER,
-    ordered_by    TEXT    NOT NULL,
+    requested_by    TEXT    NOT NULL,
     reason        TEXT
 ) STRICT;
 

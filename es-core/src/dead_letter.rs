@@ -212,16 +212,16 @@ pub struct DeadLetter {
     pub id: DeadLetterId,
     /// When it was put aside first, by the store's clock.
     pub since: OffsetDateTime,
-    /// Whether somebody has asked for it to be tried again.
-    pub is_retry_asked: bool,
+    /// Whether its retry is requested.
+    pub is_retry_requested: bool,
     /// What is known of it. The message is the edited one, once somebody has edited it.
     pub letter: NewDeadLetter,
 }
 
 impl DeadLetter {
     /// A dead letter, as stores give it.
-    pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_asked: bool, letter: NewDeadLetter) -> Self {
-        Self { id, since, is_retry_asked, letter }
+    pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_requested: bool, letter: NewDeadLetter) -> Self {
+        Self { id, since, is_retry_requested, letter }
     }
 }
 
@@ -241,8 +241,8 @@ pub struct DeadLetterQuery {
     pub reason: Option<DeadReason>,
     /// Put aside before a time.
     pub before: Option<OffsetDateTime>,
-    /// Only those for which a retry was asked, or was not.
-    pub is_retry_asked: Option<bool>,
+    /// Only those whose retry is requested, or is not.
+    pub is_retry_requested: Option<bool>,
 }
 
 impl DeadLetterQuery {
@@ -265,7 +265,7 @@ impl DeadLetterQuery {
             && self.key.as_ref().is_none_or(|wanted| letter.key.as_ref() == Some(wanted))
             && self.reason.is_none_or(|reason| reason == letter.reason)
             && self.before.is_none_or(|before| dead.since < before)
-            && self.is_retry_asked.is_none_or(|asked| asked == dead.is_retry_asked)
+            && self.is_retry_requested.is_none_or(|requested| requested == dead.is_retry_requested)
     }
 }
 

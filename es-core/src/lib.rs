@@ -146,7 +146,7 @@ pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{
     Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, check_document_count, check_document_key,
 };
-pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
+pub use control_store::{CheckpointOverride, ControlStore, Suspension, SuspensionKind};
 pub use dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter};
 pub use dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters};
 pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
@@ -172,18 +172,18 @@ pub use inbox_store::{
 pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member, is_in_force};
 pub use memory::{MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit};
 pub use metadata::Metadata;
-pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
+pub use operation::{NewOperation, Operation, OperationKind, OperatorRequest, check_operation_count};
 pub use outbox_store::{
     Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore, check_outbox_count,
     outbox_consumer,
 };
 pub use parking::{
-    AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
-    ParkingRecord, Unpark,
+    Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction, ParkingRecord,
+    RetryRequest, Unpark,
 };
 pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
 pub use partition::{
-    Ahead, Partition, PartitionCheckpoint, Slot, moved_by_hand, position_of_all, redistributed, slot_of,
+    Ahead, Partition, PartitionCheckpoint, Slot, overridden_partitions, position_of_all, redistributed, slot_of,
 };
 pub use partition_store::PartitionStore;
 pub use position::Position;

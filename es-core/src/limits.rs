@@ -82,7 +82,7 @@ pub const MAX_PARKED_PER_READ: usize = 10_000;
 /// Most bytes that are kept of the error of a parked event.
 pub const MAX_PARKED_ERROR_BYTES: usize = 4 * 1_024;
 /// Most parked keys that are to be tried again, of one consumer, that one call gives.
-pub const ASKED_RETRIES_PER_READ: usize = 100;
+pub const RETRY_REQUESTS_PER_READ: usize = 100;
 /// Longest reason of an operator's order, in bytes.
 pub const MAX_REASON_BYTES: usize = 1_024;
 /// Longest name of a kind of operation, in bytes.

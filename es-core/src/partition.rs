@@ -5,8 +5,8 @@ use std::{fmt, ops::Range};
 use uuid::Uuid;
 
 use crate::{
-    bookmark::Bookmark, consumer_name::ConsumerName, control_store::HandMove, error::StoreError, hash::fnv1a, limits,
-    position::Position,
+    bookmark::Bookmark, consumer_name::ConsumerName, control_store::CheckpointOverride, error::StoreError, hash::fnv1a,
+    limits, position::Position,
 };
 
 /// A part of all keys: the smallest that is ever moved from one partition to another.
@@ -320,12 +320,15 @@ pub fn redistributed(
     Ok(partitions.into_iter().map(begin).collect())
 }
 
-/// The checkpoints of a generation before and after they are moved by hand, all of them: no slot is taken forwards by a step back, or
-/// back by a step forwards. Gives where the consumer was: for a step forwards the partition that was last, for one back the one
-/// that was first; `None` if it never started.
-pub fn moved_by_hand(all: &[PartitionCheckpoint], hand_move: HandMove) -> (Option<Position>, Vec<PartitionCheckpoint>) {
-    let to = hand_move.to();
-    if matches!(hand_move, HandMove::Skip(_)) {
+/// The checkpoints of a generation before and after an override, all of them: no slot is taken forwards by a step back,
+/// or back by a step forwards. Gives where the consumer was: for a step forwards the partition that was last, for one
+/// back the one that was first; `None` if it never started.
+pub fn overridden_partitions(
+    all: &[PartitionCheckpoint],
+    checkpoint_override: CheckpointOverride,
+) -> (Option<Position>, Vec<PartitionCheckpoint>) {
+    let to = checkpoint_override.to();
+    if matches!(checkpoint_override, CheckpointOverride::Skip(_)) {
         let forwards =
             |was: &PartitionCheckpoint| PartitionCheckpoint { position: was.position.max(to), ..was.clone() };
         return (all.iter().map(|was| was.position).min(), all.iter().map(forwards).collect());

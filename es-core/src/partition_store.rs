@@ -14,7 +14,8 @@ use crate::{
 /// A generation runs as one whole, whose checkpoint has its name, or as several partitions, each with a checkpoint under a name of its
 /// own: never as both. An [`Advance`](crate::Advance) of a partition moves its own checkpoint. One in a layout that is not there any more gets
 /// [`StoreError::Retired`], also from whoever has not begun yet. All partitions move back together, by a reset or by hand
-/// ([`ControlStore::move_by_hand`](crate::ControlStore::move_by_hand)), and what was ahead of them is taken back too.
+/// ([`ControlStore::override_checkpoint`](crate::ControlStore::override_checkpoint)), and what was ahead of them is
+/// taken back too.
 ///
 /// # Cancel safety
 /// Dropping the future of any method leaves the store as if the call had either happened or not.

@@ -15,7 +15,7 @@ CREATE TABLE {schema}.dead_letters (
     error          text                     NOT NULL,
     attempts       bigint                   NOT NULL,
     since          timestamp with time zone NOT NULL,
-    is_retry_asked boolean                  NOT NULL,
+    is_retry_requested boolean                  NOT NULL,
     -- The message: an object of texts, and bytes.
     headers        json                     NOT NULL,
     body           bytea                    NOT NULL,
@@ -23,7 +23,7 @@ CREATE TABLE {schema}.dead_letters (
 );
 
 CREATE INDEX dead_letters_since_idx ON {schema}.dead_letters (consumer, since);
-CREATE INDEX dead_letters_asked_idx ON {schema}.dead_letters (consumer, id) WHERE is_retry_asked;
+CREATE INDEX dead_letters_retry_requested_idx ON {schema}.dead_letters (consumer, id) WHERE is_retry_requested;
 
 -- What dead letters were before they were edited. Kept when the letters are gone.
 CREATE TABLE {schema}.dead_letter_edits (

@@ -12,7 +12,7 @@ WITH before AS (
     FROM before b
 )
 UPDATE {schema}.dead_letters AS d
-SET headers = $2::json, body = $3, is_retry_asked = true
+SET headers = $2::json, body = $3, is_retry_requested = true
 FROM before b
 WHERE d.id = b.id
 RETURNING d.consumer

@@ -1,11 +1,12 @@
-//! What a runner does beside its consumers, for all of them together: looks who is held back, and who is silent.
+//! What a runner does beside its consumers, for all of them together: looks which consumers are suspended, and which
+//! are silent.
 
 use std::{convert::Infallible, sync::Arc};
 
 use es_core::{ConsumerName, RunnerStore};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::{board::Board, consumer_loop::ConsumerLoop, error::Chain, gate::Holds, limits};
+use crate::{board::Board, consumer_loop::ConsumerLoop, error::Chain, gate::Suspensions, limits};
 
 /// A consumer that is attended, or one of its partitions.
 pub(crate) struct Attended {
@@ -16,17 +17,21 @@ pub(crate) struct Attended {
 /// Looks after the consumers of a runner while they run. It has a task other than theirs, so that it sees when one hangs.
 pub(crate) struct Attendant {
     store: Arc<dyn RunnerStore>,
-    holds: Arc<Holds>,
+    suspensions: Arc<Suspensions>,
     consumers: Vec<Arc<ConsumerLoop>>,
     #[cfg(feature = "metrics")]
     publisher: std::sync::Mutex<crate::metrics::Publisher>,
 }
 
 impl Attendant {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, holds: Arc<Holds>, consumers: Vec<Arc<ConsumerLoop>>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        suspensions: Arc<Suspensions>,
+        consumers: Vec<Arc<ConsumerLoop>>,
+    ) -> Self {
         Self {
             store,
-            holds,
+            suspensions,
             consumers,
             #[cfg(feature = "metrics")]
             publisher: std::sync::Mutex::default(),
@@ -43,7 +48,7 @@ impl Attendant {
         let result = tokio::select! {
             biased;
             result = work => result,
-            never = self.look_for_holds() => match never {},
+            never = self.look_for_suspensions() => match never {},
             never = self.watch() => match never {},
         };
         #[cfg(feature = "metrics")]
@@ -59,7 +64,7 @@ impl Attendant {
         }
     }
 
-    async fn look_for_holds(&self) -> Infallible {
+    async fn look_for_suspensions(&self) -> Infallible {
         let mut ticks = interval(limits::CONTROL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Whoever asked for the work has just looked.
@@ -67,9 +72,9 @@ impl Attendant {
         let mut is_failing = false;
         loop {
             ticks.tick().await;
-            let result = self.holds.refresh().await;
+            let result = self.suspensions.refresh().await;
             if let (Err(error), false) = (&result, is_failing) {
-                tracing::warn!(error = %Chain(error), "cannot see who is held back; going by what was known last");
+                tracing::warn!(error = %Chain(error), "cannot see which consumers are suspended; going by what was known last");
             }
             is_failing = result.is_err();
         }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Bookmark, ConsumerName, DatabaseWait, Hold, Position, ProjectionError};
+use es_core::{Bookmark, ConsumerName, DatabaseWait, Position, ProjectionError, Suspension};
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 
@@ -85,7 +85,7 @@ pub(crate) enum Phase {
     NotOurs(NotOurs),
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     WaitingForCode(UnknownEvent),
-    Held(Hold),
+    Suspended(Suspension),
     WaitingForOther(ConsumerName),
     Restarting { attempt: u32, next_try: Instant, problem: String },
     Stopped(RunnerError),
@@ -356,7 +356,7 @@ impl Phase {
             Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
                 ConsumerState::ParkedLimit { error: error.clone() }
             }
-            Self::Held(hold) => hold.clone().into(),
+            Self::Suspended(suspension) => suspension.clone().into(),
             Self::WaitingForOther(consumer) => ConsumerState::WaitingForOther { consumer: consumer.clone() },
             Self::Restarting { attempt, next_try, problem } => ConsumerState::Restarting {
                 attempt: *attempt,

@@ -8,7 +8,7 @@ use crate::{
     consumer::Consumer,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::{Gate, Holds},
+    gate::{Gate, Suspensions},
     limits,
     membership::Membership,
     options::ConsumerOptions,
@@ -116,7 +116,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
         let bases = consumers.iter().map(|(consumer, _)| consumer.name().base()).collect();
         let membership = Membership::new(Arc::clone(&self.shared), self.lease_time, bases);
-        let holds = Arc::new(Holds::new(Arc::clone(&self.shared)));
+        let suspensions = Arc::new(Suspensions::new(Arc::clone(&self.shared)));
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;
@@ -125,11 +125,11 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
             let (store, tail, membership) = (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&membership));
-            let gate = Arc::new(Gate::new(consumer.name().base(), Arc::clone(&holds)));
+            let gate = Arc::new(Gate::new(consumer.name().base(), Arc::clone(&suspensions)));
             loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership), gate)));
         }
         set_start_order(&loops)?;
-        Ok(Runner::new(self.shared, loops, membership, holds))
+        Ok(Runner::new(self.shared, loops, membership, suspensions))
     }
 }
 

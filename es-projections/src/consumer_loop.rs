@@ -126,9 +126,9 @@ impl ConsumerLoop {
         &self.board
     }
 
-    /// Tries parked keys again that somebody asked for, unless somebody else runs the consumer and does so. For when no loop
-    /// runs here.
-    pub(crate) async fn retry_asked(&self) -> Result<(), RunnerError> {
+    /// Retries parked keys whose retry is requested, unless another process runs the consumer and does so. For when no
+    /// loop runs here.
+    pub(crate) async fn retry_requested(&self) -> Result<(), RunnerError> {
         while let Ended::OtherLayout(count) = self.retry_own().await? {
             self.lay_out(count).await?;
         }
@@ -148,7 +148,7 @@ impl ConsumerLoop {
                 let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
                 steps.work_under(lease, is_new);
             }
-            steps.retry_all_asked().await
+            steps.retry_all_requested().await
         };
         let tried = tried.await;
         if let Some(turn) = &mut turn {
@@ -164,8 +164,8 @@ impl ConsumerLoop {
             }
             Err(StepFailure::UnknownType(unknown)) => Err(unknown.into_error(self.name.clone())),
             Err(StepFailure::WentBack(error)) => Err(self.of_other_log(error)),
-            Err(StepFailure::Held(hold)) => {
-                Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) })
+            Err(StepFailure::Suspended(suspension)) => {
+                Err(RunnerError::Suspended { consumer: self.name.clone(), suspension: Box::new(suspension) })
             }
             Err(StepFailure::Failed { event, error }) => {
                 let (consumer, source) = (self.name.clone(), Arc::new(error));
@@ -383,7 +383,9 @@ impl ConsumerLoop {
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
             StepFailure::Narrowed | StepFailure::NotOurs(_) | StepFailure::OtherLayout(_) => Ok(Duration::ZERO),
-            StepFailure::Held(hold) => Err(RunnerError::Held { consumer: self.name.clone(), hold: Box::new(hold) }),
+            StepFailure::Suspended(suspension) => {
+                Err(RunnerError::Suspended { consumer: self.name.clone(), suspension: Box::new(suspension) })
+            }
             StepFailure::MovedByOther => {
                 let times = self.board.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; going on from there");

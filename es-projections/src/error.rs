@@ -3,8 +3,8 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use es_core::{
-    Bookmark, ConsumerName, DecodeError, EventKey, GenerationState, Hold, InvalidName, Position, ProjectionError,
-    StoreError, timestamp::rfc3339,
+    Bookmark, ConsumerName, DecodeError, EventKey, GenerationState, InvalidName, Position, ProjectionError, StoreError,
+    Suspension, timestamp::rfc3339,
 };
 use time::OffsetDateTime;
 
@@ -139,9 +139,9 @@ pub enum RunnerError {
         /// Why it failed.
         source: Arc<ProjectionError>,
     },
-    /// Nobody has tried a parked key again in time. It is still asked for; check that somebody runs the consumer.
+    /// Nobody has tried a parked key again in time. The request stands; check that a process runs the consumer.
     #[error(
-        "nobody has tried {key} of {consumer} again within {waited:?}; it is still asked for: is {consumer} run anywhere?"
+        "no process has retried {key} of {consumer} within {waited:?}; the request stands: does any process run {consumer}?"
     )]
     RetryTimeout {
         /// Which consumer.
@@ -318,14 +318,14 @@ pub enum RunnerError {
         /// What is there now.
         source: Arc<StoreError>,
     },
-    /// The consumer is held back; the message says by whom and why. Ask them, or
+    /// The consumer is suspended; the message says by whom and why. Ask them, or
     /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) it.
-    #[error("{consumer} was {hold}; resume or enable it first")]
-    Held {
+    #[error("{consumer} was {suspension}; resume or enable it first")]
+    Suspended {
         /// Which consumer.
         consumer: ConsumerName,
         /// By whom, since when and why.
-        hold: Box<Hold>,
+        suspension: Box<Suspension>,
     },
     /// The order in which consumers are to start cannot be kept. Mend what [`start_after`](crate::ConsumerOptions::start_after)
     /// says.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use es_core::{ConsumerName, Hold, RunnerStore, StoreError};
+use es_core::{ConsumerName, RunnerStore, StoreError, Suspension};
 use tokio::sync::watch;
 
 use crate::{
@@ -11,26 +11,26 @@ use crate::{
     stop::Stop,
 };
 
-/// Who is held back, as far as this runner knows: looked up for all consumers together, see
+/// Which consumers are suspended, as far as this runner knows: looked up for all consumers together, see
 /// [`Attendant`](crate::attendant::Attendant).
-pub(crate) struct Holds {
+pub(crate) struct Suspensions {
     store: Arc<dyn RunnerStore>,
     /// `None` if it is not known.
-    known: watch::Sender<Option<Vec<Hold>>>,
+    known: watch::Sender<Option<Vec<Suspension>>>,
 }
 
-impl Holds {
+impl Suspensions {
     pub(crate) fn new(store: Arc<dyn RunnerStore>) -> Self {
         Self { store, known: watch::Sender::new(None) }
     }
 
-    /// Looks who is held back.
+    /// Looks up which consumers are suspended.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
-        let holds = self.store.holds().await?;
+        let suspensions = self.store.suspensions().await?;
         self.known.send_if_modified(|known| {
-            let is_news = known.as_ref() != Some(&holds);
+            let is_news = known.as_ref() != Some(&suspensions);
             if is_news {
-                *known = Some(holds);
+                *known = Some(suspensions);
             }
             is_news
         });
@@ -43,28 +43,28 @@ impl Holds {
     }
 }
 
-/// How a consumer is held back, if it is. Of several holds the first one is shown.
-pub(crate) fn hold_of(holds: &[Hold], consumer: &ConsumerName) -> Option<Hold> {
-    holds.iter().find(|hold| hold.consumer.as_str() == consumer.base_text()).cloned()
+/// Returns the suspension of a consumer, if there is one; of several the first.
+pub(crate) fn suspension_of(suspensions: &[Suspension], consumer: &ConsumerName) -> Option<Suspension> {
+    suspensions.iter().find(|suspension| suspension.consumer.as_str() == consumer.base_text()).cloned()
 }
 
 /// What keeps a consumer from going on, besides itself.
 pub(crate) struct Gate {
     consumer: ConsumerName,
     /// `None`: it is always open.
-    holds: Option<Arc<Holds>>,
+    suspensions: Option<Arc<Suspensions>>,
     /// Who must have caught up once before this one starts.
     after: OnceLock<(ConsumerName, Arc<Board>)>,
 }
 
 impl Gate {
-    pub(crate) fn new(consumer: ConsumerName, holds: Arc<Holds>) -> Self {
-        Self { consumer, holds: Some(holds), after: OnceLock::new() }
+    pub(crate) fn new(consumer: ConsumerName, suspensions: Arc<Suspensions>) -> Self {
+        Self { consumer, suspensions: Some(suspensions), after: OnceLock::new() }
     }
 
     /// A gate that is always open.
     pub(crate) fn open(consumer: ConsumerName) -> Self {
-        Self { consumer, holds: None, after: OnceLock::new() }
+        Self { consumer, suspensions: None, after: OnceLock::new() }
     }
 
     /// Opens only when another consumer has caught up once.
@@ -80,32 +80,32 @@ impl Gate {
     /// Returns when the consumer may go on, or is asked to stop. One that does not follow the log does not wait.
     ///
     /// # Errors
-    /// [`StepFailure::Held`] instead of waiting; the store's, if it is not known who is held back.
+    /// [`StepFailure::Suspended`] instead of waiting; the store's, if it is not known which consumers are suspended.
     pub(crate) async fn pass(&self, follows: bool, board: &Board, stop: &Stop) -> Result<(), StepFailure> {
-        let Some(holds) = &self.holds else { return Ok(()) };
-        let mut news = holds.known.subscribe();
-        let mut was_held = false;
+        let Some(suspensions) = &self.suspensions else { return Ok(()) };
+        let mut news = suspensions.known.subscribe();
+        let mut was_suspended = false;
         loop {
-            let known = news.borrow_and_update().as_ref().map(|holds| hold_of(holds, &self.consumer));
+            let known = news.borrow_and_update().as_ref().map(|suspensions| suspension_of(suspensions, &self.consumer));
             match known {
-                None => holds.refresh().await?,
-                Some(Some(hold)) if !follows => return Err(StepFailure::Held(hold)),
-                Some(Some(hold)) => {
-                    if !was_held {
-                        tracing::info!(kind = %hold.kind, by = hold.by, reason = hold.reason, "held back");
+                None => suspensions.refresh().await?,
+                Some(Some(suspension)) if !follows => return Err(StepFailure::Suspended(suspension)),
+                Some(Some(suspension)) => {
+                    if !was_suspended {
+                        tracing::info!(kind = %suspension.kind, by = suspension.by, reason = suspension.reason, "suspended");
                     }
-                    was_held = true;
-                    board.set_phase(Phase::Held(hold));
+                    was_suspended = true;
+                    board.set_phase(Phase::Suspended(suspension));
                     tokio::select! {
                         _ = news.changed() => {}
                         () = stop.requested() => return Ok(()),
                     }
                 }
                 Some(None) => {
-                    if was_held {
-                        tracing::info!("not held back any more");
+                    if was_suspended {
+                        tracing::info!("not suspended any more");
                         board.set_phase(Phase::CatchingUp);
-                        was_held = false;
+                        was_suspended = false;
                     }
                     let Some((other, its_board)) = self.after.get().filter(|_| follows) else { return Ok(()) };
                     let mut has_caught_up = its_board.has_caught_up();

@@ -18,7 +18,7 @@ use crate::{
 pub enum Verdict {
     /// Every consumer has caught up, or is catching up and advances.
     Ready,
-    /// Something is held back, tried again or waited for.
+    /// A consumer is suspended, tries again or waits.
     Degraded,
     /// A consumer has stopped, or has not advanced for longer than [`limits::STALLED_AFTER`].
     Stalled,

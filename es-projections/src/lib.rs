@@ -129,8 +129,8 @@
 //! | error | `an operation is missing in the log of operations` | `generation`, `by`, `error` |
 //! | warn | `a page takes long, or a task hangs` | `consumer`, `silent_for` |
 //! | warn | `waiting on the database` | `consumer`, `wait` |
-//! | warn | `cannot see who is held back; going by what was known last` | `error` |
-//! | info | `held back`, `not held back any more` | `kind`, `by`, `reason` |
+//! | warn | `cannot see which consumers are suspended; going by what was known last` | `error` |
+//! | info | `suspended`, `not suspended any more` | `kind`, `by`, `reason` |
 //! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
 //! | warn | `waiting for the store`, also for what a handler needs | `attempt`, `wait`, `error` |
 //! | warn | `event parked` | `key`, `position`, `attempts`, `error` |

@@ -15,10 +15,10 @@ pub const DEFAULT_PARKED_KEYS: u64 = 100;
 /// Most parked keys that a [`FailurePolicy`](crate::FailurePolicy) may allow.
 pub const MAX_PARKED_KEYS: u64 = 10_000;
 /// How often a running consumer that has parked keys looks whether somebody wants one to be tried again.
-pub const ASKED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+pub const RETRY_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// Most parked events that are tried again between two pages, and that one call reads.
 pub const PARKED_EVENTS_PER_STEP: usize = 100;
-/// How often whoever asked for a retry looks what came of it.
+/// How often the requester of a retry looks what came of it.
 pub const RETRY_OUTCOME_INTERVAL: Duration = Duration::from_millis(100);
 /// Upper bound of the first wait between two attempts, unless the policy says otherwise.
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -45,8 +45,8 @@ pub const BEATS_PER_LEASE: u32 = 4;
 /// How often a consumer that somebody else works for looks whether it is its turn.
 pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a runner looks who is held back, for all its consumers together: so long at most a pause takes to be noticed,
-/// besides the page that is under way.
+/// How often a runner looks which consumers are suspended, for all its consumers together: so long at most a pause
+/// takes to be noticed, besides the page that is under way.
 pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a handler may take for a page of events (of a reactor: for one event), unless its options say otherwise.
 pub const DEFAULT_HANDLER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -13,8 +13,8 @@ use std::{
 };
 
 use es_core::{
-    Advance, Bookmark, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Partition, Position, ProjectionError,
-    RunnerStore, StoreError, is_transient,
+    Advance, Bookmark, ConsumerName, EventPage, Lease, PageSize, Parking, Partition, Position, ProjectionError,
+    RunnerStore, StoreError, Suspension, is_transient,
 };
 use tokio::time::Instant;
 
@@ -121,8 +121,8 @@ pub(crate) enum StepFailure {
     NotOurs(NotOurs),
     /// The consumer has another number of partitions by now.
     OtherLayout(u16),
-    /// Somebody holds the consumer back.
-    Held(Hold),
+    /// An operator suspended the consumer.
+    Suspended(Suspension),
     /// The live generation was written by other code. It may be another one later.
     OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
     /// The code does not know the type of the next event.
@@ -304,7 +304,7 @@ impl Steps {
             self.place = Some(place);
             return Ok(Step::CaughtUp(scanned));
         }
-        self.retry_asked(place, stop).await?;
+        self.retry_requested(place, stop).await?;
         let page = match self.ahead.take().filter(|ahead| ahead.after == scanned) {
             Some(Ahead { fetched, .. }) => {
                 fetched.page.check_continues(place.scanned)?;

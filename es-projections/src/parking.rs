@@ -1,4 +1,4 @@
-//! Events of parked keys: put aside when their page comes, and tried again when somebody asks for it.
+//! Events of parked keys: put aside when their page comes, and retried on request.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -39,7 +39,7 @@ impl Desk {
     }
 
     fn is_look_due(&self) -> bool {
-        self.looked_at.is_none_or(|at| at.elapsed() >= limits::ASKED_RETRY_INTERVAL)
+        self.looked_at.is_none_or(|at| at.elapsed() >= limits::RETRY_REQUEST_INTERVAL)
     }
 }
 
@@ -206,14 +206,14 @@ impl Steps {
 
     /// The keys of its partition that are to be tried again.
     async fn own_retries(&self, after: Position) -> Result<Vec<EventKey>, StoreError> {
-        let mut asked = self.store.asked_retries(&self.queue()).await?;
+        let mut requested = self.store.retry_requests(&self.queue()).await?;
         let is_split = self.is_split_view(after);
-        asked.retain(|key| self.share.has_key(key) && !(is_split && matches!(key, EventKey::Stream(_))));
-        Ok(asked)
+        requested.retain(|key| self.share.has_key(key) && !(is_split && matches!(key, EventKey::Stream(_))));
+        Ok(requested)
     }
 
-    /// Tries parked keys again that somebody asked for, as far as a step may do so.
-    pub(crate) async fn retry_asked(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
+    /// Retries parked keys whose retry is requested, as far as a step may do so.
+    pub(crate) async fn retry_requested(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
         if !self.has_parked().await? || !self.desk.is_look_due() {
             return Ok(());
         }
@@ -228,8 +228,8 @@ impl Steps {
         Ok(())
     }
 
-    /// Tries parked keys again that somebody asked for, to the end.
-    pub(crate) async fn retry_all_asked(&mut self) -> Result<(), StepFailure> {
+    /// Retries parked keys whose retry is requested, to the end.
+    pub(crate) async fn retry_all_requested(&mut self) -> Result<(), StepFailure> {
         self.go_live().await?;
         self.prepare().await?;
         let place = self.find_place().await?;

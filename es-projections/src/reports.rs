@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use es_core::{
-    Bookmark, Checkpoint, ConsumerName, GenerationState, Hold, LeaseHolder, ParkedTotals, Partition, Position,
-    StoreError,
+    Bookmark, Checkpoint, ConsumerName, GenerationState, LeaseHolder, ParkedTotals, Partition, Position, StoreError,
+    Suspension,
 };
 use tokio::time::{sleep, timeout};
 
@@ -12,7 +12,7 @@ use crate::{
     board::Snapshot,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::hold_of,
+    gate::suspension_of,
     limits,
     rebuild_status::RebuildStatus,
     runner::Runner,
@@ -34,7 +34,7 @@ impl Runner {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
         let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
-        let holds = self.shared.store.holds().await?;
+        let suspensions = self.shared.store.suspensions().await?;
         let leases: HashMap<_, _> = self.shared.store.leases().await?.into_iter().collect();
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
@@ -50,8 +50,8 @@ impl Runner {
                 checkpoints.values().filter(|known| known.consumer.whole() == *live).collect();
             own.sort_by_key(|known| known.consumer.partition());
             let parked = parked.get(live).copied().unwrap_or_default();
-            let hold = hold_of(&holds, consumer.name());
-            let stored = Stored { parked, head, hold, leases: &leases, member: self.shared.membership.member() };
+            let suspension = suspension_of(&suspensions, consumer.name());
+            let stored = Stored { parked, head, suspension, leases: &leases, member: self.shared.membership.member() };
             let mut status = status_of(consumer, live, &own, &stored);
             status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
             all.push(status);
@@ -200,7 +200,7 @@ fn weight(state: &ConsumerState, lag: u64) -> u32 {
 struct Stored<'a> {
     parked: ParkedTotals,
     head: Position,
-    hold: Option<Hold>,
+    suspension: Option<Suspension>,
     leases: &'a HashMap<ConsumerName, LeaseHolder>,
     /// This runner, as it calls itself.
     member: &'a str,
@@ -266,9 +266,9 @@ fn status_of(
         head,
         lag: head.distance_from(position),
         rate_per_second: said_by_each.iter().map(|said| said.rate_per_second).sum(),
-        state: match &stored.hold {
-            Some(hold) if !matches!(state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
-                hold.clone().into()
+        state: match &stored.suspension {
+            Some(suspension) if !matches!(state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
+                suspension.clone().into()
             }
             _ => state,
         },

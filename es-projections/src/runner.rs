@@ -12,7 +12,7 @@ use crate::{
     comparison::Comparison,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::Holds,
+    gate::Suspensions,
     goal::Goal,
     in_place,
     membership::{Alive, Membership},
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn RunnerStore>,
     pub(crate) loops: Vec<Arc<ConsumerLoop>>,
     pub(crate) membership: Arc<Membership>,
-    holds: Arc<Holds>,
+    suspensions: Arc<Suspensions>,
     attendant: Attendant,
 }
 
@@ -63,14 +63,14 @@ impl Runner {
         store: Arc<dyn RunnerStore>,
         loops: Vec<Arc<ConsumerLoop>>,
         membership: Arc<Membership>,
-        holds: Arc<Holds>,
+        suspensions: Arc<Suspensions>,
     ) -> Self {
-        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.clone());
-        Self { shared: Arc::new(Shared { store, loops, membership, holds, attendant }) }
+        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&suspensions), loops.clone());
+        Self { shared: Arc::new(Shared { store, loops, membership, suspensions, attendant }) }
     }
 
-    pub(crate) fn gate_holds(&self) -> &Holds {
-        &self.shared.holds
+    pub(crate) fn known_suspensions(&self) -> &Suspensions {
+        &self.shared.suspensions
     }
 
     /// Whether a consumer is one of this runner's.
@@ -100,7 +100,7 @@ impl Runner {
     /// events of its last page again.
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
-        self.shared.holds.refresh().await?;
+        self.shared.suspensions.refresh().await?;
         let outcomes: HashMap<_, _> =
             self.shared.loops.iter().map(|it| (it.name().clone(), watch::Sender::new(None))).collect();
         let all = self.shared.loops.iter().map(async |consumer| {
@@ -129,9 +129,9 @@ impl Runner {
     /// # Cancel safety
     /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
-        if self.shared.holds.refresh().await.is_err() {
+        if self.shared.suspensions.refresh().await.is_err() {
             // Each consumer asks by itself then, and says what it waits for.
-            self.shared.holds.forget();
+            self.shared.suspensions.forget();
         }
         self.shared.attendant.while_doing(self.run_all(shutdown)).await
     }
@@ -333,7 +333,7 @@ impl Runner {
         mut on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<Option<Comparison>, RunnerError> {
         let local = self.local(consumer)?;
-        self.shared.holds.refresh().await?;
+        self.shared.suspensions.refresh().await?;
         let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
         self.while_alive(rebuild).await
     }

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use es_core::{
-    ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Partition, Position, ProjectionError,
-    timestamp::rfc3339,
+    ConsumerName, DatabaseWait, LeaseHolder, ParkedTotals, Partition, Position, ProjectionError, Suspension,
+    SuspensionKind, timestamp::rfc3339,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -270,10 +270,10 @@ pub enum ConsumerState {
     },
 }
 
-impl From<Hold> for ConsumerState {
-    fn from(Hold { kind, by, since, reason: why, .. }: Hold) -> Self {
+impl From<Suspension> for ConsumerState {
+    fn from(Suspension { kind, by, since, reason: why, .. }: Suspension) -> Self {
         match kind {
-            HoldKind::Disabled => Self::Disabled { by, since, why },
+            SuspensionKind::Disabled => Self::Disabled { by, since, why },
             _ => Self::Paused { by, since, why },
         }
     }

@@ -14,7 +14,7 @@ CREATE TABLE es_dead_letters (
     error          TEXT    NOT NULL,
     attempts       INTEGER NOT NULL,
     since          INTEGER NOT NULL,
-    is_retry_asked INTEGER NOT NULL,
+    is_retry_requested INTEGER NOT NULL,
     -- The message: an object of texts as JSON, and bytes.
     headers        TEXT    NOT NULL,
     body           BLOB    NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE es_dead_letters (
 ) STRICT;
 
 CREATE INDEX es_dead_letters_since ON es_dead_letters (consumer, since);
-CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_asked;
+CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_requested;
 
 -- How many dead letters each relay or consumer ever had.
 CREATE TABLE es_dead_letter_totals (

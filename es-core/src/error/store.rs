@@ -116,7 +116,7 @@ pub enum StoreError {
         /// Where the log ends now, if it ends before the position.
         head: Option<Position>,
     },
-    /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
+    /// A checkpoint cannot be overridden as requested. Nothing was changed; `why` says what to do.
     #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
     CannotMove {
         /// Whose checkpoint.

@@ -11,7 +11,7 @@ use crate::{
     dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter},
     dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters},
     error::StoreError,
-    operation::{NewOperation, OperationKind, Order},
+    operation::{NewOperation, OperationKind, OperatorRequest},
     parking::ParkFailure,
     raw_message::RawMessage,
     timestamp::to_stored_precision,
@@ -66,7 +66,7 @@ impl Letters {
         let Some(dead) = self.unedited(tried) else { return false };
         (dead.letter.reason, dead.letter.error) = (reason, ParkFailure::new(error, 1).error);
         dead.letter.attempts = dead.letter.attempts.saturating_add(1);
-        dead.is_retry_asked = false;
+        dead.is_retry_requested = false;
         true
     }
 
@@ -81,14 +81,14 @@ fn operations(
     kind: &OperationKind,
     matched: &[DeadLetter],
     one: Option<DeadLetterId>,
-    order: &Order,
+    request: &OperatorRequest,
 ) -> Vec<NewOperation> {
     let mut counts = BTreeMap::<&ConsumerName, u64>::new();
     for dead in matched {
         *counts.entry(&dead.letter.consumer).or_default() += 1;
     }
     let line = |(consumer, count): (&ConsumerName, u64)| {
-        NewOperation::on_dead_letters(kind.clone(), consumer.clone(), one, count, order)
+        NewOperation::on_dead_letters(kind.clone(), consumer.clone(), one, count, request)
     };
     counts.into_iter().map(line).collect()
 }
@@ -137,31 +137,35 @@ impl DeadLetterStore for MemoryStore {
         Ok(letters.ever.iter().map(total).collect())
     }
 
-    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        let ask = |letters: &mut Letters| {
+    async fn request_dead_letter_retries(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        let mark = |letters: &mut Letters| {
             let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
             for dead in letters.letters.values_mut().filter(|dead| query.matches(dead)) {
-                dead.is_retry_asked = true;
+                dead.is_retry_requested = true;
             }
-            let noted = operations(&OperationKind::DEAD_LETTER_RETRY, &matched, query.id, order);
+            let noted = operations(&OperationKind::DEAD_LETTER_RETRY, &matched, query.id, request);
             (matched.len() as u64, noted)
         };
-        Ok(self.change_letters(ask).await)
+        Ok(self.change_letters(mark).await)
     }
 
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
         message: &RawMessage,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         message.check()?;
         let edit = |letters: &mut Letters| {
             let Some(dead) = letters.letters.get_mut(&id) else { return (false, Vec::new()) };
             let before = std::mem::replace(&mut dead.letter.message, message.clone());
-            dead.is_retry_asked = true;
-            let noted = operations(&OperationKind::DEAD_LETTER_EDIT, std::slice::from_ref(dead), Some(id), order);
+            dead.is_retry_requested = true;
+            let noted = operations(&OperationKind::DEAD_LETTER_EDIT, std::slice::from_ref(dead), Some(id), request);
             letters.edits.push((id, before));
             (true, noted)
         };
@@ -173,12 +177,16 @@ impl DeadLetterStore for MemoryStore {
         Ok(letters.edits.iter().filter(|(edited, _)| *edited == id).map(|(_, message)| message.clone()).collect())
     }
 
-    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        order.check_reason()?;
+    async fn discard_dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        request.check_reason()?;
         let discard = |letters: &mut Letters| {
             let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
             letters.remove(|dead| query.matches(dead));
-            let noted = operations(&OperationKind::DEAD_LETTER_DISCARD, &matched, query.id, order);
+            let noted = operations(&OperationKind::DEAD_LETTER_DISCARD, &matched, query.id, request);
             (matched.len() as u64, noted)
         };
         Ok(self.change_letters(discard).await)

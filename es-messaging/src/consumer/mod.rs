@@ -28,7 +28,7 @@ use self::{
     session::{Session, SessionEnd},
     shared::Shared,
     status::Board,
-    stop::{HeldBy, Stop, Stopped},
+    stop::{Stop, Stopped, SuspendedBy},
 };
 pub use self::{
     builder::{ConsumerBuilder, ExpiredMessages, UnknownTypes},
@@ -121,7 +121,7 @@ use crate::{
 /// | info | `a dead letter took effect` | `consumer`, `letter` |
 /// | info | `the broker answers again` | `consumer` |
 /// | info | `dead letters are fine again` | `consumer`, `depth` |
-/// | info | `held back`, `not held back any more` | `consumer` |
+/// | info | `suspended`, `not suspended any more` | `consumer` |
 /// | debug | `one message a transaction` | `error`, `messages` |
 pub struct Consumer<S: InboxStore> {
     shared: Arc<Shared<S>>,
@@ -179,8 +179,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     /// Receives and handles messages until `shutdown` is ready; then finishes what it has in hand, within its
     /// [time limit](ConsumerBuilder::drain_time_limit), gives the rest back, and returns.
     ///
-    /// While somebody holds it back ([`ControlStore`]), it gives everything back and waits. While the broker or the store do not
-    /// answer, it waits, and says so in its [status](Self::status).
+    /// While it is suspended ([`ControlStore`]), it gives everything back and waits. While the broker or the store do
+    /// not answer, it waits, and says so in its [status](Self::status).
     ///
     /// # Errors
     /// [`ConsumerError::Broker`] for what does not pass by itself.
@@ -188,15 +188,15 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     /// # Cancel safety
     /// Dropping it is a hard stop without harm: what was in hand comes again, and what had taken effect is known.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), ConsumerError> {
-        // Until it is known who holds it back.
+        // Until it is known whether it is suspended.
         self.shared.board.set_state(ConsumerState::WaitingForStore);
         let (shut_down, shutdown_seen) = watch::channel(false);
-        let (hold, held) = watch::channel(HeldBy::Unknown);
-        let stop = Stop { shutdown: shutdown_seen, held };
+        let (suspension, suspended) = watch::channel(SuspendedBy::Unknown);
+        let stop = Stop { shutdown: shutdown_seen, suspended };
         let mut working = pin!(self.sessions(stop.clone()));
         let mut chores = pin!(async {
             tokio::join!(
-                self.watch_holds(hold),
+                self.watch_suspensions(suspension),
                 self.retry_dead_letters(stop),
                 self.watch_dead_letters(),
                 self.rotate_inbox()
@@ -220,26 +220,26 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         result
     }
 
-    /// One subscriber after the other, as people hold the consumer back and let it go on.
+    /// One subscriber after the other, as operators suspend and resume the consumer.
     async fn sessions(&self, stop: Stop) -> Result<(), ConsumerError> {
         let shared = &self.shared;
         let board = &shared.board;
         let failed = |source| Err(ConsumerError::Broker { name: shared.name.clone(), source });
         let mut failures: u32 = 0;
         loop {
-            let mut was_held = false;
-            let may_go_on = stop.may_go_on(|hold| {
-                if !was_held {
-                    tracing::info!(consumer = %shared.name, kind = %hold.kind, by = hold.by, reason = hold.reason, "held back");
+            let mut was_suspended = false;
+            let may_go_on = stop.may_go_on(|suspension| {
+                if !was_suspended {
+                    tracing::info!(consumer = %shared.name, kind = %suspension.kind, by = suspension.by, reason = suspension.reason, "suspended");
                 }
-                was_held = true;
-                board.set_state(ConsumerState::Held(hold.clone()));
+                was_suspended = true;
+                board.set_state(ConsumerState::Suspended(suspension.clone()));
             });
             if !may_go_on.await {
                 return Ok(());
             }
-            if was_held {
-                tracing::info!(consumer = %shared.name, "not held back any more");
+            if was_suspended {
+                tracing::info!(consumer = %shared.name, "not suspended any more");
             }
             board.set_state(ConsumerState::WaitingForBroker);
             let opened = tokio::select! {
@@ -269,7 +269,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
             self.close(subscriber).await;
             match end {
                 SessionEnd::Stopped(Stopped::Shutdown) => return Ok(()),
-                SessionEnd::Stopped(Stopped::Held(_)) => {}
+                SessionEnd::Stopped(Stopped::Suspended(_)) => {}
                 SessionEnd::Failed(error) => return failed(error),
             }
         }
@@ -283,35 +283,35 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         }
     }
 
-    /// Looks who holds the consumer back, again and again.
-    async fn watch_holds(&self, hold: watch::Sender<HeldBy>) {
+    /// Looks again and again whether the consumer is suspended.
+    async fn watch_suspensions(&self, suspension: watch::Sender<SuspendedBy>) {
         let mut ticks = interval(limits::WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.shared.store.holds().await {
-                Ok(holds) => {
-                    let own = holds.into_iter().find(|hold| hold.consumer == self.shared.name);
-                    let known = own.map_or(HeldBy::Nobody, HeldBy::Somebody);
-                    hold.send_if_modified(|before| {
+            match self.shared.store.suspensions().await {
+                Ok(suspensions) => {
+                    let own = suspensions.into_iter().find(|suspension| suspension.consumer == self.shared.name);
+                    let known = own.map_or(SuspendedBy::Nobody, SuspendedBy::Somebody);
+                    suspension.send_if_modified(|before| {
                         let is_news = *before != known;
                         *before = known;
                         is_news
                     });
                 }
-                Err(error) => self.note("who is held back", &error),
+                Err(error) => self.note("which consumers are suspended", &error),
             }
         }
     }
 
-    /// Carries out the retries of dead letters that are asked for, again and again.
+    /// Carries out requested retries of dead letters, again and again.
     async fn retry_dead_letters(&self, stop: Stop) {
         let mut ticks = interval(limits::WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if *stop.held.borrow() == HeldBy::Nobody
-                && let Err(error) = self.shared.retry_asked().await
+            if *stop.suspended.borrow() == SuspendedBy::Nobody
+                && let Err(error) = self.shared.retry_requested().await
             {
                 self.note("dead letters", &error);
             }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, DeadReason, Hold};
+use es_core::{ConsumerName, DeadReason, Suspension};
 use time::OffsetDateTime;
 
 /// What a consumer is doing.
@@ -24,8 +24,8 @@ pub enum ConsumerState {
     WaitingForStore,
     /// It receives and handles messages.
     Running,
-    /// Somebody holds it back.
-    Held(Hold),
+    /// An operator suspended it.
+    Suspended(Suspension),
     /// It was told to stop, and finishes what it has in hand.
     Draining,
 }
@@ -38,7 +38,7 @@ impl ConsumerState {
             Self::WaitingForBroker => "waiting for broker",
             Self::WaitingForStore => "waiting for store",
             Self::Running => "running",
-            Self::Held(_) => "held",
+            Self::Suspended(_) => "suspended",
             Self::Draining => "draining",
         }
     }
@@ -47,7 +47,7 @@ impl ConsumerState {
 impl fmt::Display for ConsumerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held(hold) => hold.fmt(f),
+            Self::Suspended(suspension) => suspension.fmt(f),
             other => f.write_str(other.label()),
         }
     }

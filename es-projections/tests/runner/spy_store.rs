@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) checkpoint_moves: AtomicUsize,
     pub(crate) document_reads: AtomicUsize,
     pub(crate) parked_lookups: AtomicUsize,
-    pub(crate) asked_lookups: AtomicUsize,
+    pub(crate) request_lookups: AtomicUsize,
     pub(crate) waited_durable: Mutex<Vec<u64>>,
     /// What the next reads of the log answer.
     pub(crate) read_failures: Mutex<VecDeque<StoreError>>,
@@ -53,8 +53,8 @@ pub(crate) struct Seen {
     pub(crate) head: AtomicU64,
     /// For whom in the database the store's calls wait.
     pub(crate) waits: Mutex<Vec<DatabaseWait>>,
-    /// How often it was asked who is held back.
-    pub(crate) hold_reads: AtomicUsize,
+    /// How often it was asked which consumers are suspended.
+    pub(crate) suspension_reads: AtomicUsize,
     /// Every read of the log panics, as often as this says.
     pub(crate) panics: AtomicUsize,
     /// Before each swap an event is appended to this account, and whoever runs the live generation is waited for.

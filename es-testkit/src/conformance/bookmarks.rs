@@ -2,10 +2,10 @@
 //! earlier state and grow again (G6).
 
 use es_core::{
-    Advance, Append, Appended, Bookmark, ConsumerStore, ControlStore, DocumentChange, EventFilter, EventKey, EventPage,
-    EventStore, ExpectedVersion, HandMove, Order, PageProjection, Park, ParkFailure, Parking, ParkingStore,
-    PartitionCheckpoint, PartitionStore, Payload, Position, ProjectionError, ProjectionStore, RecordedEvent,
-    StoreError,
+    Advance, Append, Appended, Bookmark, CheckpointOverride, ConsumerStore, ControlStore, DocumentChange, EventFilter,
+    EventKey, EventPage, EventStore, ExpectedVersion, OperatorRequest, PageProjection, Park, ParkFailure, Parking,
+    ParkingStore, PartitionCheckpoint, PartitionStore, Payload, Position, ProjectionError, ProjectionStore,
+    RecordedEvent, StoreError,
 };
 use uuid::Uuid;
 
@@ -170,8 +170,8 @@ pub async fn a_checkpoint_keeps_the_event_at_its_position<H: StoreHarness>(harne
     let parked = ok(store.parked_events(&name, &key, at(0), 10).await);
     assert_eq!(parked.iter().map(|event| event.event_id).collect::<Vec<_>>(), [place(&store, 4).await.event_id()]);
 
-    let order = ok(Order::by("ann").and_then(|order| order.because("to see")));
-    ok(patiently!(store.move_by_hand(&name, HandMove::Skip(at(6)), &order)));
+    let request = ok(OperatorRequest::by("ann").and_then(|request| request.because("to see")));
+    ok(patiently!(store.override_checkpoint(&name, CheckpointOverride::Skip(at(6)), &request)));
     assert_eq!(kept(&name).await, place(&store, 6).await);
     let halves = ok(patiently!(store.repartition(&name, 2)));
     assert_eq!(halves.iter().map(PartitionCheckpoint::bookmark).collect::<Vec<_>>(), [place(&store, 6).await; 2]);
@@ -182,6 +182,6 @@ pub async fn a_checkpoint_keeps_the_event_at_its_position<H: StoreHarness>(harne
     assert_eq!(found, whole);
     let rests_on: Vec<_> = found.iter().map(|whole| (whole.bookmark(), whole.furthest_bookmark())).collect();
     assert_eq!(rests_on, [(place(&store, 6).await, place(&store, 9).await)]);
-    ok(patiently!(store.move_by_hand(&name, HandMove::Reset(at(0)), &order)));
+    ok(patiently!(store.override_checkpoint(&name, CheckpointOverride::Reset(at(0)), &request)));
     assert_eq!(kept(&name).await, Bookmark::START);
 }

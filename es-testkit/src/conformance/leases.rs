@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use es_core::{
-    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, Lease, LeaseStore, Leased, Order, Payload,
-    StoreError,
+    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, Lease, LeaseStore, Leased, OperatorRequest,
+    Payload, StoreError,
 };
 
 use super::{
@@ -177,7 +177,7 @@ pub async fn a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out<H:
 /// consumers' are left.
 pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    let order = ok(ok(Order::by("ann")).because("its host is gone"));
+    let request = ok(ok(OperatorRequest::by("ann")).because("its host is gone"));
     let names = ["balance", "balance@2", "balance@2#3of8", "balances"];
     let mut held = Vec::new();
     for name in names {
@@ -185,10 +185,10 @@ pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harne
         held.push(lease(ok(patiently!(store.claim_lease(&name, "dead", LONG)))));
     }
     assert!(matches!(
-        patiently!(store.revoke_leases(&consumer("balance"), &ok(Order::by("ann")))),
+        patiently!(store.revoke_leases(&consumer("balance"), &ok(OperatorRequest::by("ann")))),
         Err(StoreError::Refused { .. })
     ));
-    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("balance"), &order))), 3);
+    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("balance"), &request))), 3);
     let left: Vec<_> = ok(store.leases().await).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, [consumer("balances")]);
     let name = consumer("balance");
@@ -196,9 +196,9 @@ pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harne
     lease(claim(&store, "balance", "bob", LONG).await);
     let noted = ok(store.operations(Some(&name), None, 10).await);
     let noted: Vec<_> =
-        noted.iter().map(|operation| (operation.what.kind.as_str(), operation.what.order.reason())).collect();
+        noted.iter().map(|operation| (operation.what.kind.as_str(), operation.what.request.reason())).collect();
     assert_eq!(noted, [("lease-revoked", Some("its host is gone"))]);
     // Where nobody has one, there is nothing to note.
-    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("unknown"), &order))), 0);
+    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("unknown"), &request))), 0);
     assert_eq!(ok(store.operations(None, None, 10).await).len(), 1);
 }

@@ -236,9 +236,9 @@ macro_rules! __conformance_cases {
                 a_checkpoint_keeps_the_event_at_its_position
             }
             control {
-                a_consumer_is_held_until_it_is_released
-                a_checkpoint_is_moved_by_hand_where_that_makes_sense
-                a_move_by_hand_defeats_the_page_that_was_under_way
+                a_consumer_is_suspended_until_it_is_resumed
+                a_checkpoint_is_overridden_where_that_makes_sense
+                an_override_defeats_the_page_that_was_under_way
                 a_dropped_order_happened_with_its_line_or_not_at_all
                 the_log_of_operations_is_read_newest_first
                 a_retired_consumer_leaves_nothing
@@ -293,7 +293,7 @@ macro_rules! __conformance_cases {
                 a_redelivery_leaves_an_edit_and_a_requested_retry
                 dead_letters_are_found_by_what_is_known_of_them
                 totals_tell_what_there_is_and_ever_was
-                a_retry_is_asked_for_and_carried_out
+                a_retry_is_requested_and_carried_out
                 an_edited_dead_letter_keeps_what_it_was
                 what_is_discarded_needs_a_reason_and_is_noted
                 a_dead_letter_is_resolved_once

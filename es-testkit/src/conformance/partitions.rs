@@ -7,9 +7,9 @@ use std::{
 };
 
 use es_core::{
-    Advance, Ahead, BuildClaim, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction, DocumentChange,
-    Generation, GenerationStore, HandMove, LeaseStore, Leased, Order, Partition, PartitionCheckpoint, PartitionStore,
-    Payload, Position, ReadModelCode, Slot, StoreError, Swapped, limits,
+    Advance, Ahead, BuildClaim, CheckpointOverride, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction,
+    DocumentChange, Generation, GenerationStore, LeaseStore, Leased, OperatorRequest, Partition, PartitionCheckpoint,
+    PartitionStore, Payload, Position, ReadModelCode, Slot, StoreError, Swapped, limits,
 };
 
 use super::{
@@ -234,19 +234,20 @@ pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness
         if is_cleared {
             ok(patiently!(store.clear_view(&name)));
         } else {
-            let order = ok(ok(Order::by("ann")).because("the mails were not sent"));
-            let by_hand = async |hand_move| patiently!(store.move_by_hand(&name, hand_move, &order));
-            assert_eq!(ok(by_hand(HandMove::Reset(at(15))).await), at(30));
+            let request = ok(ok(OperatorRequest::by("ann")).because("the mails were not sent"));
+            let override_to =
+                async |checkpoint_override| patiently!(store.override_checkpoint(&name, checkpoint_override, &request));
+            assert_eq!(ok(override_to(CheckpointOverride::Reset(at(15))).await), at(30));
             let all = ok(store.partitions(&name).await);
             let reached: Vec<_> =
                 all.iter().map(|reached| (reached.position.get(), reached.ahead.to_string())).collect();
             assert_eq!(reached, [(10, "256-512:15".to_owned()), (0, "512-768:15".to_owned())]);
-            assert_eq!(ok(by_hand(HandMove::Skip(at(12))).await), at(0));
+            assert_eq!(ok(override_to(CheckpointOverride::Skip(at(12))).await), at(0));
             let reached = slots(&ok(store.partitions(&name).await));
             assert_eq!([0, 256, 512, 768].map(|slot| reached[slot].get()), [12, 15, 15, 12]);
             let back = Advance::new(&all[0].consumer, at(12), at(0)).in_layout(all[0].layout);
             assert!(matches!(patiently!(store.move_checkpoint(&back)), Err(StoreError::Refused { .. })));
-            assert_eq!(ok(by_hand(HandMove::Reset(at(0))).await), at(15));
+            assert_eq!(ok(override_to(CheckpointOverride::Reset(at(0))).await), at(15));
         }
         let again = ok(store.partitions(&name).await);
         let none = Ahead::default();

@@ -152,11 +152,11 @@ defects! {
     ReadsAnyNumberOfMessages,
     /// Nothing seems to wait.
     TellsOfNoMessages,
-    /// Who is held already is held again, and that is noted.
-    HoldsTwice,
+    /// A consumer that is suspended already is suspended again, and that is noted.
+    SuspendsTwice,
     /// A checkpoint goes wherever the hand moves it.
     MovesByHandAnywhere,
-    /// A checkpoint is moved by hand, and the log says so a moment later.
+    /// A checkpoint is overridden, and the log says so a moment later.
     NotesAMomentLater,
     /// A consumer that is retired loses its checkpoints alone.
     KeepsWhatIsRetired,
@@ -184,9 +184,9 @@ defects! {
     KnowsLettersByTheirIdAlone,
     /// A message that comes again takes the place of the edited one.
     UndoesAnEditAtARedelivery,
-    /// A message that comes again counts as the retry that was asked for.
+    /// A message that comes again counts as the requested retry.
     ForgetsARetryAtARedelivery,
-    /// A retry that failed stays asked for.
+    /// A retry that failed stays requested.
     RetriesAgainAndAgain,
     /// Dead letters are found whatever their key.
     LooksForAnyKey,

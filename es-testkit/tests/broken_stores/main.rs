@@ -258,11 +258,11 @@ broken! {
     a_store_that_does_not_tell_what_waits_is_found: TellsOfNoMessages => [
         "outbox::what_waits_is_told",
     ];
-    a_store_that_holds_a_consumer_twice_is_found: HoldsTwice => [
-        "control::a_consumer_is_held_until_it_is_released",
+    a_store_that_suspends_a_consumer_twice_is_found: SuspendsTwice => [
+        "control::a_consumer_is_suspended_until_it_is_resumed",
     ];
     a_store_that_moves_by_hand_wherever_it_is_told_is_found: MovesByHandAnywhere => [
-        "control::a_checkpoint_is_moved_by_hand_where_that_makes_sense",
+        "control::a_checkpoint_is_overridden_where_that_makes_sense",
     ];
     a_store_that_notes_a_moment_later_is_found: NotesAMomentLater => [
         "control::a_dropped_order_happened_with_its_line_or_not_at_all",
@@ -312,7 +312,7 @@ broken! {
         "dead_letters::a_redelivery_leaves_an_edit_and_a_requested_retry",
     ];
     a_store_that_retries_again_and_again_is_found: RetriesAgainAndAgain => [
-        "dead_letters::a_retry_is_asked_for_and_carried_out",
+        "dead_letters::a_retry_is_requested_and_carried_out",
     ];
     a_store_that_looks_for_any_key_is_found: LooksForAnyKey => [
         "dead_letters::dead_letters_are_found_by_what_is_known_of_them",
