@@ -205,7 +205,7 @@ pub trait ControlStore: ConsumerStore {
     /// [`overridden_partitions`](crate::overridden_partitions).
     ///
     /// # Errors
-    /// [`StoreError::CannotMove`] says why; [`StoreError::Retired`] for a generation that was live before;
+    /// [`StoreError::CannotMove`] says why; [`StoreError::StaleGeneration`] for a generation that was live before;
     /// [`StoreError::Refused`] without a reason.
     async fn override_checkpoint(
         &self,

@@ -162,8 +162,8 @@ pub use event_key::EventKey;
 pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
 pub use expected_version::ExpectedVersion;
 pub use generation_store::{
-    BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
-    ReadModelCode, ReadModelRow, Swapped, TableNames,
+    BuildClaim, Builder, Claimed, Direction, GenerationInfo, GenerationState, GenerationStore, ReadModelDefinition,
+    ReadModelRow, ReadModelSnapshot, Swapped, TableNames,
 };
 pub use inbox_store::{
     InboxKey, InboxStats, InboxStore, MessageUnit, Novelty, Received, check_append_count, check_inbox_keys,
@@ -203,5 +203,5 @@ pub use stream_id::StreamId;
 pub use transient::{causes, is_transient};
 pub use upcast::Upcasters;
 pub use version::Version;
-pub use view::{DocumentFold, Fate, PageFold, View, ViewError, ViewFold, ViewReader};
+pub use view::{DocumentAction, DocumentFold, PageFold, View, ViewError, ViewFold, ViewReader};
 pub use wakeups::{WakeupSender, Wakeups};

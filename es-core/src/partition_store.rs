@@ -13,9 +13,9 @@ use crate::{
 ///
 /// A generation runs as one whole, whose checkpoint has its name, or as several partitions, each with a checkpoint under a name of its
 /// own: never as both. An [`Advance`](crate::Advance) of a partition moves its own checkpoint. One in a layout that is not there any more gets
-/// [`StoreError::Retired`], also from whoever has not begun yet. All partitions move back together, by a reset or by hand
-/// ([`ControlStore::override_checkpoint`](crate::ControlStore::override_checkpoint)), and what was ahead of them is
-/// taken back too.
+/// [`StoreError::StaleGeneration`], also from whoever has not begun yet. All partitions move back together, by a reset
+/// or by hand ([`ControlStore::override_checkpoint`](crate::ControlStore::override_checkpoint)), and what was ahead of
+/// them is taken back too.
 ///
 /// # Cancel safety
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
@@ -28,7 +28,7 @@ pub trait PartitionStore: ConsumerStore {
     /// another number of them.
     ///
     /// # Errors
-    /// [`StoreError::Retired`] for a generation that was live and is not any more, and those of
+    /// [`StoreError::StaleGeneration`] for a generation that was live and is not any more, and those of
     /// [`Partition::new`](crate::Partition::new).
     async fn start_partitions(
         &self,
@@ -40,7 +40,7 @@ pub trait PartitionStore: ConsumerStore {
     /// Changes the number of partitions of a generation: no event is lost or repeated, whatever their positions. Gives the new ones.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if it never started, [`StoreError::Retired`] as above, and those of
+    /// [`StoreError::Refused`] if it never started, [`StoreError::StaleGeneration`] as above, and those of
     /// [`Partition::new`](crate::Partition::new); nothing was changed.
     async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError>;
 }

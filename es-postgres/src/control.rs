@@ -114,7 +114,7 @@ impl ControlStore for PgStore {
         // Waits for a page that is being applied.
         let (found, is_frozen) = partitions::all_locked(shared, &mut transaction, consumer).await?;
         if is_frozen {
-            return Err(StoreError::Retired { generation: consumer.clone() });
+            return Err(StoreError::StaleGeneration { generation: consumer.clone() });
         }
         let query = shared.query(&shared.statements.head);
         let head = get_position(&query.fetch_one(&mut *transaction).await.map_err(store_error)?, 0)?;
@@ -198,11 +198,11 @@ fn drops(shared: &Shared, consumer: &ConsumerName, generations: &[GenerationInfo
     let live = generations.iter().filter(|info| info.state == GenerationState::Live);
     let of_readers = live.flat_map(|info| {
         let stable = |table| statements.of_table(TableStatement::DROP_STABLE_IF_ANY, &info.name, table, "");
-        info.code.tables.iter().map(move |table| stable(table))
+        info.definition.tables.iter().map(move |table| stable(table))
     });
     let own = generations.iter().flat_map(|info| {
         let own = |table| statements.of_table(TableStatement::DROP, &info.name, table, "");
-        info.code.tables.iter().map(move |table| own(table))
+        info.definition.tables.iter().map(move |table| own(table))
     });
     let first = std::iter::once(consumer.clone()).filter(|_| generations.is_empty());
     let documents = generations.iter().map(|info| info.name.clone()).chain(first);

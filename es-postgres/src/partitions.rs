@@ -157,7 +157,7 @@ pub(crate) async fn freeze(
 }
 
 fn retired(generation: &ConsumerName) -> StoreError {
-    StoreError::Retired { generation: generation.clone() }
+    StoreError::StaleGeneration { generation: generation.clone() }
 }
 
 #[async_trait]

@@ -49,7 +49,7 @@ impl ConsumerStore for PgStore {
         let row = query.fetch_optional(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         // It has other partitions.
-        row.as_ref().map_or_else(|| Err(StoreError::Retired { generation: consumer.clone() }), checkpoint)
+        row.as_ref().map_or_else(|| Err(StoreError::StaleGeneration { generation: consumer.clone() }), checkpoint)
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
@@ -168,7 +168,8 @@ impl ProjectionStore for PgStore {
         if projection.name().generation() == Some(Generation::FIRST) {
             in_handler(&self.shared, projection.after_load(&mut transaction)).await?;
         }
-        generations::show_first(&self.shared, &mut transaction, projection.name(), &projection.code().tables).await?;
+        generations::show_first(&self.shared, &mut transaction, projection.name(), &projection.definition().tables)
+            .await?;
         Ok(self.shared.commit(transaction).await?)
     }
 
@@ -435,7 +436,7 @@ async fn reset_checkpoint(
     if get::<bool>(&query.fetch_one(&mut *connection).await.map_err(store_error)?, 0)? {
         return parking::forget_after(shared, connection, &consumer.whole(), Position::ZERO).await;
     }
-    Err(StoreError::Retired { generation: consumer.clone() })
+    Err(StoreError::StaleGeneration { generation: consumer.clone() })
 }
 
 /// Reads null, or the position at which the checkpoint is instead, or another reason why it was not moved.
@@ -448,7 +449,7 @@ async fn check_moved(
     let (consumer, expected) = (&advance.consumer, advance.from);
     match get::<Option<i64>>(row, 0)? {
         None => Ok(()),
-        Some(-1) => Err(StoreError::Retired { generation: consumer.clone() }),
+        Some(-1) => Err(StoreError::StaleGeneration { generation: consumer.clone() }),
         Some(-2) => Err(StoreError::LeaseLost { consumer: consumer.clone() }),
         Some(-3) => {
             shared.signals.recent.clear();

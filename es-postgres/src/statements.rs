@@ -128,7 +128,7 @@ impl PageStatements {
     ///
     /// Compared as pairs, which the index on (category, position) alone can answer. `o.category = $5` follows from them,
     /// and is left out: it would let the scan begin at the first event of the category. The subqueries hide the values
-    /// from the planner, which would otherwise plan every single page for the values at hand; that takes as long as
+    /// from the planner, which would otherwise plan every single page for its values; that takes as long as
     /// the page itself.
     const OF_CATEGORY: (&str, &str) = (
         "(o.category, o.position) > ((SELECT $5::text), (SELECT $1::bigint))

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Schema, connection, execute};
-use es_core::{BuildClaim, Claimed, ConsumerName, GenerationStore, LeaseStore, Leased, ReadModelCode};
+use es_core::{BuildClaim, Claimed, ConsumerName, GenerationStore, LeaseStore, Leased, ReadModelDefinition};
 
 const TIME: Duration = Duration::from_secs(30);
 
@@ -13,7 +13,7 @@ const TIME: Duration = Duration::from_secs(30);
 async fn a_lease_that_a_clock_granted_which_was_an_hour_ahead_is_not_in_force() {
     let schema = Schema::new();
     let (store, name) = (schema.store().await, ConsumerName::new("balance").unwrap());
-    let of = |by| BuildClaim::new(&name, by, ReadModelCode::default(), TIME).unwrap();
+    let of = |by| BuildClaim::new(&name, by, ReadModelDefinition::default(), TIME).unwrap();
     store.claim_lease(&name, "dead", TIME).await.unwrap();
     store.beat("dead", std::slice::from_ref(&name), TIME).await.unwrap();
     assert!(matches!(store.claim_build(&of("dead")).await.unwrap(), Claimed::Yours(_)));

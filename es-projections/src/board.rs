@@ -83,7 +83,7 @@ pub(crate) enum Phase {
     Retrying { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     NotOurs(NotOurs),
-    OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
+    VersionMismatch { live: ConsumerName, live_version: u32, own_version: u32 },
     WaitingForCode(UnknownEvent),
     Suspended(Suspension),
     WaitingForOther(ConsumerName),
@@ -345,9 +345,11 @@ impl Phase {
             },
             Self::NotOurs(NotOurs::Assigned(by)) => ConsumerState::RunsElsewhere { by: by.clone() },
             Self::NotOurs(NotOurs::Leased(holder)) => ConsumerState::WaitingForLease { holder: holder.clone() },
-            Self::OtherCode { live, live_version, own_version } => {
-                ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
-            }
+            Self::VersionMismatch { live, live_version, own_version } => ConsumerState::VersionMismatch {
+                live: live.clone(),
+                live_version: *live_version,
+                own_version: *own_version,
+            },
             Self::WaitingForCode(UnknownEvent { event, category, event_type }) => ConsumerState::WaitingForCode {
                 event: *event,
                 category: category.clone(),

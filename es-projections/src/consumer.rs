@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use es_core::{
     Advance, ConsumerName, DecodeError, EventFilter, EventKey, EventPage, Generation, HandlerError, InvalidName,
-    Position, ProjectionError, ReadModelCode, RecordedEvent,
+    Position, ProjectionError, ReadModelDefinition, RecordedEvent,
 };
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
@@ -34,8 +34,8 @@ pub(crate) trait Consumer: Send + Sync {
     /// [`InvalidName`] of a table.
     fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName>;
 
-    /// What the store knows about its code; `None` without a read model.
-    fn code(&self) -> Option<ReadModelCode>;
+    /// How its read model is defined; `None` without one.
+    fn definition(&self) -> Option<ReadModelDefinition>;
 
     fn kind(&self) -> ConsumerKind;
 

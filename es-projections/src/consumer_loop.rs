@@ -159,8 +159,8 @@ impl ConsumerLoop {
                 Ok(Ended::Done)
             }
             Err(StepFailure::OtherLayout(count)) => Ok(Ended::OtherLayout(count)),
-            Err(StepFailure::OtherCode { live, live_version, own_version }) => {
-                Err(RunnerError::OtherCode { live, live_version, own_version })
+            Err(StepFailure::VersionMismatch { live, live_version, own_version }) => {
+                Err(RunnerError::VersionMismatch { live, live_version, own_version })
             }
             Err(StepFailure::UnknownType(unknown)) => Err(unknown.into_error(self.name.clone())),
             Err(StepFailure::WentBack(error)) => Err(self.of_other_log(error)),
@@ -302,7 +302,7 @@ impl ConsumerLoop {
                 Err(StepFailure::OtherLayout(count)) => return Ok(Ended::OtherLayout(count)),
                 Err(failure) => {
                     match (&failure, &mut *turn) {
-                        (StepFailure::OtherCode { .. }, Some(turn)) => turn.withdraw().await,
+                        (StepFailure::VersionMismatch { .. }, Some(turn)) => turn.withdraw().await,
                         (StepFailure::UnknownType(_), Some(turn)) if attempts.unknown.is_none() => {
                             turn.withdraw().await
                         }
@@ -408,13 +408,13 @@ impl ConsumerLoop {
                 self.board.note_failure(None, Arc::new(error.into()));
                 Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.returns))
             }
-            StepFailure::OtherCode { live, live_version, own_version } if goal == Goal::Follow => {
-                tracing::warn!(%live, live_version, own_version, "the live read model is of other code; waiting for a rebuild");
-                self.board.set_phase(Phase::OtherCode { live, live_version, own_version });
+            StepFailure::VersionMismatch { live, live_version, own_version } if goal == Goal::Follow => {
+                tracing::warn!(%live, live_version, own_version, "another version of the code wrote the live read model; waiting for a rebuild");
+                self.board.set_phase(Phase::VersionMismatch { live, live_version, own_version });
                 Ok(limits::OTHER_CODE_INTERVAL)
             }
-            StepFailure::OtherCode { live, live_version, own_version } => {
-                Err(self.stopped(RunnerError::OtherCode { live, live_version, own_version }))
+            StepFailure::VersionMismatch { live, live_version, own_version } => {
+                Err(self.stopped(RunnerError::VersionMismatch { live, live_version, own_version }))
             }
             StepFailure::UnknownType(unknown) if goal == Goal::Follow => {
                 if attempts.unknown.replace(unknown.clone()).as_ref() != Some(&unknown) {

@@ -179,7 +179,7 @@ pub enum RunnerError {
     /// [some types](es_core::Coverage::Part), or let the consumer
     /// [pass over](crate::UnknownEventTypes::PassOver) what it does not know.
     #[error(
-        "{consumer} is suspended before the event at position {event}: its code does not know the type {event_type:?} of the \
+        "{consumer} is stopped before the event at position {event}: its code does not know the type {event_type:?} of the \
          category {category:?}, which newer code wrote; run the newer code, or let the enum retire the type"
     )]
     UnknownType {
@@ -198,7 +198,7 @@ pub enum RunnerError {
         "the live read model {live} was written by version {live_version} of its code, and this is version {own_version}; \
          rebuild it with this version, or run that one"
     )]
-    OtherCode {
+    VersionMismatch {
         /// The consumer, in its live generation.
         live: ConsumerName,
         /// The version of the code that writes it.
@@ -278,7 +278,7 @@ pub enum RunnerError {
         "{generation} was built by version {built_version} of its code, and this is version {own_version}; accept it with that \
          version, or rebuild it with this one"
     )]
-    BuiltByOtherCode {
+    BuiltByOtherVersion {
         /// The consumer, in the generation that was built.
         generation: ConsumerName,
         /// The version of the code that built it.

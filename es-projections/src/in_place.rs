@@ -62,17 +62,18 @@ pub(crate) async fn rebuild(
 /// What the live read model is like, and where it is kept.
 async fn remember(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop) -> Result<(ConsumerName, Dump), RunnerError> {
     let consumer = local.name();
-    let code = local.blueprint().and_then(|consumer| consumer.code());
+    let definition = local.blueprint().and_then(|consumer| consumer.definition());
     // Without names of tables, what would be read are the documents of a view.
-    let code = code.filter(|code| local.kind() == ConsumerKind::View || !code.tables.is_empty());
-    let code = code.ok_or_else(|| RunnerError::NotComparable { consumer: consumer.clone() })?;
-    let live = store.live_generation(consumer, &code).await?.name;
-    let dump = Dump::take(store.freeze(&live).await?).await?;
+    let definition =
+        definition.filter(|definition| local.kind() == ConsumerKind::View || !definition.tables.is_empty());
+    let definition = definition.ok_or_else(|| RunnerError::NotComparable { consumer: consumer.clone() })?;
+    let live = store.live_generation(consumer, &definition).await?.name;
+    let dump = Dump::take(store.open_snapshot(&live).await?).await?;
     Ok((live, dump))
 }
 
 async fn compare(store: &Arc<dyn RunnerStore>, live: &ConsumerName, before: Dump) -> Result<Comparison, RunnerError> {
-    let rebuilt = store.freeze(live).await?;
+    let rebuilt = store.open_snapshot(live).await?;
     if rebuilt.position() != before.position() {
         let (before, after) = (before.position(), rebuilt.position());
         return Err(RunnerError::NotCompared { consumer: live.clone(), before, after });

@@ -12,7 +12,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use es_core::{Aggregate, ConsumerStoreExt, DomainEvent, Fate, MemoryStore, Recorded, Repository, View};
+//! use es_core::{Aggregate, ConsumerStoreExt, DomainEvent, DocumentAction, MemoryStore, Recorded, Repository, View};
 //! use es_projections::Runner;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -38,10 +38,10 @@
 //!         vec![event.stream().id().to_owned()]
 //!     }
 //!
-//!     fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+//!     fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
 //!         let AccountEvent::Deposited { cents } = event.event;
 //!         self.cents += cents;
-//!         Fate::Keep
+//!         DocumentAction::Keep
 //!     }
 //! }
 //! # #[derive(Clone, Default)]
@@ -148,8 +148,8 @@
 //! | info | `rebuild started`, `rebuild finished` (in place) | `consumer`, `head` |
 //! | info | `the rebuilt read model is live` | `generation` |
 //! | info | `going on with the live generation` | `generation` |
-//! | info | `dropping what other code left half built` | `generation` |
-//! | warn | `the live read model is of other code; waiting for a rebuild` | `live`, `live_version`, `own_version` |
+//! | info | `dropping what another version of the code left half built` | `generation` |
+//! | warn | `another version of the code wrote the live read model; waiting for a rebuild` | `live`, `live_version`, `own_version` |
 //! | warn | `went back to the read model from before the rebuild` | `generation` |
 //! | warn | `the claim was not renewed`, `the claim is held until its lease runs out` | `generation`, `error` |
 //! | debug | `page applied` | `from`, `to`, `events` |

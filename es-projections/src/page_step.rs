@@ -123,8 +123,8 @@ pub(crate) enum StepFailure {
     OtherLayout(u16),
     /// An operator suspended the consumer.
     Suspended(Suspension),
-    /// The live generation was written by other code. It may be another one later.
-    OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
+    /// Code of another version wrote the live generation. It may be another one later.
+    VersionMismatch { live: ConsumerName, live_version: u32, own_version: u32 },
     /// The code does not know the type of the next event.
     UnknownType(UnknownEvent),
     /// Something failed that may be tried again.
@@ -152,7 +152,7 @@ pub(crate) fn is_elsewhere(error: &StoreError) -> bool {
     matches!(
         error,
         StoreError::CheckpointMoved { .. }
-            | StoreError::Retired { .. }
+            | StoreError::StaleGeneration { .. }
             | StoreError::LeaseLost { .. }
             | StoreError::ParkingChanged { .. }
     )
@@ -324,11 +324,11 @@ impl Steps {
 
     /// Goes on with the live generation, if it is another one by now.
     pub(crate) async fn go_live(&mut self) -> Result<(), StepFailure> {
-        let Some(code) = self.consumer.code().filter(|_| !self.is_pinned) else { return Ok(()) };
-        let live = self.store.live_generation(&self.consumer.name().base(), &code).await?;
-        let (live_version, own_version) = (live.code.version, code.version);
+        let Some(definition) = self.consumer.definition().filter(|_| !self.is_pinned) else { return Ok(()) };
+        let live = self.store.live_generation(&self.consumer.name().base(), &definition).await?;
+        let (live_version, own_version) = (live.definition.version, definition.version);
         if live_version != own_version {
-            return Err(StepFailure::OtherCode { live: live.name, live_version, own_version });
+            return Err(StepFailure::VersionMismatch { live: live.name, live_version, own_version });
         }
         if live.name != *self.consumer.name() {
             let other = self.consumer.in_generation(live.generation()).map_err(RunnerError::from);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use es_core::{
     Advance, Bookmark, ConsumerName, DecodeError, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation,
-    InvalidName, Parking, Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    InvalidName, Parking, Position, ProjectionError, Reactor, ReadModelDefinition, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
@@ -90,7 +90,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(None)
     }
 
-    fn code(&self) -> Option<ReadModelCode> {
+    fn definition(&self) -> Option<ReadModelDefinition> {
         None
     }
 

@@ -219,7 +219,8 @@ impl Runner {
     /// rebuild was killed before it was compared goes live without that.
     ///
     /// # Errors
-    /// [`RunnerError::NoGeneration`] if none was built; [`RunnerError::BuiltByOtherCode`] if other code built it; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
+    /// [`RunnerError::NoGeneration`] if none was built; [`RunnerError::BuiltByOtherVersion`] if code of another version
+    /// built it; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
     ///
     /// # Cancel safety
     /// Safe: readers are given one or the other.
@@ -231,7 +232,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Drops a read model that was built and not accepted, by this code or other.
+    /// Drops a read model that was built and not accepted, by code of any version.
     ///
     /// # Errors
     /// [`RunnerError::RebuildRunning`] if somebody is still building it; [`RunnerError::NoGeneration`] if there is none.

@@ -196,9 +196,9 @@ pub enum ConsumerState {
         /// Who has it, since when, until when.
         holder: LeaseHolder,
     },
-    /// The live read model was written by another version of the code, which this one leaves alone. It goes on as soon as a
-    /// generation of this version is live.
-    OtherCode {
+    /// The live read model was written by another version of the code, which this one leaves alone. It continues as
+    /// soon as a generation of this version is live.
+    VersionMismatch {
         /// The consumer, in its live generation.
         live: ConsumerName,
         /// The version of the code that writes it.
@@ -290,7 +290,7 @@ impl ConsumerState {
             Self::WaitingForStore { .. } => "waiting for store",
             Self::RunsElsewhere { .. } => "runs elsewhere",
             Self::WaitingForLease { .. } => "waiting for lease",
-            Self::OtherCode { .. } => "other code",
+            Self::VersionMismatch { .. } => "version mismatch",
             Self::WaitingForCode { .. } => "waiting for code",
             Self::Paused { .. } => "paused",
             Self::Disabled { .. } => "disabled",
@@ -327,7 +327,7 @@ impl fmt::Display for ConsumerState {
                     "waiting for the lease that {owner} has had since {since}, until {until} or the next sign of life"
                 )
             }
-            Self::OtherCode { live, live_version, own_version } => write!(
+            Self::VersionMismatch { live, live_version, own_version } => write!(
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),

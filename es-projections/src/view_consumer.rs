@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use es_core::{
     Advance, ConsumerName, DecodeError, DocumentFold, EventFilter, EventKey, EventPage, Generation, InvalidName,
-    PageFold, Parking, ProjectionError, ReadModelCode, RecordedEvent, RunnerStore,
+    PageFold, Parking, ProjectionError, ReadModelDefinition, RecordedEvent, RunnerStore,
 };
 
 use crate::{
@@ -48,8 +48,8 @@ impl Consumer for ViewConsumer {
         Ok(Some(Box::new(other)))
     }
 
-    fn code(&self) -> Option<ReadModelCode> {
-        Some(self.fold.code())
+    fn definition(&self) -> Option<ReadModelDefinition> {
+        Some(self.fold.definition())
     }
 
     fn kind(&self) -> ConsumerKind {

@@ -262,7 +262,7 @@ async fn retire_in(
     drops.push(on(DROP, "", &documents::table(&consumer)));
     for info in &generations {
         drops.push(on(DROP, "", &documents::table(&info.name)));
-        for stable in &info.code.tables {
+        for stable in &info.definition.tables {
             if info.state == GenerationState::Live {
                 drops.push(on(DROP_STABLE, stable, ""));
             }

@@ -60,7 +60,7 @@ pub(crate) async fn all_movable(
     let rows = rows_of(connection, generation).await?;
     for row in &rows {
         if row.try_get("is_frozen").map_err(store_error)? {
-            return Err(StoreError::Retired { generation: generation.clone() });
+            return Err(StoreError::StaleGeneration { generation: generation.clone() });
         }
     }
     in_order(&rows)

@@ -94,7 +94,7 @@ async fn compare_and_move(connection: &mut SqliteConnection, advance: &Advance) 
         }
     };
     if is_gone {
-        return Err(StoreError::Retired { generation: consumer.clone() });
+        return Err(StoreError::StaleGeneration { generation: consumer.clone() });
     }
     Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *from, actual })
 }
@@ -118,7 +118,7 @@ async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Re
     if partitions::all(connection, &generation).await?.is_empty() {
         return partitions::add(connection, &[PartitionCheckpoint::new(generation, Position::ZERO)]).await;
     }
-    Err(StoreError::Retired { generation })
+    Err(StoreError::StaleGeneration { generation })
 }
 
 impl SqliteStore {
@@ -183,7 +183,7 @@ impl ConsumerStore for SqliteStore {
                 match query.fetch_optional(connection).await.map_err(store_error)? {
                     Some(row) => to_checkpoint(&row),
                     // It has other partitions.
-                    None => Err(StoreError::Retired { generation: consumer }),
+                    None => Err(StoreError::StaleGeneration { generation: consumer }),
                 }
             })
         })
@@ -283,7 +283,7 @@ impl ProjectionStore for SqliteStore {
             if projection.name().generation() == Some(Generation::FIRST) {
                 in_handler(&self.shared.file, projection.after_load(&mut *connection)).await?;
             }
-            Ok(generations::show_first(connection, projection.name(), &projection.code().tables).await?)
+            Ok(generations::show_first(connection, projection.name(), &projection.definition().tables).await?)
         };
         let done = done.await;
         end(member, done).await

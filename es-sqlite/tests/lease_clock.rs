@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::TempFolder;
-use es_core::{BuildClaim, Claimed, ConsumerName, GenerationStore, LeaseStore, Leased, ReadModelCode};
+use es_core::{BuildClaim, Claimed, ConsumerName, GenerationStore, LeaseStore, Leased, ReadModelDefinition};
 use es_sqlite::sqlx;
 
 const TIME: Duration = Duration::from_secs(30);
@@ -16,7 +16,7 @@ const A_YEAR: i64 = 365 * 24 * 3_600 * 1_000_000;
 async fn a_lease_that_a_clock_granted_which_was_a_year_ahead_is_not_in_force() {
     let folder = TempFolder::new();
     let (store, name) = (folder.store().await, ConsumerName::new("balance").unwrap());
-    let of = |by| BuildClaim::new(&name, by, ReadModelCode::default(), TIME).unwrap();
+    let of = |by| BuildClaim::new(&name, by, ReadModelDefinition::default(), TIME).unwrap();
     store.claim_lease(&name, "dead", TIME).await.unwrap();
     store.beat("dead", std::slice::from_ref(&name), TIME).await.unwrap();
     assert!(matches!(store.claim_build(&of("dead")).await.unwrap(), Claimed::Yours(_)));

@@ -73,10 +73,10 @@ pub enum StoreError {
         /// Where it is.
         actual: Position,
     },
-    /// Another generation of the read model, or other partitions of it, have taken this one's place. Nothing was changed; look
-    /// for the live one and its partitions, and go on with those.
-    #[error("{generation} is not live any more, another one or other partitions took its place; nothing was changed")]
-    Retired {
+    /// The generation is stale: another generation of the read model, or other partitions of it, have taken its place.
+    /// Nothing was changed; look up the live generation and its partitions, and continue with those.
+    #[error("{generation} is stale: another generation or other partitions took its place; nothing was changed")]
+    StaleGeneration {
         /// The consumer, in the generation and partition that was written to.
         generation: ConsumerName,
     },

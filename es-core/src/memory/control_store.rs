@@ -106,7 +106,7 @@ impl ControlStore for MemoryStore {
         let at = consumers.live(&base).map_or_else(|| base.clone(), |live| live.name.clone());
         let from = consumers.position_of(&at);
         for (generation, known) in &consumers.generations {
-            for table in known.code.tables.iter().filter(|_| is_of_it(generation)) {
+            for table in known.definition.tables.iter().filter(|_| is_of_it(generation)) {
                 own_tables.tables.remove(&TableNames::of(generation, table));
                 own_tables.live.remove(table);
             }

@@ -47,7 +47,7 @@ impl Kept {
 impl Consumers {
     pub(super) fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         match self.generations.get(&consumer.whole()).map(|known| known.state) {
-            Some(GenerationState::Retired) => Err(StoreError::Retired { generation: consumer.clone() }),
+            Some(GenerationState::Retired) => Err(StoreError::StaleGeneration { generation: consumer.clone() }),
             _ => Ok(()),
         }
     }
@@ -66,7 +66,7 @@ impl Consumers {
             }
         };
         if layout != advance.layout {
-            return Err(StoreError::Retired { generation: consumer.clone() });
+            return Err(StoreError::StaleGeneration { generation: consumer.clone() });
         }
         if actual != *expected {
             return Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual });
@@ -161,7 +161,7 @@ impl Consumers {
         if consumer.partition().is_none() && self.partitions_of(consumer).is_empty() {
             return Ok(());
         }
-        Err(StoreError::Retired { generation: consumer.clone() })
+        Err(StoreError::StaleGeneration { generation: consumer.clone() })
     }
 }
 

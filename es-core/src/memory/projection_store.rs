@@ -134,7 +134,7 @@ impl ProjectionStore for MemoryStore {
         if projection.name().generation() == Some(Generation::FIRST) {
             projection.after_load(&mut changed).await?;
         }
-        for table in &projection.code().tables {
+        for table in &projection.definition().tables {
             let own = TableNames::of(projection.name(), table);
             changed.live.entry(table.clone()).or_insert(own);
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use es_core::{
-    ConsumerStoreExt, EventKey, Fate, HandlerError, InvalidName, MemoryTables, OperatorRequest, ParkedEdit,
+    ConsumerStoreExt, DocumentAction, EventKey, HandlerError, InvalidName, MemoryTables, OperatorRequest, ParkedEdit,
     ParkedTotals, ParkingStore, Payload, Projection, Reactor, Recorded, TableNames, View,
 };
 use es_projections::{
@@ -385,11 +385,11 @@ impl<const MENDED: bool> View for Party<MENDED> {
         vec![event.stream().id().to_owned(), "all".to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
-        let AccountEvent::Deposited { cents } = event.event else { return Fate::Keep };
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
+        let AccountEvent::Deposited { cents } = event.event else { return DocumentAction::Keep };
         assert!(MENDED || cents != 666 || self.seen.len() > 2, "the beast");
         self.seen.push(event.position().get());
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

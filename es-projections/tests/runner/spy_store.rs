@@ -13,10 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait,
-    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel,
-    GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables,
-    PageProjection, PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore,
-    ReadModelCode, RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
+    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, GenerationInfo,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
+    PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelDefinition,
+    ReadModelSnapshot, RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender,
+    Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -227,9 +228,9 @@ impl GenerationStore for SpyStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        self.inner.live_generation(consumer, code).await
+        self.inner.live_generation(consumer, definition).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -252,8 +253,8 @@ impl GenerationStore for SpyStore {
         self.inner.drop_generation(generation).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
-        self.inner.freeze(generation).await
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
+        self.inner.open_snapshot(generation).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use es_core::{
     Advance, BuildClaim, CheckpointOverride, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction,
     DocumentChange, DocumentQuery, EventStore, GenerationStore, LeaseStore, Leased, NewOperation, Operation,
-    OperationKind, OperatorRequest, PageProjection, PageSize, Payload, Position, ProjectionStore, ReadModelCode,
+    OperationKind, OperatorRequest, PageProjection, PageSize, Payload, Position, ProjectionStore, ReadModelDefinition,
     StoreError, SuspensionKind, limits,
 };
 
@@ -97,7 +97,7 @@ pub async fn a_checkpoint_is_overridden_where_that_makes_sense<H: StoreHarness>(
     for name in [&mailer, &balances] {
         ok(patiently!(store.move_checkpoint(&Advance::new(name, at(0), at(5)))));
     }
-    ok(patiently!(store.live_generation(&balances, &ReadModelCode::default())));
+    ok(patiently!(store.live_generation(&balances, &ReadModelDefinition::default())));
     let unreasoned = patiently!(store.override_checkpoint(&mailer, CheckpointOverride::Skip(at(6)), &request("ann")));
     assert!(matches!(unreasoned, Err(StoreError::Refused { .. })), "without a reason: {unreasoned:?}");
     for (name, checkpoint_override) in [
@@ -128,11 +128,11 @@ pub async fn a_checkpoint_is_overridden_where_that_makes_sense<H: StoreHarness>(
         assert_eq!((newest.what.kind, newest.what.request), (checkpoint_override.kind(), reasoned("ann")));
     }
     // A generation that was live is kept as it was.
-    let claim = ok(BuildClaim::new(&balances, "ann", ReadModelCode::default(), LEASE));
+    let claim = ok(BuildClaim::new(&balances, "ann", ReadModelDefinition::default(), LEASE));
     let Claimed::Yours(next) = ok(patiently!(store.claim_build(&claim))) else { panic!("somebody else builds it") };
     ok(patiently!(store.make_live(&next.name, Direction::Back)));
     let refused = go(&balances, CheckpointOverride::Skip(at(9))).await;
-    assert!(matches!(refused, Err(StoreError::Retired { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::StaleGeneration { .. })), "{refused:?}");
 }
 
 /// A page that was read before a checkpoint was overridden is lost: its runner learns where the checkpoint is.
@@ -223,18 +223,18 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     let (view, near, audit) = (consumer("balances"), consumer("balances_2"), consumer("audit"));
     let change = [DocumentChange { key: "ann".to_owned(), body: Some(ok(Payload::from_json("1"))) }];
     for name in [&view, &near] {
-        ok(patiently!(store.live_generation(name, &ReadModelCode::default())));
+        ok(patiently!(store.live_generation(name, &ReadModelDefinition::default())));
         ok(patiently!(store.prepare_view(name)));
         ok(patiently!(store.save_documents(&Advance::new(name, at(0), at(3)), &change)));
         ok(patiently!(store.suspend(name, SuspensionKind::Paused, &request("ann"))));
     }
-    let claim = ok(BuildClaim::new(&view, "ann", ReadModelCode::default(), LEASE));
+    let claim = ok(BuildClaim::new(&view, "ann", ReadModelDefinition::default(), LEASE));
     let Claimed::Yours(next) = ok(patiently!(store.claim_build(&claim))) else { panic!("somebody else builds it") };
     ok(patiently!(store.prepare_view(&next.name)));
     ok(patiently!(store.save_documents(&Advance::new(&next.name, at(0), at(4)), &change)));
     ok(patiently!(store.make_live(&next.name, Direction::Forward)));
     let projection = ledger(harness, &store, "audit").await;
-    ok(patiently!(store.live_generation(&audit, &projection.code())));
+    ok(patiently!(store.live_generation(&audit, &projection.definition())));
     catch_up(&store, &projection, PageSize::default()).await;
 
     let Leased::Yours(lease) = ok(patiently!(store.claim_lease(&view, "somebody", LEASE))) else {
@@ -262,14 +262,14 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
     assert_eq!(ok(store.leases().await), []);
     // Begun anew, they begin with nothing.
-    ok(patiently!(store.live_generation(&view, &ReadModelCode::default())));
+    ok(patiently!(store.live_generation(&view, &ReadModelDefinition::default())));
     ok(patiently!(store.prepare_view(&view)));
     assert_eq!(ok(store.list_documents(&view.live(), &query).await), []);
     ok(patiently!(store.save_documents(&Advance::new(&view, at(0), at(1)), &change)));
     assert_eq!(ok(store.list_documents(&view.live(), &query).await).len(), 1);
     let projection = ledger(harness, &store, "audit").await;
     assert_eq!(harness.ledger_rows(&store, "audit").await, []);
-    ok(patiently!(store.live_generation(&audit, &projection.code())));
+    ok(patiently!(store.live_generation(&audit, &projection.definition())));
     catch_up(&store, &projection, PageSize::default()).await;
     assert_eq!(harness.ledger_rows(&store, "audit").await.len(), 9);
 }

@@ -171,7 +171,7 @@ macro_rules! __conformance_cases {
                 a_retired_generation_does_not_move
                 a_generation_that_is_behind_takes_no_readers_back_unless_told_to
                 a_dropped_generation_leaves_nothing
-                a_picture_holds_the_rows_of_one_position_in_order
+                a_snapshot_holds_the_rows_of_one_position_in_order
                 no_reader_sees_an_empty_or_a_mixed_read_model_while_generations_change
             }
             leases {
@@ -217,7 +217,7 @@ macro_rules! __conformance_cases {
                 whoever_believes_in_other_partitions_is_refused
                 what_is_ahead_is_taken_back_by_a_step_back
                 generations_with_partitions_take_each_others_place
-                a_picture_needs_all_partitions_at_one_position
+                a_snapshot_needs_all_partitions_at_one_position
                 each_partition_has_a_lease_of_its_own
                 no_event_is_lost_or_repeated_while_the_partitions_change
             }
@@ -365,7 +365,7 @@ macro_rules! __conformance_cases {
                 a_conflict_on_a_warm_aggregate_reads_the_tail_alone
                 a_stale_state_is_no_lost_race
                 a_state_of_another_history_decides_nothing
-                the_states_at_hand_are_bounded_and_can_be_switched_off
+                the_cached_aggregates_are_bounded_and_can_be_switched_off
                 warm_commands_of_two_repositories_sum_up
             }
         }

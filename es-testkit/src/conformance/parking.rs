@@ -395,8 +395,8 @@ pub async fn what_comes_again_is_not_parked<H: StoreHarness>(harness: &H) {
 pub async fn every_generation_has_a_queue_of_its_own<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let view = consumer("balances");
-    let code = es_core::ReadModelCode { version: 1, tables: Vec::new() };
-    let claim = ok(es_core::BuildClaim::new(&view, "ann", code, std::time::Duration::from_secs(60)));
+    let definition = es_core::ReadModelDefinition { version: 1, tables: Vec::new() };
+    let claim = ok(es_core::BuildClaim::new(&view, "ann", definition, std::time::Duration::from_secs(60)));
     ok(park(&store, &view, (0, 1), vec![failed(document("ann"), 1)]).await);
     let next = match ok(patiently!(store.claim_build(&claim))) {
         es_core::Claimed::Yours(info) => info.name,

@@ -9,7 +9,7 @@ use std::{
 use es_core::{
     Advance, Ahead, BuildClaim, CheckpointOverride, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction,
     DocumentChange, Generation, GenerationStore, LeaseStore, Leased, OperatorRequest, Partition, PartitionCheckpoint,
-    PartitionStore, Payload, Position, ReadModelCode, Slot, StoreError, Swapped, limits,
+    PartitionStore, Payload, Position, ReadModelDefinition, Slot, StoreError, Swapped, limits,
 };
 
 use super::{
@@ -54,8 +54,8 @@ fn positions(all: &[PartitionCheckpoint]) -> Vec<(&str, u64)> {
 #[track_caller]
 fn assert_retired<T: std::fmt::Debug>(result: Result<T, StoreError>, name: &ConsumerName) {
     match result {
-        Err(StoreError::Retired { generation }) if generation == *name => {}
-        other => panic!("expected Retired of {name}; got {other:?}"),
+        Err(StoreError::StaleGeneration { generation }) if generation == *name => {}
+        other => panic!("expected StaleGeneration of {name}; got {other:?}"),
     }
 }
 
@@ -64,8 +64,8 @@ fn change(key: &str, json: &str) -> DocumentChange {
 }
 
 async fn second_of<S: GenerationStore>(store: &S, name: &ConsumerName) -> ConsumerName {
-    let code = ReadModelCode { version: 2, tables: Vec::new() };
-    let claim = ok(BuildClaim::new(name, "ann", code, Duration::from_secs(600)));
+    let definition = ReadModelDefinition { version: 2, tables: Vec::new() };
+    let claim = ok(BuildClaim::new(name, "ann", definition, Duration::from_secs(600)));
     match ok(patiently!(store.claim_build(&claim))) {
         Claimed::Yours(info) => info.name,
         other => panic!("expected the claim to be granted, got {other:?}"),
@@ -135,8 +135,8 @@ pub async fn concurrent_starts_agree_on_the_partitions<H: StoreHarness>(harness:
 pub async fn a_partition_moves_by_itself_and_writes_what_all_write<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let code = ReadModelCode { version: 1, tables: Vec::new() };
-    ok(patiently!(store.live_generation(&name, &code)));
+    let definition = ReadModelDefinition { version: 1, tables: Vec::new() };
+    ok(patiently!(store.live_generation(&name, &definition)));
     start(&store, &name, 3, 0).await;
     let [first, second, third] = [0, 1, 2].map(|index| one_of(&name, index, 3));
     let save = async |own: &ConsumerName, (from, to), change: DocumentChange| {
@@ -263,8 +263,8 @@ pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness
 pub async fn generations_with_partitions_take_each_others_place<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let code = ReadModelCode { version: 1, tables: Vec::new() };
-    ok(patiently!(store.live_generation(&name, &code)));
+    let definition = ReadModelDefinition { version: 1, tables: Vec::new() };
+    ok(patiently!(store.live_generation(&name, &definition)));
     start(&store, &name, 3, 10).await;
     go(&store, &one_of(&name, 0, 3), 10, 40).await;
     let second = second_of(&store, &name).await;
@@ -296,16 +296,16 @@ pub async fn generations_with_partitions_take_each_others_place<H: StoreHarness>
     assert_eq!(ok(store.checkpoints().await).len(), 3);
 }
 
-/// A picture is of one position: there is none while the partitions are at several.
-pub async fn a_picture_needs_all_partitions_at_one_position<H: StoreHarness>(harness: &H) {
+/// A snapshot is of one position: there is none while the partitions are at several.
+pub async fn a_snapshot_needs_all_partitions_at_one_position<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let code = ReadModelCode { version: 1, tables: Vec::new() };
-    ok(patiently!(store.live_generation(&name, &code)));
+    let definition = ReadModelDefinition { version: 1, tables: Vec::new() };
+    ok(patiently!(store.live_generation(&name, &definition)));
     start(&store, &name, 2, 0).await;
     let [first, second] = [0, 1].map(|index| one_of(&name, index, 2));
     go(&store, &first, 0, 5).await;
-    let is_refused = async || match store.freeze(&name).await {
+    let is_refused = async || match store.open_snapshot(&name).await {
         Err(StoreError::Busy { waiting_for, .. }) => assert!(waiting_for.contains("balances"), "{waiting_for}"),
         other => panic!("expected Busy, got {other:?}"),
     };
@@ -313,9 +313,9 @@ pub async fn a_picture_needs_all_partitions_at_one_position<H: StoreHarness>(har
     repartition(&store, &name, 1).await;
     is_refused().await;
     go(&store, &name, 0, 5).await;
-    assert_eq!(ok(store.freeze(&name).await).position(), at(5));
+    assert_eq!(ok(store.open_snapshot(&name).await).position(), at(5));
     repartition(&store, &name, 2).await;
-    assert_eq!(ok(store.freeze(&name).await).position(), at(5));
+    assert_eq!(ok(store.open_snapshot(&name).await).position(), at(5));
     go(&store, &second, 5, 6).await;
     is_refused().await;
 }

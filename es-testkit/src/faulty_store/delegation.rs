@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, CommandQueue, ConsumerName, ConsumerStore,
-    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel,
-    GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
-    PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent,
-    Roster, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version, Wakeups,
+    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, GenerationInfo,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
+    PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelDefinition,
+    ReadModelSnapshot, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped,
+    Version, Wakeups,
 };
 
 use super::{FaultyStore, Operation};
@@ -115,9 +116,9 @@ impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        self.call(Operation::Generation, self.store.live_generation(consumer, code)).await
+        self.call(Operation::Generation, self.store.live_generation(consumer, definition)).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -136,8 +137,8 @@ impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
         self.call(Operation::Generation, self.store.drop_generation(generation)).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
-        self.call(Operation::Generation, self.store.freeze(generation)).await
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
+        self.call(Operation::Generation, self.store.open_snapshot(generation)).await
     }
 }
 

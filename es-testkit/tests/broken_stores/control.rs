@@ -69,7 +69,7 @@ impl ControlStore for BrokenStore {
         self.store.retire_consumer(consumer, request).await?;
         if self.defect == Defect::KeepsWhatIsRetired {
             for known in generations {
-                self.store.live_generation(&known.name, &known.code).await?;
+                self.store.live_generation(&known.name, &known.definition).await?;
             }
         }
         Ok(())

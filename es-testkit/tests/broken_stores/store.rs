@@ -10,10 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use es_core::{
     Advance, Ahead, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
-    DocumentQuery, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore,
-    Leased, MemoryStore, MemoryTables, PageProjection, PartitionCheckpoint, PartitionStore, Position, ProjectionError,
-    ProjectionStore, ReadModelCode, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, Swapped,
-    Version,
+    DocumentQuery, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased,
+    MemoryStore, MemoryTables, PageProjection, PartitionCheckpoint, PartitionStore, Position, ProjectionError,
+    ProjectionStore, ReadModelDefinition, ReadModelSnapshot, RecordedEvent, Roster, Snapshot, SnapshotStore,
+    StoreError, StreamId, Swapped, Version,
 };
 use tokio::task::yield_now;
 
@@ -209,9 +209,9 @@ impl GenerationStore for BrokenStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        self.store.live_generation(consumer, code).await
+        self.store.live_generation(consumer, definition).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -230,8 +230,8 @@ impl GenerationStore for BrokenStore {
         self.store.drop_generation(generation).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
-        self.store.freeze(generation).await
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
+        self.store.open_snapshot(generation).await
     }
 }
 
