@@ -18,10 +18,10 @@ TABLE checkpoints WITH (fillfactor=10)
     position bigint NOT NULL
     updated_at timestamp with time zone NOT NULL
     is_frozen boolean NOT NULL DEFAULT false
-    ahead text
-    layout bigint NOT NULL DEFAULT 0
+    slot_offsets text
+    partition_epoch bigint NOT NULL DEFAULT 0
     event_id uuid
-    ahead_event_id uuid
+    slot_offsets_event_id uuid
     CONSTRAINT checkpoints_pkey PRIMARY KEY (consumer)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
 TABLE dead_letter_edits
@@ -991,7 +991,7 @@ BEGIN
     PERFORM set_config('lock_timeout', v_setting, true);
 END
 $function$
-CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint, p_seen bigint DEFAULT NULL::bigint, p_seen_id uuid DEFAULT NULL::uuid)
+CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_partition_epoch bigint, p_seen bigint DEFAULT NULL::bigint, p_seen_id uuid DEFAULT NULL::uuid)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -999,7 +999,7 @@ AS $function$
 DECLARE
     v_actual    bigint;
     v_is_frozen boolean;
-    v_layout    bigint;
+    v_partition_epoch    bigint;
     v_started   boolean;
     v_seen_id   uuid;
     v_event_id  uuid;
@@ -1029,21 +1029,21 @@ BEGIN
         UPDATE es.checkpoints c
         SET position = p_to,
             updated_at = clock_timestamp(),
-            ahead = CASE WHEN p_to >= p_from THEN c.ahead END,
+            slot_offsets = CASE WHEN p_to >= p_from THEN c.slot_offsets END,
             event_id = v_event_id,
-            ahead_event_id = CASE WHEN p_to >= p_from THEN c.ahead_event_id END,
-            layout = c.layout + (p_to < p_from AND c.ahead IS NOT NULL)::integer
-        WHERE c.consumer = p_consumer AND c.position = p_from AND c.layout = p_layout AND NOT c.is_frozen;
+            slot_offsets_event_id = CASE WHEN p_to >= p_from THEN c.slot_offsets_event_id END,
+            partition_epoch = c.partition_epoch + (p_to < p_from AND c.slot_offsets IS NOT NULL)::integer
+        WHERE c.consumer = p_consumer AND c.position = p_from AND c.partition_epoch = p_partition_epoch AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
 
-        SELECT c.position, c.is_frozen, c.layout INTO v_actual, v_is_frozen, v_layout
+        SELECT c.position, c.is_frozen, c.partition_epoch INTO v_actual, v_is_frozen, v_partition_epoch
         FROM es.checkpoints c
         WHERE c.consumer = p_consumer;
         IF NOT FOUND THEN
             -- Whoever believes in another layout, or in one that was there, must not begin anew.
-            IF p_layout <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
+            IF p_partition_epoch <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
                 SELECT
                 FROM es.checkpoints c
                 WHERE c.consumer > p_consumer || '#' AND c.consumer < p_consumer || '$'
@@ -1057,7 +1057,7 @@ BEGIN
             IF v_started THEN
                 RETURN NULL;
             END IF;
-        ELSIF v_is_frozen OR v_layout <> p_layout THEN
+        ELSIF v_is_frozen OR v_partition_epoch <> p_partition_epoch THEN
             RETURN -1;
         ELSIF v_actual <> p_from THEN
             RETURN v_actual;
@@ -1375,10 +1375,10 @@ BEGIN
     UPDATE es.checkpoints c
     SET position = 0,
         updated_at = clock_timestamp(),
-        ahead = NULL,
+        slot_offsets = NULL,
         event_id = NULL,
-        ahead_event_id = NULL,
-        layout = c.layout + (c.ahead IS NOT NULL)::integer
+        slot_offsets_event_id = NULL,
+        partition_epoch = c.partition_epoch + (c.slot_offsets IS NOT NULL)::integer
     WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
       AND NOT c.is_frozen;
     RETURN FOUND OR es.start_checkpoint(p_generation, 0, true);
@@ -1446,8 +1446,8 @@ CREATE OR REPLACE FUNCTION es.start_checkpoint(p_consumer text, p_position bigin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    v_whole text := split_part(p_consumer, '#', 1);
-    v_lock  integer := hashtext('es' || v_whole);
+    v_unpartitioned text := split_part(p_consumer, '#', 1);
+    v_lock  integer := hashtext('es' || v_unpartitioned);
 BEGIN
     IF EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = p_consumer) THEN
         RETURN false;
@@ -1461,12 +1461,12 @@ BEGIN
     -- Nobody else makes checkpoints of this generation from here on.
     INSERT INTO es.checkpoints (consumer, position, updated_at, event_id)
     SELECT p_consumer, p_position, clock_timestamp(), es.event_at(p_position)
-    WHERE p_consumer = v_whole
-      AND NOT EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = v_whole)
+    WHERE p_consumer = v_unpartitioned
+      AND NOT EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = v_unpartitioned)
       AND NOT EXISTS (
           SELECT
           FROM es.checkpoints c
-          WHERE c.consumer > v_whole || '#' AND c.consumer < v_whole || '$'
+          WHERE c.consumer > v_unpartitioned || '#' AND c.consumer < v_unpartitioned || '$'
       );
     IF FOUND THEN
         RETURN true;

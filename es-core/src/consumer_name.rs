@@ -25,7 +25,7 @@ const PARTITION_MARK: char = '#';
 /// [`live`](Self::live) the one that readers are given at the moment (`balance@live`).
 ///
 /// A consumer that runs as several partitions has a checkpoint for each: [`in_partition`](Self::in_partition) names one
-/// (`balance@2#3of8`), [`whole`](Self::whole) the generation that it belongs to.
+/// (`balance@2#3of8`), [`unpartitioned`](Self::unpartitioned) the generation that it belongs to.
 ///
 /// ```
 /// use es_core::{ConsumerName, Generation};
@@ -87,7 +87,7 @@ impl ConsumerName {
         Self { text, base_bytes: base_bytes as u8 }
     }
 
-    /// The same consumer's read model in another generation, as a whole.
+    /// The same consumer's read model in another generation, unpartitioned.
     #[must_use]
     pub fn in_generation(&self, generation: Generation) -> Self {
         let base = self.base_text();
@@ -104,10 +104,11 @@ impl ConsumerName {
         Self::of(format!("{base}{MARK}{LIVE}").into(), base.len())
     }
 
-    /// One partition of the same generation. The only partition of one is the whole, and [`live`](Self::live) has none.
+    /// One partition of the same generation. The only partition of one is the unpartitioned consumer, and
+    /// [`live`](Self::live) has none.
     #[must_use]
     pub fn in_partition(&self, partition: Partition) -> Self {
-        let whole = self.whole();
+        let whole = self.unpartitioned();
         if partition.count() == 1 || whole.generation().is_none() {
             return whole;
         }
@@ -121,7 +122,7 @@ impl ConsumerName {
 
     /// The same generation without its partition: it names the tables, which all partitions share.
     #[must_use]
-    pub fn whole(&self) -> Self {
+    pub fn unpartitioned(&self) -> Self {
         match self.text.split_once(PARTITION_MARK) {
             Some((whole, _)) => Self::of(whole.into(), self.base_bytes.into()),
             None => self.clone(),
@@ -239,7 +240,7 @@ mod tests {
             let name = whole.in_partition(third_of_eight);
             assert_eq!(name.as_str(), text);
             assert_eq!(ConsumerName::parse(text).unwrap(), name);
-            assert_eq!((name.partition(), &name.whole()), (Some(third_of_eight), whole));
+            assert_eq!((name.partition(), &name.unpartitioned()), (Some(third_of_eight), whole));
             assert_eq!(
                 (name.generation(), name.base(), name.live()),
                 (whole.generation(), balance.clone(), balance.live())
@@ -247,7 +248,7 @@ mod tests {
             assert_eq!((name.base_text(), &name.in_partition(third_of_eight)), ("balance", &name));
             assert_eq!(whole.partition(), None);
         }
-        assert_eq!(second.in_partition(Partition::WHOLE), second);
+        assert_eq!(second.in_partition(Partition::UNPARTITIONED), second);
         assert_eq!(balance.live().in_partition(third_of_eight), balance.live());
         for text in [
             "a#",

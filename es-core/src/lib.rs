@@ -169,7 +169,7 @@ pub use inbox_store::{
     InboxKey, InboxStats, InboxStore, MessageUnit, Novelty, Received, check_append_count, check_inbox_keys,
     check_message_id,
 };
-pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member, is_in_force};
+pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Membership, check_member, is_in_force};
 pub use memory::{MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit};
 pub use metadata::Metadata;
 pub use operation::{NewOperation, Operation, OperationKind, OperatorRequest, check_operation_count};
@@ -183,7 +183,7 @@ pub use parking::{
 };
 pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
 pub use partition::{
-    Ahead, Partition, PartitionCheckpoint, Slot, overridden_partitions, position_of_all, redistributed, slot_of,
+    Partition, PartitionCheckpoint, Slot, SlotOffsets, overridden_partitions, position_of_all, redistributed, slot_of,
 };
 pub use partition_store::PartitionStore;
 pub use position::Position;

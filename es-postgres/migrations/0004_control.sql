@@ -4,11 +4,11 @@
 
 -- Which consumers are suspended, by whom and why; `consumer` is a name without a generation.
 CREATE TABLE {schema}.suspensions (
-    consumer text COLLATE "C"         NOT NULL,
-    kind     text COLLATE "C"         NOT NULL,
-    suspended_by  text                     NOT NULL,
-    since    timestamp with time zone NOT NULL,
-    reason   text,
+    consumer     text COLLATE "C"         NOT NULL,
+    kind         text COLLATE "C"         NOT NULL,
+    suspended_by text                     NOT NULL,
+    since        timestamp with time zone NOT NULL,
+    reason       text,
     CONSTRAINT suspensions_pkey PRIMARY KEY (consumer, kind),
     CONSTRAINT suspensions_kind_check CHECK (kind IN ('paused', 'disabled'))
 );
@@ -21,7 +21,7 @@ CREATE TABLE {schema}.operations (
     generation    bigint                   NOT NULL,
     from_position bigint,
     to_position   bigint,
-    requested_by    text                     NOT NULL,
+    requested_by  text                     NOT NULL,
     reason        text
 );
 

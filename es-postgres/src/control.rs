@@ -109,7 +109,7 @@ impl ControlStore for PgStore {
         request.check_reason()?;
         let shared = &self.shared;
         let mut transaction = shared.transaction().await?;
-        let consumer = &consumer.whole();
+        let consumer = &consumer.unpartitioned();
         let is_read_model = !all_locked(shared, &mut transaction, consumer).await?.is_empty();
         // Waits for a page that is being applied.
         let (found, is_frozen) = partitions::all_locked(shared, &mut transaction, consumer).await?;

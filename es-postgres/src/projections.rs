@@ -306,7 +306,7 @@ async fn save(
         .bind(comparable(advance.from))
         .bind(storable(advance.to)?)
         .bind(fence_of(advance))
-        .bind(to_bigint(advance.layout))
+        .bind(to_bigint(advance.partition_epoch))
         .bind(&changes.keys)
         .bind(&changes.documents)
         .bind(advance.lease.map(patience))
@@ -387,7 +387,7 @@ async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance
     advance.check()?;
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
-    let query = query.bind(to_bigint(advance.layout)).bind(seen_position(advance)).bind(seen_id(advance));
+    let query = query.bind(to_bigint(advance.partition_epoch)).bind(seen_position(advance)).bind(seen_id(advance));
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     check_moved(shared, connection, advance, &row).await
 }
@@ -399,7 +399,7 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     advance.check()?;
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
-    let query = query.bind(to_bigint(advance.layout));
+    let query = query.bind(to_bigint(advance.partition_epoch));
     let query = query.bind(patience(lease)).bind(seen_position(advance)).bind(seen_id(advance));
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     check_moved(shared, connection, advance, &row).await
@@ -432,9 +432,9 @@ async fn reset_checkpoint(
     connection: &mut PgConnection,
     consumer: &ConsumerName,
 ) -> Result<(), StoreError> {
-    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.whole().as_str().to_owned());
+    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.unpartitioned().as_str().to_owned());
     if get::<bool>(&query.fetch_one(&mut *connection).await.map_err(store_error)?, 0)? {
-        return parking::forget_after(shared, connection, &consumer.whole(), Position::ZERO).await;
+        return parking::forget_after(shared, connection, &consumer.unpartitioned(), Position::ZERO).await;
     }
     Err(StoreError::StaleGeneration { generation: consumer.clone() })
 }

@@ -35,7 +35,7 @@ struct Notes {
     passed_over: u64,
     log_went_back: Option<LogWentBack>,
     page_since: Option<Instant>,
-    /// When anything was noted last: a sign of life.
+    /// When anything was noted last: the last heartbeat of the loop.
     heard_at: Instant,
     /// Whether this silence was told of in the log.
     is_silence_told: bool,

@@ -10,7 +10,7 @@ use crate::{
     error::RunnerError,
     gate::{Gate, Suspensions},
     limits,
-    membership::Membership,
+    member_session::MemberSession,
     options::ConsumerOptions,
     projection_consumer::ProjectionConsumer,
     reactor_consumer::ReactorConsumer,
@@ -88,7 +88,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         self.add(consumer, options)
     }
 
-    /// For how long the runner has the lease of a consumer without giving a sign of life; [`limits::LEASE_TIME`] if not said. A
+    /// For how long the runner has the lease of a consumer without a heartbeat; [`limits::LEASE_TIME`] if not said. A
     /// process that is killed is replaced after so long, and one that is stopped for longer has lost its leases when it goes on.
     pub fn lease_time(mut self, time: Duration) -> Self {
         self.lease_time = time;
@@ -115,7 +115,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         let filters = consumers.iter().map(|(consumer, _)| consumer.filter());
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
         let bases = consumers.iter().map(|(consumer, _)| consumer.name().base()).collect();
-        let membership = Membership::new(Arc::clone(&self.shared), self.lease_time, bases);
+        let member_session = MemberSession::new(Arc::clone(&self.shared), self.lease_time, bases);
         let suspensions = Arc::new(Suspensions::new(Arc::clone(&self.shared)));
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
@@ -124,12 +124,13 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
             if !names.insert(consumer.name().clone()) {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
-            let (store, tail, membership) = (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&membership));
+            let (store, tail, member_session) =
+                (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&member_session));
             let gate = Arc::new(Gate::new(consumer.name().base(), Arc::clone(&suspensions)));
-            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership), gate)));
+            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(member_session), gate)));
         }
         set_start_order(&loops)?;
-        Ok(Runner::new(self.shared, loops, membership, suspensions))
+        Ok(Runner::new(self.shared, loops, member_session, suspensions))
     }
 }
 

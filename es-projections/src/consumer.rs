@@ -87,7 +87,8 @@ pub(crate) trait Consumer: Send + Sync {
     /// Applies an event that was parked, with a move that takes it out of the queue.
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         let end = advance.to;
-        let applied = self.apply(advance, EventPage::new(vec![event], end, end), &Share::whole(), &Stop::never()).await;
+        let applied =
+            self.apply(advance, EventPage::new(vec![event], end, end), &Share::everything(), &Stop::never()).await;
         applied.map(|_| ()).map_err(|failure| failure.error)
     }
 

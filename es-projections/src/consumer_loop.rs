@@ -20,7 +20,7 @@ use crate::{
     gate::Gate,
     goal::Goal,
     limits,
-    membership::Membership,
+    member_session::MemberSession,
     options::ConsumerOptions,
     page_step::{Step, StepFailure, Steps, UnknownEvent},
     parking::{Failing, is_of_the_event},
@@ -36,7 +36,7 @@ pub(crate) enum Ended {
     /// It has reached its goal, or was asked to stop.
     Done,
     /// The consumer has another number of partitions by now.
-    OtherLayout(u16),
+    OtherPartitionEpoch(u16),
 }
 
 /// One consumer of a runner. Several loops over it (a `catch_up` while it runs) take turns, page by page.
@@ -50,7 +50,7 @@ pub(crate) struct ConsumerLoop {
     steps: Mutex<Steps>,
     board: Arc<Board>,
     /// `None` where nobody else could do the work: a generation that is being built.
-    membership: Option<Arc<Membership>>,
+    member_session: Option<Arc<MemberSession>>,
     gate: Arc<Gate>,
     others: Others,
 }
@@ -74,7 +74,7 @@ impl ConsumerLoop {
         consumer: Box<dyn Consumer>,
         options: ConsumerOptions,
         tail: Arc<Tail>,
-        membership: Option<Arc<Membership>>,
+        member_session: Option<Arc<MemberSession>>,
         gate: Arc<Gate>,
     ) -> Self {
         let others = Others::new(&*consumer, Arc::clone(&tail));
@@ -83,7 +83,7 @@ impl ConsumerLoop {
         let kind = consumer.kind();
         let blueprint = consumer.in_generation(Generation::FIRST).ok().flatten();
         let steps = Steps::new(Arc::clone(&store), consumer, options, Arc::clone(&board), tail);
-        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, membership, gate, others }
+        Self { name, kind, options, store, blueprint, steps: Mutex::new(steps), board, member_session, gate, others }
     }
 
     /// The same for one generation, live or not.
@@ -129,7 +129,7 @@ impl ConsumerLoop {
     /// Retries parked keys whose retry is requested, unless another process runs the consumer and does so. For when no
     /// loop runs here.
     pub(crate) async fn retry_requested(&self) -> Result<(), RunnerError> {
-        while let Ended::OtherLayout(count) = self.retry_own().await? {
+        while let Ended::OtherPartitionEpoch(count) = self.retry_own().await? {
             self.lay_out(count).await?;
         }
         for other in self.others.loops() {
@@ -140,7 +140,7 @@ impl ConsumerLoop {
 
     async fn retry_own(&self) -> Result<Ended, RunnerError> {
         let index = usize::from(self.steps.lock().await.partition().index());
-        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, index, false));
+        let mut turn = self.member_session.as_ref().map(|own| Turn::new(own, &self.name, index, false));
         let tried = async {
             let mut steps = self.steps.lock().await;
             if let Some(turn) = &mut turn {
@@ -158,7 +158,7 @@ impl ConsumerLoop {
             Ok(()) | Err(StepFailure::MovedByOther | StepFailure::Narrowed | StepFailure::NotOurs(_)) => {
                 Ok(Ended::Done)
             }
-            Err(StepFailure::OtherLayout(count)) => Ok(Ended::OtherLayout(count)),
+            Err(StepFailure::OtherPartitionEpoch(count)) => Ok(Ended::OtherPartitionEpoch(count)),
             Err(StepFailure::VersionMismatch { live, live_version, own_version }) => {
                 Err(RunnerError::VersionMismatch { live, live_version, own_version })
             }
@@ -190,7 +190,7 @@ impl ConsumerLoop {
     /// The same for another partition.
     pub(crate) fn other(&self, consumer: Box<dyn Consumer>, partition: Partition, feed: &Arc<Feed>) -> Self {
         let (store, tail, gate) = (Arc::clone(&self.store), Arc::clone(feed.tail()), Arc::clone(&self.gate));
-        let mut other = Self::new(store, consumer, self.options, tail, self.membership.clone(), gate);
+        let mut other = Self::new(store, consumer, self.options, tail, self.member_session.clone(), gate);
         other.steps.get_mut().work_for(partition, Arc::clone(feed));
         Self { name: self.name.base().in_partition(partition), blueprint: None, ..other }
     }
@@ -219,7 +219,7 @@ impl ConsumerLoop {
         on_advance: &mut (dyn FnMut(Position) + Send),
     ) -> Result<Ended, RunnerError> {
         let index = usize::from(self.steps.lock().await.partition().index());
-        let mut turn = self.membership.as_ref().map(|own| Turn::new(own, &self.name, index, goal == Goal::Follow));
+        let mut turn = self.member_session.as_ref().map(|own| Turn::new(own, &self.name, index, goal == Goal::Follow));
         let result = self.go_on(goal, stop, on_advance, &mut turn).await;
         if let Some(turn) = &mut turn {
             turn.end().await;
@@ -299,7 +299,7 @@ impl ConsumerLoop {
                         () = stop.requested() => {}
                     }
                 }
-                Err(StepFailure::OtherLayout(count)) => return Ok(Ended::OtherLayout(count)),
+                Err(StepFailure::OtherPartitionEpoch(count)) => return Ok(Ended::OtherPartitionEpoch(count)),
                 Err(failure) => {
                     match (&failure, &mut *turn) {
                         (StepFailure::VersionMismatch { .. }, Some(turn)) => turn.withdraw().await,
@@ -337,7 +337,7 @@ impl ConsumerLoop {
         if let (Some(unknown), Some(turn)) = (&attempts.unknown, &*turn) {
             steps.leave_to_newer_code(unknown, turn).await?;
         }
-        if let (Some(turn), Some(membership)) = (turn, &self.membership) {
+        if let (Some(turn), Some(member_session)) = (turn, &self.member_session) {
             if !steps.is_look_due()
                 && let Some(not_ours) = turn.leave_to_other().await
             {
@@ -346,7 +346,7 @@ impl ConsumerLoop {
             let name = steps.locate().await?;
             let (lease, is_new) = turn.take(&name).await?.map_err(StepFailure::NotOurs)?;
             steps.work_under(lease, is_new);
-            stop = stop.or_without_lease(membership, &name);
+            stop = stop.or_without_lease(member_session, &name);
         }
         let result = match &attempts.to_park {
             Some(failing) => steps.park(failing, &stop).await,
@@ -382,7 +382,7 @@ impl ConsumerLoop {
     /// What to do about a failure: how long to wait before the next try, or give up.
     fn judge(&self, failure: StepFailure, goal: Goal, attempts: &mut Attempts) -> Result<Duration, RunnerError> {
         match failure {
-            StepFailure::Narrowed | StepFailure::NotOurs(_) | StepFailure::OtherLayout(_) => Ok(Duration::ZERO),
+            StepFailure::Narrowed | StepFailure::NotOurs(_) | StepFailure::OtherPartitionEpoch(_) => Ok(Duration::ZERO),
             StepFailure::Suspended(suspension) => {
                 Err(RunnerError::Suspended { consumer: self.name.clone(), suspension: Box::new(suspension) })
             }

@@ -182,7 +182,7 @@ mod health;
 mod in_place;
 pub mod limits;
 mod live_hold;
-mod membership;
+mod member_session;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod options;

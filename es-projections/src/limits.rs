@@ -33,15 +33,15 @@ pub const MAX_YIELD: Duration = Duration::from_secs(1);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// For how long a runner has the lease of a consumer without giving a sign of life, unless
+/// For how long a runner has the lease of a consumer without a heartbeat, unless
 /// [`RunnerBuilder::lease_time`](crate::RunnerBuilder::lease_time) says otherwise. After a crash others wait so long.
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
 /// Shortest time of a lease that can be asked for.
 pub const MIN_LEASE_TIME: Duration = Duration::from_millis(300);
 /// Longest time of a lease that can be asked for.
 pub const MAX_LEASE_TIME: Duration = Duration::from_secs(600);
-/// Signs of life that a runner gives in the time of one lease.
-pub const BEATS_PER_LEASE: u32 = 4;
+/// Heartbeats that a runner sends in the time of one lease.
+pub const HEARTBEATS_PER_LEASE: u32 = 4;
 /// How often a consumer that somebody else works for looks whether it is its turn.
 pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -52,11 +52,11 @@ pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
 pub const DEFAULT_HANDLER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a runner looks for consumers that do not advance and say nothing.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// After how long without a sign of life the store is asked for whom a consumer waits, and how often it is asked again.
+/// After how long without a heartbeat the store is asked for whom a consumer waits, and how often it is asked again.
 pub const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(2);
-/// After how long without a sign of life a consumer is warned of in the log.
+/// After how long without a heartbeat a consumer is warned of in the log.
 pub const SLOW_PAGE: Duration = Duration::from_secs(5);
-/// After how long without a sign of life a consumer counts as [stalled](crate::Verdict::Stalled).
+/// After how long without a heartbeat a consumer counts as [stalled](crate::Verdict::Stalled).
 pub const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// How often in a row a consumer whose task ended unexpectedly is started again before it stops.
 pub const TASK_RESTARTS: u32 = 5;

@@ -53,8 +53,8 @@ pub(crate) struct Steps {
     partition: Partition,
     /// What that has of the log, as of when its place was found.
     pub(crate) share: Share,
-    /// The layout in which its place was found.
-    layout: u64,
+    /// The partition epoch in which its place was found.
+    partition_epoch: u64,
     /// Where several partitions read, once they are several.
     feed: Option<Arc<Feed>>,
     /// When it was last located.
@@ -120,7 +120,7 @@ pub(crate) enum StepFailure {
     /// Somebody else works for it.
     NotOurs(NotOurs),
     /// The consumer has another number of partitions by now.
-    OtherLayout(u16),
+    OtherPartitionEpoch(u16),
     /// An operator suspended the consumer.
     Suspended(Suspension),
     /// Code of another version wrote the live generation. It may be another one later.
@@ -179,9 +179,9 @@ impl Steps {
             board,
             is_prepared: false,
             lease: None,
-            partition: Partition::WHOLE,
-            share: Share::whole(),
-            layout: 0,
+            partition: Partition::UNPARTITIONED,
+            share: Share::everything(),
+            partition_epoch: 0,
             feed: None,
             located_at: None,
             has_declared: false,
@@ -488,7 +488,7 @@ impl Steps {
     }
 
     pub(crate) fn advance(&self, from: Position, to: Position) -> Advance {
-        Advance::new(&self.name(), from, to).under(self.lease).in_layout(self.layout)
+        Advance::new(&self.name(), from, to).under(self.lease).in_partition_epoch(self.partition_epoch)
     }
 
     fn advance_to(&mut self, place: Place) {

@@ -74,7 +74,7 @@ impl ConsumerLoop {
                 false => self.drive_all(others, goal, &stop, on_advance).await?,
             };
             match ended {
-                Ended::OtherLayout(count) if !stop.is_requested() => self.lay_out(count).await?,
+                Ended::OtherPartitionEpoch(count) if !stop.is_requested() => self.lay_out(count).await?,
                 _ => return Ok(()),
             }
         }

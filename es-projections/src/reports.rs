@@ -47,11 +47,12 @@ impl Runner {
             let live = generations.iter().find(|info| info.state == GenerationState::Live);
             let live = live.map_or(consumer.name(), |live| &live.name);
             let mut own: Vec<&Checkpoint> =
-                checkpoints.values().filter(|known| known.consumer.whole() == *live).collect();
+                checkpoints.values().filter(|known| known.consumer.unpartitioned() == *live).collect();
             own.sort_by_key(|known| known.consumer.partition());
             let parked = parked.get(live).copied().unwrap_or_default();
             let suspension = suspension_of(&suspensions, consumer.name());
-            let stored = Stored { parked, head, suspension, leases: &leases, member: self.shared.membership.member() };
+            let stored =
+                Stored { parked, head, suspension, leases: &leases, member: self.shared.member_session.member() };
             let mut status = status_of(consumer, live, &own, &stored);
             status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
             all.push(status);
@@ -179,7 +180,7 @@ impl Runner {
     }
 }
 
-/// What the loop of each partition of a consumer says, or of the whole.
+/// What the loop of each partition of a consumer says, or of an unpartitioned one.
 fn said_by_each(consumer: &ConsumerLoop) -> Vec<Snapshot> {
     consumer.attended().iter().map(|it| it.board.snapshot()).collect()
 }
@@ -237,7 +238,7 @@ fn status_of(
     let partition = |name: &ConsumerName, checkpoint: Position, said: Option<&Snapshot>| {
         let position = reached(checkpoint, said);
         let (state, holder) = stored.state_of(name, said);
-        let partition = name.partition().unwrap_or(Partition::WHOLE);
+        let partition = name.partition().unwrap_or(Partition::UNPARTITIONED);
         PartitionStatus { partition, position, lag: head.distance_from(position), state, holder }
     };
     let mut partitions: Vec<PartitionStatus> = checkpoints

@@ -15,7 +15,7 @@ use crate::{
     gate::Suspensions,
     goal::Goal,
     in_place,
-    membership::{Alive, Membership},
+    member_session::{Alive, MemberSession},
     rebuild::RebuildProgress,
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
     start_order::arrival,
@@ -41,7 +41,7 @@ pub struct Runner {
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn RunnerStore>,
     pub(crate) loops: Vec<Arc<ConsumerLoop>>,
-    pub(crate) membership: Arc<Membership>,
+    pub(crate) member_session: Arc<MemberSession>,
     suspensions: Arc<Suspensions>,
     attendant: Attendant,
 }
@@ -62,11 +62,11 @@ impl Runner {
     pub(crate) fn new(
         store: Arc<dyn RunnerStore>,
         loops: Vec<Arc<ConsumerLoop>>,
-        membership: Arc<Membership>,
+        member_session: Arc<MemberSession>,
         suspensions: Arc<Suspensions>,
     ) -> Self {
         let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&suspensions), loops.clone());
-        Self { shared: Arc::new(Shared { store, loops, membership, suspensions, attendant }) }
+        Self { shared: Arc::new(Shared { store, loops, member_session, suspensions, attendant }) }
     }
 
     pub(crate) fn known_suspensions(&self) -> &Suspensions {
@@ -145,8 +145,8 @@ impl Runner {
         }
         // What stopped here may run elsewhere.
         let mut withdrawn = Vec::new();
-        let alive = Alive::start(&self.shared.membership);
-        let (member, consumers) = (self.shared.membership.member(), self.shared.loops.len());
+        let alive = Alive::start(&self.shared.member_session);
+        let (member, consumers) = (self.shared.member_session.member(), self.shared.loops.len());
         tracing::info!(member, consumers, "runner started");
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
@@ -160,7 +160,7 @@ impl Runner {
                 // Its panics were caught before this: otherwise the runtime ends.
                 Some(ended) = tasks.join_next() => if let Ok((consumer, ended)) = ended {
                     if ended.is_err() {
-                        withdrawn.push(self.shared.membership.withdraw(&consumer));
+                        withdrawn.push(self.shared.member_session.withdraw(&consumer));
                     }
                     result = result.and(ended);
                 }
@@ -178,7 +178,7 @@ impl Runner {
     async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             result = self.shared.attendant.while_doing(work) => result,
-            () = self.shared.membership.keep_alive(false) => std::future::pending().await,
+            () = self.shared.member_session.keep_alive(false) => std::future::pending().await,
         }
     }
 

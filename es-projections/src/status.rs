@@ -103,7 +103,7 @@ impl fmt::Display for ConsumerStatus {
         if let Some(time) = self.applying_for {
             write!(f, "; applying a page for {time:.1?}")?;
         } else if let Some(time) = self.silent_for.filter(|&time| time >= crate::limits::SLOW_PAGE) {
-            write!(f, "; no sign of life for {time:.1?}")?;
+            write!(f, "; no heartbeat for {time:.1?}")?;
         }
         if self.parked.keys > 0 {
             write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
@@ -324,7 +324,7 @@ impl fmt::Display for ConsumerState {
                 let (owner, since, until) = (&holder.owner, rfc3339(holder.since), rfc3339(holder.until));
                 write!(
                     f,
-                    "waiting for the lease that {owner} has had since {since}, until {until} or the next sign of life"
+                    "waiting for the lease that {owner} has had since {since}, until {until} or the next heartbeat"
                 )
             }
             Self::VersionMismatch { live, live_version, own_version } => write!(

@@ -222,7 +222,7 @@ async fn move_in(
     checkpoint_override: CheckpointOverride,
     request: OperatorRequest,
 ) -> Result<Position, StoreError> {
-    let consumer = &consumer.whole();
+    let consumer = &consumer.unpartitioned();
     let found = partitions::all_movable(connection, consumer).await?;
     let head: i64 = sqlx::query_scalar(HEAD).fetch_one(&mut *connection).await.map_err(store_error)?;
     let is_read_model = !all(connection, consumer).await?.is_empty();

@@ -18,7 +18,7 @@ async fn a_lease_that_a_clock_granted_which_was_a_year_ahead_is_not_in_force() {
     let (store, name) = (folder.store().await, ConsumerName::new("balance").unwrap());
     let of = |by| BuildClaim::new(&name, by, ReadModelDefinition::default(), TIME).unwrap();
     store.claim_lease(&name, "dead", TIME).await.unwrap();
-    store.beat("dead", std::slice::from_ref(&name), TIME).await.unwrap();
+    store.heartbeat("dead", std::slice::from_ref(&name), TIME).await.unwrap();
     assert!(matches!(store.claim_build(&of("dead")).await.unwrap(), Claimed::Yours(_)));
     assert!(matches!(store.claim_lease(&name, "ann", TIME).await.unwrap(), Leased::Taken(_)));
     assert!(matches!(store.claim_build(&of("ann")).await.unwrap(), Claimed::Taken(_)));
@@ -32,7 +32,7 @@ async fn a_lease_that_a_clock_granted_which_was_a_year_ahead_is_not_in_force() {
         sqlx::query(sql).bind(A_YEAR).execute(&mut connection).await.unwrap();
     }
     assert_eq!(store.leases().await.unwrap(), []);
-    assert_eq!(store.beat("ann", &[], TIME).await.unwrap().members, []);
+    assert_eq!(store.heartbeat("ann", &[], TIME).await.unwrap().members, []);
     assert!(matches!(store.claim_lease(&name, "ann", TIME).await.unwrap(), Leased::Yours(_)));
     assert!(matches!(store.claim_build(&of("ann")).await.unwrap(), Claimed::Yours(_)));
     assert!(matches!(store.claim_lease(&name, "bob", TIME).await.unwrap(), Leased::Taken(_)));

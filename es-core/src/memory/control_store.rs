@@ -79,7 +79,7 @@ impl ControlStore for MemoryStore {
         let head = log.head();
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(consumer)?;
-        let consumer = &consumer.whole();
+        let consumer = &consumer.unpartitioned();
         let (from, moved) = overridden_partitions(&consumers.partitions_of(consumer), checkpoint_override);
         let from = checkpoint_override.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
         consumers.replace(&log, consumer, &moved);

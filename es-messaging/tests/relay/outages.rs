@@ -107,7 +107,7 @@ async fn a_refused_message_with_a_key_that_is_too_long_to_be_kept_does_not_block
 }
 
 async fn steal(store: &MemoryStore, from: &str) {
-    store.leave(from).await.unwrap();
+    store.deregister(from).await.unwrap();
     let stolen = store.claim_lease(&outbox_name(), "thief", Duration::from_secs(3_600)).await.unwrap();
     assert!(matches!(stolen, Leased::Yours(_)));
 }

@@ -93,7 +93,7 @@ async fn who_loses_the_lease_stops_publishing() {
     sleep(Duration::from_millis(500)).await;
     assert_eq!(monitor.status().in_flight, 1);
     let owner = store.leases().await.unwrap()[0].1.owner.clone();
-    store.leave(&owner).await.unwrap();
+    store.deregister(&owner).await.unwrap();
     let stolen = store.claim_lease(&lease(), "thief", Duration::from_secs(3_600)).await.unwrap();
     assert!(matches!(stolen, Leased::Yours(_)));
     sleep(Duration::from_secs(3)).await;

@@ -75,10 +75,10 @@ impl Steps {
         let count = u16::try_from(all.len()).unwrap_or(u16::MAX);
         match all.into_iter().find(|reached| reached.partition() == self.partition) {
             Some(own) => {
-                (self.share, self.layout) = (Share::of(&own), own.layout);
+                (self.share, self.partition_epoch) = (Share::of(&own), own.partition_epoch);
                 Ok(own.bookmark())
             }
-            None => Err(StepFailure::OtherLayout(count)),
+            None => Err(StepFailure::OtherPartitionEpoch(count)),
         }
     }
 
@@ -141,7 +141,7 @@ impl Steps {
     async fn read_own(&mut self, after: Bookmark) -> Result<EventPage, StepFailure> {
         let feed = match &self.feed {
             Some(feed) => Arc::clone(feed),
-            // The only partition, after there were several: it has something ahead of its checkpoint.
+            // The only partition, after there were several: it has slot offsets.
             None => {
                 let no_other =
                     || StepFailure::Fatal(RunnerError::NoGenerations { consumer: self.consumer.name().base() });

@@ -14,10 +14,10 @@ use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait,
     Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, GenerationInfo,
-    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables, PageProjection,
-    PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelDefinition,
-    ReadModelSnapshot, RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender,
-    Wakeups,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, Membership, MemoryStore, MemoryTables,
+    PageProjection, PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore,
+    ReadModelDefinition, ReadModelSnapshot, RecordedEvent, StoreError, StreamId, StreamPage, Swapped, Version,
+    WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -44,7 +44,7 @@ pub(crate) struct Seen {
     pub(crate) save_failures: Mutex<VecDeque<StoreError>>,
     /// The store cannot be reached.
     pub(crate) is_down: AtomicBool,
-    /// Signs of life do not get through.
+    /// Heartbeats do not get through.
     pub(crate) is_mute: AtomicBool,
     /// The store sends no hints.
     pub(crate) is_silent: AtomicBool,
@@ -272,15 +272,20 @@ impl LeaseStore for SpyStore {
         self.inner.release_lease(consumer, lease).await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
         if self.seen.is_mute.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
-        self.inner.beat(member, consumers, time).await
+        self.inner.heartbeat(member, consumers, time).await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
-        self.inner.leave(member).await
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
+        self.inner.deregister(member).await
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {

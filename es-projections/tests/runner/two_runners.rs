@@ -34,7 +34,7 @@ async fn two_runners_with_the_same_consumers_apply_each_event_once() {
 /// As if all leases had run out, and somebody else had claimed them.
 async fn take_all_leases_away(store: &SpyStore) {
     for (_, holder) in store.leases().await.unwrap() {
-        store.leave(&holder.owner).await.unwrap();
+        store.deregister(&holder.owner).await.unwrap();
     }
 }
 

@@ -148,7 +148,8 @@ pub async fn nothing_that_was_read_from_another_log_takes_effect<H: StoreHarness
     ok(patiently!(store.apply_page(&projector, &advance, &events)));
 }
 
-/// A checkpoint keeps the event at its position, however it got there, and so do parked events and what is ahead of partitions.
+/// A checkpoint keeps the event at its position, however it got there, and so do parked events and slot offsets of
+/// partitions.
 pub async fn a_checkpoint_keeps_the_event_at_its_position<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     some_history(&store).await;
@@ -175,7 +176,7 @@ pub async fn a_checkpoint_keeps_the_event_at_its_position<H: StoreHarness>(harne
     assert_eq!(kept(&name).await, place(&store, 6).await);
     let halves = ok(patiently!(store.repartition(&name, 2)));
     assert_eq!(halves.iter().map(PartitionCheckpoint::bookmark).collect::<Vec<_>>(), [place(&store, 6).await; 2]);
-    let first = Advance::new(&halves[0].consumer, at(6), at(9)).in_layout(halves[0].layout);
+    let first = Advance::new(&halves[0].consumer, at(6), at(9)).in_partition_epoch(halves[0].partition_epoch);
     ok(patiently!(store.move_checkpoint(&first)));
     let whole = ok(patiently!(store.repartition(&name, 1)));
     let found = ok(store.partitions(&name).await);

@@ -179,7 +179,7 @@ macro_rules! __conformance_cases {
                 of_many_claims_at_once_one_wins
                 an_owner_that_slept_through_its_lease_writes_nothing
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
-                a_sign_of_life_extends_leases_and_is_seen_by_all
+                a_heartbeat_extends_leases_and_is_seen_by_all
                 a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out
                 an_operator_revokes_the_leases_of_a_consumer
             }
@@ -215,7 +215,7 @@ macro_rules! __conformance_cases {
                 a_partition_moves_by_itself_and_writes_what_all_write
                 other_partitions_go_on_where_each_slot_was
                 whoever_believes_in_other_partitions_is_refused
-                what_is_ahead_is_taken_back_by_a_step_back
+                slot_offsets_are_taken_back_by_a_step_back
                 generations_with_partitions_take_each_others_place
                 a_snapshot_needs_all_partitions_at_one_position
                 each_partition_has_a_lease_of_its_own

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, CommandQueue, ConsumerName, ConsumerStore,
     Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, GenerationInfo,
-    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, Membership, PageProjection, PageSize,
     PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelDefinition,
-    ReadModelSnapshot, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped,
-    Version, Wakeups,
+    ReadModelSnapshot, RecordedEvent, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version,
+    Wakeups,
 };
 
 use super::{FaultyStore, Operation};
@@ -156,12 +156,17 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
         self.call(Operation::Lease, self.store.release_lease(consumer, lease)).await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
-        self.call(Operation::Lease, self.store.beat(member, consumers, time)).await
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
+        self.call(Operation::Lease, self.store.heartbeat(member, consumers, time)).await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
-        self.call(Operation::Lease, self.store.leave(member)).await
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
+        self.call(Operation::Lease, self.store.deregister(member)).await
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {

@@ -99,9 +99,9 @@ defects! {
     /// A lease is given to whoever asks.
     GivesEveryoneTheLease,
     /// New partitions begin where the last of their slots is, and know nothing of the others.
-    ForgetsWhatIsAhead,
+    ForgetsSlotOffsets,
     /// A partition moves for whoever knows its name and position.
-    MovesInAnyLayout,
+    MovesInAnyPartitionEpoch,
     /// Documents are saved from wherever the checkpoint is.
     SavesWithoutComparing,
     /// A save that is refused for its checkpoint changes documents.

@@ -169,12 +169,12 @@ broken! {
         "leases::a_lease_is_one_owners_until_it_runs_out",
         "leases::of_many_claims_at_once_one_wins",
     ];
-    a_store_that_forgets_what_is_ahead_is_found: ForgetsWhatIsAhead => [
+    a_store_that_forgets_slot_offsets_is_found: ForgetsSlotOffsets => [
         "partitions::other_partitions_go_on_where_each_slot_was",
-        "partitions::what_is_ahead_is_taken_back_by_a_step_back",
+        "partitions::slot_offsets_are_taken_back_by_a_step_back",
         "partitions::no_event_is_lost_or_repeated_while_the_partitions_change",
     ];
-    a_store_that_moves_in_any_layout_is_found: MovesInAnyLayout => [
+    a_store_that_moves_in_any_partition_epoch_is_found: MovesInAnyPartitionEpoch => [
         "partitions::whoever_believes_in_other_partitions_is_refused",
     ];
     a_store_that_saves_documents_without_comparing_is_found: SavesWithoutComparing => [
