@@ -19,9 +19,9 @@ use crate::{
 /// A retry is requested here and carried out by the process that runs the relay or consumer, since it has the broker
 /// and the handler. Each operation is written to the log of operations
 /// ([`ControlStore::operations`](crate::ControlStore::operations)) in its own transaction, a line for each relay or
-/// consumer whose letters it concerns: [`OperationKind::DEAD_LETTER_RETRY`], [`OperationKind::DEAD_LETTER_EDIT`],
-/// [`OperationKind::DEAD_LETTER_DISCARD`], with the number of letters, or the id of the one, at the beginning of its
-/// reason ([`NewOperation::on_dead_letters`]).
+/// consumer whose dead letters it concerns: [`OperationKind::DEAD_LETTER_RETRY`], [`OperationKind::DEAD_LETTER_EDIT`],
+/// [`OperationKind::DEAD_LETTER_DISCARD`], with the number of dead letters, or the id of the one, at the beginning of
+/// its reason ([`NewOperation::on_dead_letters`]).
 ///
 /// # Cancel safety
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
@@ -33,7 +33,7 @@ pub trait DeadLetterStore: ConsumerStore {
     ///
     /// # Errors
     /// As [`check_dead_letters`].
-    async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError>;
+    async fn add_dead_letters(&self, dead_letters: &[NewDeadLetter]) -> Result<(), StoreError>;
 
     /// Dead letters by id, after an id, with their messages.
     ///
@@ -68,7 +68,7 @@ pub trait DeadLetterStore: ConsumerStore {
         request: &OperatorRequest,
     ) -> Result<bool, StoreError>;
 
-    /// What a dead letter was before it was edited, oldest first; kept when the letter is gone.
+    /// What a dead letter was before it was edited, oldest first; kept when the dead letter is gone.
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError>;
 
     /// Throws away all that match. Gives how many.
@@ -92,10 +92,11 @@ pub trait DeadLetterStore: ConsumerStore {
 /// Checks dead letters that are to be put aside. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`] letters, and as [`NewDeadLetter::check`].
-pub fn check_dead_letters(letters: &[NewDeadLetter]) -> Result<(), StoreError> {
-    check_dead_letter_count(letters.len())?;
-    letters.iter().try_for_each(NewDeadLetter::check)
+/// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`] dead letters, and as
+/// [`NewDeadLetter::check`].
+pub fn check_dead_letters(dead_letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+    check_dead_letter_count(dead_letters.len())?;
+    dead_letters.iter().try_for_each(NewDeadLetter::check)
 }
 
 /// Checks how many dead letters one call may write or read. Stores call it.
@@ -129,8 +130,8 @@ impl NewOperation {
 
 #[async_trait]
 impl<S: DeadLetterStore + ?Sized> DeadLetterStore for Arc<S> {
-    async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
-        (**self).add_dead_letters(letters).await
+    async fn add_dead_letters(&self, dead_letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+        (**self).add_dead_letters(dead_letters).await
     }
 
     async fn dead_letters(

@@ -55,7 +55,7 @@ impl std::fmt::Debug for DeadLetterRetries {
     }
 }
 
-/// What came of a look for letters to publish again.
+/// What came of a look for dead letters to publish again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retried {
@@ -85,7 +85,7 @@ impl DeadLetterRetries {
     /// Looks every [`limits::DEAD_LETTER_RETRY_INTERVAL`], until `shutdown` is ready. A store or broker that is away is waited for.
     ///
     /// # Cancel safety
-    /// Safe: a letter that was published and not yet taken away is published again.
+    /// Safe: a dead letter that was published and not yet taken away is published again.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
@@ -220,10 +220,10 @@ impl DeadLetterRetries {
         Ok(retried)
     }
 
-    /// The message of a letter, as the publisher takes it.
+    /// Returns the message of a dead letter, as the publisher takes it.
     async fn readable(&self, letter: &DeadLetter) -> Result<Outgoing, PublishError> {
         let refused = |kind, reason| PublishError::Refused { broker: "the relay", kind, reason };
-        let NewDeadLetter { topic, key, message, .. } = &letter.letter;
+        let NewDeadLetter { topic, key, message, .. } = &letter.details;
         let decoded = Message::from_raw(message).and_then(|message| match (message.key(), key) {
             (None, Some(key)) => message.to_builder().extension(extension::PARTITION_KEY, key.as_str()).build(),
             _ => Ok(message),

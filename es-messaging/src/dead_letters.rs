@@ -11,7 +11,7 @@ use crate::{error::MalformedMessage, message::Message};
 /// ([`ControlStore::operations`](es_core::ControlStore::operations)).
 ///
 /// A retry is requested here and carried out by the process that runs the relay or consumer, within a second or so: a
-/// consumer lets the message take effect, and the letter go, in one transaction.
+/// consumer lets the message take effect, and the dead letter go, in one transaction.
 ///
 /// # Cancel safety
 /// A call that is dropped has happened as a whole or not at all. Each can be repeated: a retry that is requested twice
@@ -23,11 +23,11 @@ use crate::{error::MalformedMessage, message::Message};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let store = MemoryStore::new();
-/// let letters = DeadLetters::new(store);
-/// for dead in letters.list(&DeadLetterQuery::default(), None, 100).await? {
-///     println!("{} {} {}: {}", dead.id, dead.letter.consumer, dead.letter.reason, dead.letter.error);
+/// let dead_letters = DeadLetters::new(store);
+/// for dead in dead_letters.list(&DeadLetterQuery::default(), None, 100).await? {
+///     println!("{} {} {}: {}", dead.id, dead.details.consumer, dead.details.reason, dead.details.error);
 /// }
-/// letters.retry_all(&DeadLetterQuery::default(), &OperatorRequest::by("ann")?).await?;
+/// dead_letters.retry_all(&DeadLetterQuery::default(), &OperatorRequest::by("ann")?).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -76,7 +76,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         let found = self.store.dead_letters(&DeadLetterQuery::one(id), None, 1).await?;
         let Some(dead) = found.into_iter().next() else { return Ok(None) };
         let edits = self.store.dead_letter_edits(id).await?;
-        let message = Message::from_raw(&dead.letter.message);
+        let message = Message::from_raw(&dead.details.message);
         Ok(Some(ShownDeadLetter { dead, message, edits }))
     }
 
@@ -88,7 +88,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         self.store.dead_letter_totals().await
     }
 
-    /// Asks for one to be tried again; gives whether it is there.
+    /// Requests a retry of one; returns whether it is there.
     ///
     /// # Errors
     /// The store's.
@@ -96,7 +96,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         self.retry_all(&DeadLetterQuery::one(id), request).await.map(|count| count > 0)
     }
 
-    /// Asks for all that match to be tried again; gives how many.
+    /// Requests a retry of all that match; returns how many.
     ///
     /// # Errors
     /// The store's.
@@ -104,7 +104,8 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         self.store.request_dead_letter_retries(query, request).await
     }
 
-    /// Puts another message in the place of one, and asks for that to be tried. What it was is kept. Gives whether it is there.
+    /// Puts another message in the place of one, and requests its retry. What it was is kept. Returns whether it is
+    /// there.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason; the store's.

@@ -1,7 +1,7 @@
 -- Requests a retry of all dead letters that match.
 -- Binds, each null where it does not matter: $1 consumer, $2 id, $3 type, $4 key, $5 reason, $6 put aside before, $7 whether a retry
 -- is requested.
--- Columns: consumer, how many of it. Order: consumer. Locks: the rows of the letters.
+-- Columns: consumer, how many of it. Order: consumer. Locks: the rows of the dead letters.
 WITH requested AS (
     UPDATE {schema}.dead_letters AS d
     SET is_retry_requested = true

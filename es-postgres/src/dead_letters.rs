@@ -32,7 +32,7 @@ fn to_message(row: &PgRow, column: usize) -> Result<RawMessage, StoreError> {
     Ok(RawMessage { headers, body: get(row, column + 1)? })
 }
 
-fn to_letter(row: &PgRow) -> Result<DeadLetter, StoreError> {
+fn to_dead_letter(row: &PgRow) -> Result<DeadLetter, StoreError> {
     let unreadable = || StoreError::Backend { source: "a dead letter that this version does not know".into() };
     let consumer = ConsumerName::parse(get_text(row, 3)?)?;
     let reason = DeadReason::parse(get_text(row, 8)?).ok_or_else(unreadable)?;
@@ -89,14 +89,14 @@ pub(crate) async fn resolve(
     Ok(query.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
 }
 
-/// A statement with the letter, and the message that it must have still, as its first binds.
+/// A statement with the dead letter, and the message that it must have still, as its first binds.
 fn unedited(
     shared: &Shared,
     statement: &SqlStr,
-    DeadLetter { id, letter, .. }: &DeadLetter,
+    DeadLetter { id, details, .. }: &DeadLetter,
 ) -> Result<Query<'static, Postgres, PgArguments>, StoreError> {
     let query = shared.query(statement).bind(to_bigint(id.get()));
-    Ok(query.bind(headers_of(&letter.message)?).bind(letter.message.body.clone()))
+    Ok(query.bind(headers_of(&details.message)?).bind(details.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -157,7 +157,7 @@ impl DeadLetterStore for PgStore {
             let query = matching(&self.shared, &self.shared.statements.dead_letters, query);
             query.bind(after).bind(to_bigint(limit as u64))
         };
-        self.rows(query).await?.iter().map(to_letter).collect()
+        self.rows(query).await?.iter().map(to_dead_letter).collect()
     }
 
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {

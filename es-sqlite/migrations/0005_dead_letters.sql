@@ -4,7 +4,8 @@ CREATE TABLE es_dead_letters (
     -- Never used twice.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer       TEXT    NOT NULL,
-    -- A digest of everything that tells it from other letters of the consumer. It stays when the message is edited.
+    -- A digest of everything that tells it from other dead letters of the consumer. It stays when the message is
+    -- edited.
     identity       TEXT    NOT NULL,
     message_id     TEXT    NOT NULL,
     message_type   TEXT,
@@ -37,15 +38,15 @@ BEGIN
     ON CONFLICT (consumer) DO UPDATE SET ever = ever + 1;
 END;
 
--- What dead letters were before they were edited. Kept when the letters are gone.
+-- What dead letters were before they were edited. Kept when the dead letters are gone.
 CREATE TABLE es_dead_letter_edits (
-    id      INTEGER PRIMARY KEY,
-    letter  INTEGER NOT NULL,
-    at      INTEGER NOT NULL,
-    by      TEXT    NOT NULL,
-    reason  TEXT,
-    headers TEXT    NOT NULL,
-    body    BLOB    NOT NULL
+    id             INTEGER PRIMARY KEY,
+    dead_letter_id INTEGER NOT NULL,
+    at             INTEGER NOT NULL,
+    by             TEXT    NOT NULL,
+    reason         TEXT,
+    headers        TEXT    NOT NULL,
+    body           BLOB    NOT NULL
 ) STRICT;
 
-CREATE INDEX es_dead_letter_edits_letter ON es_dead_letter_edits (letter, id);
+CREATE INDEX es_dead_letter_edits_dead_letter ON es_dead_letter_edits (dead_letter_id, id);

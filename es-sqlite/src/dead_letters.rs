@@ -48,7 +48,7 @@ fn to_time(micros: i64) -> Result<OffsetDateTime, StoreError> {
     from_unix_micros(micros).ok_or_else(unknown)
 }
 
-fn to_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
+fn to_dead_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
     let text = |column| row.try_get::<&str, _>(column).map_err(store_error);
     let number = |column| row.try_get::<i64, _>(column).map_err(store_error);
     let consumer = ConsumerName::parse(text("consumer")?)?;
@@ -78,13 +78,13 @@ pub(crate) async fn resolve(connection: &mut SqliteConnection, letter: &DeadLett
     Ok(unedited(RESOLVE, letter)?.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
 }
 
-/// A statement with the letter, and the message that it must have still, as its first binds.
+/// A statement with the dead letter, and the message that it must have still, as its first binds.
 fn unedited<'a>(
     statement: &'static str,
-    DeadLetter { id, letter, .. }: &'a DeadLetter,
+    DeadLetter { id, details, .. }: &'a DeadLetter,
 ) -> Result<Query<'a, Sqlite, SqliteArguments>, StoreError> {
     let query = sqlx::query(statement).bind(to_bound(id.get()));
-    Ok(query.bind(to_json(&letter.message.headers)?).bind(letter.message.body.clone()))
+    Ok(query.bind(to_json(&details.message.headers)?).bind(details.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -153,7 +153,7 @@ impl DeadLetterStore for SqliteStore {
     ) -> Result<Vec<DeadLetter>, StoreError> {
         check_dead_letter_count(limit)?;
         let query = matching(LIST, query).bind(after.map_or(0, |after| to_bound(after.get()))).bind(limit as i64);
-        self.rows(query).await?.iter().map(to_letter).collect()
+        self.rows(query).await?.iter().map(to_dead_letter).collect()
     }
 
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {

@@ -66,7 +66,7 @@ struct Shared {
     snapshots: Mutex<HashMap<(StreamId, String), Snapshot>>,
     inbox: Mutex<inbox_store::Inbox>,
     /// Changed only by who holds `tables`, so that a unit can prepare a change.
-    letters: Mutex<dead_letter_store::Letters>,
+    dead_letters: Mutex<dead_letter_store::DeadLetters>,
     blobs: Mutex<blob_store::Blobs>,
     records: Mutex<record_store::Records>,
 }

@@ -112,13 +112,13 @@ use crate::{
 /// |---|---|---|
 /// | warn | `a message failed and will be tried again` | `consumer`, `id`, `attempt`, `wait`, `error` |
 /// | warn | `a message becomes a dead letter` | `consumer`, `id`, `attempt`, `error` |
-/// | warn | `a dead letter failed again` | `consumer`, `letter`, `error` |
+/// | warn | `a dead letter failed again` | `consumer`, `dead_letter`, `error` |
 /// | warn | `dead letters are too many or too old; retry or discard them` | `consumer`, `depth`, `oldest` |
 /// | warn | `waiting for the broker`, `waiting for the store` | `consumer`, `attempt`, `wait`, `error` |
 /// | warn | `messages were not settled and may come again` | `consumer`, `error` |
 /// | warn | `not all in hand was finished in time; it is given back` | `consumer`, `limit` |
 /// | warn | `what the store is asked now and then failed` | `consumer`, `what`, `error` |
-/// | info | `a dead letter took effect` | `consumer`, `letter` |
+/// | info | `a dead letter took effect` | `consumer`, `dead_letter` |
 /// | info | `the broker answers again` | `consumer` |
 /// | info | `dead letters are fine again` | `consumer`, `depth` |
 /// | info | `suspended`, `not suspended any more` | `consumer` |

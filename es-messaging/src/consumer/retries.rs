@@ -42,7 +42,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         let failure = loop {
             match self.revive(&dead).await? {
                 Ok(Revival::Done) => {
-                    tracing::info!(consumer = %self.name, letter = %dead.id, "a dead letter took effect");
+                    tracing::info!(consumer = %self.name, dead_letter = %dead.id, "a dead letter took effect");
                     self.board.count(Count::Revived);
                     return Ok(());
                 }
@@ -52,7 +52,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 Err(failure) => break failure,
             }
         };
-        tracing::warn!(consumer = %self.name, letter = %dead.id, error = failure.text(), "a dead letter failed again");
+        tracing::warn!(consumer = %self.name, dead_letter = %dead.id, error = failure.text(), "a dead letter failed again");
         self.board.set_error(failure.text().to_owned());
         let (reason, error) = match failure {
             // The request stays.
@@ -66,7 +66,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
 
     /// One attempt, in one transaction with the dead letter's end.
     async fn revive(&self, dead: &DeadLetter) -> Result<Result<Revival, Failure>, StoreError> {
-        let message = match Message::from_raw(&dead.letter.message) {
+        let message = match Message::from_raw(&dead.details.message) {
             Ok(message) => message,
             Err(error) => return Ok(Err(Failure::Never(DeadReason::Undecodable, error.to_string()))),
         };

@@ -50,7 +50,7 @@ fn slow(refuses: Option<&'static str>) -> Arc<Scripted> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_processes_one_publishes_the_letters_at_a_time() {
+async fn of_two_processes_one_publishes_the_dead_letters_at_a_time() {
     let store = MemoryStore::new();
     add_requested(&store, 120).await;
     let publishers = [slow(None), slow(None)];
@@ -103,7 +103,7 @@ async fn who_loses_the_lease_stops_publishing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_is_thrown_away_while_it_is_refused_again_does_not_come_back() {
+async fn a_dead_letter_that_is_thrown_away_while_it_is_refused_again_does_not_come_back() {
     let store = MemoryStore::new();
     add_requested(&store, 1).await;
     let look = look(&retrier(&store, &slow(Some("666"))).0);
@@ -114,7 +114,7 @@ async fn a_letter_that_is_thrown_away_while_it_is_refused_again_does_not_come_ba
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_is_edited_while_it_is_tried_is_published_as_it_is_then() {
+async fn a_dead_letter_that_is_edited_while_it_is_tried_is_published_as_it_is_then() {
     for refuses in [None, Some("666")] {
         let store = MemoryStore::new();
         add_requested(&store, 1).await;
@@ -123,7 +123,7 @@ async fn a_letter_that_is_edited_while_it_is_tried_is_published_as_it_is_then() 
         let look = look(&retries);
         sleep(Duration::from_millis(500)).await;
         let before = letters(&store).await.remove(0);
-        let edited = Message::from_raw(&before.letter.message).unwrap().to_builder();
+        let edited = Message::from_raw(&before.details.message).unwrap().to_builder();
         let edited = edited.json(&serde_json::json!({ "cents": 667 })).unwrap().build().unwrap();
         store.edit_dead_letter(before.id, &edited.to_raw(), &request()).await.unwrap();
         look.await.unwrap();
@@ -148,7 +148,7 @@ async fn while_the_relay_is_suspended_no_dead_letter_is_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_of_the_longest_name_has_a_lease_for_its_letters_too() {
+async fn a_relay_of_the_longest_name_has_a_lease_for_its_dead_letters_too() {
     let store = MemoryStore::new();
     let names = ["a", "b"].map(|end| "r".repeat(es_core::limits::MAX_CONSUMER_NAME_BYTES - 1) + end);
     let mut looks = Vec::new();
@@ -171,7 +171,7 @@ async fn a_relay_of_the_longest_name_has_a_lease_for_its_letters_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rate_limit_holds_for_letters_too() {
+async fn the_rate_limit_holds_for_dead_letters_too() {
     let (store, publisher) = (MemoryStore::new(), Scripted::confirming());
     add_requested(&store, 40).await;
     let relay = builder().rate_limit(RateLimit::per_second(1).burst(5));

@@ -280,7 +280,7 @@ macro_rules! __conformance_cases {
                 everything_in_a_unit_happens_or_nothing
                 a_conflict_of_an_append_rolls_everything_back
                 appends_of_a_unit_are_as_one_after_the_other
-                an_undo_takes_back_what_came_after_the_mark
+                a_rollback_takes_back_what_came_after_the_savepoint
                 the_most_messages_and_appends_are_taken_and_more_are_refused
             }
             inbox_partitions {
@@ -289,7 +289,7 @@ macro_rules! __conformance_cases {
             }
             dead_letters {
                 a_dead_letter_is_kept_once_with_its_latest_failure
-                letters_that_differ_in_anything_are_several
+                dead_letters_that_differ_in_anything_are_several
                 a_redelivery_leaves_an_edit_and_a_requested_retry
                 dead_letters_are_found_by_what_is_known_of_them
                 totals_tell_what_there_is_and_ever_was

@@ -172,16 +172,16 @@ defects! {
     LooksBeforeItWaits,
     /// The appends of a unit are sent when the rest has been committed.
     AppendsAfterTheCommit,
-    /// An undo leaves the appends.
-    UndoesRowsAlone,
-    /// An undo goes back to the first mark of all.
-    UndoesToTheFirstMark,
+    /// A rollback to the savepoint leaves the appends.
+    RollsBackRowsAlone,
+    /// A rollback goes back to the first savepoint of all.
+    RollsBackToTheFirstSavepoint,
     /// Ids are kept for a quarter of the time.
     ForgetsTooEarly,
     /// A message that fails again keeps its first failure.
     KeepsTheFirstFailure,
     /// Messages of one id are one dead letter, whatever else tells them apart.
-    KnowsLettersByTheirIdAlone,
+    KnowsDeadLettersByTheirIdAlone,
     /// A message that comes again takes the place of the edited one.
     UndoesAnEditAtARedelivery,
     /// A message that comes again counts as the requested retry.

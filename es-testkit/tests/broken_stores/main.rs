@@ -290,11 +290,11 @@ broken! {
     a_store_that_appends_after_the_commit_is_found: AppendsAfterTheCommit => [
         "inbox::a_conflict_of_an_append_rolls_everything_back",
     ];
-    a_store_that_undoes_rows_alone_is_found: UndoesRowsAlone => [
-        "inbox::an_undo_takes_back_what_came_after_the_mark",
+    a_store_that_rolls_back_rows_alone_is_found: RollsBackRowsAlone => [
+        "inbox::a_rollback_takes_back_what_came_after_the_savepoint",
     ];
-    a_store_that_undoes_to_the_first_mark_is_found: UndoesToTheFirstMark => [
-        "inbox::an_undo_takes_back_what_came_after_the_mark",
+    a_store_that_rolls_back_to_the_first_savepoint_is_found: RollsBackToTheFirstSavepoint => [
+        "inbox::a_rollback_takes_back_what_came_after_the_savepoint",
     ];
     a_store_that_forgets_messages_too_early_is_found: ForgetsTooEarly => [
         "inbox_partitions::old_ids_are_forgotten_and_young_ones_kept",
@@ -302,8 +302,8 @@ broken! {
     a_store_that_keeps_the_first_failure_is_found: KeepsTheFirstFailure => [
         "dead_letters::a_dead_letter_is_kept_once_with_its_latest_failure",
     ];
-    a_store_that_knows_letters_by_their_id_alone_is_found: KnowsLettersByTheirIdAlone => [
-        "dead_letters::letters_that_differ_in_anything_are_several",
+    a_store_that_knows_dead_letters_by_their_id_alone_is_found: KnowsDeadLettersByTheirIdAlone => [
+        "dead_letters::dead_letters_that_differ_in_anything_are_several",
     ];
     a_store_that_undoes_an_edit_at_a_redelivery_is_found: UndoesAnEditAtARedelivery => [
         "dead_letters::a_redelivery_leaves_an_edit_and_a_requested_retry",
