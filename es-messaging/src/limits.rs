@@ -105,8 +105,8 @@ pub const RELAY_LEASE_TIME: Duration = Duration::from_secs(10);
 pub const RELAY_HEARTBEATS_PER_LEASE: u32 = 4;
 /// How often the relay of the outbox looks whether it is suspended.
 pub const OUTBOX_CONTROL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a relay of the outbox that somebody else works for looks whether it is its turn.
-pub const OUTBOX_TURN_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a relay of the outbox that another process works for looks whether it may work.
+pub const OUTBOX_LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the relay of the outbox has the outbox tidied, and counts what waits.
 pub const OUTBOX_TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// Upper bound of the first wait for a store that does not answer; it doubles with each failure.

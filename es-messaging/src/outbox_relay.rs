@@ -207,7 +207,7 @@ impl OutboxRelay {
             }
             Err(Pause::Taken(holder)) => {
                 self.note(OutboxWork::Elsewhere { owner: holder.owner });
-                limits::OUTBOX_TURN_INTERVAL
+                limits::OUTBOX_LEASE_CHECK_INTERVAL
             }
             // The time that it took to find out is over: the sender has waited, and gives the rest of the wait.
             Err(Pause::Broker(RelayError::Waiting { wait, .. })) => wait.min(limits::RELAY_CALL_PATIENCE),

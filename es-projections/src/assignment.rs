@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use es_core::{ConsumerName, Member};
 
-/// Whose turn a partition of a consumer is, by number; `None` if nobody would run it.
+/// Returns the member that a partition of a consumer is assigned to, by number; `None` if nobody would run it.
 ///
 /// Those who would run a consumer are given its partitions in turn. Where they begin is another place for each consumer, so
 /// that several consumers of one partition spread too. When somebody comes or goes, all shares stay as even as they can be.

@@ -8,7 +8,6 @@ use crate::{
     consumer::Consumer,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::{Gate, Suspensions},
     limits,
     member_session::MemberSession,
     options::ConsumerOptions,
@@ -16,6 +15,7 @@ use crate::{
     reactor_consumer::ReactorConsumer,
     runner::Runner,
     start_order::set_start_order,
+    suspension_check::{SuspensionCheck, Suspensions},
     tail::Tail,
     view_consumer::ViewConsumer,
 };
@@ -126,8 +126,15 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
             }
             let (store, tail, member_session) =
                 (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&member_session));
-            let gate = Arc::new(Gate::new(consumer.name().base(), Arc::clone(&suspensions)));
-            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(member_session), gate)));
+            let suspension_check = Arc::new(SuspensionCheck::new(consumer.name().base(), Arc::clone(&suspensions)));
+            loops.push(Arc::new(ConsumerLoop::new(
+                store,
+                consumer,
+                options,
+                tail,
+                Some(member_session),
+                suspension_check,
+            )));
         }
         set_start_order(&loops)?;
         Ok(Runner::new(self.shared, loops, member_session, suspensions))

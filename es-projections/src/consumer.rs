@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     error::{HandlerPanic, HandlerTimeout},
     parking::keys_or_stream,
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -58,7 +58,7 @@ pub(crate) trait Consumer: Send + Sync {
         &self,
         advance: Advance,
         page: EventPage,
-        share: &Share,
+        slice: &PartitionSlice,
         stop: &Stop,
     ) -> Result<Applied, PageFailure>;
 
@@ -87,8 +87,9 @@ pub(crate) trait Consumer: Send + Sync {
     /// Applies an event that was parked, with a move that takes it out of the queue.
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         let end = advance.to;
-        let applied =
-            self.apply(advance, EventPage::new(vec![event], end, end), &Share::everything(), &Stop::never()).await;
+        let applied = self
+            .apply(advance, EventPage::new(vec![event], end, end), &PartitionSlice::everything(), &Stop::never())
+            .await;
         applied.map(|_| ()).map_err(|failure| failure.error)
     }
 

@@ -42,8 +42,8 @@ pub const MIN_LEASE_TIME: Duration = Duration::from_millis(300);
 pub const MAX_LEASE_TIME: Duration = Duration::from_secs(600);
 /// Heartbeats that a runner sends in the time of one lease.
 pub const HEARTBEATS_PER_LEASE: u32 = 4;
-/// How often a consumer that somebody else works for looks whether it is its turn.
-pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a consumer that another process works for looks whether it may work.
+pub const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a runner looks which consumers are suspended, for all its consumers together: so long at most a pause
 /// takes to be noticed, besides the page that is under way.
@@ -68,7 +68,7 @@ pub const MAX_RESTART_WAIT: Duration = Duration::from_secs(10);
 pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// How often a consumer that waits for a generation of its code to become live looks for one.
-pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);
+pub const VERSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// For how long a builder of a generation has it to itself, unless it renews the hold: so long at most after a crash,
 /// somebody else can take the build over.

@@ -125,7 +125,7 @@ impl Runner {
         let outcome = async {
             loop {
                 if let Ok(local) = self.local(consumer)
-                    && !local.board().is_running()
+                    && !local.consumer_state().is_running()
                 {
                     local.retry_requested().await?;
                 }

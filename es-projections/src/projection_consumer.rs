@@ -10,7 +10,7 @@ use es_core::{
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -118,7 +118,13 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
         self.store.prepare_projection(&self.projection).await
     }
 
-    async fn apply(&self, advance: Advance, page: EventPage, _: &Share, _: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        _: &PartitionSlice,
+        _: &Stop,
+    ) -> Result<Applied, PageFailure> {
         self.store.apply_page(&self.projection, &advance, &page.events).await?;
         Ok(Applied::UpTo(advance.to))
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{
     consumer::{Applied, Consumer, PageFailure, within},
     limits,
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -114,7 +114,13 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(())
     }
 
-    async fn apply(&self, advance: Advance, page: EventPage, _: &Share, stop: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        _: &PartitionSlice,
+        stop: &Stop,
+    ) -> Result<Applied, PageFailure> {
         // An effect elsewhere cannot be taken back if a crash of the database takes the event back.
         if let Some(last) = page.events.last().map(|event| event.position()).filter(|&last| last > page.durable_to) {
             self.store.wait_durable(last).await?;

@@ -9,14 +9,14 @@ use es_core::{
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    board::Snapshot,
     consumer_loop::ConsumerLoop,
+    consumer_state::Snapshot,
     error::RunnerError,
-    gate::suspension_of,
     limits,
     rebuild_status::RebuildStatus,
     runner::Runner,
     status::{ConsumerKind, ConsumerState, ConsumerStatus, PartitionStatus},
+    suspension_check::suspension_of,
 };
 
 impl Runner {
@@ -143,7 +143,7 @@ impl Runner {
             // The store was asked all the time: if it does not answer now, what is known here has to do.
             Some(local) => match self.status().await {
                 Ok(all) => all.into_iter().find(|status| status.name == name).map(|status| status.state),
-                Err(_) => Some(local.board().snapshot().state),
+                Err(_) => Some(local.consumer_state().snapshot().state),
             },
             None => None,
         };
@@ -157,10 +157,10 @@ impl Runner {
         position: Position,
         reached: &mut Position,
     ) -> Result<(), RunnerError> {
-        let mut news = consumer.board().reached();
+        let mut news = consumer.consumer_state().reached();
         loop {
             // In this order, so that what an earlier loop reached is not taken for this one's, and no news is missed.
-            let is_running = consumer.board().is_running();
+            let is_running = consumer.consumer_state().is_running();
             let here = *news.borrow_and_update();
             *reached = if is_running { here } else { self.stored(&consumer.name().base()).await? };
             if *reached >= position {
@@ -182,7 +182,7 @@ impl Runner {
 
 /// What the loop of each partition of a consumer says, or of an unpartitioned one.
 fn said_by_each(consumer: &ConsumerLoop) -> Vec<Snapshot> {
-    consumer.attended().iter().map(|it| it.board.snapshot()).collect()
+    consumer.watched().iter().map(|it| it.consumer_state.snapshot()).collect()
 }
 
 /// How much a state has to say of a consumer with so many positions to go: of several the heaviest is shown.

@@ -7,12 +7,10 @@ use futures_util::future::join_all;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    attendant::Attendant,
     builder::RunnerBuilder,
     comparison::Comparison,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::Suspensions,
     goal::Goal,
     in_place,
     member_session::{Alive, MemberSession},
@@ -21,6 +19,8 @@ use crate::{
     start_order::arrival,
     stop::{Stop, Stopper},
     supervisor,
+    suspension_check::Suspensions,
+    watchdog::Watchdog,
 };
 
 /// Keeps views, projections and reactors up to date with the log.
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) loops: Vec<Arc<ConsumerLoop>>,
     pub(crate) member_session: Arc<MemberSession>,
     suspensions: Arc<Suspensions>,
-    attendant: Attendant,
+    watchdog: Watchdog,
 }
 
 impl std::fmt::Debug for Runner {
@@ -65,8 +65,8 @@ impl Runner {
         member_session: Arc<MemberSession>,
         suspensions: Arc<Suspensions>,
     ) -> Self {
-        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&suspensions), loops.clone());
-        Self { shared: Arc::new(Shared { store, loops, member_session, suspensions, attendant }) }
+        let watchdog = Watchdog::new(Arc::clone(&store), Arc::clone(&suspensions), loops.clone());
+        Self { shared: Arc::new(Shared { store, loops, member_session, suspensions, watchdog }) }
     }
 
     pub(crate) fn known_suspensions(&self) -> &Suspensions {
@@ -133,7 +133,7 @@ impl Runner {
             // Each consumer asks by itself then, and says what it waits for.
             self.shared.suspensions.forget();
         }
-        self.shared.attendant.while_doing(self.run_all(shutdown)).await
+        self.shared.watchdog.while_doing(self.run_all(shutdown)).await
     }
 
     async fn run_all(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
@@ -177,7 +177,7 @@ impl Runner {
     /// Does something, and tells the store meanwhile that this runner is alive.
     async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
-            result = self.shared.attendant.while_doing(work) => result,
+            result = self.shared.watchdog.while_doing(work) => result,
             () = self.shared.member_session.keep_alive(false) => std::future::pending().await,
         }
     }

@@ -191,7 +191,7 @@ pub enum ConsumerState {
         /// Which, as it calls itself.
         by: String,
     },
-    /// It is this runner's turn, but another process has the lease: until it gives it back, or the lease runs out.
+    /// It is assigned to this runner, but another process has the lease: until it gives it back, or the lease runs out.
     WaitingForLease {
         /// Who has it, since when, until when.
         holder: LeaseHolder,

@@ -16,7 +16,7 @@ use es_core::{
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
     limits,
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -74,14 +74,20 @@ impl Consumer for ViewConsumer {
 
     /// The documents are read outside the transaction that saves them. That is safe: they change with the checkpoint
     /// alone, and if that is no longer at `from`, nothing is saved.
-    async fn apply(&self, advance: Advance, page: EventPage, share: &Share, _: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        slice: &PartitionSlice,
+        _: &Stop,
+    ) -> Result<Applied, PageFailure> {
         let can_shrink = page.events.len() > 1;
         let mut page = self.fold.open_page(page.events)?;
         if !advance.parking.is_empty() {
             leave_out_parked(&mut *page, &advance.parking);
         }
-        if !share.is_everything() {
-            page.retain(&|key| share.owns(&EventKey::Document(key.to_owned()), advance.to));
+        if !slice.is_everything() {
+            page.retain(&|key| slice.owns(&EventKey::Document(key.to_owned()), advance.to));
         }
         let keys = page.keys();
         if can_shrink && keys.len() > limits::MAX_DOCUMENTS_PER_PAGE {

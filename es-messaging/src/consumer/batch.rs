@@ -313,7 +313,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         let work = &mut works[index];
         let item = &mut work.item;
         let error = failure.text().to_owned();
-        self.board.set_error(error.clone());
+        self.consumer_state.set_error(error.clone());
         let wait = match failure {
             Failure::Transient(_) => {
                 item.waits = item.waits.saturating_add(1);
@@ -340,7 +340,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             return;
         };
         tracing::warn!(consumer = %self.name, id, attempt, ?wait, error, "a message failed and will be tried again");
-        self.board.count(Count::Retried);
+        self.consumer_state.count(Count::Retried);
         item.not_before = Some(Instant::now() + wait);
         work.step = Step::Left;
         let Some(key) = work.item.key().map(str::to_owned) else { return };
@@ -358,13 +358,13 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
         work.step = Step::Done;
         match &work.plan {
-            Plan::Skip => self.board.count(Count::Skipped),
-            Plan::Drop => self.board.count(Count::Expired),
-            _ if work.novelty == Novelty::Known => self.board.count(Count::Duplicate),
+            Plan::Skip => self.consumer_state.count(Count::Skipped),
+            Plan::Drop => self.consumer_state.count(Count::Expired),
+            _ if work.novelty == Novelty::Known => self.consumer_state.count(Count::Duplicate),
             plan => match (work.dead(), plan) {
-                (Some((reason, _)), _) => self.board.count(Count::Dead(reason)),
+                (Some((reason, _)), _) => self.consumer_state.count(Count::Dead(reason)),
                 (None, Plan::Handle { message, .. }) => {
-                    self.board.handled(message.recorded_at().or(message.time()));
+                    self.consumer_state.handled(message.recorded_at().or(message.time()));
                 }
                 (None, _) => {}
             },
@@ -382,7 +382,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             unit.add_dead_letter(&item.dead_letter(&self.name, reason, error)).await?;
         }
         unit.commit().await?;
-        self.board.count(Count::Dead(reason));
+        self.consumer_state.count(Count::Dead(reason));
         Ok(())
     }
 }

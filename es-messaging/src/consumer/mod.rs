@@ -27,7 +27,7 @@ use self::{
     batch::wait_before,
     session::{Session, SessionEnd},
     shared::Shared,
-    status::Board,
+    status::ConsumerStateCell,
     stop::{Stop, Stopped, SuspendedBy},
 };
 pub use self::{
@@ -130,13 +130,13 @@ pub struct Consumer<S: InboxStore> {
 /// Shows what a consumer does, whatever its store. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct ConsumerMonitor {
-    board: Arc<Board>,
+    consumer_state: Arc<ConsumerStateCell>,
 }
 
 impl ConsumerMonitor {
     /// Where the consumer stands.
     pub fn status(&self) -> ConsumerStatus {
-        self.board.status()
+        self.consumer_state.status()
     }
 }
 
@@ -160,12 +160,12 @@ impl<S: InboxStore> Consumer<S> {
 
     /// Where it stands, in this process.
     pub fn status(&self) -> ConsumerStatus {
-        self.shared.board.status()
+        self.shared.consumer_state.status()
     }
 
     /// A handle that shows where it stands.
     pub fn monitor(&self) -> ConsumerMonitor {
-        ConsumerMonitor { board: Arc::clone(&self.shared.board) }
+        ConsumerMonitor { consumer_state: Arc::clone(&self.shared.consumer_state) }
     }
 }
 
@@ -189,7 +189,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     /// Dropping it is a hard stop without harm: what was in hand comes again, and what had taken effect is known.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), ConsumerError> {
         // Until it is known whether it is suspended.
-        self.shared.board.set_state(ConsumerState::WaitingForStore);
+        self.shared.consumer_state.set_state(ConsumerState::WaitingForStore);
         let (shut_down, shutdown_seen) = watch::channel(false);
         let (suspension, suspended) = watch::channel(SuspendedBy::Unknown);
         let stop = Stop { shutdown: shutdown_seen, suspended };
@@ -216,14 +216,14 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                 () = &mut chores => {}
             }
         };
-        self.shared.board.set_state(ConsumerState::Stopped);
+        self.shared.consumer_state.set_state(ConsumerState::Stopped);
         result
     }
 
     /// One subscriber after the other, as operators suspend and resume the consumer.
     async fn sessions(&self, stop: Stop) -> Result<(), ConsumerError> {
         let shared = &self.shared;
-        let board = &shared.board;
+        let consumer_state = &shared.consumer_state;
         let failed = |source| Err(ConsumerError::Broker { name: shared.name.clone(), source });
         let mut failures: u32 = 0;
         loop {
@@ -233,7 +233,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                     tracing::info!(consumer = %shared.name, kind = %suspension.kind, by = suspension.by, reason = suspension.reason, "suspended");
                 }
                 was_suspended = true;
-                board.set_state(ConsumerState::Suspended(suspension.clone()));
+                consumer_state.set_state(ConsumerState::Suspended(suspension.clone()));
             });
             if !may_go_on.await {
                 return Ok(());
@@ -241,7 +241,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
             if was_suspended {
                 tracing::info!(consumer = %shared.name, "not suspended any more");
             }
-            board.set_state(ConsumerState::WaitingForBroker);
+            consumer_state.set_state(ConsumerState::WaitingForBroker);
             let opened = tokio::select! {
                 biased;
                 _ = stop.requested() => continue,
@@ -254,8 +254,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                     let wait = wait_before(shared.settings.backoff, failures);
                     let text = with_causes(&error);
                     tracing::warn!(consumer = %shared.name, attempt = failures, ?wait, error = text, "waiting for the broker");
-                    board.set_error(text);
-                    board.set_state(ConsumerState::WaitingForBroker);
+                    consumer_state.set_error(text);
+                    consumer_state.set_state(ConsumerState::WaitingForBroker);
                     tokio::select! {
                         _ = stop.requested() => {}
                         () = sleep(wait) => {}
@@ -351,6 +351,6 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     fn note(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
         let error = with_causes(error);
         tracing::warn!(consumer = %self.shared.name, what, error, "what the store is asked now and then failed");
-        self.shared.board.set_error(error);
+        self.shared.consumer_state.set_error(error);
     }
 }

@@ -43,7 +43,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             match self.revive(&dead).await? {
                 Ok(Revival::Done) => {
                     tracing::info!(consumer = %self.name, dead_letter = %dead.id, "a dead letter took effect");
-                    self.board.count(Count::Revived);
+                    self.consumer_state.count(Count::Revived);
                     return Ok(());
                 }
                 Ok(Revival::Gone) => return Ok(()),
@@ -53,7 +53,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             }
         };
         tracing::warn!(consumer = %self.name, dead_letter = %dead.id, error = failure.text(), "a dead letter failed again");
-        self.board.set_error(failure.text().to_owned());
+        self.consumer_state.set_error(failure.text().to_owned());
         let (reason, error) = match failure {
             // The request stays.
             Failure::Transient(_) => return Ok(()),

@@ -112,9 +112,9 @@ pub(crate) enum Count {
     Revived,
 }
 
-/// Where the parts of a consumer write down what they do.
+/// The state of a consumer: its parts note in it what they do.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct ConsumerStateCell {
     name: ConsumerName,
     said: Mutex<Said>,
     handled: AtomicU64,
@@ -136,7 +136,7 @@ struct Said {
     last_error: Option<(OffsetDateTime, String)>,
 }
 
-impl Board {
+impl ConsumerStateCell {
     pub(crate) fn new(name: ConsumerName) -> Self {
         let said = Said { state: ConsumerState::Stopped, lag: None, last_error: None };
         Self {

@@ -146,7 +146,7 @@ async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_i
     // Back at once, and the old code goes on from there.
     assert_eq!(old.roll_back("balance", "ann").await.unwrap(), name("balance"));
     assert_eq!(balances(&store).await, [("ann".to_owned(), 1, 1), ("bob".to_owned(), 51, 2)]);
-    tokio::time::sleep(limits::OTHER_CODE_INTERVAL).await;
+    tokio::time::sleep(limits::VERSION_CHECK_INTERVAL).await;
     old.wait_for("balance", position(4), Duration::from_secs(9)).await.unwrap();
     assert_eq!(balances(&store).await, [("ann".to_owned(), 1, 1), ("bob".to_owned(), 58, 3)]);
     old_running.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a consumer loop asks before each step: may it go on?
+//! What a consumer loop checks before each step: whether its consumer is suspended, or has to wait for another one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,13 +6,13 @@ use es_core::{ConsumerName, RunnerStore, StoreError, Suspension};
 use tokio::sync::watch;
 
 use crate::{
-    board::{Board, Phase},
+    consumer_state::{ConsumerStateCell, Phase},
     page_step::StepFailure,
     stop::Stop,
 };
 
 /// Which consumers are suspended, as far as this runner knows: looked up for all consumers together, see
-/// [`Attendant`](crate::attendant::Attendant).
+/// [`Watchdog`](crate::watchdog::Watchdog).
 pub(crate) struct Suspensions {
     store: Arc<dyn RunnerStore>,
     /// `None` if it is not known.
@@ -48,28 +48,28 @@ pub(crate) fn suspension_of(suspensions: &[Suspension], consumer: &ConsumerName)
     suspensions.iter().find(|suspension| suspension.consumer.as_str() == consumer.base_text()).cloned()
 }
 
-/// What keeps a consumer from going on, besides itself.
-pub(crate) struct Gate {
+/// Whether something else than the consumer itself keeps it from continuing.
+pub(crate) struct SuspensionCheck {
     consumer: ConsumerName,
-    /// `None`: it is always open.
+    /// `None`: it always passes.
     suspensions: Option<Arc<Suspensions>>,
     /// Who must have caught up once before this one starts.
-    after: OnceLock<(ConsumerName, Arc<Board>)>,
+    after: OnceLock<(ConsumerName, Arc<ConsumerStateCell>)>,
 }
 
-impl Gate {
+impl SuspensionCheck {
     pub(crate) fn new(consumer: ConsumerName, suspensions: Arc<Suspensions>) -> Self {
         Self { consumer, suspensions: Some(suspensions), after: OnceLock::new() }
     }
 
-    /// A gate that is always open.
+    /// A check that always passes.
     pub(crate) fn open(consumer: ConsumerName) -> Self {
         Self { consumer, suspensions: None, after: OnceLock::new() }
     }
 
-    /// Opens only when another consumer has caught up once.
-    pub(crate) fn start_after(&self, other: ConsumerName, board: Arc<Board>) {
-        let _ = self.after.set((other, board));
+    /// Passes only once another consumer has caught up.
+    pub(crate) fn start_after(&self, other: ConsumerName, consumer_state: Arc<ConsumerStateCell>) {
+        let _ = self.after.set((other, consumer_state));
     }
 
     /// Whom this one starts after.
@@ -81,7 +81,12 @@ impl Gate {
     ///
     /// # Errors
     /// [`StepFailure::Suspended`] instead of waiting; the store's, if it is not known which consumers are suspended.
-    pub(crate) async fn pass(&self, follows: bool, board: &Board, stop: &Stop) -> Result<(), StepFailure> {
+    pub(crate) async fn pass(
+        &self,
+        follows: bool,
+        consumer_state: &ConsumerStateCell,
+        stop: &Stop,
+    ) -> Result<(), StepFailure> {
         let Some(suspensions) = &self.suspensions else { return Ok(()) };
         let mut news = suspensions.known.subscribe();
         let mut was_suspended = false;
@@ -95,7 +100,7 @@ impl Gate {
                         tracing::info!(kind = %suspension.kind, by = suspension.by, reason = suspension.reason, "suspended");
                     }
                     was_suspended = true;
-                    board.set_phase(Phase::Suspended(suspension));
+                    consumer_state.set_phase(Phase::Suspended(suspension));
                     tokio::select! {
                         _ = news.changed() => {}
                         () = stop.requested() => return Ok(()),
@@ -104,17 +109,17 @@ impl Gate {
                 Some(None) => {
                     if was_suspended {
                         tracing::info!("not suspended any more");
-                        board.set_phase(Phase::CatchingUp);
+                        consumer_state.set_phase(Phase::CatchingUp);
                         was_suspended = false;
                     }
-                    let Some((other, its_board)) = self.after.get().filter(|_| follows) else { return Ok(()) };
-                    let mut has_caught_up = its_board.has_caught_up();
+                    let Some((other, its_state)) = self.after.get().filter(|_| follows) else { return Ok(()) };
+                    let mut has_caught_up = its_state.has_caught_up();
                     if *has_caught_up.borrow_and_update() {
                         return Ok(());
                     }
-                    board.set_phase(Phase::WaitingForOther(other.clone()));
+                    consumer_state.set_phase(Phase::WaitingForOther(other.clone()));
                     tokio::select! {
-                        _ = has_caught_up.changed() => board.set_phase(Phase::CatchingUp),
+                        _ = has_caught_up.changed() => consumer_state.set_phase(Phase::CatchingUp),
                         _ = news.changed() => {}
                         () = stop.requested() => return Ok(()),
                     }

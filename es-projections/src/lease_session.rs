@@ -1,4 +1,4 @@
-//! One loop's turn at a consumer: the lease under which it works, or who works instead.
+//! One loop's session at a consumer: the lease under which it works, or which process works instead.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     member_session::{MemberSession, Withdrawal},
 };
 
-/// Why it is not this loop's turn.
+/// Why this loop does not work for the consumer.
 #[derive(Debug, Clone)]
 pub(crate) enum NotOurs {
     /// Somebody else has the lease.
@@ -19,12 +19,12 @@ pub(crate) enum NotOurs {
     Assigned(String),
 }
 
-/// A loop's turn at one consumer, or one partition of it.
-pub(crate) struct Turn {
+/// A loop's session at one consumer, or one partition of it.
+pub(crate) struct LeaseSession {
     member_session: Arc<MemberSession>,
     consumer: ConsumerName,
     index: usize,
-    /// Whether it leaves the consumer to whoever it is assigned to.
+    /// Whether it leaves the consumer to the process that it is assigned to.
     is_shared: bool,
     members: watch::Receiver<Vec<Member>>,
     /// Whose turn it is by the members, if it is somebody else's.
@@ -45,7 +45,7 @@ enum Told {
     Elsewhere,
 }
 
-impl Turn {
+impl LeaseSession {
     pub(crate) fn new(
         member_session: &Arc<MemberSession>,
         consumer: &ConsumerName,
@@ -69,7 +69,7 @@ impl Turn {
         }
     }
 
-    /// Who else's turn it is, as the work is spread at the moment.
+    /// Returns the other process that the consumer is assigned to at the moment.
     fn other(&mut self) -> Option<String> {
         if self.is_shared && self.members.has_changed().unwrap_or(false) {
             let members = self.members.borrow_and_update();
@@ -86,14 +86,15 @@ impl Turn {
         others.find(|other| other.member != self.member_session.member()).map(|other| other.member.clone())
     }
 
-    /// Gives the turn back if it is somebody else's, and says whose. Asks the store for nothing else.
+    /// Gives the lease back if the consumer is assigned to another process, and returns which. Asks the store for
+    /// nothing else.
     pub(crate) async fn leave_to_other(&mut self) -> Option<NotOurs> {
         let other = self.other()?;
         self.end().await;
         Some(NotOurs::Assigned(other))
     }
 
-    /// Takes the turn, or keeps it. Says whether it was just taken: somebody else may have had it before.
+    /// Takes the lease, or keeps it. Returns whether it was just taken: another process may have had it before.
     pub(crate) async fn take(&mut self, name: &ConsumerName) -> Result<Result<(Lease, bool), NotOurs>, StoreError> {
         self.withdrawal = None;
         if let Some(not_ours) = self.leave_to_other().await {
@@ -156,7 +157,7 @@ impl Turn {
         self.is_doubtful = true;
     }
 
-    /// Leaves the consumer to whoever can run it, until the next time that it takes the turn.
+    /// Leaves the consumer to a process that can run it, until the next time that it takes the lease.
     pub(crate) async fn withdraw(&mut self) {
         self.withdrawal = Some(self.member_session.withdraw(&self.consumer));
         self.end().await;
@@ -170,7 +171,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for LeaseSession {
     /// A loop that is dropped half way gives its lease back behind its back, so that nobody waits for it to run out.
     fn drop(&mut self) {
         let Some(name) = self.held.take() else { return };

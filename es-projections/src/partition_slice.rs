@@ -1,17 +1,17 @@
-//! What one partition of a consumer has of the log.
+//! The slice of the log that is one partition's.
 
 use es_core::{Bookmark, EventKey, Partition, PartitionCheckpoint, Position, SlotOffsets, slot_of};
 
 /// The events that are a partition's own: those of its keys that have not taken effect before it came by them.
 #[derive(Debug, Clone)]
-pub(crate) struct Share {
+pub(crate) struct PartitionSlice {
     partition: Partition,
     slot_offsets: SlotOffsets,
     /// The furthest place that it rests on, if there are slot offsets.
     rests_on: Option<Bookmark>,
 }
 
-impl Share {
+impl PartitionSlice {
     /// Everything.
     pub(crate) fn everything() -> Self {
         Self { partition: Partition::UNPARTITIONED, slot_offsets: SlotOffsets::default(), rests_on: None }

@@ -1,4 +1,4 @@
-//! Where a consumer loop notes what it is doing, and whoever asks for the status reads it.
+//! The state of a consumer: its loops note in it what they are doing, and the status is read from it.
 
 use std::{
     collections::VecDeque,
@@ -12,14 +12,14 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     error::RunnerError,
+    lease_session::NotOurs,
     limits,
     page_step::UnknownEvent,
     status::{ConsumerFailure, ConsumerState, LogWentBack},
-    turn::NotOurs,
 };
 
 /// What a consumer loop says about itself.
-pub(crate) struct Board {
+pub(crate) struct ConsumerStateCell {
     notes: Mutex<Notes>,
     /// How far the loops of this runner have come; only true while one is running.
     reached: watch::Sender<Position>,
@@ -91,7 +91,7 @@ pub(crate) enum Phase {
     Stopped(RunnerError),
 }
 
-/// What the board says at one moment.
+/// The state at one moment.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) state: ConsumerState,
@@ -106,7 +106,7 @@ pub(crate) struct Snapshot {
     pub(crate) place: Option<Place>,
 }
 
-impl Board {
+impl ConsumerStateCell {
     pub(crate) fn new() -> Self {
         let notes = Notes {
             loops: 0,
@@ -135,7 +135,7 @@ impl Board {
         let is_first = notes.loops == 1;
         if is_first {
             notes.phase = Phase::CatchingUp;
-            // Whoever waits must not believe what an earlier loop knew.
+            // A task that waits must not believe what an earlier loop knew.
             self.reached.send_replace(Position::ZERO);
         }
         (LoopGuard(self), is_first)
@@ -303,7 +303,7 @@ impl Board {
 }
 
 /// A loop is running as long as this lives.
-pub(crate) struct LoopGuard<'a>(&'a Board);
+pub(crate) struct LoopGuard<'a>(&'a ConsumerStateCell);
 
 impl Drop for LoopGuard<'_> {
     fn drop(&mut self) {
@@ -317,7 +317,7 @@ impl Drop for LoopGuard<'_> {
 }
 
 /// A page is being applied as long as this lives.
-pub(crate) struct PageGuard<'a>(&'a Board);
+pub(crate) struct PageGuard<'a>(&'a ConsumerStateCell);
 
 impl Drop for PageGuard<'_> {
     fn drop(&mut self) {
