@@ -26,7 +26,7 @@ TABLE checkpoints WITH (fillfactor=10)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
 TABLE dead_letter_edits
     id bigint NOT NULL
-    letter bigint NOT NULL
+    dead_letter_id bigint NOT NULL
     at timestamp with time zone NOT NULL
     by text NOT NULL
     reason text
@@ -91,14 +91,6 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
-TABLE suspensions
-    consumer text COLLATE "C" NOT NULL
-    kind text COLLATE "C" NOT NULL
-    suspended_by text NOT NULL
-    since timestamp with time zone NOT NULL
-    reason text
-    CONSTRAINT suspensions_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
-    CONSTRAINT suspensions_pkey PRIMARY KEY (consumer, kind)
 TABLE inbox_0
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
@@ -319,18 +311,26 @@ TABLE snapshots
     state json NOT NULL
     saved_at timestamp with time zone NOT NULL
     CONSTRAINT snapshots_pkey PRIMARY KEY (stream, aggregate)
+TABLE suspensions
+    consumer text COLLATE "C" NOT NULL
+    kind text COLLATE "C" NOT NULL
+    suspended_by text NOT NULL
+    since timestamp with time zone NOT NULL
+    reason text
+    CONSTRAINT suspensions_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT suspensions_pkey PRIMARY KEY (consumer, kind)
 CREATE TRIGGER appends_are_appended BEFORE INSERT ON es.appends FOR EACH STATEMENT WHEN ((current_setting('es.is_append'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION es.refuse_change_of_log()
 CREATE TRIGGER appends_are_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON es.appends FOR EACH STATEMENT EXECUTE FUNCTION es.refuse_change_of_log()
 CREATE UNIQUE INDEX appends_pkey ON es.appends USING btree (key)
 CREATE UNIQUE INDEX blobs_pkey ON es.blobs USING btree (name)
 CREATE INDEX blobs_put_at_idx ON es.blobs USING btree (put_at)
 CREATE UNIQUE INDEX checkpoints_pkey ON es.checkpoints USING btree (consumer)
-CREATE INDEX dead_letter_edits_letter_idx ON es.dead_letter_edits USING btree (letter, id)
+CREATE INDEX dead_letter_edits_dead_letter_idx ON es.dead_letter_edits USING btree (dead_letter_id, id)
 CREATE UNIQUE INDEX dead_letter_edits_pkey ON es.dead_letter_edits USING btree (id)
 CREATE UNIQUE INDEX dead_letter_totals_pkey ON es.dead_letter_totals USING btree (consumer)
-CREATE INDEX dead_letters_retry_requested_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_requested
 CREATE UNIQUE INDEX dead_letters_identity_key ON es.dead_letters USING btree (consumer, identity)
 CREATE UNIQUE INDEX dead_letters_pkey ON es.dead_letters USING btree (id)
+CREATE INDEX dead_letters_retry_requested_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_requested
 CREATE INDEX dead_letters_since_idx ON es.dead_letters USING btree (consumer, since)
 CREATE UNIQUE INDEX es_migrations_pkey ON es.es_migrations USING btree (version)
 CREATE TRIGGER events_are_appended BEFORE INSERT ON es.events FOR EACH STATEMENT WHEN ((current_setting('es.is_append'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION es.refuse_change_of_log()
@@ -342,7 +342,6 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
-CREATE UNIQUE INDEX suspensions_pkey ON es.suspensions USING btree (consumer, kind)
 CREATE UNIQUE INDEX inbox_0_pkey ON es.inbox_0 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_1_pkey ON es.inbox_1 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_2_pkey ON es.inbox_2 USING btree (consumer, id)
@@ -376,12 +375,13 @@ CREATE INDEX outbox_delayed_available_idx ON es.outbox_delayed USING btree (avai
 CREATE UNIQUE INDEX outbox_delayed_pkey ON es.outbox_delayed USING btree (id)
 CREATE UNIQUE INDEX outbox_progress_pkey ON es.outbox_progress USING btree (id)
 CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
-CREATE INDEX parked_keys_retry_requested_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
+CREATE INDEX parked_keys_retry_requested_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE INDEX parking_history_consumer_idx ON es.parking_history USING btree (consumer, id)
 CREATE UNIQUE INDEX parking_history_pkey ON es.parking_history USING btree (id)
 CREATE UNIQUE INDEX records_pkey ON es.records USING btree (key)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream, aggregate)
+CREATE UNIQUE INDEX suspensions_pkey ON es.suspensions USING btree (consumer, kind)
 CREATE OR REPLACE FUNCTION es.adopt_outbox()
  RETURNS void
  LANGUAGE plpgsql
@@ -997,12 +997,12 @@ CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    v_actual    bigint;
-    v_is_frozen boolean;
-    v_partition_epoch    bigint;
-    v_started   boolean;
-    v_seen_id   uuid;
-    v_event_id  uuid;
+    v_actual          bigint;
+    v_is_frozen       boolean;
+    v_partition_epoch bigint;
+    v_started         boolean;
+    v_seen_id         uuid;
+    v_event_id        uuid;
 BEGIN
     SELECT e.event_id INTO v_event_id FROM es.events e WHERE e.position = p_to;
     IF p_seen IS NOT NULL THEN
@@ -1033,7 +1033,8 @@ BEGIN
             event_id = v_event_id,
             slot_offsets_event_id = CASE WHEN p_to >= p_from THEN c.slot_offsets_event_id END,
             partition_epoch = c.partition_epoch + (p_to < p_from AND c.slot_offsets IS NOT NULL)::integer
-        WHERE c.consumer = p_consumer AND c.position = p_from AND c.partition_epoch = p_partition_epoch AND NOT c.is_frozen;
+        WHERE c.consumer = p_consumer AND c.position = p_from AND c.partition_epoch = p_partition_epoch
+          AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
@@ -1042,7 +1043,7 @@ BEGIN
         FROM es.checkpoints c
         WHERE c.consumer = p_consumer;
         IF NOT FOUND THEN
-            -- Whoever believes in another layout, or in one that was there, must not begin anew.
+            -- A process that believes in another partition epoch, or in one that is over, must not begin anew.
             IF p_partition_epoch <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
                 SELECT
                 FROM es.checkpoints c
@@ -1447,7 +1448,7 @@ CREATE OR REPLACE FUNCTION es.start_checkpoint(p_consumer text, p_position bigin
 AS $function$
 DECLARE
     v_unpartitioned text := split_part(p_consumer, '#', 1);
-    v_lock  integer := hashtext('es' || v_unpartitioned);
+    v_lock          integer := hashtext('es' || v_unpartitioned);
 BEGIN
     IF EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = p_consumer) THEN
         RETURN false;

@@ -216,8 +216,8 @@ pub trait ControlStore: ConsumerStore {
 
     /// Removes everything that the store keeps for a consumer: checkpoints, generations, suspensions, the documents of
     /// a view and the tables of a projection that has generations. Tables that a projection names itself stay, since
-    /// the store does not know them. Whoever runs it under a lease loses that; it must not be running without one, or
-    /// it begins anew.
+    /// the store does not know them. A process that runs it under a lease loses the lease; it must not be running
+    /// without one, or it begins anew.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason, and if the store knows nobody of that name; [`StoreError::Busy`] if readers do

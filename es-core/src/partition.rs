@@ -330,7 +330,7 @@ pub fn redistributed(
 }
 
 /// The checkpoints of a generation before and after an override, all of them: no slot is taken forwards by a step back,
-/// or back by a step forwards. Gives where the consumer was: for a step forwards the partition that was last, for one
+/// or back by a step forwards. Returns where the consumer was: for a step forwards the partition that was last, for one
 /// back the one that was first; `None` if it never started.
 pub fn overridden_partitions(
     all: &[PartitionCheckpoint],

@@ -99,7 +99,8 @@ pub const DEAD_LETTERS_PER_RETRY: usize = 50;
 pub const ALERT_REPEAT: Duration = Duration::from_secs(300);
 /// How often a relay of the outbox looks for new messages when there were none.
 pub const OUTBOX_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// For how long the relay of the outbox, or whoever publishes dead letters again, has its lease without a heartbeat.
+/// For how long the relay of the outbox, or a process that publishes dead letters again, has its lease without a
+/// heartbeat.
 pub const RELAY_LEASE_TIME: Duration = Duration::from_secs(10);
 /// Heartbeats in the time of one such lease.
 pub const RELAY_HEARTBEATS_PER_LEASE: u32 = 4;

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_the_same_answer_in_whatever_order_the_roster_is_and_nobody_runs_what_nobody_can() {
+    fn everybody_gets_the_same_answer_in_whatever_order_the_members_are_and_nobody_runs_what_nobody_can() {
         let (mut members, consumers) = (members(&["a", "b"], &["x", "y"]), [name("a"), name("b")]);
         let before: Vec<_> = consumers.iter().map(|c| assigned(&members, c, 0).unwrap().to_owned()).collect();
         members.reverse();

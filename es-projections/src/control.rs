@@ -82,7 +82,7 @@ impl Runner {
     }
 
     /// Moves the checkpoint of a reactor back: it reacts to everything after `to` again. The request must give a
-    /// reason. Gives where it was. Safe while it runs.
+    /// reason. Returns where it was. Safe while it runs.
     ///
     /// # Errors
     /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
@@ -117,7 +117,7 @@ impl Runner {
     }
 
     /// Moves a checkpoint forwards: what lies between never takes effect, until the read model is rebuilt. The request
-    /// must give a reason. Gives where it was. Safe while it runs.
+    /// must give a reason. Returns where it was. Safe while it runs.
     ///
     /// # Errors
     /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in

@@ -152,10 +152,10 @@ pub enum RunnerError {
         waited: Duration,
     },
     /// The code of a consumer with several partitions cannot tell the key of an event, or not read it at all, so that no partition
-    /// may go past it. Mend the code: a key comes of the event alone. Or run the consumer unpartitioned
+    /// may go past it. Fix the code: a key comes of the event alone. Or run the consumer unpartitioned
     /// ([`Runner::repartition`](crate::Runner::repartition)): the failure policy says what becomes of the event then.
     #[error(
-        "the partition key of the event at {event} cannot be told for {consumer}: {problem}; mend the code, or run it as one partition"
+        "the partition key of the event at {event} cannot be told for {consumer}: {problem}; fix the code, or run it as one partition"
     )]
     PartitionKey {
         /// Which consumer.

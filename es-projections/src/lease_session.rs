@@ -13,9 +13,9 @@ use crate::{
 /// Why this loop does not work for the consumer.
 #[derive(Debug, Clone)]
 pub(crate) enum NotOurs {
-    /// Somebody else has the lease.
+    /// Another process has the lease.
     Leased(LeaseHolder),
-    /// Somebody else would run it, as the work is spread at the moment.
+    /// Another process would run it, as the work is spread at the moment.
     Assigned(String),
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct LeaseSession {
     /// Whether it leaves the consumer to the process that it is assigned to.
     is_shared: bool,
     members: watch::Receiver<Vec<Member>>,
-    /// Whose turn it is by the members, if it is somebody else's.
+    /// The other process that the consumer is assigned to, if there is one.
     other: Option<String>,
     held: Option<ConsumerName>,
     /// Whether the store said something that it would not say to who has the lease.

@@ -77,7 +77,7 @@ impl SuspensionCheck {
         self.after.get().map(|(other, _)| other)
     }
 
-    /// Returns when the consumer may go on, or is asked to stop. One that does not follow the log does not wait.
+    /// Returns when the consumer may continue, or is asked to stop. One that does not follow the log does not wait.
     ///
     /// # Errors
     /// [`StepFailure::Suspended`] instead of waiting; the store's, if it is not known which consumers are suspended.

@@ -131,7 +131,7 @@ where
         .view_with::<Seen<true>>(parks())
         .build()
         .expect("the names are right");
-    let request = OperatorRequest::by("e2e").and_then(|request| request.because("mended")).expect("a valid request");
+    let request = OperatorRequest::by("e2e").and_then(|request| request.because("fixed")).expect("a valid request");
     // Cut off somewhere half way, again and again.
     for key in streams.iter().chain(&documents).cycle().take(24) {
         let consumer = if documents.contains(key) { "seen" } else { LEDGER };
@@ -223,7 +223,7 @@ async fn poison_kill_and_mend(store: &impl RunnerStore, arguments: Vec<OsString>
     assert_eq!(keys, [(LEDGER, BAD.len() as u64), ("seen", BAD.len() as u64)]);
     process.kill();
 
-    let request = OperatorRequest::by("e2e").and_then(|request| request.because("mended")).expect("a valid request");
+    let request = OperatorRequest::by("e2e").and_then(|request| request.because("fixed")).expect("a valid request");
     let mut process = Process::start("mended", &arguments);
     let mut progress = Progress::new();
     let mut kills = 0;

@@ -45,8 +45,8 @@ impl ConsumerLoop {
             }
             StepFailure::MovedByOther => {
                 let times = self.consumer_state.note_moved_by_other();
-                tracing::info!(times, "another runner moved the checkpoint; going on from there");
-                // Whoever lost steps back for a moment, or the two would race for every page.
+                tracing::info!(times, "another runner moved the checkpoint; continuing from there");
+                // The runner that lost steps back for a moment, or the two would race for every page.
                 attempts.moves = attempts.moves.saturating_add(1);
                 Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.moves))
             }

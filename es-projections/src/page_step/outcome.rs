@@ -1,4 +1,4 @@
-//! What came of a step, and why it did not go on.
+//! What came of a step, and why it did not advance.
 
 use es_core::{ConsumerName, Position, ProjectionError, StoreError, Suspension};
 
@@ -7,7 +7,7 @@ use crate::{error::RunnerError, failure_policy::event_of, lease_session::NotOurs
 
 /// What came of a step.
 pub(crate) enum Step {
-    /// It went on; there may be more.
+    /// It advanced; there may be more.
     Advanced(Position),
     /// There was nothing newer.
     CaughtUp(Position),
@@ -25,15 +25,15 @@ impl Step {
     }
 }
 
-/// Why a step did not go on as hoped.
+/// Why a step did not advance.
 pub(crate) enum StepFailure {
-    /// Another runner moved the checkpoint. Look it up and go on.
+    /// Another runner moved the checkpoint. Look it up and continue.
     MovedByOther,
     /// The log went back to an earlier state. Everything that is in memory of it must be dropped.
     WentBack(StoreError),
     /// A page of several events failed; the next one will be smaller.
     Narrowed,
-    /// Somebody else works for it.
+    /// Another process works for it.
     NotOurs(NotOurs),
     /// The consumer has another number of partitions by now.
     OtherPartitionEpoch(u16),

@@ -135,7 +135,7 @@ fn document(key: &str) -> EventKey {
 }
 
 fn ann() -> OperatorRequest {
-    OperatorRequest::by("ann").unwrap().because("mended").unwrap()
+    OperatorRequest::by("ann").unwrap().because("fixed").unwrap()
 }
 
 async fn parked(store: &SpyStore, consumer: &str, key: &EventKey) -> Vec<u64> {
