@@ -58,13 +58,13 @@ impl ConsumerName {
     /// # Errors
     /// [`InvalidName`] for anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let (whole, partition) = match text.split_once(PARTITION_MARK) {
-            Some((whole, partition)) => (whole, Partition::parse(partition)),
+        let (unpartitioned, partition) = match text.split_once(PARTITION_MARK) {
+            Some((unpartitioned, partition)) => (unpartitioned, Partition::parse(partition)),
             None => (text, None),
         };
-        let (base, generation) = match whole.split_once(MARK) {
+        let (base, generation) = match unpartitioned.split_once(MARK) {
             Some((base, generation)) => (Self::new(base)?, Some(generation)),
-            None => (Self::new(whole)?, None),
+            None => (Self::new(unpartitioned)?, None),
         };
         let mut name = match (generation, generation.and_then(|number| number.parse().ok()).and_then(Generation::new)) {
             (Some(LIVE), _) => base.live(),
@@ -108,11 +108,11 @@ impl ConsumerName {
     /// [`live`](Self::live) has none.
     #[must_use]
     pub fn in_partition(&self, partition: Partition) -> Self {
-        let whole = self.unpartitioned();
-        if partition.count() == 1 || whole.generation().is_none() {
-            return whole;
+        let unpartitioned = self.unpartitioned();
+        if partition.count() == 1 || unpartitioned.generation().is_none() {
+            return unpartitioned;
         }
-        Self::of(format!("{whole}{PARTITION_MARK}{partition}").into(), self.base_bytes.into())
+        Self::of(format!("{unpartitioned}{PARTITION_MARK}{partition}").into(), self.base_bytes.into())
     }
 
     /// The partition, if this is the name of one of several.
@@ -124,7 +124,7 @@ impl ConsumerName {
     #[must_use]
     pub fn unpartitioned(&self) -> Self {
         match self.text.split_once(PARTITION_MARK) {
-            Some((whole, _)) => Self::of(whole.into(), self.base_bytes.into()),
+            Some((unpartitioned, _)) => Self::of(unpartitioned.into(), self.base_bytes.into()),
             None => self.clone(),
         }
     }
@@ -137,8 +137,9 @@ impl ConsumerName {
 
     /// The generation; `None` for [`live`](Self::live).
     pub fn generation(&self) -> Option<Generation> {
-        let whole = self.text.split_once(PARTITION_MARK).map_or(&*self.text, |(whole, _)| whole);
-        match whole.get(usize::from(self.base_bytes) + 1..) {
+        let unpartitioned =
+            self.text.split_once(PARTITION_MARK).map_or(&*self.text, |(unpartitioned, _)| unpartitioned);
+        match unpartitioned.get(usize::from(self.base_bytes) + 1..) {
             None => Some(Generation::FIRST),
             Some(number) => number.parse().ok().and_then(Generation::new),
         }
@@ -236,17 +237,17 @@ mod tests {
         let balance = ConsumerName::new("balance").unwrap();
         let second = balance.in_generation(Generation::FIRST.next());
         let third_of_eight = Partition::new(3, 8).unwrap();
-        for (whole, text) in [(&balance, "balance#3of8"), (&second, "balance@2#3of8")] {
-            let name = whole.in_partition(third_of_eight);
+        for (unpartitioned, text) in [(&balance, "balance#3of8"), (&second, "balance@2#3of8")] {
+            let name = unpartitioned.in_partition(third_of_eight);
             assert_eq!(name.as_str(), text);
             assert_eq!(ConsumerName::parse(text).unwrap(), name);
-            assert_eq!((name.partition(), &name.unpartitioned()), (Some(third_of_eight), whole));
+            assert_eq!((name.partition(), &name.unpartitioned()), (Some(third_of_eight), unpartitioned));
             assert_eq!(
                 (name.generation(), name.base(), name.live()),
-                (whole.generation(), balance.clone(), balance.live())
+                (unpartitioned.generation(), balance.clone(), balance.live())
             );
             assert_eq!((name.base_text(), &name.in_partition(third_of_eight)), ("balance", &name));
-            assert_eq!(whole.partition(), None);
+            assert_eq!(unpartitioned.partition(), None);
         }
         assert_eq!(second.in_partition(Partition::UNPARTITIONED), second);
         assert_eq!(balance.live().in_partition(third_of_eight), balance.live());

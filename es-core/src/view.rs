@@ -349,7 +349,7 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
     /// # #[derive(Default, Serialize, Deserialize)] struct Order { status: String, cents: i64 }
     /// # impl View for Order { const NAME: &'static str = "orders"; type Event = E;
     /// #   fn keys(_: &Recorded<E>) -> Vec<String> { vec![] } fn apply(&mut self, _: &Recorded<E>) -> DocumentAction {
-    /// DocumentAction::Keep } }
+    /// #     DocumentAction::Keep } }
     /// # async fn doc(store: &MemoryStore) -> Result<(), ViewError> {
     /// let open = store.view::<Order>().find(FieldQuery::new("status").equal_to("open")).await?;
     /// let mut page = store.view::<Order>().find(FieldQuery::new("cents").from(100).limit(20)).await?;

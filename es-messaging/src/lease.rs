@@ -60,7 +60,7 @@ impl Tenant {
     }
 
     /// Sends heartbeats, until the lease is lost. A store that does not answer is asked until the time is over, as it
-    /// is for whoever waits for the lease.
+    /// is for a process that waits for the lease.
     pub(crate) async fn keep(&self, mut held: Held) -> Lost {
         let interval = limits::RELAY_LEASE_TIME / limits::RELAY_HEARTBEATS_PER_LEASE;
         let mut next = held.asked_at + interval;

@@ -139,7 +139,7 @@ pub enum RunnerError {
         /// Why it failed.
         source: Arc<ProjectionError>,
     },
-    /// Nobody has tried a parked key again in time. The request stands; check that a process runs the consumer.
+    /// No process has retried a parked key in time. The request stands; check that a process runs the consumer.
     #[error(
         "no process has retried {key} of {consumer} within {waited:?}; the request stands: does any process run {consumer}?"
     )]

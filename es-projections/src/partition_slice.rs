@@ -1,4 +1,4 @@
-//! The slice of the log that is one partition's.
+//! The slice of the log that belongs to one partition.
 
 use es_core::{Bookmark, EventKey, Partition, PartitionCheckpoint, Position, SlotOffsets, slot_of};
 
