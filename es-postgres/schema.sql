@@ -18,15 +18,15 @@ TABLE checkpoints WITH (fillfactor=10)
     position bigint NOT NULL
     updated_at timestamp with time zone NOT NULL
     is_frozen boolean NOT NULL DEFAULT false
-    ahead text
-    layout bigint NOT NULL DEFAULT 0
+    slot_offsets text
+    partition_epoch bigint NOT NULL DEFAULT 0
     event_id uuid
-    ahead_event_id uuid
+    slot_offsets_event_id uuid
     CONSTRAINT checkpoints_pkey PRIMARY KEY (consumer)
     CONSTRAINT checkpoints_position_check CHECK (("position" >= 0))
 TABLE dead_letter_edits
     id bigint NOT NULL
-    letter bigint NOT NULL
+    dead_letter_id bigint NOT NULL
     at timestamp with time zone NOT NULL
     by text NOT NULL
     reason text
@@ -49,7 +49,7 @@ TABLE dead_letters
     error text NOT NULL
     attempts bigint NOT NULL
     since timestamp with time zone NOT NULL
-    is_retry_asked boolean NOT NULL
+    is_retry_requested boolean NOT NULL
     headers json NOT NULL
     body bytea NOT NULL
     CONSTRAINT dead_letters_identity_key UNIQUE (consumer, identity)
@@ -91,14 +91,6 @@ TABLE generations
     CONSTRAINT generations_generation_check CHECK ((generation > 0))
     CONSTRAINT generations_pkey PRIMARY KEY (consumer, generation)
     CONSTRAINT generations_state_check CHECK ((state = ANY (ARRAY['building'::text, 'live'::text, 'retired'::text])))
-TABLE holds
-    consumer text COLLATE "C" NOT NULL
-    kind text COLLATE "C" NOT NULL
-    held_by text NOT NULL
-    since timestamp with time zone NOT NULL
-    reason text
-    CONSTRAINT holds_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
-    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind)
 TABLE inbox_0
     consumer text COLLATE "C" NOT NULL
     id text COLLATE "C" NOT NULL
@@ -157,7 +149,7 @@ TABLE operations
     generation bigint NOT NULL
     from_position bigint
     to_position bigint
-    ordered_by text NOT NULL
+    requested_by text NOT NULL
     reason text
     CONSTRAINT operations_pkey PRIMARY KEY (id)
 TABLE outbox
@@ -319,18 +311,26 @@ TABLE snapshots
     state json NOT NULL
     saved_at timestamp with time zone NOT NULL
     CONSTRAINT snapshots_pkey PRIMARY KEY (stream, aggregate)
+TABLE suspensions
+    consumer text COLLATE "C" NOT NULL
+    kind text COLLATE "C" NOT NULL
+    suspended_by text NOT NULL
+    since timestamp with time zone NOT NULL
+    reason text
+    CONSTRAINT suspensions_kind_check CHECK ((kind = ANY (ARRAY['paused'::text, 'disabled'::text])))
+    CONSTRAINT suspensions_pkey PRIMARY KEY (consumer, kind)
 CREATE TRIGGER appends_are_appended BEFORE INSERT ON es.appends FOR EACH STATEMENT WHEN ((current_setting('es.is_append'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION es.refuse_change_of_log()
 CREATE TRIGGER appends_are_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON es.appends FOR EACH STATEMENT EXECUTE FUNCTION es.refuse_change_of_log()
 CREATE UNIQUE INDEX appends_pkey ON es.appends USING btree (key)
 CREATE UNIQUE INDEX blobs_pkey ON es.blobs USING btree (name)
 CREATE INDEX blobs_put_at_idx ON es.blobs USING btree (put_at)
 CREATE UNIQUE INDEX checkpoints_pkey ON es.checkpoints USING btree (consumer)
-CREATE INDEX dead_letter_edits_letter_idx ON es.dead_letter_edits USING btree (letter, id)
+CREATE INDEX dead_letter_edits_dead_letter_idx ON es.dead_letter_edits USING btree (dead_letter_id, id)
 CREATE UNIQUE INDEX dead_letter_edits_pkey ON es.dead_letter_edits USING btree (id)
 CREATE UNIQUE INDEX dead_letter_totals_pkey ON es.dead_letter_totals USING btree (consumer)
-CREATE INDEX dead_letters_asked_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_asked
 CREATE UNIQUE INDEX dead_letters_identity_key ON es.dead_letters USING btree (consumer, identity)
 CREATE UNIQUE INDEX dead_letters_pkey ON es.dead_letters USING btree (id)
+CREATE INDEX dead_letters_retry_requested_idx ON es.dead_letters USING btree (consumer, id) WHERE is_retry_requested
 CREATE INDEX dead_letters_since_idx ON es.dead_letters USING btree (consumer, since)
 CREATE UNIQUE INDEX es_migrations_pkey ON es.es_migrations USING btree (version)
 CREATE TRIGGER events_are_appended BEFORE INSERT ON es.events FOR EACH STATEMENT WHEN ((current_setting('es.is_append'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION es.refuse_change_of_log()
@@ -342,7 +342,6 @@ CREATE UNIQUE INDEX events_stream_version_key ON es.events USING btree (stream, 
 CREATE UNIQUE INDEX generations_building_idx ON es.generations USING btree (consumer) WHERE (state = 'building'::text)
 CREATE UNIQUE INDEX generations_live_idx ON es.generations USING btree (consumer) WHERE (state = 'live'::text)
 CREATE UNIQUE INDEX generations_pkey ON es.generations USING btree (consumer, generation)
-CREATE UNIQUE INDEX holds_pkey ON es.holds USING btree (consumer, kind)
 CREATE UNIQUE INDEX inbox_0_pkey ON es.inbox_0 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_1_pkey ON es.inbox_1 USING btree (consumer, id)
 CREATE UNIQUE INDEX inbox_2_pkey ON es.inbox_2 USING btree (consumer, id)
@@ -376,12 +375,13 @@ CREATE INDEX outbox_delayed_available_idx ON es.outbox_delayed USING btree (avai
 CREATE UNIQUE INDEX outbox_delayed_pkey ON es.outbox_delayed USING btree (id)
 CREATE UNIQUE INDEX outbox_progress_pkey ON es.outbox_progress USING btree (id)
 CREATE UNIQUE INDEX parked_events_pkey ON es.parked_events USING btree (consumer, key, "position")
-CREATE INDEX parked_keys_asked_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE UNIQUE INDEX parked_keys_pkey ON es.parked_keys USING btree (consumer, key)
+CREATE INDEX parked_keys_retry_requested_idx ON es.parked_keys USING btree (consumer, retry_at) WHERE (retry_at IS NOT NULL)
 CREATE INDEX parking_history_consumer_idx ON es.parking_history USING btree (consumer, id)
 CREATE UNIQUE INDEX parking_history_pkey ON es.parking_history USING btree (id)
 CREATE UNIQUE INDEX records_pkey ON es.records USING btree (key)
 CREATE UNIQUE INDEX snapshots_pkey ON es.snapshots USING btree (stream, aggregate)
+CREATE UNIQUE INDEX suspensions_pkey ON es.suspensions USING btree (consumer, kind)
 CREATE OR REPLACE FUNCTION es.adopt_outbox()
  RETURNS void
  LANGUAGE plpgsql
@@ -1001,18 +1001,18 @@ BEGIN
     PERFORM set_config('lock_timeout', v_setting, true);
 END
 $function$
-CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint, p_seen bigint DEFAULT NULL::bigint, p_seen_id uuid DEFAULT NULL::uuid)
+CREATE OR REPLACE FUNCTION es.move_checkpoint(p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_partition_epoch bigint, p_seen bigint DEFAULT NULL::bigint, p_seen_id uuid DEFAULT NULL::uuid)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    v_actual    bigint;
-    v_is_frozen boolean;
-    v_layout    bigint;
-    v_started   boolean;
-    v_seen_id   uuid;
-    v_event_id  uuid;
+    v_actual          bigint;
+    v_is_frozen       boolean;
+    v_partition_epoch bigint;
+    v_started         boolean;
+    v_seen_id         uuid;
+    v_event_id        uuid;
 BEGIN
     SELECT e.event_id INTO v_event_id FROM es.events e WHERE e.position = p_to;
     IF p_seen IS NOT NULL THEN
@@ -1039,21 +1039,22 @@ BEGIN
         UPDATE es.checkpoints c
         SET position = p_to,
             updated_at = clock_timestamp(),
-            ahead = CASE WHEN p_to >= p_from THEN c.ahead END,
+            slot_offsets = CASE WHEN p_to >= p_from THEN c.slot_offsets END,
             event_id = v_event_id,
-            ahead_event_id = CASE WHEN p_to >= p_from THEN c.ahead_event_id END,
-            layout = c.layout + (p_to < p_from AND c.ahead IS NOT NULL)::integer
-        WHERE c.consumer = p_consumer AND c.position = p_from AND c.layout = p_layout AND NOT c.is_frozen;
+            slot_offsets_event_id = CASE WHEN p_to >= p_from THEN c.slot_offsets_event_id END,
+            partition_epoch = c.partition_epoch + (p_to < p_from AND c.slot_offsets IS NOT NULL)::integer
+        WHERE c.consumer = p_consumer AND c.position = p_from AND c.partition_epoch = p_partition_epoch
+          AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
 
-        SELECT c.position, c.is_frozen, c.layout INTO v_actual, v_is_frozen, v_layout
+        SELECT c.position, c.is_frozen, c.partition_epoch INTO v_actual, v_is_frozen, v_partition_epoch
         FROM es.checkpoints c
         WHERE c.consumer = p_consumer;
         IF NOT FOUND THEN
-            -- Whoever believes in another layout, or in one that was there, must not begin anew.
-            IF p_layout <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
+            -- A process that believes in another partition epoch, or in one that is over, must not begin anew.
+            IF p_partition_epoch <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
                 SELECT
                 FROM es.checkpoints c
                 WHERE c.consumer > p_consumer || '#' AND c.consumer < p_consumer || '$'
@@ -1067,7 +1068,7 @@ BEGIN
             IF v_started THEN
                 RETURN NULL;
             END IF;
-        ELSIF v_is_frozen OR v_layout <> p_layout THEN
+        ELSIF v_is_frozen OR v_partition_epoch <> p_partition_epoch THEN
             RETURN -1;
         ELSIF v_actual <> p_from THEN
             RETURN v_actual;
@@ -1385,10 +1386,10 @@ BEGIN
     UPDATE es.checkpoints c
     SET position = 0,
         updated_at = clock_timestamp(),
-        ahead = NULL,
+        slot_offsets = NULL,
         event_id = NULL,
-        ahead_event_id = NULL,
-        layout = c.layout + (c.ahead IS NOT NULL)::integer
+        slot_offsets_event_id = NULL,
+        partition_epoch = c.partition_epoch + (c.slot_offsets IS NOT NULL)::integer
     WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
       AND NOT c.is_frozen;
     RETURN FOUND OR es.start_checkpoint(p_generation, 0, true);
@@ -1456,8 +1457,8 @@ CREATE OR REPLACE FUNCTION es.start_checkpoint(p_consumer text, p_position bigin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    v_whole text := split_part(p_consumer, '#', 1);
-    v_lock  integer := hashtext('es' || v_whole);
+    v_unpartitioned text := split_part(p_consumer, '#', 1);
+    v_lock          integer := hashtext('es' || v_unpartitioned);
 BEGIN
     IF EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = p_consumer) THEN
         RETURN false;
@@ -1471,12 +1472,12 @@ BEGIN
     -- Nobody else makes checkpoints of this generation from here on.
     INSERT INTO es.checkpoints (consumer, position, updated_at, event_id)
     SELECT p_consumer, p_position, clock_timestamp(), es.event_at(p_position)
-    WHERE p_consumer = v_whole
-      AND NOT EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = v_whole)
+    WHERE p_consumer = v_unpartitioned
+      AND NOT EXISTS (SELECT FROM es.checkpoints c WHERE c.consumer = v_unpartitioned)
       AND NOT EXISTS (
           SELECT
           FROM es.checkpoints c
-          WHERE c.consumer > v_whole || '#' AND c.consumer < v_whole || '$'
+          WHERE c.consumer > v_unpartitioned || '#' AND c.consumer < v_unpartitioned || '$'
       );
     IF FOUND THEN
         RETURN true;

@@ -17,32 +17,32 @@ CREATE TABLE es_blobs (
 CREATE INDEX es_blobs_put_at ON es_blobs (put_at);
 
 CREATE TABLE es_checkpoints (
-    consumer   TEXT    PRIMARY KEY,
-    position   INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
+    consumer              TEXT    PRIMARY KEY,
+    position              INTEGER NOT NULL,
+    updated_at            INTEGER NOT NULL,
     -- 1 if it belongs to a generation that was live and is kept as it was then.
-    is_frozen  INTEGER NOT NULL DEFAULT 0,
-    -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
-    ahead      TEXT,
-    -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
-    layout     INTEGER NOT NULL DEFAULT 0,
-    -- The id of the event at the position, and at the last position of what is ahead. A log that holds another event there is not the
-    -- one that the consumer has read. NULL: there is none.
-    event_id       BLOB,
-    ahead_event_id BLOB
+    is_frozen             INTEGER NOT NULL DEFAULT 0,
+    -- What has taken effect after the position, by slots: see the text form of es_core::SlotOffsets. NULL: nothing.
+    slot_offsets          TEXT,
+    -- Grows whenever its slots come from other partitions, or its slot offsets are taken back.
+    partition_epoch       INTEGER NOT NULL DEFAULT 0,
+    -- The id of the event at the position, and at the last position of the slot offsets. A log that holds another event
+    -- there is not the one that the consumer has read. NULL: there is none.
+    event_id              BLOB,
+    slot_offsets_event_id BLOB
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_dead_letter_edits (
-    id      INTEGER PRIMARY KEY,
-    letter  INTEGER NOT NULL,
-    at      INTEGER NOT NULL,
-    by      TEXT    NOT NULL,
-    reason  TEXT,
-    headers TEXT    NOT NULL,
-    body    BLOB    NOT NULL
+    id             INTEGER PRIMARY KEY,
+    dead_letter_id INTEGER NOT NULL,
+    at             INTEGER NOT NULL,
+    by             TEXT    NOT NULL,
+    reason         TEXT,
+    headers        TEXT    NOT NULL,
+    body           BLOB    NOT NULL
 ) STRICT;
 
-CREATE INDEX es_dead_letter_edits_letter ON es_dead_letter_edits (letter, id);
+CREATE INDEX es_dead_letter_edits_dead_letter ON es_dead_letter_edits (dead_letter_id, id);
 
 CREATE TABLE es_dead_letter_totals (
     consumer TEXT    PRIMARY KEY,
@@ -53,7 +53,8 @@ CREATE TABLE es_dead_letters (
     -- Never used twice.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer       TEXT    NOT NULL,
-    -- A digest of everything that tells it from other letters of the consumer. It stays when the message is edited.
+    -- A digest of everything that tells it from other dead letters of the consumer. It stays when the message is
+    -- edited.
     identity       TEXT    NOT NULL,
     message_id     TEXT    NOT NULL,
     message_type   TEXT,
@@ -63,14 +64,14 @@ CREATE TABLE es_dead_letters (
     error          TEXT    NOT NULL,
     attempts       INTEGER NOT NULL,
     since          INTEGER NOT NULL,
-    is_retry_asked INTEGER NOT NULL,
+    is_retry_requested INTEGER NOT NULL,
     -- The message: an object of texts as JSON, and bytes.
     headers        TEXT    NOT NULL,
     body           BLOB    NOT NULL,
     UNIQUE (consumer, identity)
 ) STRICT;
 
-CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_asked;
+CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_requested;
 
 CREATE INDEX es_dead_letters_since ON es_dead_letters (consumer, since);
 
@@ -115,15 +116,6 @@ CREATE TABLE es_high_water (
     position    INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-
-CREATE TABLE es_holds (
-    consumer TEXT    NOT NULL,
-    kind     TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
-    held_by  TEXT    NOT NULL,
-    since    INTEGER NOT NULL,
-    reason   TEXT,
-    PRIMARY KEY (consumer, kind)
-) STRICT, WITHOUT ROWID;
 
 CREATE TABLE es_inbox_0 (consumer TEXT NOT NULL, id TEXT NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (consumer, id)) STRICT, WITHOUT ROWID;
 
@@ -184,7 +176,7 @@ CREATE TABLE es_operations (
     generation    INTEGER NOT NULL,
     from_position INTEGER,
     to_position   INTEGER,
-    ordered_by    TEXT    NOT NULL,
+    requested_by  TEXT    NOT NULL,
     reason        TEXT
 ) STRICT;
 
@@ -297,6 +289,15 @@ CREATE TABLE es_snapshots (
     state       TEXT    NOT NULL,
     PRIMARY KEY (stream, aggregate)
 ) STRICT;
+
+CREATE TABLE es_suspensions (
+    consumer     TEXT    NOT NULL,
+    kind         TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
+    suspended_by TEXT    NOT NULL,
+    since        INTEGER NOT NULL,
+    reason       TEXT,
+    PRIMARY KEY (consumer, kind)
+) STRICT, WITHOUT ROWID;
 
 CREATE VIEW "es_view_name" AS SELECT * FROM "es_view_name@1";
 

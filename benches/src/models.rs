@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use es_core::{Fate, Recorded, View};
+use es_core::{DocumentAction, Recorded, View};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -23,10 +23,10 @@ impl View for Balance {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         self.cents += event.event.cents();
         self.bookings += 1;
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

@@ -29,9 +29,10 @@ pub struct Advance {
     /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
     /// since they come again.
     pub parking: Parking,
-    /// The layout in which the mover believes; see [`PartitionCheckpoint::layout`](crate::PartitionCheckpoint::layout). A
-    /// store refuses the move in any other.
-    pub layout: u64,
+    /// The partition epoch in which the mover believes; see
+    /// [`PartitionCheckpoint::partition_epoch`](crate::PartitionCheckpoint::partition_epoch). A store refuses the move
+    /// in any other.
+    pub partition_epoch: u64,
     /// An event at `to` or after it, of the log that the mover has read. A store refuses the move with
     /// [`StoreError::LogWentBack`] unless its log holds exactly that event: what was applied may be gone. Without one, the
     /// mover has read nothing.
@@ -42,7 +43,7 @@ impl Advance {
     /// A move without a lease, of a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
         let parking = Parking::default();
-        Self { consumer: consumer.clone(), from, to, lease: None, layout: 0, parking, seen: None }
+        Self { consumer: consumer.clone(), from, to, lease: None, partition_epoch: 0, parking, seen: None }
     }
 
     /// The same move under a lease, if there is one.
@@ -73,7 +74,7 @@ impl Advance {
 
     /// Whose queue of parked events it is: the generation's, with all its partitions.
     pub fn queue(&self) -> ConsumerName {
-        self.consumer.whole()
+        self.consumer.unpartitioned()
     }
 
     /// Checks the move by itself. Stores call it.
@@ -84,16 +85,16 @@ impl Advance {
     pub fn check(&self) -> Result<(), StoreError> {
         if self.to < self.from && self.consumer.partition().is_some() {
             return Err(StoreError::Refused {
-                reason: "the partitions of a consumer move back together; reset the whole",
+                reason: "the partitions of a consumer move back together; reset the consumer",
             });
         }
         Ok(())
     }
 
-    /// The same move in a layout of partitions.
+    /// The same move in a partition epoch.
     #[must_use]
-    pub fn in_layout(mut self, layout: u64) -> Self {
-        self.layout = layout;
+    pub fn in_partition_epoch(mut self, partition_epoch: u64) -> Self {
+        self.partition_epoch = partition_epoch;
         self
     }
 }

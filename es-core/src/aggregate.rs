@@ -79,7 +79,7 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     fn apply(&mut self, event: &Self::Event);
 
     /// How many bytes the state takes in memory, with everything that it owns; a good estimate is enough. It bounds the
-    /// states that a [`Repository`](crate::Repository) keeps at hand.
+    /// aggregates that a [`Repository`](crate::Repository) caches.
     ///
     /// `None`, the default, lets the repository guess: the size of the type alone if it owns nothing on the heap, or else
     /// that plus the payloads (or the snapshot) that it was built from, as if it kept every byte of them. For a state

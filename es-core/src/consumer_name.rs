@@ -25,7 +25,7 @@ const PARTITION_MARK: char = '#';
 /// [`live`](Self::live) the one that readers are given at the moment (`balance@live`).
 ///
 /// A consumer that runs as several partitions has a checkpoint for each: [`in_partition`](Self::in_partition) names one
-/// (`balance@2#3of8`), [`whole`](Self::whole) the generation that it belongs to.
+/// (`balance@2#3of8`), [`unpartitioned`](Self::unpartitioned) the generation that it belongs to.
 ///
 /// ```
 /// use es_core::{ConsumerName, Generation};
@@ -58,13 +58,13 @@ impl ConsumerName {
     /// # Errors
     /// [`InvalidName`] for anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let (whole, partition) = match text.split_once(PARTITION_MARK) {
-            Some((whole, partition)) => (whole, Partition::parse(partition)),
+        let (unpartitioned, partition) = match text.split_once(PARTITION_MARK) {
+            Some((unpartitioned, partition)) => (unpartitioned, Partition::parse(partition)),
             None => (text, None),
         };
-        let (base, generation) = match whole.split_once(MARK) {
+        let (base, generation) = match unpartitioned.split_once(MARK) {
             Some((base, generation)) => (Self::new(base)?, Some(generation)),
-            None => (Self::new(whole)?, None),
+            None => (Self::new(unpartitioned)?, None),
         };
         let mut name = match (generation, generation.and_then(|number| number.parse().ok()).and_then(Generation::new)) {
             (Some(LIVE), _) => base.live(),
@@ -87,7 +87,7 @@ impl ConsumerName {
         Self { text, base_bytes: base_bytes as u8 }
     }
 
-    /// The same consumer's read model in another generation, as a whole.
+    /// The same consumer's read model in another generation, unpartitioned.
     #[must_use]
     pub fn in_generation(&self, generation: Generation) -> Self {
         let base = self.base_text();
@@ -104,14 +104,15 @@ impl ConsumerName {
         Self::of(format!("{base}{MARK}{LIVE}").into(), base.len())
     }
 
-    /// One partition of the same generation. The only partition of one is the whole, and [`live`](Self::live) has none.
+    /// One partition of the same generation. The only partition of one is the unpartitioned consumer, and
+    /// [`live`](Self::live) has none.
     #[must_use]
     pub fn in_partition(&self, partition: Partition) -> Self {
-        let whole = self.whole();
-        if partition.count() == 1 || whole.generation().is_none() {
-            return whole;
+        let unpartitioned = self.unpartitioned();
+        if partition.count() == 1 || unpartitioned.generation().is_none() {
+            return unpartitioned;
         }
-        Self::of(format!("{whole}{PARTITION_MARK}{partition}").into(), self.base_bytes.into())
+        Self::of(format!("{unpartitioned}{PARTITION_MARK}{partition}").into(), self.base_bytes.into())
     }
 
     /// The partition, if this is the name of one of several.
@@ -121,9 +122,9 @@ impl ConsumerName {
 
     /// The same generation without its partition: it names the tables, which all partitions share.
     #[must_use]
-    pub fn whole(&self) -> Self {
+    pub fn unpartitioned(&self) -> Self {
         match self.text.split_once(PARTITION_MARK) {
-            Some((whole, _)) => Self::of(whole.into(), self.base_bytes.into()),
+            Some((unpartitioned, _)) => Self::of(unpartitioned.into(), self.base_bytes.into()),
             None => self.clone(),
         }
     }
@@ -136,8 +137,9 @@ impl ConsumerName {
 
     /// The generation; `None` for [`live`](Self::live).
     pub fn generation(&self) -> Option<Generation> {
-        let whole = self.text.split_once(PARTITION_MARK).map_or(&*self.text, |(whole, _)| whole);
-        match whole.get(usize::from(self.base_bytes) + 1..) {
+        let unpartitioned =
+            self.text.split_once(PARTITION_MARK).map_or(&*self.text, |(unpartitioned, _)| unpartitioned);
+        match unpartitioned.get(usize::from(self.base_bytes) + 1..) {
             None => Some(Generation::FIRST),
             Some(number) => number.parse().ok().and_then(Generation::new),
         }
@@ -235,19 +237,19 @@ mod tests {
         let balance = ConsumerName::new("balance").unwrap();
         let second = balance.in_generation(Generation::FIRST.next());
         let third_of_eight = Partition::new(3, 8).unwrap();
-        for (whole, text) in [(&balance, "balance#3of8"), (&second, "balance@2#3of8")] {
-            let name = whole.in_partition(third_of_eight);
+        for (unpartitioned, text) in [(&balance, "balance#3of8"), (&second, "balance@2#3of8")] {
+            let name = unpartitioned.in_partition(third_of_eight);
             assert_eq!(name.as_str(), text);
             assert_eq!(ConsumerName::parse(text).unwrap(), name);
-            assert_eq!((name.partition(), &name.whole()), (Some(third_of_eight), whole));
+            assert_eq!((name.partition(), &name.unpartitioned()), (Some(third_of_eight), unpartitioned));
             assert_eq!(
                 (name.generation(), name.base(), name.live()),
-                (whole.generation(), balance.clone(), balance.live())
+                (unpartitioned.generation(), balance.clone(), balance.live())
             );
             assert_eq!((name.base_text(), &name.in_partition(third_of_eight)), ("balance", &name));
-            assert_eq!(whole.partition(), None);
+            assert_eq!(unpartitioned.partition(), None);
         }
-        assert_eq!(second.in_partition(Partition::WHOLE), second);
+        assert_eq!(second.in_partition(Partition::UNPARTITIONED), second);
         assert_eq!(balance.live().in_partition(third_of_eight), balance.live());
         for text in [
             "a#",

@@ -113,7 +113,8 @@ pub trait ConsumerStore: Send + Sync {
     /// see [`PartitionStore::start_partitions`](crate::PartitionStore::start_partitions).
     ///
     /// # Errors
-    /// [`StoreError::Retired`] for a partition that does not exist, and for the whole where there are partitions.
+    /// [`StoreError::StaleGeneration`] for a partition that does not exist, and for the unpartitioned name where there
+    /// are partitions.
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError>;
 
     /// Moves a checkpoint, forwards or back.
@@ -121,9 +122,9 @@ pub trait ConsumerStore: Send + Sync {
     /// # Errors
     /// [`StoreError::LogWentBack`] if the log does not hold what the mover has [seen](Advance::seen).
     /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
-    /// the lease under which it moves, [`StoreError::Retired`] for a generation that is not live any more, and for a layout of
-    /// partitions that was changed, [`StoreError::ParkingChanged`] if its parked events are not what the move believes,
-    /// [`StoreError::Refused`] for a move that [`Advance::check`] refuses; nothing was changed.
+    /// the lease under which it moves, [`StoreError::StaleGeneration`] for a generation that is not live any more, and
+    /// for a partition epoch that is over, [`StoreError::ParkingChanged`] if its parked events are not what
+    /// the move believes, [`StoreError::Refused`] for a move that [`Advance::check`] refuses; nothing was changed.
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError>;
 
     /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.

@@ -1,4 +1,4 @@
-//! What operators do to consumers: hold them back, move their checkpoints by hand, retire them.
+//! What operators do to consumers: suspend them, override their checkpoints, retire them.
 
 use std::{fmt, sync::Arc};
 
@@ -9,22 +9,22 @@ use crate::{
     consumer_name::ConsumerName,
     consumer_store::ConsumerStore,
     error::StoreError,
-    operation::{NewOperation, Operation, OperationKind, Order},
+    operation::{NewOperation, Operation, OperationKind, OperatorRequest},
     position::Position,
     timestamp::rfc3339,
 };
 
-/// In what way a consumer is held back. It may be in both at once, by different people.
+/// How a consumer is suspended. It may be suspended in both ways at once, by different people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum HoldKind {
-    /// For a while: whoever paused it means to resume it.
+pub enum SuspensionKind {
+    /// For a while: the operator who paused it means to resume it.
     Paused,
     /// Switched off, as a feature is by its flag.
     Disabled,
 }
 
-impl HoldKind {
+impl SuspensionKind {
     /// As stores keep it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,12 +33,12 @@ impl HoldKind {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) gave.
+    /// Parses what [`as_str`](Self::as_str) returned.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Paused, Self::Disabled].into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// What the log of operations calls its beginning.
+    /// Returns the kind under which the log of operations records its beginning.
     pub fn begun(self) -> OperationKind {
         match self {
             Self::Paused => OperationKind::PAUSE,
@@ -46,7 +46,7 @@ impl HoldKind {
         }
     }
 
-    /// What the log of operations calls its end.
+    /// Returns the kind under which the log of operations records its end.
     pub fn ended(self) -> OperationKind {
         match self {
             Self::Paused => OperationKind::RESUME,
@@ -54,32 +54,32 @@ impl HoldKind {
         }
     }
 
-    /// Checks an order that begins such a hold: switching a consumer off needs a reason. Stores call it.
+    /// Checks a request that begins such a suspension: switching a consumer off needs a reason. Stores call it.
     ///
     /// # Errors
     /// [`StoreError::Refused`].
-    pub fn check(self, order: &Order) -> Result<(), StoreError> {
+    pub fn check(self, request: &OperatorRequest) -> Result<(), StoreError> {
         match self {
             Self::Paused => Ok(()),
-            Self::Disabled => order.check_reason(),
+            Self::Disabled => request.check_reason(),
         }
     }
 }
 
-impl fmt::Display for HoldKind {
+impl fmt::Display for SuspensionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// A consumer that is held back, by whom, since when and why.
+/// A suspended consumer: by whom it was suspended, since when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Hold {
+pub struct Suspension {
     /// Whose: a name without a generation.
     pub consumer: ConsumerName,
     /// In what way.
-    pub kind: HoldKind,
+    pub kind: SuspensionKind,
     /// Who did it.
     pub by: String,
     /// Since when, by the store's clock.
@@ -88,11 +88,11 @@ pub struct Hold {
     pub reason: Option<String>,
 }
 
-impl Hold {
-    /// A hold, as stores report it.
+impl Suspension {
+    /// Creates a suspension, as stores report it.
     pub fn new(
         consumer: ConsumerName,
-        kind: HoldKind,
+        kind: SuspensionKind,
         by: String,
         since: OffsetDateTime,
         reason: Option<String>,
@@ -101,7 +101,7 @@ impl Hold {
     }
 }
 
-impl fmt::Display for Hold {
+impl fmt::Display for Suspension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, by, since, reason, .. } = self;
         write!(f, "{kind} by {by} since {}", rfc3339(*since))?;
@@ -109,10 +109,10 @@ impl fmt::Display for Hold {
     }
 }
 
-/// A checkpoint that is moved by hand.
+/// How an operator overrides a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum HandMove {
+pub enum CheckpointOverride {
     /// Forwards: what lies between never takes effect.
     Skip(Position),
     /// Back: what lies between takes effect again. Refused for a read model, which holds it already: rebuild that.
@@ -121,14 +121,14 @@ pub enum HandMove {
     ResetIdempotent(Position),
 }
 
-impl HandMove {
+impl CheckpointOverride {
     /// Where to.
     pub fn to(self) -> Position {
         let (Self::Skip(to) | Self::Reset(to) | Self::ResetIdempotent(to)) = self;
         to
     }
 
-    /// What the log of operations calls it.
+    /// Returns the kind under which the log of operations records it.
     pub fn kind(self) -> OperationKind {
         match self {
             Self::Skip(_) => OperationKind::SKIP,
@@ -136,8 +136,8 @@ impl HandMove {
         }
     }
 
-    /// Checks a move of a checkpoint that is at `from`, in a log that ends at `head`. Stores call it while they hold the
-    /// checkpoint; `from` is `None` for a consumer that never began.
+    /// Checks an override of a checkpoint that is at `from`, in a log that ends at `head`. Stores call it while they
+    /// lock the checkpoint; `from` is `None` for a consumer that never began.
     ///
     /// # Errors
     /// [`StoreError::CannotMove`].
@@ -174,50 +174,62 @@ impl HandMove {
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
 #[async_trait]
 pub trait ControlStore: ConsumerStore {
-    /// Everybody who is held back, by name and kind. Runners ask for it all the time, so it is one quick call.
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+    /// Returns all suspensions, by name and kind. Runners ask for them all the time, so it is one quick call.
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError>;
 
-    /// Holds a consumer back, in all its generations. Says whether that changed anything: one that is held in that way
-    /// already stays so, by whom and since when it was, and nothing is noted.
+    /// Suspends a consumer, in all its generations. Returns whether that changed anything: if the consumer is suspended
+    /// in that way already, the earlier suspension stays as it is, and nothing is noted.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason where one is asked for; see [`HoldKind::check`].
-    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError>;
-
-    /// Ends a hold. Says whether there was one; if not, nothing is noted.
-    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError>;
-
-    /// Moves a checkpoint by hand, wherever it is; gives where it was. A runner that is applying a page meanwhile loses it,
-    /// and goes on from the new place. A step back takes later events out of the queue of parked ones, since they come again.
-    ///
-    /// The partitions of a consumer are moved together, each only in the direction of the move: see
-    /// [`moved_by_hand`](crate::moved_by_hand).
-    ///
-    /// # Errors
-    /// [`StoreError::CannotMove`] says why; [`StoreError::Retired`] for a generation that was live before;
-    /// [`StoreError::Refused`] without a reason.
-    async fn move_by_hand(
+    /// [`StoreError::Refused`] without a reason where one is required; see [`SuspensionKind::check`].
+    async fn suspend(
         &self,
         consumer: &ConsumerName,
-        hand_move: HandMove,
-        order: &Order,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends a suspension. Returns whether there was one; if not, nothing is noted.
+    async fn resume(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError>;
+
+    /// Overrides a checkpoint, wherever it is, and returns where it was. A runner that is applying a page meanwhile
+    /// loses that page, and continues from the new place. A step back takes later events out of the queue of parked
+    /// ones, since they come again.
+    ///
+    /// The partitions of a consumer are moved together, each only in the direction of the override: see
+    /// [`overridden_partitions`](crate::overridden_partitions).
+    ///
+    /// # Errors
+    /// [`StoreError::CannotMove`] says why; [`StoreError::StaleGeneration`] for a generation that was live before;
+    /// [`StoreError::Refused`] without a reason.
+    async fn override_checkpoint(
+        &self,
+        consumer: &ConsumerName,
+        checkpoint_override: CheckpointOverride,
+        request: &OperatorRequest,
     ) -> Result<Position, StoreError>;
 
-    /// Removes everything that the store keeps for a consumer: checkpoints, generations, holds, the documents of a view and
-    /// the tables of a projection that has generations. Tables that a projection names itself stay, since the store does
-    /// not know them. Whoever runs it under a lease loses that; it must not be running without one, or it begins anew.
+    /// Removes everything that the store keeps for a consumer: checkpoints, generations, suspensions, the documents of
+    /// a view and the tables of a projection that has generations. Tables that a projection names itself stay, since
+    /// the store does not know them. A process that runs it under a lease loses the lease; it must not be running
+    /// without one, or it begins anew.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason, and if the store knows nobody of that name; [`StoreError::Busy`] if readers do
     /// not let go of the tables in time: nothing was changed.
-    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError>;
+    async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError>;
 
     /// Takes the leases of a consumer, of all its generations and partitions, from the processes that have them. Returns how many
     /// a process had; if none, nothing is noted. A process that lives and still would run the consumer may claim its lease again.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason.
-    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError>;
+    async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError>;
 
     /// Notes an operation that was done otherwise.
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError>;
@@ -237,33 +249,43 @@ pub trait ControlStore: ConsumerStore {
 
 #[async_trait]
 impl<S: ControlStore + ?Sized> ControlStore for Arc<S> {
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        (**self).holds().await
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        (**self).suspensions().await
     }
 
-    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        (**self).hold(consumer, kind, order).await
-    }
-
-    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        (**self).release(consumer, kind, order).await
-    }
-
-    async fn move_by_hand(
+    async fn suspend(
         &self,
         consumer: &ConsumerName,
-        hand_move: HandMove,
-        order: &Order,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        (**self).suspend(consumer, kind, request).await
+    }
+
+    async fn resume(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        (**self).resume(consumer, kind, request).await
+    }
+
+    async fn override_checkpoint(
+        &self,
+        consumer: &ConsumerName,
+        checkpoint_override: CheckpointOverride,
+        request: &OperatorRequest,
     ) -> Result<Position, StoreError> {
-        (**self).move_by_hand(consumer, hand_move, order).await
+        (**self).override_checkpoint(consumer, checkpoint_override, request).await
     }
 
-    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
-        (**self).retire_consumer(consumer, order).await
+    async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError> {
+        (**self).retire_consumer(consumer, request).await
     }
 
-    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
-        (**self).revoke_leases(consumer, order).await
+    async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError> {
+        (**self).revoke_leases(consumer, request).await
     }
 
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {

@@ -139,7 +139,7 @@ impl NewDeadLetter {
     }
 
     /// Returns a digest of everything that tells it from other dead letters of its consumer: topic, message id, and the message with its
-    /// headers. A store keeps it beside the letter, since the message may be edited.
+    /// headers. A store keeps it beside the dead letter, since the message may be edited.
     pub fn identity(&self) -> String {
         digest_of([self.topic.as_bytes(), self.message_id.as_bytes(), self.message.digest().as_bytes()])
     }
@@ -212,16 +212,16 @@ pub struct DeadLetter {
     pub id: DeadLetterId,
     /// When it was put aside first, by the store's clock.
     pub since: OffsetDateTime,
-    /// Whether somebody has asked for it to be tried again.
-    pub is_retry_asked: bool,
+    /// Whether its retry is requested.
+    pub is_retry_requested: bool,
     /// What is known of it. The message is the edited one, once somebody has edited it.
-    pub letter: NewDeadLetter,
+    pub details: NewDeadLetter,
 }
 
 impl DeadLetter {
     /// A dead letter, as stores give it.
-    pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_asked: bool, letter: NewDeadLetter) -> Self {
-        Self { id, since, is_retry_asked, letter }
+    pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_requested: bool, details: NewDeadLetter) -> Self {
+        Self { id, since, is_retry_requested, details }
     }
 }
 
@@ -241,8 +241,8 @@ pub struct DeadLetterQuery {
     pub reason: Option<DeadReason>,
     /// Put aside before a time.
     pub before: Option<OffsetDateTime>,
-    /// Only those for which a retry was asked, or was not.
-    pub is_retry_asked: Option<bool>,
+    /// Only those whose retry is requested, or is not.
+    pub is_retry_requested: Option<bool>,
 }
 
 impl DeadLetterQuery {
@@ -258,14 +258,14 @@ impl DeadLetterQuery {
 
     /// Whether a dead letter is among them.
     pub fn matches(&self, dead: &DeadLetter) -> bool {
-        let letter = &dead.letter;
-        self.consumer.as_ref().is_none_or(|consumer| *consumer == letter.consumer)
+        let details = &dead.details;
+        self.consumer.as_ref().is_none_or(|consumer| *consumer == details.consumer)
             && self.id.is_none_or(|id| id == dead.id)
-            && self.message_type.as_ref().is_none_or(|wanted| letter.message_type.as_ref() == Some(wanted))
-            && self.key.as_ref().is_none_or(|wanted| letter.key.as_ref() == Some(wanted))
-            && self.reason.is_none_or(|reason| reason == letter.reason)
+            && self.message_type.as_ref().is_none_or(|wanted| details.message_type.as_ref() == Some(wanted))
+            && self.key.as_ref().is_none_or(|wanted| details.key.as_ref() == Some(wanted))
+            && self.reason.is_none_or(|reason| reason == details.reason)
             && self.before.is_none_or(|before| dead.since < before)
-            && self.is_retry_asked.is_none_or(|asked| asked == dead.is_retry_asked)
+            && self.is_retry_requested.is_none_or(|requested| requested == dead.is_retry_requested)
     }
 }
 

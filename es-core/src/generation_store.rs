@@ -86,9 +86,9 @@ impl Builder {
     }
 }
 
-/// What a store knows about the code that writes a read model.
+/// How a read model is defined, as far as a store knows: the version of its code, and its tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadModelCode {
+pub struct ReadModelDefinition {
     /// Its version; see [`View::VERSION`](crate::View::VERSION).
     pub version: u32,
     /// The names by which readers find its tables; none for a view, and for a projection that names its tables itself.
@@ -103,8 +103,8 @@ pub struct GenerationInfo {
     pub name: ConsumerName,
     /// What it is for.
     pub state: GenerationState,
-    /// What code writes it.
-    pub code: ReadModelCode,
+    /// The definition of the code that writes it.
+    pub definition: ReadModelDefinition,
     /// Everything up to here has taken effect, in every partition; `None` if it has not begun.
     pub position: Option<Position>,
     /// When it was first known, by the store's clock.
@@ -118,12 +118,12 @@ impl GenerationInfo {
     pub fn new(
         name: ConsumerName,
         state: GenerationState,
-        code: ReadModelCode,
+        definition: ReadModelDefinition,
         position: Option<Position>,
         created_at: OffsetDateTime,
         builder: Option<Builder>,
     ) -> Self {
-        Self { name, state, code, position, created_at, builder }
+        Self { name, state, definition, position, created_at, builder }
     }
 
     /// Its number.
@@ -140,8 +140,8 @@ pub struct BuildClaim {
     pub consumer: ConsumerName,
     /// Who asks; see [`Builder::by`]. The same text is the same builder.
     pub by: String,
-    /// What code will write it.
-    pub code: ReadModelCode,
+    /// The definition of the code that will write it.
+    pub definition: ReadModelDefinition,
     /// For how long the claim holds unless it is made again.
     pub lease: Duration,
 }
@@ -151,9 +151,14 @@ impl BuildClaim {
     ///
     /// # Errors
     /// [`InvalidName`] if `by` is empty, over [`limits::MAX_METADATA_TEXT_BYTES`] or holds a control character.
-    pub fn new(consumer: &ConsumerName, by: &str, code: ReadModelCode, lease: Duration) -> Result<Self, InvalidName> {
+    pub fn new(
+        consumer: &ConsumerName,
+        by: &str,
+        definition: ReadModelDefinition,
+        lease: Duration,
+    ) -> Result<Self, InvalidName> {
         crate::name::check_text("builder", by, limits::MAX_METADATA_TEXT_BYTES)?;
-        Ok(Self { consumer: consumer.base(), by: by.to_owned(), code, lease })
+        Ok(Self { consumer: consumer.base(), by: by.to_owned(), definition, lease })
     }
 }
 
@@ -165,8 +170,8 @@ pub enum Claimed {
     Yours(GenerationInfo),
     /// Somebody else is building one.
     Taken(GenerationInfo),
-    /// One was left half built by other code. Drop it, and claim again.
-    OtherCode(GenerationInfo),
+    /// Code of another version left one half built. Drop it, and claim again.
+    VersionMismatch(GenerationInfo),
 }
 
 /// Which way readers are taken by a swap.
@@ -265,17 +270,17 @@ impl std::fmt::Debug for ReadModelRow {
 
 /// A read model as it was at one position, row by row in order: by table, then by key, bytewise.
 ///
-/// It is a picture: what is written meanwhile is not in it. Memory stays bounded, whatever the number of rows.
+/// What is written meanwhile is not in it. Memory stays bounded, whatever the number of rows.
 #[derive(Debug)]
-pub struct FrozenReadModel {
+pub struct ReadModelSnapshot {
     position: Position,
     pages: mpsc::Receiver<Result<Vec<ReadModelRow>, StoreError>>,
     page: std::vec::IntoIter<ReadModelRow>,
 }
 
-impl FrozenReadModel {
-    /// A picture at a position, and the way by which a store sends its rows, page by page. The store stops when nobody
-    /// receives any more.
+impl ReadModelSnapshot {
+    /// Creates a snapshot at a position, and the sender of its rows, page by page. The store stops when the receiver is
+    /// gone.
     pub fn new(position: Position) -> (Self, mpsc::Sender<Result<Vec<ReadModelRow>, StoreError>>) {
         let (sender, pages) = mpsc::channel(1);
         (Self { position, pages, page: Vec::new().into_iter() }, sender)
@@ -318,11 +323,11 @@ pub trait GenerationStore: ConsumerStore {
     /// The generations of a consumer, by number. None if no runner has run it yet.
     async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError>;
 
-    /// The live generation of a consumer. If it has none, the first one is, written by this code.
+    /// The live generation of a consumer. If it has none, the first one is, with this definition.
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError>;
 
     /// Claims the next generation of a read model for building: makes it, or takes over what an earlier builder of the same
@@ -333,8 +338,8 @@ pub trait GenerationStore: ConsumerStore {
     async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError>;
 
     /// Puts a generation in the live one's place, for all readers at once; one that is live already stays so. The one that was live is retired: its
-    /// checkpoints do not move any more, and whoever tries gets [`StoreError::Retired`]. If it ran as several partitions, and the one in
-    /// its place does not, that is given as many.
+    /// checkpoints do not move any more, and a runner that tries gets [`StoreError::StaleGeneration`]. If it ran as
+    /// several partitions, and the one in its place does not, that is given as many.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if readers of the old tables do not end in time: nothing was changed, try again.
@@ -348,11 +353,11 @@ pub trait GenerationStore: ConsumerStore {
     /// [`StoreError::Refused`] for the live one.
     async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError>;
 
-    /// A picture of a generation as it is now, to compare it with another.
+    /// Opens a snapshot of a generation as it is now, to compare it with another.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while its partitions are not all at one position: it would be a picture of no position.
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError>;
+    /// [`StoreError::Busy`] while its partitions are not all at one position: it would be a snapshot of no position.
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError>;
 }
 
 #[async_trait]
@@ -364,9 +369,9 @@ impl<S: GenerationStore + ?Sized> GenerationStore for Arc<S> {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        (**self).live_generation(consumer, code).await
+        (**self).live_generation(consumer, definition).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -385,7 +390,7 @@ impl<S: GenerationStore + ?Sized> GenerationStore for Arc<S> {
         (**self).drop_generation(generation).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
-        (**self).freeze(generation).await
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
+        (**self).open_snapshot(generation).await
     }
 }

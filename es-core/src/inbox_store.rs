@@ -44,21 +44,22 @@ pub trait MessageUnit: Send + Sized {
     ///
     /// # Errors
     /// As [`NewDeadLetter::check`].
-    async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError>;
+    async fn add_dead_letter(&mut self, dead_letter: &NewDeadLetter) -> Result<(), StoreError>;
 
-    /// Takes a dead letter away because its message takes effect in this transaction. Gives whether it was still there, with the message
-    /// that was read; whoever is told that it was not must not handle it.
-    async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError>;
+    /// Takes a dead letter away because its message takes effect in this transaction. Returns whether it was still
+    /// there, with the message that was read; if it was not, the caller must not handle it.
+    async fn resolve_dead_letter(&mut self, dead_letter: &DeadLetter) -> Result<bool, StoreError>;
 
-    /// Marks a place to which [`undo`](Self::undo) goes back. There is one at a time: the last. After a failed statement, undo first.
-    async fn mark(&mut self) -> Result<(), StoreError>;
+    /// Sets the savepoint to which [`rollback_to`](Self::rollback_to) goes back. There is one at a time: the last.
+    /// After a failed statement, roll back first.
+    async fn savepoint(&mut self) -> Result<(), StoreError>;
 
-    /// Takes back everything since the [`mark`](Self::mark), appends too, and whatever a failed statement broke. The mark stays. That
-    /// the messages are handled stays noted: it was before the mark.
+    /// Rolls back everything since the [`savepoint`](Self::savepoint), appends too, and whatever a failed statement
+    /// broke. The savepoint stays. That the messages are handled stays noted: it was before the savepoint.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a mark.
-    async fn undo(&mut self) -> Result<(), StoreError>;
+    /// [`StoreError::Refused`] without a savepoint.
+    async fn rollback_to(&mut self) -> Result<(), StoreError>;
 
     /// Appends everything and commits, and gives the outcomes in order.
     ///

@@ -36,8 +36,8 @@ impl Fence {
 pub struct Lease {
     /// Its number.
     pub fence: Fence,
-    /// For how long it holds after each claim and each sign of life. A store that keeps a transaction open for a page ends it
-    /// well before that, if it hears nothing from its owner.
+    /// For how long it holds after each claim and each heartbeat. A store that keeps a transaction open for a page ends
+    /// it well before that, if it hears nothing from its owner.
     pub time: Duration,
 }
 
@@ -65,7 +65,7 @@ pub struct LeaseHolder {
     /// Since when, by the store's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// Until when, by the store's clock, unless there is another sign of life.
+    /// Until when, by the store's clock, unless there is another heartbeat.
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
@@ -95,18 +95,18 @@ pub struct Member {
     pub member: String,
 }
 
-/// What a sign of life is answered with.
+/// The answer to a heartbeat: who would run what, and which leases the sender has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Roster {
-    /// Who would run what at the moment, by consumer, then by member: the same for everybody who asks.
+pub struct Membership {
+    /// Who would run what at the moment, by consumer, then by member: the same for every process.
     pub members: Vec<Member>,
-    /// The consumers whose leases the asker has, by name; they hold for their full time from now on.
+    /// The consumers whose leases the sender has, by name; they hold for their full time from now on.
     pub held: Vec<ConsumerName>,
 }
 
-impl Roster {
-    /// A roster, as stores give it.
+impl Membership {
+    /// Creates a membership, as stores return it.
     pub fn new(members: Vec<Member>, held: Vec<ConsumerName>) -> Self {
         Self { members, held }
     }
@@ -149,15 +149,20 @@ pub trait LeaseStore: ConsumerStore {
     /// somebody else has had it since.
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError>;
 
-    /// Gives a sign of life, good for some time: says which consumers one would run, and extends all leases that one has. One
-    /// that had run out is extended too if nobody has taken it.
+    /// Sends a heartbeat, good for some time: it names the consumers that the member would run, and extends all leases
+    /// that the member has. A lease that had run out is extended too if nobody has taken it.
     ///
     /// # Errors
     /// [`StoreError::InvalidName`] for a member that [`check_member`] refuses.
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError>;
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError>;
 
-    /// Says good-bye: gives all leases back, and is not in the roster any more.
-    async fn leave(&self, member: &str) -> Result<(), StoreError>;
+    /// Removes a member: releases all its leases, and takes it out of the membership.
+    async fn deregister(&self, member: &str) -> Result<(), StoreError>;
 
     /// Who has which lease at the moment, by consumer.
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError>;
@@ -177,12 +182,17 @@ impl<S: LeaseStore + ?Sized> LeaseStore for Arc<S> {
         (**self).release_lease(consumer, lease).await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
-        (**self).beat(member, consumers, time).await
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
+        (**self).heartbeat(member, consumers, time).await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
-        (**self).leave(member).await
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
+        (**self).deregister(member).await
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {

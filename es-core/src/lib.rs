@@ -146,7 +146,7 @@ pub use consumer_name::{ConsumerName, Generation};
 pub use consumer_store::{
     Checkpoint, ConsumerStore, ConsumerStoreExt, Document, DocumentChange, check_document_count, check_document_key,
 };
-pub use control_store::{ControlStore, HandMove, Hold, HoldKind};
+pub use control_store::{CheckpointOverride, ControlStore, Suspension, SuspensionKind};
 pub use dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter};
 pub use dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters};
 pub use diagnostics::{DatabaseBlocker, DatabaseWait, Diagnostics};
@@ -162,28 +162,28 @@ pub use event_key::EventKey;
 pub use event_store::{EventPage, EventStore, EventStoreExt, EventStream, PageSize, StreamPage};
 pub use expected_version::ExpectedVersion;
 pub use generation_store::{
-    BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
-    ReadModelCode, ReadModelRow, Swapped, TableNames,
+    BuildClaim, Builder, Claimed, Direction, GenerationInfo, GenerationState, GenerationStore, ReadModelDefinition,
+    ReadModelRow, ReadModelSnapshot, Swapped, TableNames,
 };
 pub use inbox_store::{
     InboxKey, InboxStats, InboxStore, MessageUnit, Novelty, Received, check_append_count, check_inbox_keys,
     check_message_id,
 };
-pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member, is_in_force};
+pub use lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Membership, check_member, is_in_force};
 pub use memory::{MemoryStore, MemoryTables, MemoryTransaction, MemoryUnit};
 pub use metadata::Metadata;
-pub use operation::{NewOperation, Operation, OperationKind, Order, check_operation_count};
+pub use operation::{NewOperation, Operation, OperationKind, OperatorRequest, check_operation_count};
 pub use outbox_store::{
     Enqueue, OUTBOX_CONSUMER, OutboxCursor, OutboxEntry, OutboxMessage, OutboxStats, OutboxStore, check_outbox_count,
     outbox_consumer,
 };
 pub use parking::{
-    AskedRetry, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
-    ParkingRecord, Unpark,
+    Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction, ParkingRecord,
+    RetryRequest, Unpark,
 };
 pub use parking_store::{ParkingStore, check_parked_count, check_parked_edit};
 pub use partition::{
-    Ahead, Partition, PartitionCheckpoint, Slot, moved_by_hand, position_of_all, redistributed, slot_of,
+    Partition, PartitionCheckpoint, Slot, SlotOffsets, overridden_partitions, position_of_all, redistributed, slot_of,
 };
 pub use partition_store::PartitionStore;
 pub use position::Position;
@@ -203,5 +203,5 @@ pub use stream_id::StreamId;
 pub use transient::{causes, is_transient};
 pub use upcast::Upcasters;
 pub use version::Version;
-pub use view::{DocumentFold, Fate, PageFold, View, ViewError, ViewFold, ViewReader};
+pub use view::{DocumentAction, DocumentFold, PageFold, View, ViewError, ViewFold, ViewReader};
 pub use wakeups::{WakeupSender, Wakeups};

@@ -55,7 +55,7 @@ pub const MAX_PAGE_BYTES: usize = 16 * 1_024 * 1_024;
 /// Most positions that one read of the whole log looks at, however few events match its filter. A read for
 /// rare events therefore comes back in bounded time, with its `scanned_to` moved on.
 pub const MAX_SCAN_POSITIONS: u64 = 100_000;
-/// Most events that a store keeps at hand of those it has just stored, while somebody follows the log.
+/// Most events that a store keeps in memory of those it has just stored, while a reader follows the log.
 pub const MAX_RECENT_EVENTS: usize = 1_000;
 /// Most bytes of payload and metadata of these events.
 pub const MAX_RECENT_BYTES: usize = 1_024 * 1_024;
@@ -82,7 +82,7 @@ pub const MAX_PARKED_PER_READ: usize = 10_000;
 /// Most bytes that are kept of the error of a parked event.
 pub const MAX_PARKED_ERROR_BYTES: usize = 4 * 1_024;
 /// Most parked keys that are to be tried again, of one consumer, that one call gives.
-pub const ASKED_RETRIES_PER_READ: usize = 100;
+pub const RETRY_REQUESTS_PER_READ: usize = 100;
 /// Longest reason of an operator's order, in bytes.
 pub const MAX_REASON_BYTES: usize = 1_024;
 /// Longest name of a kind of operation, in bytes.
@@ -145,9 +145,9 @@ pub const MAX_SNAPSHOT_BYTES: usize = 16 * 1_024 * 1_024;
 pub const MAX_AGGREGATES_PER_COMMAND: usize = 100;
 /// Aggregates of one command that are loaded at the same time.
 pub const PARALLEL_LOADS: usize = 8;
-/// Most states of aggregates that a repository keeps at hand, unless it is told otherwise.
+/// Most aggregates that a repository caches, unless it is told otherwise.
 pub const DEFAULT_CACHED_STATES: usize = 10_000;
-/// Most bytes of states that a repository keeps at hand, as far as it knows their sizes, unless it is told otherwise.
+/// Most bytes of aggregates that a repository caches, as far as it knows their sizes, unless it is told otherwise.
 pub const DEFAULT_CACHED_BYTES: usize = 64 * 1_024 * 1_024;
 /// Most earlier states that a repository keeps for commands that are sent again under their idempotency keys.
 pub const RECALLED_STATES: usize = 1_000;

@@ -13,27 +13,27 @@ use crate::{
     timestamp::rfc3339,
 };
 
-/// Who asks for an operation, and why. It is kept in the log of operations.
+/// Who requests an operation, and why. It is kept in the log of operations.
 ///
 /// ```
-/// use es_core::Order;
-/// let order = Order::by("ann")?.because("the mail server is being moved")?;
-/// assert_eq!((order.author(), order.reason()), ("ann", Some("the mail server is being moved")));
+/// use es_core::OperatorRequest;
+/// let request = OperatorRequest::by("ann")?.because("the mail server is being moved")?;
+/// assert_eq!((request.author(), request.reason()), ("ann", Some("the mail server is being moved")));
 /// # Ok::<(), es_core::InvalidName>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct OperatorRequest {
     by: String,
     reason: Option<String>,
 }
 
-impl Order {
-    /// An order without a reason, by somebody as they call themselves: a person, a program.
+impl OperatorRequest {
+    /// Creates a request without a reason, by a person or a program as they call themselves.
     ///
     /// # Errors
     /// [`InvalidName`] if it is empty, over [`limits::MAX_METADATA_TEXT_BYTES`] or holds a control character.
     pub fn by(by: &str) -> Result<Self, InvalidName> {
-        check_text("author of an order", by, limits::MAX_METADATA_TEXT_BYTES)?;
+        check_text("author of a request", by, limits::MAX_METADATA_TEXT_BYTES)?;
         Ok(Self { by: by.to_owned(), reason: None })
     }
 
@@ -42,17 +42,17 @@ impl Order {
     /// # Errors
     /// [`InvalidName`] if it is empty, over [`limits::MAX_REASON_BYTES`] or holds a control character.
     pub fn because(mut self, reason: &str) -> Result<Self, InvalidName> {
-        check_text("reason of an order", reason, limits::MAX_REASON_BYTES)?;
+        check_text("reason of a request", reason, limits::MAX_REASON_BYTES)?;
         self.reason = Some(reason.to_owned());
         Ok(self)
     }
 
-    /// Who asks.
+    /// Returns who requests it.
     pub fn author(&self) -> &str {
         &self.by
     }
 
-    /// Why, if they said so.
+    /// Returns why, if they said so.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -68,14 +68,16 @@ impl Order {
         self
     }
 
-    /// Checks that there is a reason, where one is asked for. Stores call it.
+    /// Checks that there is a reason, where one is required. Stores call it.
     ///
     /// # Errors
     /// [`StoreError::Refused`].
     pub fn check_reason(&self) -> Result<(), StoreError> {
         match self.reason {
             Some(_) => Ok(()),
-            None => Err(StoreError::Refused { reason: "this operation needs a reason: give one with Order::because" }),
+            None => Err(StoreError::Refused {
+                reason: "this operation needs a reason: give one with OperatorRequest::because",
+            }),
         }
     }
 }
@@ -103,9 +105,9 @@ impl OperationKind {
     pub const REPARTITION: Self = Self(Cow::Borrowed("repartition"));
     /// Its leases were taken from the processes that had them.
     pub const LEASE_REVOKED: Self = Self(Cow::Borrowed("lease-revoked"));
-    /// Parked events of a key were asked to be tried again.
+    /// A retry of the parked events of a key was requested.
     pub const PARKED_RETRY: Self = Self(Cow::Borrowed("parked-retry"));
-    /// A parked event was edited, and asked to be tried again.
+    /// A parked event was edited, and its retry was requested.
     pub const PARKED_EDIT: Self = Self(Cow::Borrowed("parked-edit"));
     /// Parked events were thrown away.
     pub const PARKED_DISCARD: Self = Self(Cow::Borrowed("parked-discard"));
@@ -118,9 +120,9 @@ impl OperationKind {
     /// The read model from before a rebuild was put in the live one's place.
     pub const ROLLED_BACK: Self = Self(Cow::Borrowed("rolled-back"));
 
-    /// Dead letters were asked to be tried again.
+    /// A retry of dead letters was requested.
     pub const DEAD_LETTER_RETRY: Self = Self(Cow::Borrowed("dead-letter-retry"));
-    /// A dead letter was edited, and asked to be tried again.
+    /// A dead letter was edited, and its retry was requested.
     pub const DEAD_LETTER_EDIT: Self = Self(Cow::Borrowed("dead-letter-edit"));
     /// Dead letters were thrown away.
     pub const DEAD_LETTER_DISCARD: Self = Self(Cow::Borrowed("dead-letter-discard"));
@@ -160,13 +162,13 @@ pub struct NewOperation {
     /// Where to.
     pub to: Option<Position>,
     /// By whom, and why.
-    pub order: Order,
+    pub request: OperatorRequest,
 }
 
 impl NewOperation {
     /// An operation that moves nothing.
-    pub fn new(kind: OperationKind, consumer: ConsumerName, order: Order) -> Self {
-        Self { kind, consumer, from: None, to: None, order }
+    pub fn new(kind: OperationKind, consumer: ConsumerName, request: OperatorRequest) -> Self {
+        Self { kind, consumer, from: None, to: None, request }
     }
 
     /// The same with the positions between which something moved.
@@ -198,15 +200,15 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NewOperation { kind, consumer, from, to, order } = &self.what;
-        write!(f, "{} {}: {kind} {consumer}", rfc3339(self.at), order.by)?;
+        let NewOperation { kind, consumer, from, to, request } = &self.what;
+        write!(f, "{} {}: {kind} {consumer}", rfc3339(self.at), request.by)?;
         if let Some(from) = from {
             write!(f, " from {from}")?;
         }
         if let Some(to) = to {
             write!(f, " to {to}")?;
         }
-        order.reason.as_ref().map_or(Ok(()), |reason| write!(f, " ({reason})"))
+        request.reason.as_ref().map_or(Ok(()), |reason| write!(f, " ({reason})"))
     }
 }
 

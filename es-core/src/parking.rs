@@ -118,8 +118,8 @@ pub struct ParkedQueue {
     pub attempts: u32,
     /// When it was tried last.
     pub tried_at: OffsetDateTime,
-    /// Who wants it to be tried again; `None` if nobody does at the moment.
-    pub retry: Option<AskedRetry>,
+    /// Who requested a retry; `None` if there is no request at the moment.
+    pub retry: Option<RetryRequest>,
 }
 
 impl ParkedQueue {
@@ -131,10 +131,10 @@ impl ParkedQueue {
     }
 }
 
-/// Somebody wants a parked key to be tried again.
+/// A request that a parked key is retried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AskedRetry {
+pub struct RetryRequest {
     /// Who.
     pub by: String,
     /// When, by the store's clock.
@@ -143,8 +143,8 @@ pub struct AskedRetry {
     pub reason: Option<String>,
 }
 
-impl AskedRetry {
-    /// A wish, as stores report it.
+impl RetryRequest {
+    /// Creates a request, as stores report it.
     pub fn new(by: String, at: OffsetDateTime, reason: Option<String>) -> Self {
         Self { by, at, reason }
     }
@@ -199,7 +199,7 @@ impl ParkedEdit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParkingAction {
-    /// Somebody asked for a key to be tried again.
+    /// A retry of a key was requested.
     Retry,
     /// An event was given another payload.
     Edit,

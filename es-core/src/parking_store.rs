@@ -10,7 +10,7 @@ use crate::{
     error::StoreError,
     event_key::EventKey,
     limits,
-    operation::Order,
+    operation::OperatorRequest,
     parking::{ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, ParkingRecord},
     position::Position,
 };
@@ -18,8 +18,8 @@ use crate::{
 /// The parked events of consumers. Object-safe, as [`ConsumerStore`].
 ///
 /// An event is parked, and leaves the queue when it takes effect, with a move of the checkpoint
-/// ([`Advance::parking`](crate::Advance::parking)), in one transaction with the read model. What is here are the questions and
-/// orders of those who run consumers, and of people.
+/// ([`Advance::parking`](crate::Advance::parking)), in one transaction with the read model. This trait has the
+/// questions and requests of runners and of operators.
 ///
 /// A queue belongs to one generation of a read model, with all its partitions. A checkpoint that moves back, or a read
 /// model that is cleared, takes the events after the new position out of the queue: they come again. A generation that is
@@ -64,25 +64,24 @@ pub trait ParkingStore: ConsumerStore {
         limit: usize,
     ) -> Result<Vec<ParkedEvent>, StoreError>;
 
-    /// Asks for a parked key to be tried again, by whoever runs the consumer, if need be with another payload for one of its
-    /// events. It is recorded. Gives whether the key is parked at all.
+    /// Requests that the process that runs the consumer retries a parked key, if need be with another payload for one
+    /// of its events. The request is recorded. Returns whether the key is parked at all.
     ///
     /// # Errors
     /// [`StoreError::Refused`] for an edit without a reason, or of an event that is not in the queue;
     /// [`StoreError::LimitExceeded`] for an edit over [`limits::MAX_PAYLOAD_BYTES`].
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError>;
 
-    /// Some of the keys that are to be tried again, those first that were asked for first; at most
-    /// [`limits::ASKED_RETRIES_PER_READ`].
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError>;
+    /// Returns keys whose retry is requested, the oldest request first; at most [`limits::RETRY_REQUESTS_PER_READ`].
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError>;
 
-    /// Notes that a key was tried again and failed. It waits until somebody asks again. Of no effect if it is not parked.
+    /// Notes that a key was tried again and failed. It waits until the next request. Of no effect if it is not parked.
     async fn note_failed_retry(
         &self,
         consumer: &ConsumerName,
@@ -99,7 +98,7 @@ pub trait ParkingStore: ConsumerStore {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError>;
 
     /// What was done to parked events of a consumer by hand, in order, after a record; 0 starts with the first.
@@ -134,8 +133,8 @@ pub fn check_parked_count(count: usize) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Refused`] or [`StoreError::LimitExceeded`].
-pub fn check_parked_edit(edit: &ParkedEdit, order: &Order) -> Result<(), StoreError> {
-    order.check_reason()?;
+pub fn check_parked_edit(edit: &ParkedEdit, request: &OperatorRequest) -> Result<(), StoreError> {
+    request.check_reason()?;
     let (limit, actual) = (limits::MAX_PAYLOAD_BYTES, edit.payload.as_str().len());
     match actual > limit {
         true => Err(StoreError::LimitExceeded {
@@ -180,18 +179,18 @@ impl<S: ParkingStore + ?Sized> ParkingStore for Arc<S> {
         (**self).parked_events(consumer, key, after, limit).await
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        (**self).ask_retry(consumer, key, edit, order).await
+        (**self).request_retry(consumer, key, edit, request).await
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
-        (**self).asked_retries(consumer).await
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+        (**self).retry_requests(consumer).await
     }
 
     async fn note_failed_retry(
@@ -208,9 +207,9 @@ impl<S: ParkingStore + ?Sized> ParkingStore for Arc<S> {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        (**self).discard_parked(consumer, key, position, order).await
+        (**self).discard_parked(consumer, key, position, request).await
     }
 
     async fn parking_history(

@@ -5,8 +5,8 @@ use std::{fmt, ops::Range};
 use uuid::Uuid;
 
 use crate::{
-    bookmark::Bookmark, consumer_name::ConsumerName, control_store::HandMove, error::StoreError, hash::fnv1a, limits,
-    position::Position,
+    bookmark::Bookmark, consumer_name::ConsumerName, control_store::CheckpointOverride, error::StoreError, hash::fnv1a,
+    limits, position::Position,
 };
 
 /// A part of all keys: the smallest that is ever moved from one partition to another.
@@ -57,8 +57,8 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// The only partition of one.
-    pub const WHOLE: Self = Self { index: 0, count: 1 };
+    /// The only partition of an unpartitioned consumer.
+    pub const UNPARTITIONED: Self = Self { index: 0, count: 1 };
 
     /// The partition of an index, from 0 on, among a number of them.
     ///
@@ -134,15 +134,15 @@ impl fmt::Display for Partition {
     }
 }
 
-/// What a partition has behind it although its checkpoint is before it: for some of its slots, up to where. It came with slots that
-/// another partition had taken further.
+/// Where some slots of a partition are ahead of its checkpoint, and up to which position: another partition had taken
+/// them further before they came to this one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Ahead {
+pub struct SlotOffsets {
     /// In order, without overlap; neighbours are at different positions. So there are at most as many as slots.
     ranges: Vec<(Range<u16>, Position)>,
 }
 
-impl Ahead {
+impl SlotOffsets {
     /// Whether an event of a slot at a position has already taken effect.
     pub fn covers(&self, slot: Slot, position: Position) -> bool {
         self.position_of(slot).is_some_and(|to| position <= to)
@@ -155,44 +155,45 @@ impl Ahead {
         slots.contains(&slot.0).then_some(*position)
     }
 
-    /// Whether it says nothing.
+    /// Whether no slot is ahead.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Up to where it says something: beyond this position it covers nothing.
+    /// Returns the furthest position of a slot; beyond it no event is covered.
     pub fn end(&self) -> Position {
         self.ranges.iter().map(|(_, position)| *position).max().unwrap_or_default()
     }
 
-    /// The next position after another at which it says less: up to there it covers the same slots.
+    /// Returns the next position after another at which a slot is no longer ahead: up to there the same slots are
+    /// covered.
     pub fn next_end(&self, after: Position) -> Option<Position> {
         self.ranges.iter().map(|(_, position)| *position).filter(|position| *position > after).min()
     }
 
-    /// Reads what `Display` gave; nothing for an empty text.
+    /// Parses the text that `Display` writes; an empty text means that no slot is ahead.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut ahead = Self::default();
+        let mut slot_offsets = Self::default();
         for range in text.split(',').filter(|_| !text.is_empty()) {
             let (slots, position) = range.split_once(':')?;
             let (start, end) = slots.split_once('-')?;
             let (start, end, position) = (start.parse().ok()?, end.parse().ok()?, position.parse().ok()?);
-            let is_later = ahead.ranges.last().is_none_or(|(last, _)| last.end <= start);
+            let is_later = slot_offsets.ranges.last().is_none_or(|(last, _)| last.end <= start);
             if !is_later || start >= end || end > limits::PARTITION_SLOTS {
                 return None;
             }
-            ahead.ranges.push((start..end, Position::new(position)));
+            slot_offsets.ranges.push((start..end, Position::new(position)));
         }
-        Some(ahead)
+        Some(slot_offsets)
     }
 
     /// The same as if nothing after a position had taken effect.
     fn up_to(&self, position: Position) -> Self {
-        let mut ahead = Self::default();
+        let mut slot_offsets = Self::default();
         for (slots, reached) in &self.ranges {
-            slots.clone().for_each(|slot| ahead.push(Slot(slot), (*reached).min(position)));
+            slots.clone().for_each(|slot| slot_offsets.push(Slot(slot), (*reached).min(position)));
         }
-        ahead
+        slot_offsets
     }
 
     /// Adds a slot after all that are in it.
@@ -205,7 +206,7 @@ impl Ahead {
 }
 
 /// As stores keep it: `0-256:1200,300-301:1500`, the ends exclusive.
-impl fmt::Display for Ahead {
+impl fmt::Display for SlotOffsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (slots, position)) in self.ranges.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
@@ -219,32 +220,40 @@ impl fmt::Display for Ahead {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionCheckpoint {
-    /// Whose: the name of a partition, or of the whole where there is but one.
+    /// Whose: the name of a partition, or of an unpartitioned consumer.
     pub consumer: ConsumerName,
     /// Every event of its slots up to here has taken effect.
     pub position: Position,
     /// The id of the event at the position, if the store knows it.
     pub event_id: Option<Uuid>,
-    /// The id of the event at the end of what is [`ahead`](Self::ahead), if the store knows it.
-    pub ahead_event_id: Option<Uuid>,
-    /// What has taken effect beyond that. Its owner leaves these events out.
-    pub ahead: Ahead,
-    /// Grows whenever its slots come from other partitions, or what was [`ahead`](Self::ahead) is taken back. Whoever moves it names
-    /// the one that they believe in ([`Advance::in_layout`](crate::Advance::in_layout)): a position alone would not tell a partition from
-    /// one of the same name that was there before the partitions were changed twice.
-    pub layout: u64,
+    /// The id of the event at the end of the [`slot_offsets`](Self::slot_offsets), if the store knows it.
+    pub slot_offsets_event_id: Option<Uuid>,
+    /// The slots whose events beyond that have taken effect. The owner of the partition leaves these events out.
+    pub slot_offsets: SlotOffsets,
+    /// Grows whenever its slots come from other partitions, or its [`slot_offsets`](Self::slot_offsets) are taken back.
+    /// A process that moves the checkpoint names the epoch that it believes in
+    /// ([`Advance::in_partition_epoch`](crate::Advance::in_partition_epoch)): a position alone would not tell a
+    /// partition from one of the same name that was there before the partitions were changed twice.
+    pub partition_epoch: u64,
 }
 
 impl PartitionCheckpoint {
-    /// A checkpoint with nothing ahead of it, in the first layout.
+    /// Creates a checkpoint without slot offsets, in the first partition epoch.
     pub fn new(consumer: ConsumerName, position: Position) -> Self {
-        Self { consumer, position, event_id: None, ahead_event_id: None, ahead: Ahead::default(), layout: 0 }
+        Self {
+            consumer,
+            position,
+            event_id: None,
+            slot_offsets_event_id: None,
+            slot_offsets: SlotOffsets::default(),
+            partition_epoch: 0,
+        }
     }
 
-    /// The same checkpoint with the ids of the events at its position and at the end of what is ahead of it.
+    /// The same checkpoint with the ids of the events at its position and at the end of its slot offsets.
     #[must_use]
-    pub fn at_events(mut self, event_id: Option<Uuid>, ahead_event_id: Option<Uuid>) -> Self {
-        (self.event_id, self.ahead_event_id) = (event_id, ahead_event_id);
+    pub fn at_events(mut self, event_id: Option<Uuid>, slot_offsets_event_id: Option<Uuid>) -> Self {
+        (self.event_id, self.slot_offsets_event_id) = (event_id, slot_offsets_event_id);
         self
     }
 
@@ -260,37 +269,37 @@ impl PartitionCheckpoint {
 
     /// The furthest place in the log up to which something has taken effect.
     pub fn furthest_bookmark(&self) -> Bookmark {
-        match self.ahead.end() {
-            end if end > self.position => Bookmark::from_parts(end, self.ahead_event_id),
+        match self.slot_offsets.end() {
+            end if end > self.position => Bookmark::from_parts(end, self.slot_offsets_event_id),
             _ => self.bookmark(),
         }
     }
 
-    /// The same with something ahead of it, in a layout.
+    /// The same with slot offsets, in a partition epoch.
     #[must_use]
-    pub fn with(mut self, ahead: Ahead, layout: u64) -> Self {
-        (self.ahead, self.layout) = (ahead, layout);
+    pub fn with(mut self, slot_offsets: SlotOffsets, partition_epoch: u64) -> Self {
+        (self.slot_offsets, self.partition_epoch) = (slot_offsets, partition_epoch);
         self
     }
 
     /// Which partition it is.
     pub fn partition(&self) -> Partition {
-        self.consumer.partition().unwrap_or(Partition::WHOLE)
+        self.consumer.partition().unwrap_or(Partition::UNPARTITIONED)
     }
 
     /// Up to where the events of one of its slots have taken effect.
     pub fn position_of(&self, slot: Slot) -> Position {
-        self.ahead.position_of(slot).map_or(self.position, |ahead| ahead.max(self.position))
+        self.slot_offsets.position_of(slot).map_or(self.position, |slot_offsets| slot_offsets.max(self.position))
     }
 
     /// Up to where at least one event could have taken effect.
     pub fn furthest(&self) -> Position {
-        self.ahead.end().max(self.position)
+        self.slot_offsets.end().max(self.position)
     }
 }
 
-/// The checkpoints of other partitions of the same slots: each event that has taken effect is before a checkpoint or ahead of it, and
-/// no other is. As many partitions as there were stay as they are.
+/// The checkpoints of other partitions of the same slots: each event that has taken effect is before a checkpoint or
+/// covered by its slot offsets, and no other is. As many partitions as there were stay as they are.
 ///
 /// # Errors
 /// Those of [`Partition::new`].
@@ -303,7 +312,7 @@ pub fn redistributed(
     if old.len() == partitions.len() {
         return Ok(old.to_vec());
     }
-    let layout = old.iter().map(|old| old.layout).max().map_or(0, |newest| newest + 1);
+    let partition_epoch = old.iter().map(|old| old.partition_epoch).max().map_or(0, |newest| newest + 1);
     let mut reached = vec![Position::ZERO; limits::PARTITION_SLOTS.into()];
     for old in old {
         for slot in old.partition().slots() {
@@ -313,28 +322,31 @@ pub fn redistributed(
     let begin = |partition: Partition| {
         let own = || partition.slots().map(|slot| (Slot(slot), reached[usize::from(slot)]));
         let position = own().map(|(_, position)| position).min().unwrap_or_default();
-        let mut ahead = Ahead::default();
-        own().filter(|(_, reached)| *reached > position).for_each(|(slot, reached)| ahead.push(slot, reached));
-        PartitionCheckpoint::new(generation.in_partition(partition), position).with(ahead, layout)
+        let mut slot_offsets = SlotOffsets::default();
+        own().filter(|(_, reached)| *reached > position).for_each(|(slot, reached)| slot_offsets.push(slot, reached));
+        PartitionCheckpoint::new(generation.in_partition(partition), position).with(slot_offsets, partition_epoch)
     };
     Ok(partitions.into_iter().map(begin).collect())
 }
 
-/// The checkpoints of a generation before and after they are moved by hand, all of them: no slot is taken forwards by a step back, or
-/// back by a step forwards. Gives where the consumer was: for a step forwards the partition that was last, for one back the one
-/// that was first; `None` if it never started.
-pub fn moved_by_hand(all: &[PartitionCheckpoint], hand_move: HandMove) -> (Option<Position>, Vec<PartitionCheckpoint>) {
-    let to = hand_move.to();
-    if matches!(hand_move, HandMove::Skip(_)) {
+/// The checkpoints of a generation before and after an override, all of them: no slot is taken forwards by a step back,
+/// or back by a step forwards. Returns where the consumer was: for a step forwards the partition that was last, for one
+/// back the one that was first; `None` if it never started.
+pub fn overridden_partitions(
+    all: &[PartitionCheckpoint],
+    checkpoint_override: CheckpointOverride,
+) -> (Option<Position>, Vec<PartitionCheckpoint>) {
+    let to = checkpoint_override.to();
+    if matches!(checkpoint_override, CheckpointOverride::Skip(_)) {
         let forwards =
             |was: &PartitionCheckpoint| PartitionCheckpoint { position: was.position.max(to), ..was.clone() };
         return (all.iter().map(|was| was.position).min(), all.iter().map(forwards).collect());
     }
     let back = |was: &PartitionCheckpoint| {
         let position = was.position.min(to);
-        let ahead = if position == to { Ahead::default() } else { was.ahead.up_to(to) };
-        let layout = was.layout + u64::from(ahead != was.ahead);
-        PartitionCheckpoint { position, ..was.clone() }.with(ahead, layout)
+        let slot_offsets = if position == to { SlotOffsets::default() } else { was.slot_offsets.up_to(to) };
+        let partition_epoch = was.partition_epoch + u64::from(slot_offsets != was.slot_offsets);
+        PartitionCheckpoint { position, ..was.clone() }.with(slot_offsets, partition_epoch)
     };
     (all.iter().map(PartitionCheckpoint::furthest).max(), all.iter().map(back).collect())
 }
@@ -342,13 +354,13 @@ pub fn moved_by_hand(all: &[PartitionCheckpoint], hand_move: HandMove) -> (Optio
 /// The one position at which all checkpoints of a generation are: the start if there are none.
 ///
 /// # Errors
-/// [`StoreError::Busy`] if they are at different ones, or have something ahead of them.
+/// [`StoreError::Busy`] if they are at different ones, or have slot offsets.
 pub fn position_of_all(all: &[PartitionCheckpoint]) -> Result<Position, StoreError> {
     let Some(first) = all.first() else { return Ok(Position::ZERO) };
     if all.iter().all(|reached| (reached.position, reached.furthest()) == (first.position, first.position)) {
         return Ok(first.position);
     }
-    let waiting_for = format!("all partitions of {} at one position", first.consumer.whole());
+    let waiting_for = format!("all partitions of {} at one position", first.consumer.unpartitioned());
     Err(StoreError::Busy { waiting_for, source: None })
 }
 
@@ -400,19 +412,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ahead_is_read_back_and_nothing_else_is() {
+    fn slot_offsets_are_read_back_and_nothing_else_is() {
         let text = "0-256:1200,256-257:1300,300-1024:1200";
-        let ahead = Ahead::parse(text).unwrap();
-        assert_eq!((ahead.to_string().as_str(), ahead.end()), (text, Position::new(1_300)));
+        let slot_offsets = SlotOffsets::parse(text).unwrap();
+        assert_eq!((slot_offsets.to_string().as_str(), slot_offsets.end()), (text, Position::new(1_300)));
         for (slot, position) in
             [(0, Some(1_200)), (255, Some(1_200)), (256, Some(1_300)), (257, None), (299, None), (300, Some(1_200))]
         {
-            assert_eq!(ahead.position_of(Slot(slot)), position.map(Position::new), "{slot}");
+            assert_eq!(slot_offsets.position_of(Slot(slot)), position.map(Position::new), "{slot}");
         }
-        assert!(ahead.covers(Slot(1_023), Position::new(1_200)) && !ahead.covers(Slot(1_023), Position::new(1_201)));
-        assert_eq!(Ahead::parse(""), Some(Ahead::default()));
+        assert!(
+            slot_offsets.covers(Slot(1_023), Position::new(1_200))
+                && !slot_offsets.covers(Slot(1_023), Position::new(1_201))
+        );
+        assert_eq!(SlotOffsets::parse(""), Some(SlotOffsets::default()));
         for text in [",", "0-1", "1-1:5", "2-1:5", "0-1025:5", "0-2:5,1-3:5", "3-4:5,0-1:5", "0-1:x"] {
-            assert_eq!(Ahead::parse(text), None, "{text}");
+            assert_eq!(SlotOffsets::parse(text), None, "{text}");
         }
     }
 }

@@ -11,23 +11,26 @@ use crate::{
 
 /// The checkpoints of the partitions of a consumer. Object-safe, as [`ConsumerStore`].
 ///
-/// A generation runs as one whole, whose checkpoint has its name, or as several partitions, each with a checkpoint under a name of its
-/// own: never as both. An [`Advance`](crate::Advance) of a partition moves its own checkpoint. One in a layout that is not there any more gets
-/// [`StoreError::Retired`], also from whoever has not begun yet. All partitions move back together, by a reset or by hand
-/// ([`ControlStore::move_by_hand`](crate::ControlStore::move_by_hand)), and what was ahead of them is taken back too.
+/// A generation runs unpartitioned, with a checkpoint of its name, or as several partitions, each with a checkpoint
+/// under a name of its own: never as both. An [`Advance`](crate::Advance) of a partition moves its own checkpoint. One
+/// in a partition epoch that is over gets [`StoreError::StaleGeneration`], also from a process that has not begun yet.
+/// All partitions move back together, by a reset or an override
+/// ([`ControlStore::override_checkpoint`](crate::ControlStore::override_checkpoint)), and their slot offsets are taken
+/// back too.
 ///
 /// # Cancel safety
 /// Dropping the future of any method leaves the store as if the call had either happened or not.
 #[async_trait]
 pub trait PartitionStore: ConsumerStore {
-    /// The checkpoints of a generation, by partition: one of the whole name if it has but one, none if it never started.
+    /// The checkpoints of a generation, by partition: one of its own name if it is unpartitioned, none if it never
+    /// started.
     async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError>;
 
     /// Gives a generation a number of partitions at a position, unless it has been started; gives what it has then, which may be
     /// another number of them.
     ///
     /// # Errors
-    /// [`StoreError::Retired`] for a generation that was live and is not any more, and those of
+    /// [`StoreError::StaleGeneration`] for a generation that was live and is not any more, and those of
     /// [`Partition::new`](crate::Partition::new).
     async fn start_partitions(
         &self,
@@ -39,7 +42,7 @@ pub trait PartitionStore: ConsumerStore {
     /// Changes the number of partitions of a generation: no event is lost or repeated, whatever their positions. Gives the new ones.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if it never started, [`StoreError::Retired`] as above, and those of
+    /// [`StoreError::Refused`] if it never started, [`StoreError::StaleGeneration`] as above, and those of
     /// [`Partition::new`](crate::Partition::new); nothing was changed.
     async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError>;
 }

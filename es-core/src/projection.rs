@@ -12,7 +12,7 @@ use crate::{
     event::{Recorded, RecordedEvent},
     event_filter::EventFilter,
     event_key::EventKey,
-    generation_store::{ReadModelCode, TableNames},
+    generation_store::{ReadModelDefinition, TableNames},
 };
 
 /// A read model in tables of its own. Its writes and its checkpoint are one transaction, so each event takes effect
@@ -102,7 +102,7 @@ pub trait PageProjection<C: Send>: Send + Sync {
     fn name(&self) -> &ConsumerName;
 
     /// See [`Projection::version`] and [`Projection::in_generation`].
-    fn code(&self) -> ReadModelCode;
+    fn definition(&self) -> ReadModelDefinition;
 
     /// The same projection in another generation; `None` if it names its tables itself.
     ///
@@ -183,8 +183,8 @@ impl<P: Projection> PageProjection<P::Connection> for Projector<P> {
         &self.name
     }
 
-    fn code(&self) -> ReadModelCode {
-        ReadModelCode { version: self.projection().version(), tables: self.tables.clone() }
+    fn definition(&self) -> ReadModelDefinition {
+        ReadModelDefinition { version: self.projection().version(), tables: self.tables.clone() }
     }
 
     fn in_generation(

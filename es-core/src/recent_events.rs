@@ -1,4 +1,4 @@
-//! The events that a store has just stored, at hand for those who follow the log.
+//! The events that a store has just stored, kept in memory for readers that follow the log.
 
 use std::{
     collections::VecDeque,

@@ -16,13 +16,13 @@ use crate::{
     error::{DecodeError, InvalidName, ProjectionError, StoreError},
     event::{Payload, Recorded, RecordedEvent},
     event_filter::EventFilter,
-    generation_store::ReadModelCode,
+    generation_store::ReadModelDefinition,
     limits,
 };
 
-/// What becomes of a document after an event.
+/// What a view does with a document after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum DocumentAction {
     /// The document is stored as it is now.
     Keep,
     /// The document is deleted; a later event for its key starts from the default again.
@@ -38,7 +38,7 @@ pub enum Fate {
 /// as changed although it is not, and a rebuild differs from the live read model.
 ///
 /// ```
-/// use es_core::{DomainEvent, Fate, Recorded, View};
+/// use es_core::{DomainEvent, DocumentAction, Recorded, View};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -56,13 +56,13 @@ pub enum Fate {
 ///         vec![event.stream().id().to_owned()]
 ///     }
 ///
-///     fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+///     fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
 ///         match &event.event {
 ///             AccountEvent::Opened { owner } => self.owner = owner.clone(),
 ///             AccountEvent::Deposited { cents } => self.cents += cents,
-///             AccountEvent::Closed => return Fate::Delete,
+///             AccountEvent::Closed => return DocumentAction::Delete,
 ///         }
-///         Fate::Keep
+///         DocumentAction::Keep
 ///     }
 /// }
 /// ```
@@ -80,14 +80,14 @@ pub trait View: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// Takes an event into the document of one of its keys. A view implements this method, or
     /// [`apply_to`](Self::apply_to) if it matters which key it is; by default the document stays as it is.
-    fn apply(&mut self, event: &Recorded<Self::Event>) -> Fate {
+    fn apply(&mut self, event: &Recorded<Self::Event>) -> DocumentAction {
         let _ = event;
-        Fate::Keep
+        DocumentAction::Keep
     }
 
     /// Takes an event into the document of `key`, for events that concern several documents in different ways: an order
     /// that changes its status leaves the document of one status and enters that of another.
-    fn apply_to(&mut self, key: &str, event: &Recorded<Self::Event>) -> Fate {
+    fn apply_to(&mut self, key: &str, event: &Recorded<Self::Event>) -> DocumentAction {
         let _ = key;
         self.apply(event)
     }
@@ -99,7 +99,7 @@ pub trait DocumentFold: Send + Sync {
     fn name(&self) -> &ConsumerName;
 
     /// See [`View::VERSION`].
-    fn code(&self) -> ReadModelCode;
+    fn definition(&self) -> ReadModelDefinition;
 
     /// The events that it folds.
     fn filter(&self) -> &EventFilter;
@@ -166,8 +166,8 @@ impl<V: View> DocumentFold for ViewFold<V> {
         &self.name
     }
 
-    fn code(&self) -> ReadModelCode {
-        ReadModelCode { version: V::VERSION, tables: Vec::new() }
+    fn definition(&self) -> ReadModelDefinition {
+        ReadModelDefinition { version: V::VERSION, tables: Vec::new() }
     }
 
     fn filter(&self) -> &EventFilter {
@@ -235,7 +235,7 @@ impl<V: View> PageFold for ViewPage<V> {
             let mut document = before.as_ref().map(|body| read_document::<V>(&view, &key, body)).transpose()?;
             for index in indexes {
                 let mut now = document.take().unwrap_or_default();
-                if now.apply_to(&key, &events[index]) == Fate::Keep {
+                if now.apply_to(&key, &events[index]) == DocumentAction::Keep {
                     document = Some(now);
                 }
             }
@@ -348,8 +348,8 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
     /// # impl DomainEvent for E { const CATEGORY: &'static str = "order"; }
     /// # #[derive(Default, Serialize, Deserialize)] struct Order { status: String, cents: i64 }
     /// # impl View for Order { const NAME: &'static str = "orders"; type Event = E;
-    /// #   fn keys(_: &Recorded<E>) -> Vec<String> { vec![] } fn apply(&mut self, _: &Recorded<E>) -> Fate { Fate::Keep
-    /// } }
+    /// #   fn keys(_: &Recorded<E>) -> Vec<String> { vec![] } fn apply(&mut self, _: &Recorded<E>) -> DocumentAction {
+    /// #     DocumentAction::Keep } }
     /// # async fn doc(store: &MemoryStore) -> Result<(), ViewError> {
     /// let open = store.view::<Order>().find(FieldQuery::new("status").equal_to("open")).await?;
     /// let mut page = store.view::<Order>().find(FieldQuery::new("cents").from(100).limit(20)).await?;

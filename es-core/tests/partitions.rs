@@ -1,7 +1,7 @@
-//! The layout of partitions changes at random, and no event is lost or repeated.
+//! The number of partitions changes at random, and no event is lost or repeated.
 
 use es_core::{
-    Ahead, ConsumerName, Partition, PartitionCheckpoint, Position, Slot, StoreError, limits, position_of_all,
+    ConsumerName, Partition, PartitionCheckpoint, Position, Slot, SlotOffsets, StoreError, limits, position_of_all,
     redistributed,
 };
 use es_testkit::SeededRng;
@@ -32,18 +32,20 @@ fn whatever_happens_to_the_partitions_each_slot_stays_where_it_was() -> Result<(
                 let partitions: Vec<_> = new.iter().map(PartitionCheckpoint::partition).collect();
                 assert_eq!((reached(&new), partitions), (reached(&all), Partition::all(count)?));
                 let changed = new.len() != all.len();
-                assert!(new.iter().all(|new| all.iter().all(|old| (new.layout > old.layout) == changed)));
+                assert!(
+                    new.iter().all(|new| all.iter().all(|old| (new.partition_epoch > old.partition_epoch) == changed))
+                );
                 all = new;
             } else {
                 let chosen = rng.below(all.len() as u64) as usize;
-                let PartitionCheckpoint { position, ahead, .. } = all[chosen].clone();
+                let PartitionCheckpoint { position, slot_offsets, .. } = all[chosen].clone();
                 let before = reached(&all);
                 let to = position.advanced_by(rng.below(20));
                 // What the owner applies on the way: each event of its slots that is not ahead, once.
                 let own = |slot: &Slot| all[chosen].partition().contains(*slot);
                 let applies = |slot: Slot| {
                     let events = (position.get() + 1..=to.get()).map(Position::new);
-                    events.filter(|event| !ahead.covers(slot, *event)).collect::<Vec<_>>()
+                    events.filter(|event| !slot_offsets.covers(slot, *event)).collect::<Vec<_>>()
                 };
                 for slot in Slot::all().filter(own) {
                     let was = before[usize::from(slot.get())];
@@ -53,7 +55,7 @@ fn whatever_happens_to_the_partitions_each_slot_stays_where_it_was() -> Result<(
                 all[chosen].position = to;
             }
             for reached in &all {
-                assert_eq!(Ahead::parse(&reached.ahead.to_string()).as_ref(), Some(&reached.ahead));
+                assert_eq!(SlotOffsets::parse(&reached.slot_offsets.to_string()).as_ref(), Some(&reached.slot_offsets));
                 assert!(reached.furthest() >= reached.position);
             }
         }
@@ -62,16 +64,16 @@ fn whatever_happens_to_the_partitions_each_slot_stays_where_it_was() -> Result<(
 }
 
 #[test]
-fn what_lies_ahead_is_forgotten_once_it_is_passed() -> Result<(), StoreError> {
+fn slot_offsets_are_forgotten_once_they_are_passed() -> Result<(), StoreError> {
     let mut all = redistributed(&[PartitionCheckpoint::new(generation(), Position::new(10))], &generation(), 4)?;
     all[2].position = Position::new(30);
     let mut whole = redistributed(&all, &generation(), 1)?;
-    assert_eq!((whole[0].position, whole[0].ahead.to_string().as_str()), (Position::new(10), "512-768:30"));
+    assert_eq!((whole[0].position, whole[0].slot_offsets.to_string().as_str()), (Position::new(10), "512-768:30"));
     assert!(matches!(position_of_all(&whole), Err(StoreError::Busy { .. })));
     whole[0].position = Position::new(30);
     assert_eq!(position_of_all(&whole)?, Position::new(30));
     let all = redistributed(&whole, &generation(), 64)?;
-    assert!(all.iter().all(|reached| reached.ahead.is_empty() && reached.position == Position::new(30)));
+    assert!(all.iter().all(|reached| reached.slot_offsets.is_empty() && reached.position == Position::new(30)));
     assert_eq!(position_of_all(&all)?, Position::new(30));
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use es_core::{
-    DocumentFold, DomainEvent, EncodeError, EventType, Fate, NewEvent, Payload, Position, ProjectionError, Recorded,
-    RecordedEvent, StreamId, Version, View, ViewFold,
+    DocumentAction, DocumentFold, DomainEvent, EncodeError, EventType, NewEvent, Payload, Position, ProjectionError,
+    Recorded, RecordedEvent, StreamId, Version, View, ViewFold,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -50,11 +50,11 @@ impl View for PerStatus {
         vec![from.clone(), to.clone()]
     }
 
-    fn apply_to(&mut self, key: &str, event: &Recorded<OrderEvent>) -> Fate {
+    fn apply_to(&mut self, key: &str, event: &Recorded<OrderEvent>) -> DocumentAction {
         let OrderEvent::Moved { from, to } = &event.event;
         self.orders += u64::from(key == to);
         self.orders -= u64::from(key == from);
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 
@@ -82,12 +82,12 @@ impl View for Names {
         vec!["all".to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<OrderEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<OrderEvent>) -> DocumentAction {
         let OrderEvent::Moved { from, to } = &event.event;
         self.last.clone_from(from);
         self.by_name.insert(to.clone(), 1);
         self.set.extend([to.clone()].into_iter().filter(|to| to.starts_with('+')));
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 
@@ -123,10 +123,10 @@ impl View for Unreadable {
         vec!["all".to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<OrderEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<OrderEvent>) -> DocumentAction {
         let OrderEvent::Moved { to, .. } = &event.event;
         self.name.clone_from(to);
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

@@ -74,9 +74,9 @@ impl Message {
             return Err(MalformedMessage::Batch);
         }
         let Members(members) = serde_json::from_slice(bytes).map_err(content)?;
-        let mut fields = BTreeMap::new();
+        let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
         for (name, value) in members {
-            if fields.get(&name).is_some_and(|first: &Box<RawValue>| first.get() != value.get()) {
+            if fields.get(&name).is_some_and(|first| first.get() != value.get()) {
                 return Err(MalformedMessage::Attribute { attribute: name, reason: TWICE.to_owned() });
             }
             fields.insert(name, value);

@@ -28,12 +28,12 @@ use crate::{
 /// Ends the name of the lease.
 const LEASE_SUFFIX: &str = "_dead_letters";
 
-/// Publishes the dead letters of a relay again for which somebody asked that, and takes those away that the broker confirms. One that is
-/// refused again is kept with the new error. Cloning gives another handle to the same.
+/// Publishes again the dead letters of a relay whose retry is requested, and takes those away that the broker confirms.
+/// One that is refused again is kept with the new error. Cloning gives another handle to the same.
 ///
 /// Of several processes that do so for one relay, one publishes at a time, under a lease of the relay's dead letters, which is that of the
-/// consumer `<relay>_dead_letters`; call no consumer so. While the relay is held back nothing is published. What somebody does with a letter
-/// while it is on its way, editing or discarding it, stands.
+/// consumer `<relay>_dead_letters`; call no consumer so. While the relay is suspended nothing is published. If an
+/// operator edits or discards a dead letter while it is on its way, that stands.
 #[derive(Clone)]
 pub struct DeadLetterRetries {
     shared: Arc<Shared>,
@@ -55,7 +55,7 @@ impl std::fmt::Debug for DeadLetterRetries {
     }
 }
 
-/// What came of a look for letters to publish again.
+/// What came of a look for dead letters to publish again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retried {
@@ -63,8 +63,8 @@ pub struct Retried {
     pub published: u64,
     /// Refused again.
     pub refused: u64,
-    /// Still to be tried, as far as it looked: the broker does not confirm, somebody holds the relay back, or another process is at
-    /// it.
+    /// Still to be tried, as far as it looked: the broker does not confirm, the relay is suspended, or another process
+    /// is at it.
     pub waiting: u64,
 }
 
@@ -85,7 +85,7 @@ impl DeadLetterRetries {
     /// Looks every [`limits::DEAD_LETTER_RETRY_INTERVAL`], until `shutdown` is ready. A store or broker that is away is waited for.
     ///
     /// # Cancel safety
-    /// Safe: a letter that was published and not yet taken away is published again.
+    /// Safe: a dead letter that was published and not yet taken away is published again.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
@@ -105,7 +105,7 @@ impl DeadLetterRetries {
             return;
         }
         loop {
-            match self.retry_asked().await {
+            match self.retry_requested().await {
                 // There may be more.
                 Ok(retried) if retried.waiting == 0 && retried.published + retried.refused > 0 => {}
                 Ok(_) => return,
@@ -145,7 +145,7 @@ impl DeadLetterRetries {
     ///
     /// # Cancel safety
     /// As [`run`](Self::run). Others wait for the lease until it has run out.
-    pub async fn retry_asked(&self) -> Result<Retried, StoreError> {
+    pub async fn retry_requested(&self) -> Result<Retried, StoreError> {
         let _one = self.shared.one_at_a_time.lock().await;
         let Shared { sender, store, lease, alert, teller, .. } = &*self.shared;
         let consumer = &sender.monitor.shared.consumer;
@@ -154,11 +154,11 @@ impl DeadLetterRetries {
             return Ok(Retried::default());
         };
         teller.tell(alert, &totals);
-        if totals.depth == 0 || self.asked(1).await?.is_empty() {
+        if totals.depth == 0 || self.requested(1).await?.is_empty() {
             return Ok(Retried::default());
         }
         let waiting = Ok(Retried { waiting: 1, ..Retried::default() });
-        if store.holds().await?.iter().any(|hold| hold.consumer == *consumer) {
+        if store.suspensions().await?.iter().any(|suspension| suspension.consumer == *consumer) {
             return waiting;
         }
         let Ok(held) = lease.claim().await? else { return waiting };
@@ -173,24 +173,24 @@ impl DeadLetterRetries {
         retried
     }
 
-    /// The first letters for which a retry was asked.
-    async fn asked(&self, most: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    /// Returns the first dead letters whose retry is requested.
+    async fn requested(&self, most: usize) -> Result<Vec<DeadLetter>, StoreError> {
         let mut query = DeadLetterQuery::of(self.shared.sender.monitor.shared.consumer.clone());
-        query.is_retry_asked = Some(true);
+        query.is_retry_requested = Some(true);
         self.shared.store.dead_letters(&query, None, most).await
     }
 
-    /// Publishes what is asked for. Whoever calls it has the lease.
+    /// Publishes what is requested. The caller has the lease.
     async fn retry_some(&self) -> Result<Retried, StoreError> {
         let Shared { sender, store, .. } = &*self.shared;
-        let letters = self.asked(limits::DEAD_LETTERS_PER_RETRY).await?;
+        let letters = self.requested(limits::DEAD_LETTERS_PER_RETRY).await?;
         let mut retried = Retried::default();
-        let (mut asked, mut messages) = (Vec::with_capacity(letters.len()), Vec::with_capacity(letters.len()));
+        let (mut requested, mut messages) = (Vec::with_capacity(letters.len()), Vec::with_capacity(letters.len()));
         for letter in letters {
             match self.readable(&letter).await {
                 Ok(outgoing) => {
                     messages.push(outgoing);
-                    asked.push(letter);
+                    requested.push(letter);
                 }
                 Err(PublishError::Refused { kind, reason, .. }) => {
                     store.fail_dead_letter(&letter, kind, &reason).await?;
@@ -203,8 +203,8 @@ impl DeadLetterRetries {
             return Ok(retried);
         }
         let results = sender.try_once(messages).await.unwrap_or_default();
-        retried.waiting += asked.len().saturating_sub(results.len()) as u64;
-        for (letter, result) in asked.iter().zip(results) {
+        retried.waiting += requested.len().saturating_sub(results.len()) as u64;
+        for (letter, result) in requested.iter().zip(results) {
             match result {
                 Ok(()) => {
                     store.resolve_dead_letter(letter).await?;
@@ -220,10 +220,10 @@ impl DeadLetterRetries {
         Ok(retried)
     }
 
-    /// The message of a letter, as the publisher takes it.
+    /// Returns the message of a dead letter, as the publisher takes it.
     async fn readable(&self, letter: &DeadLetter) -> Result<Outgoing, PublishError> {
         let refused = |kind, reason| PublishError::Refused { broker: "the relay", kind, reason };
-        let NewDeadLetter { topic, key, message, .. } = &letter.letter;
+        let NewDeadLetter { topic, key, message, .. } = &letter.details;
         let decoded = Message::from_raw(message).and_then(|message| match (message.key(), key) {
             (None, Some(key)) => message.to_builder().extension(extension::PARTITION_KEY, key.as_str()).build(),
             _ => Ok(message),

@@ -1,7 +1,8 @@
 //! Dead letters, for people.
 
 use es_core::{
-    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, Order, RawMessage, StoreError,
+    DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, OperatorRequest, RawMessage,
+    StoreError,
 };
 
 use crate::{error::MalformedMessage, message::Message};
@@ -9,23 +10,24 @@ use crate::{error::MalformedMessage, message::Message};
 /// What people do with dead letters: list, show, try again, mend, discard. Every operation is recorded, with who and why
 /// ([`ControlStore::operations`](es_core::ControlStore::operations)).
 ///
-/// A retry is asked for here and carried out by whoever runs the relay or consumer, within a second or so: a consumer lets the message
-/// take effect, and the letter go, in one transaction.
+/// A retry is requested here and carried out by the process that runs the relay or consumer, within a second or so: a
+/// consumer lets the message take effect, and the dead letter go, in one transaction.
 ///
 /// # Cancel safety
-/// A call that is dropped has happened as a whole or not at all. Each can be repeated: a retry that is asked for twice is one retry.
+/// A call that is dropped has happened as a whole or not at all. Each can be repeated: a retry that is requested twice
+/// is one retry.
 ///
 /// ```
-/// use es_core::{DeadLetterQuery, MemoryStore, Order};
+/// use es_core::{DeadLetterQuery, MemoryStore, OperatorRequest};
 /// use es_messaging::DeadLetters;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let store = MemoryStore::new();
-/// let letters = DeadLetters::new(store);
-/// for dead in letters.list(&DeadLetterQuery::default(), None, 100).await? {
-///     println!("{} {} {}: {}", dead.id, dead.letter.consumer, dead.letter.reason, dead.letter.error);
+/// let dead_letters = DeadLetters::new(store);
+/// for dead in dead_letters.list(&DeadLetterQuery::default(), None, 100).await? {
+///     println!("{} {} {}: {}", dead.id, dead.details.consumer, dead.details.reason, dead.details.error);
 /// }
-/// letters.retry_all(&DeadLetterQuery::default(), &Order::by("ann")?).await?;
+/// dead_letters.retry_all(&DeadLetterQuery::default(), &OperatorRequest::by("ann")?).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -74,7 +76,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         let found = self.store.dead_letters(&DeadLetterQuery::one(id), None, 1).await?;
         let Some(dead) = found.into_iter().next() else { return Ok(None) };
         let edits = self.store.dead_letter_edits(id).await?;
-        let message = Message::from_raw(&dead.letter.message);
+        let message = Message::from_raw(&dead.details.message);
         Ok(Some(ShownDeadLetter { dead, message, edits }))
     }
 
@@ -86,43 +88,49 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         self.store.dead_letter_totals().await
     }
 
-    /// Asks for one to be tried again; gives whether it is there.
+    /// Requests a retry of one; returns whether it is there.
     ///
     /// # Errors
     /// The store's.
-    pub async fn retry(&self, id: DeadLetterId, order: &Order) -> Result<bool, StoreError> {
-        self.retry_all(&DeadLetterQuery::one(id), order).await.map(|count| count > 0)
+    pub async fn retry(&self, id: DeadLetterId, request: &OperatorRequest) -> Result<bool, StoreError> {
+        self.retry_all(&DeadLetterQuery::one(id), request).await.map(|count| count > 0)
     }
 
-    /// Asks for all that match to be tried again; gives how many.
+    /// Requests a retry of all that match; returns how many.
     ///
     /// # Errors
     /// The store's.
-    pub async fn retry_all(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        self.store.ask_dead_letter_retries(query, order).await
+    pub async fn retry_all(&self, query: &DeadLetterQuery, request: &OperatorRequest) -> Result<u64, StoreError> {
+        self.store.request_dead_letter_retries(query, request).await
     }
 
-    /// Puts another message in the place of one, and asks for that to be tried. What it was is kept. Gives whether it is there.
+    /// Puts another message in the place of one, and requests its retry. What it was is kept. Returns whether it is
+    /// there.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason; the store's.
-    pub async fn edit_and_retry(&self, id: DeadLetterId, message: &Message, order: &Order) -> Result<bool, StoreError> {
-        self.store.edit_dead_letter(id, &message.to_raw(), order).await
+    pub async fn edit_and_retry(
+        &self,
+        id: DeadLetterId,
+        message: &Message,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        self.store.edit_dead_letter(id, &message.to_raw(), request).await
     }
 
     /// Throws one away; gives whether it was there.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason; the store's.
-    pub async fn discard(&self, id: DeadLetterId, order: &Order) -> Result<bool, StoreError> {
-        self.discard_all(&DeadLetterQuery::one(id), order).await.map(|count| count > 0)
+    pub async fn discard(&self, id: DeadLetterId, request: &OperatorRequest) -> Result<bool, StoreError> {
+        self.discard_all(&DeadLetterQuery::one(id), request).await.map(|count| count > 0)
     }
 
     /// Throws all away that match; gives how many.
     ///
     /// # Errors
     /// [`StoreError::Refused`] without a reason; the store's.
-    pub async fn discard_all(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        self.store.discard_dead_letters(query, order).await
+    pub async fn discard_all(&self, query: &DeadLetterQuery, request: &OperatorRequest) -> Result<u64, StoreError> {
+        self.store.discard_dead_letters(query, request).await
     }
 }

@@ -23,9 +23,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Whether it is not yet time for a sign of life.
+    /// Whether it is not yet time for a heartbeat.
     pub(crate) fn is_fresh(self) -> bool {
-        self.asked_at.elapsed() < limits::RELAY_LEASE_TIME / limits::RELAY_BEATS_PER_LEASE
+        self.asked_at.elapsed() < limits::RELAY_LEASE_TIME / limits::RELAY_HEARTBEATS_PER_LEASE
     }
 }
 
@@ -59,18 +59,18 @@ impl Tenant {
         })
     }
 
-    /// Gives signs of life, until the lease is lost. A store that does not answer is asked until the time is over, as it is for whoever
-    /// waits for the lease.
+    /// Sends heartbeats, until the lease is lost. A store that does not answer is asked until the time is over, as it
+    /// is for a process that waits for the lease.
     pub(crate) async fn keep(&self, mut held: Held) -> Lost {
-        let beat = limits::RELAY_LEASE_TIME / limits::RELAY_BEATS_PER_LEASE;
-        let mut next = held.asked_at + beat;
+        let interval = limits::RELAY_LEASE_TIME / limits::RELAY_HEARTBEATS_PER_LEASE;
+        let mut next = held.asked_at + interval;
         loop {
             let end = held.asked_at + limits::RELAY_LEASE_TIME;
             sleep_until(next.min(end)).await;
             let error = match timeout_at(end, self.claim()).await {
                 Ok(Ok(Ok(again))) if again.fence == held.fence => {
                     held = again;
-                    next = held.asked_at + beat;
+                    next = held.asked_at + interval;
                     continue;
                 }
                 Ok(Ok(Ok(_))) => return Lost::Ended(StoreError::LeaseLost { consumer: self.consumer.clone() }),
@@ -79,7 +79,7 @@ impl Tenant {
                 Err(late) => StoreError::Unavailable { source: late.into() },
             };
             tracing::warn!(consumer = %self.consumer, error = with_causes(&error), "a lease could not be extended");
-            next = Instant::now() + beat;
+            next = Instant::now() + interval;
             if Instant::now() >= end {
                 return Lost::Ended(error);
             }

@@ -42,7 +42,7 @@ pub const DEFAULT_INBOX_KEEP: Duration = Duration::from_secs(7 * 24 * 3_600);
 pub const INBOX_ROTATION_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long a consumer waits for messages with one call of the broker.
 pub const RECEIVE_WAIT: Duration = Duration::from_secs(5);
-/// How often a consumer looks who is held back, and which of its dead letters are to be tried again.
+/// How often a consumer looks whether it is suspended, and which retries of its dead letters are requested.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Dead letters that a consumer tries again before it looks for more.
 pub const RETRIES_PER_LOOK: usize = 100;
@@ -99,14 +99,15 @@ pub const DEAD_LETTERS_PER_RETRY: usize = 50;
 pub const ALERT_REPEAT: Duration = Duration::from_secs(300);
 /// How often a relay of the outbox looks for new messages when there were none.
 pub const OUTBOX_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// For how long the relay of the outbox, or whoever publishes dead letters again, has its lease without giving a sign of life.
+/// For how long the relay of the outbox, or a process that publishes dead letters again, has its lease without a
+/// heartbeat.
 pub const RELAY_LEASE_TIME: Duration = Duration::from_secs(10);
-/// Signs of life in the time of one such lease.
-pub const RELAY_BEATS_PER_LEASE: u32 = 4;
-/// How often the relay of the outbox looks whether it is held back.
+/// Heartbeats in the time of one such lease.
+pub const RELAY_HEARTBEATS_PER_LEASE: u32 = 4;
+/// How often the relay of the outbox looks whether it is suspended.
 pub const OUTBOX_CONTROL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a relay of the outbox that somebody else works for looks whether it is its turn.
-pub const OUTBOX_TURN_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a relay of the outbox that another process works for looks whether it may work.
+pub const OUTBOX_LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the relay of the outbox has the outbox tidied, and counts what waits.
 pub const OUTBOX_TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// Upper bound of the first wait for a store that does not answer; it doubles with each failure.

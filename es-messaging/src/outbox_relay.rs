@@ -8,7 +8,8 @@ use std::{
 };
 
 use es_core::{
-    ConsumerName, DeadReason, Hold, InvalidName, LeaseHolder, NewDeadLetter, OUTBOX_CONSUMER, OutboxEntry, StoreError,
+    ConsumerName, DeadReason, InvalidName, LeaseHolder, NewDeadLetter, OUTBOX_CONSUMER, OutboxEntry, StoreError,
+    Suspension,
 };
 use es_projections::Backoff;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,7 +32,7 @@ use crate::{
 ///
 /// Of all that run over one store, in whatever process, one publishes at a time, under the lease of [`OUTBOX_CONSUMER`]; the
 /// others take over when it stops, at once, or is killed, after [`limits::RELAY_LEASE_TIME`]. Who pauses or disables that consumer
-/// ([`ControlStore::hold`](es_core::ControlStore::hold)) stops all of them.
+/// ([`ControlStore::suspend`](es_core::ControlStore::suspend)) stops all of them.
 ///
 /// - Every message is published at least once, under the id that it was written with. None is confirmed to the outbox before the
 ///   broker has confirmed it or it is a dead letter.
@@ -112,7 +113,7 @@ impl OutboxRelayBuilder {
 
 /// Why it does not publish now.
 enum Pause {
-    Held(Hold),
+    Suspended(Suspension),
     Taken(LeaseHolder),
     Store(StoreError),
     Broker(RelayError),
@@ -121,7 +122,7 @@ enum Pause {
 /// What it has while it works.
 struct Work {
     held: Option<Held>,
-    held_checked_at: Option<Instant>,
+    suspension_checked_at: Option<Instant>,
     tidied_at: Option<Instant>,
     /// The places of messages that are done, though an earlier one is not.
     done: HashSet<String>,
@@ -182,7 +183,7 @@ impl OutboxRelay {
             match self.step(&mut work).await {
                 Ok(0) => break Ok(()),
                 Ok(_) => {}
-                Err(Pause::Held(hold)) => break Err(OutboxRelayError::Held(Box::new(hold))),
+                Err(Pause::Suspended(suspension)) => break Err(OutboxRelayError::Suspended(Box::new(suspension))),
                 Err(Pause::Taken(holder)) => break Err(OutboxRelayError::Elsewhere { owner: holder.owner }),
                 Err(Pause::Store(error)) => break Err(error.into()),
                 Err(Pause::Broker(error)) => break Err(error.into()),
@@ -199,14 +200,14 @@ impl OutboxRelay {
         let wait = match step {
             Ok(0) => self.poll_interval,
             Ok(_) => Duration::ZERO,
-            Err(Pause::Held(hold)) => {
+            Err(Pause::Suspended(suspension)) => {
                 self.leave(work).await;
-                self.note(OutboxWork::Held(Box::new(hold)));
+                self.note(OutboxWork::Suspended(Box::new(suspension)));
                 limits::OUTBOX_CONTROL_INTERVAL
             }
             Err(Pause::Taken(holder)) => {
                 self.note(OutboxWork::Elsewhere { owner: holder.owner });
-                limits::OUTBOX_TURN_INTERVAL
+                limits::OUTBOX_LEASE_CHECK_INTERVAL
             }
             // The time that it took to find out is over: the sender has waited, and gives the rest of the wait.
             Err(Pause::Broker(RelayError::Waiting { wait, .. })) => wait.min(limits::RELAY_CALL_PATIENCE),
@@ -232,7 +233,7 @@ impl OutboxRelay {
 
     /// Publishes the next messages. Gives how many there were.
     async fn step(&self, work: &mut Work) -> Result<usize, Pause> {
-        self.check_holds(work).await?;
+        self.check_suspensions(work).await?;
         self.lease(work).await?;
         self.note(OutboxWork::Working);
         self.retries.on_the_way().await;
@@ -315,17 +316,18 @@ impl OutboxRelay {
         }
     }
 
-    /// Looks now and then whether somebody holds it back.
-    async fn check_holds(&self, work: &mut Work) -> Result<(), Pause> {
-        if work.held_checked_at.is_some_and(|at| at.elapsed() < limits::OUTBOX_CONTROL_INTERVAL) {
+    /// Looks now and then whether it is suspended.
+    async fn check_suspensions(&self, work: &mut Work) -> Result<(), Pause> {
+        if work.suspension_checked_at.is_some_and(|at| at.elapsed() < limits::OUTBOX_CONTROL_INTERVAL) {
             return Ok(());
         }
-        work.held_checked_at = None;
-        let hold = self.store.holds().await?.into_iter().find(|hold| hold.consumer == self.consumer);
-        match hold {
-            Some(hold) => Err(Pause::Held(hold)),
+        work.suspension_checked_at = None;
+        let suspension =
+            self.store.suspensions().await?.into_iter().find(|suspension| suspension.consumer == self.consumer);
+        match suspension {
+            Some(suspension) => Err(Pause::Suspended(suspension)),
             None => {
-                work.held_checked_at = Some(Instant::now());
+                work.suspension_checked_at = Some(Instant::now());
                 Ok(())
             }
         }
@@ -382,7 +384,7 @@ impl OutboxRelay {
 
 impl Work {
     fn new() -> Self {
-        Self { held: None, held_checked_at: None, tidied_at: None, done: HashSet::new(), store_failures: 0 }
+        Self { held: None, suspension_checked_at: None, tidied_at: None, done: HashSet::new(), store_failures: 0 }
     }
 
     /// Forgets what only who has the lease can know.
@@ -402,9 +404,9 @@ impl From<StoreError> for Pause {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxRelayError {
-    /// Somebody holds it back: resume or enable it.
-    #[error("the outbox is held back: {0}")]
-    Held(Box<Hold>),
+    /// An operator suspended it: resume or enable it.
+    #[error("the outbox is suspended: {0}")]
+    Suspended(Box<Suspension>),
     /// Another process publishes.
     #[error("{owner} publishes the outbox")]
     Elsewhere {

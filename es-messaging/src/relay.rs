@@ -176,8 +176,8 @@ impl<M: MessageMapper> Relay<M> {
         self.sender.monitor.clone()
     }
 
-    /// Publishes dead letters again that somebody asked for. The relay does so by itself while there are events; run this beside
-    /// it, so that they do not wait for one.
+    /// Publishes dead letters again whose retry is requested. The relay does so by itself while there are events; run
+    /// this beside it, so that they do not wait for one.
     pub fn retries(&self) -> DeadLetterRetries {
         self.retries.clone()
     }

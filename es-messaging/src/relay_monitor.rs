@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, Hold, NewDeadLetter, OutboxStats};
+use es_core::{ConsumerName, NewDeadLetter, OutboxStats, Suspension};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -59,8 +59,8 @@ pub enum OutboxWork {
     Stopped,
     /// It publishes, or waits for messages.
     Working,
-    /// Somebody holds it back.
-    Held(Box<Hold>),
+    /// An operator suspended it.
+    Suspended(Box<Suspension>),
     /// Another process publishes.
     Elsewhere {
         /// Which, as it calls itself.
@@ -78,7 +78,7 @@ impl OutboxWork {
         match self {
             Self::Stopped => "stopped",
             Self::Working => "working",
-            Self::Held(_) => "held",
+            Self::Suspended(_) => "suspended",
             Self::Elsewhere { .. } => "elsewhere",
             Self::WaitingForStore => "waiting for store",
             Self::Idle => "idle",

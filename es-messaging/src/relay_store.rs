@@ -2,7 +2,8 @@
 
 use es_core::{ControlStore, DeadLetterStore, LeaseStore, OutboxStore};
 
-/// What a relay needs of a store besides the log: dead letters, who holds it back, and a lease for those that are published again.
+/// What a relay needs of a store besides the log: dead letters, suspensions, and a lease for those that are published
+/// again.
 pub trait RelayStore: DeadLetterStore + LeaseStore + ControlStore {}
 
 impl<S: DeadLetterStore + LeaseStore + ControlStore + ?Sized> RelayStore for S {}

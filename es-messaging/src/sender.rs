@@ -26,7 +26,7 @@ use crate::{
 /// Publishes messages in order until each is confirmed or a dead letter.
 pub(crate) struct Sender {
     publisher: Arc<dyn Publisher>,
-    letters: Arc<dyn DeadLetterStore>,
+    dead_letters: Arc<dyn DeadLetterStore>,
     claim_check: Option<ClaimCheck>,
     limiter: Option<RateLimiter>,
     batch: usize,
@@ -80,14 +80,14 @@ impl Sender {
     pub(crate) fn new(
         monitor: RelayMonitor,
         publisher: Arc<dyn Publisher>,
-        letters: Arc<dyn DeadLetterStore>,
+        dead_letters: Arc<dyn DeadLetterStore>,
         settings: &SenderSettings,
     ) -> Self {
         let limiter = settings.rate_limit.map(RateLimiter::new);
         let claim_check = settings.claim_check.clone();
         let batch = settings.batch();
         let in_time = AtomicUsize::new(batch);
-        Self { publisher, letters, claim_check, limiter, batch, in_time, monitor }
+        Self { publisher, dead_letters, claim_check, limiter, batch, in_time, monitor }
     }
 
     /// Most messages that are given to the publisher at once.
@@ -236,7 +236,10 @@ impl Sender {
         }
         let (places, letters): (Vec<usize>, Vec<NewDeadLetter>) = letters.into_iter().unzip();
         for some in letters.chunks(core_limits::MAX_DEAD_LETTERS_PER_READ) {
-            self.letters.add_dead_letters(some).await.inspect_err(|error| self.monitor.shared.note_error(error))?;
+            self.dead_letters
+                .add_dead_letters(some)
+                .await
+                .inspect_err(|error| self.monitor.shared.note_error(error))?;
         }
         self.monitor.note_refused(&letters);
         for place in places {
@@ -345,7 +348,7 @@ impl Sender {
     /// Keeps bytes as a dead letter that are no message.
     pub(crate) async fn put_undecodable_aside(&self, letter: NewDeadLetter) -> Result<(), StoreError> {
         let letters = [letter];
-        self.letters.add_dead_letters(&letters).await?;
+        self.dead_letters.add_dead_letters(&letters).await?;
         self.monitor.note_refused(&letters);
         Ok(())
     }

@@ -41,8 +41,8 @@ impl SenderSettings {
         store: Arc<dyn RelayStore>,
     ) -> Result<(Arc<Sender>, DeadLetterRetries), InvalidName> {
         let monitor = RelayMonitor::new(name.clone(), CircuitBreaker::new(self.breaker.clone()));
-        let letters: Arc<dyn DeadLetterStore> = Arc::clone(&store) as _;
-        let sender = Arc::new(Sender::new(monitor, publisher, letters, &self));
+        let dead_letters: Arc<dyn DeadLetterStore> = Arc::clone(&store) as _;
+        let sender = Arc::new(Sender::new(monitor, publisher, dead_letters, &self));
         let retries = DeadLetterRetries::new(Arc::clone(&sender), store, self.alert)?;
         Ok((sender, retries))
     }

@@ -40,7 +40,7 @@ impl Serialize for LastError {
 impl Serialize for OutboxWork {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let detail = match self {
-            Self::Held(hold) => Some(hold.to_string()),
+            Self::Suspended(suspension) => Some(suspension.to_string()),
             Self::Elsewhere { owner } => Some(owner.clone()),
             _ => None,
         };
@@ -81,7 +81,7 @@ impl Serialize for RelayStatus {
 impl Serialize for ConsumerState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let detail = match self {
-            Self::Held(hold) => Some(hold.to_string()),
+            Self::Suspended(suspension) => Some(suspension.to_string()),
             _ => None,
         };
         State { is: self.label(), detail }.serialize(serializer)

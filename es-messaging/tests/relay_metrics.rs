@@ -65,7 +65,7 @@ async fn everything_that_happens_to_a_relay_is_told() {
     let retries = relay.retries();
     let runner = Runner::builder(&store).reactor_with(relay, Relay::options()).build().unwrap();
     runner.catch_up().await.unwrap();
-    retries.retry_asked().await.unwrap();
+    retries.retry_requested().await.unwrap();
     for (name, value) in [
         (metrics::PUBLISHED, 4.0),
         (metrics::REFUSED, 1.0),

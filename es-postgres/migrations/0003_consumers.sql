@@ -4,27 +4,27 @@
 -- {schema} is replaced by the store's quoted schema name.
 
 CREATE TABLE {schema}.checkpoints (
-    consumer   text COLLATE "C"         NOT NULL CONSTRAINT checkpoints_pkey PRIMARY KEY,
-    position   bigint                   NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    consumer              text COLLATE "C"         NOT NULL CONSTRAINT checkpoints_pkey PRIMARY KEY,
+    position              bigint                   NOT NULL,
+    updated_at            timestamp with time zone NOT NULL,
     -- Whether it belongs to a generation that was live and is kept as it was then.
-    is_frozen  boolean                  NOT NULL DEFAULT false,
-    -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. Null: nothing.
-    ahead      text,
-    -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
-    layout     bigint                   NOT NULL DEFAULT 0,
-    -- The id of the event at the position, and at the last position of what is ahead. A log that holds another event there is not the
-    -- one that the consumer has read. Null: there is none.
-    event_id       uuid,
-    ahead_event_id uuid,
+    is_frozen             boolean                  NOT NULL DEFAULT false,
+    -- What has taken effect after the position, by slots: see the text form of es_core::SlotOffsets. Null: nothing.
+    slot_offsets          text,
+    -- Grows whenever its slots come from other partitions, or its slot offsets are taken back.
+    partition_epoch       bigint                   NOT NULL DEFAULT 0,
+    -- The id of the event at the position, and at the last position of the slot offsets. A log that holds another event
+    -- there is not the one that the consumer has read. Null: there is none.
+    event_id              uuid,
+    slot_offsets_event_id uuid,
     CONSTRAINT checkpoints_position_check CHECK (position >= 0)
 )
 -- One row per consumer, or for each of its partitions (`name#0of4`) instead, updated once per page: room on its page keeps the
 -- updates out of the index.
 WITH (fillfactor = 10);
 
--- Who works for which consumer, so that several processes share the work. Apart from the checkpoints, so that a sign of life
--- never waits for a page that is being applied.
+-- Who works for which consumer, so that several processes share the work. Apart from the checkpoints, so that a
+-- heartbeat never waits for a page that is being applied.
 CREATE TABLE {schema}.leases (
     consumer text COLLATE "C"         NOT NULL CONSTRAINT leases_pkey PRIMARY KEY,
     -- Grows whenever the lease goes to somebody else or is given back.
@@ -94,17 +94,17 @@ AS $function$
     SELECT e.event_id FROM {schema}.events e WHERE e.position = p_position
 $function$;
 
--- Gives a consumer a checkpoint. Gives true if it did, false if it has one, and null for a partition and for the whole of what
--- has partitions: partitions are made together, by those who hold the same lock (sql/lock_layout.sql). Without `p_waits` it gives
--- false too if somebody else holds that.
+-- Gives a consumer a checkpoint. Returns true if it did, false if it has one, and null for a partition and for the
+-- unpartitioned name of what has partitions: partitions are made together, by those who hold the same lock
+-- (sql/lock_partition_epoch.sql). Without `p_waits` it returns false too if another transaction holds that.
 CREATE FUNCTION {schema}.start_checkpoint(p_consumer text, p_position bigint, p_waits boolean) RETURNS boolean
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_whole text := split_part(p_consumer, '#', 1);
-    v_lock  integer := hashtext('{schema}' || v_whole);
+    v_unpartitioned text := split_part(p_consumer, '#', 1);
+    v_lock          integer := hashtext('{schema}' || v_unpartitioned);
 BEGIN
     IF EXISTS (SELECT FROM {schema}.checkpoints c WHERE c.consumer = p_consumer) THEN
         RETURN false;
@@ -118,12 +118,12 @@ BEGIN
     -- Nobody else makes checkpoints of this generation from here on.
     INSERT INTO {schema}.checkpoints (consumer, position, updated_at, event_id)
     SELECT p_consumer, p_position, clock_timestamp(), {schema}.event_at(p_position)
-    WHERE p_consumer = v_whole
-      AND NOT EXISTS (SELECT FROM {schema}.checkpoints c WHERE c.consumer = v_whole)
+    WHERE p_consumer = v_unpartitioned
+      AND NOT EXISTS (SELECT FROM {schema}.checkpoints c WHERE c.consumer = v_unpartitioned)
       AND NOT EXISTS (
           SELECT
           FROM {schema}.checkpoints c
-          WHERE c.consumer > v_whole || '#' AND c.consumer < v_whole || '$'
+          WHERE c.consumer > v_unpartitioned || '#' AND c.consumer < v_unpartitioned || '$'
       );
     IF FOUND THEN
         RETURN true;
@@ -136,15 +136,15 @@ END
 $function$;
 
 -- Moves a checkpoint by compare-and-set and locks its row to the end of the transaction. Gives null if it moved, or
--- else the position at which the checkpoint is, -1 if it is frozen or of another layout than `p_layout`, -2 if the consumer's
--- lease has another fence than `p_fence` by now (null: it moves without a lease), or -3 if the log does not hold the event
--- `p_seen_id` at `p_seen` (null: the mover has read nothing): it went back. A consumer without a checkpoint is at 0.
--- Nothing stays ahead of a checkpoint that moves back.
+-- else the position at which the checkpoint is, -1 if it is frozen or of another partition epoch than
+-- `p_partition_epoch`, -2 if the consumer's lease has another fence than `p_fence` by now (null: it moves without a
+-- lease), or -3 if the log does not hold the event `p_seen_id` at `p_seen` (null: the mover has read nothing): it went
+-- back. A consumer without a checkpoint is at 0. A checkpoint that moves back keeps no slot offsets.
 --
 -- The lease is looked at without a lock. If it goes to somebody else after that, they find this checkpoint locked, and then
 -- moved: a page takes effect once.
 CREATE FUNCTION {schema}.move_checkpoint(
-    p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_layout bigint,
+    p_consumer text, p_from bigint, p_to bigint, p_fence bigint, p_partition_epoch bigint,
     p_seen bigint DEFAULT NULL, p_seen_id uuid DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE plpgsql
@@ -152,12 +152,12 @@ VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_actual    bigint;
-    v_is_frozen boolean;
-    v_layout    bigint;
-    v_started   boolean;
-    v_seen_id   uuid;
-    v_event_id  uuid;
+    v_actual          bigint;
+    v_is_frozen       boolean;
+    v_partition_epoch bigint;
+    v_started         boolean;
+    v_seen_id         uuid;
+    v_event_id        uuid;
 BEGIN
     SELECT e.event_id INTO v_event_id FROM {schema}.events e WHERE e.position = p_to;
     IF p_seen IS NOT NULL THEN
@@ -184,21 +184,22 @@ BEGIN
         UPDATE {schema}.checkpoints c
         SET position = p_to,
             updated_at = clock_timestamp(),
-            ahead = CASE WHEN p_to >= p_from THEN c.ahead END,
+            slot_offsets = CASE WHEN p_to >= p_from THEN c.slot_offsets END,
             event_id = v_event_id,
-            ahead_event_id = CASE WHEN p_to >= p_from THEN c.ahead_event_id END,
-            layout = c.layout + (p_to < p_from AND c.ahead IS NOT NULL)::integer
-        WHERE c.consumer = p_consumer AND c.position = p_from AND c.layout = p_layout AND NOT c.is_frozen;
+            slot_offsets_event_id = CASE WHEN p_to >= p_from THEN c.slot_offsets_event_id END,
+            partition_epoch = c.partition_epoch + (p_to < p_from AND c.slot_offsets IS NOT NULL)::integer
+        WHERE c.consumer = p_consumer AND c.position = p_from AND c.partition_epoch = p_partition_epoch
+          AND NOT c.is_frozen;
         IF FOUND THEN
             RETURN NULL;
         END IF;
 
-        SELECT c.position, c.is_frozen, c.layout INTO v_actual, v_is_frozen, v_layout
+        SELECT c.position, c.is_frozen, c.partition_epoch INTO v_actual, v_is_frozen, v_partition_epoch
         FROM {schema}.checkpoints c
         WHERE c.consumer = p_consumer;
         IF NOT FOUND THEN
-            -- Whoever believes in another layout, or in one that was there, must not begin anew.
-            IF p_layout <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
+            -- A process that believes in another partition epoch, or in one that is over, must not begin anew.
+            IF p_partition_epoch <> 0 OR position('#' IN p_consumer) > 0 OR EXISTS (
                 SELECT
                 FROM {schema}.checkpoints c
                 WHERE c.consumer > p_consumer || '#' AND c.consumer < p_consumer || '$'
@@ -212,7 +213,7 @@ BEGIN
             IF v_started THEN
                 RETURN NULL;
             END IF;
-        ELSIF v_is_frozen OR v_layout <> p_layout THEN
+        ELSIF v_is_frozen OR v_partition_epoch <> p_partition_epoch THEN
             RETURN -1;
         ELSIF v_actual <> p_from THEN
             RETURN v_actual;
@@ -222,8 +223,8 @@ BEGIN
 END
 $function$;
 
--- Moves all checkpoints of a generation to 0, wherever they are, and takes back what was ahead of them. Gives whether it did: not
--- if they are frozen. Locks their rows to the end of the transaction.
+-- Moves all checkpoints of a generation to 0, wherever they are, and takes back their slot offsets. Returns whether it
+-- did: not if they are frozen. Locks their rows to the end of the transaction.
 CREATE FUNCTION {schema}.reset_checkpoints(p_generation text) RETURNS boolean
 LANGUAGE plpgsql
 VOLATILE
@@ -234,10 +235,10 @@ BEGIN
     UPDATE {schema}.checkpoints c
     SET position = 0,
         updated_at = clock_timestamp(),
-        ahead = NULL,
+        slot_offsets = NULL,
         event_id = NULL,
-        ahead_event_id = NULL,
-        layout = c.layout + (c.ahead IS NOT NULL)::integer
+        slot_offsets_event_id = NULL,
+        partition_epoch = c.partition_epoch + (c.slot_offsets IS NOT NULL)::integer
     WHERE (c.consumer = p_generation OR (c.consumer > p_generation || '#' AND c.consumer < p_generation || '$'))
       AND NOT c.is_frozen;
     RETURN FOUND OR {schema}.start_checkpoint(p_generation, 0, true);

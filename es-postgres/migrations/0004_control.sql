@@ -2,15 +2,15 @@
 --
 -- {schema} is replaced by the store's quoted schema name.
 
--- Who is held back, by whom and why; `consumer` is a name without a generation.
-CREATE TABLE {schema}.holds (
-    consumer text COLLATE "C"         NOT NULL,
-    kind     text COLLATE "C"         NOT NULL,
-    held_by  text                     NOT NULL,
-    since    timestamp with time zone NOT NULL,
-    reason   text,
-    CONSTRAINT holds_pkey PRIMARY KEY (consumer, kind),
-    CONSTRAINT holds_kind_check CHECK (kind IN ('paused', 'disabled'))
+-- Which consumers are suspended, by whom and why; `consumer` is a name without a generation.
+CREATE TABLE {schema}.suspensions (
+    consumer     text COLLATE "C"         NOT NULL,
+    kind         text COLLATE "C"         NOT NULL,
+    suspended_by text                     NOT NULL,
+    since        timestamp with time zone NOT NULL,
+    reason       text,
+    CONSTRAINT suspensions_pkey PRIMARY KEY (consumer, kind),
+    CONSTRAINT suspensions_kind_check CHECK (kind IN ('paused', 'disabled'))
 );
 
 CREATE TABLE {schema}.operations (
@@ -21,7 +21,7 @@ CREATE TABLE {schema}.operations (
     generation    bigint                   NOT NULL,
     from_position bigint,
     to_position   bigint,
-    ordered_by    text                     NOT NULL,
+    requested_by  text                     NOT NULL,
     reason        text
 );
 

@@ -13,14 +13,14 @@ CREATE TABLE {schema}.parked_keys (
     last_error   text                     NOT NULL,
     attempts     bigint                   NOT NULL,
     tried_at     timestamp with time zone NOT NULL,
-    -- Null: nobody asked for it to be tried again.
+    -- Null: no retry is requested.
     retry_at     timestamp with time zone,
     retry_by     text,
     retry_reason text,
     CONSTRAINT parked_keys_pkey PRIMARY KEY (consumer, key)
 );
 
-CREATE INDEX parked_keys_asked_idx ON {schema}.parked_keys (consumer, retry_at) WHERE retry_at IS NOT NULL;
+CREATE INDEX parked_keys_retry_requested_idx ON {schema}.parked_keys (consumer, retry_at) WHERE retry_at IS NOT NULL;
 
 CREATE TABLE {schema}.parked_events (
     consumer  text COLLATE "C"         NOT NULL,

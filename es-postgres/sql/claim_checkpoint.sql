@@ -7,7 +7,7 @@
 WITH free AS (
     SELECT c.consumer
     FROM {schema}.checkpoints c
-    WHERE c.consumer = $1 AND c.position = $2 AND c.layout = 0 AND NOT c.is_frozen
+    WHERE c.consumer = $1 AND c.position = $2 AND c.partition_epoch = 0 AND NOT c.is_frozen
       AND (c.event_id IS NULL OR c.event_id = $4)
       AND NOT EXISTS (SELECT FROM {schema}.parked_keys k WHERE k.consumer = $1)
       AND NOT EXISTS (

@@ -2,5 +2,5 @@
 -- Binds: $1 its id. Columns: headers, body. Order: oldest first. Locks: none.
 SELECT e.headers, e.body
 FROM {schema}.dead_letter_edits e
-WHERE e.letter = $1
+WHERE e.dead_letter_id = $1
 ORDER BY e.id

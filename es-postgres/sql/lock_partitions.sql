@@ -1,7 +1,7 @@
 -- The checkpoints of a generation, none of which moves to the end of the transaction.
--- Binds: $1 consumer in its generation. Columns: consumer, position, ahead, layout, is_frozen, event_id,
--- ahead_event_id. Locks: the rows, by consumer.
-SELECT c.consumer, c.position, c.ahead, c.layout, c.is_frozen, c.event_id, c.ahead_event_id
+-- Binds: $1 consumer in its generation. Columns: consumer, position, slot_offsets, partition_epoch, is_frozen,
+-- event_id, slot_offsets_event_id. Locks: the rows, by consumer.
+SELECT c.consumer, c.position, c.slot_offsets, c.partition_epoch, c.is_frozen, c.event_id, c.slot_offsets_event_id
 FROM {schema}.checkpoints c
 WHERE c.consumer = $1 OR (c.consumer > $1 || '#' AND c.consumer < $1 || '$')
 ORDER BY c.consumer

@@ -1,5 +1,6 @@
 -- Moves a checkpoint by compare-and-set; see migrations/0003_consumers.sql.
--- Binds: $1 consumer, $2 from, $3 to, $4 fence or null, $5 layout, $6 a position and $7 the id of the event that was seen there, or null.
+-- Binds: $1 consumer, $2 from, $3 to, $4 fence or null, $5 partition epoch, $6 a position and $7 the id of the event
+-- that was seen there, or null.
 -- Columns: null, or where it is instead, -1 if it is frozen or of
--- another layout, -2 if another process has the lease, -3 if the log went back. Locks: the consumer's row.
+-- another partition epoch, -2 if another process has the lease, -3 if the log went back. Locks: the consumer's row.
 SELECT {schema}.move_checkpoint($1, $2, $3, $4, $5, $6, $7)

@@ -39,7 +39,7 @@ $roles$;
 GRANT USAGE ON SCHEMA {schema} TO "{name}_reader";
 GRANT SELECT ON
     {schema}.es_migrations, {schema}.events, {schema}.appends, {schema}.log_floor, {schema}.snapshots,
-    {schema}.checkpoints, {schema}.leases, {schema}.members, {schema}.generations, {schema}.holds, {schema}.operations,
+    {schema}.checkpoints, {schema}.leases, {schema}.members, {schema}.generations, {schema}.suspensions, {schema}.operations,
     {schema}.parked_keys, {schema}.parked_events, {schema}.parking_history, {schema}.records
 TO "{name}_reader";
 ALTER DEFAULT PRIVILEGES FOR ROLE "{name}_projector" IN SCHEMA {schema} GRANT SELECT ON TABLES TO "{name}_reader";
@@ -68,7 +68,7 @@ GRANT SELECT ON {schema}.dead_letter_edits TO "{name}_projector";
 
 -- Pauses, resets, rebuilds and retires consumers, and edits, retries and discards what was parked or became a dead letter.
 GRANT "{name}_projector" TO "{name}_operator";
-GRANT INSERT, UPDATE, DELETE ON {schema}.holds TO "{name}_operator";
+GRANT INSERT, UPDATE, DELETE ON {schema}.suspensions TO "{name}_operator";
 GRANT UPDATE ON {schema}.parked_events TO "{name}_operator";
 GRANT INSERT ON {schema}.dead_letter_edits TO "{name}_operator";
 -- What an operator rebuilds is the projector's to keep up to date.

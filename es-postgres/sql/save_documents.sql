@@ -1,8 +1,9 @@
 -- Moves a view's checkpoint by compare-and-set and changes its documents, both or neither.
--- Binds: $1 view, $2 from, $3 to, $4 fence or null, $5 layout, $6 keys and $7 documents to keep, in pairs; {view} is
--- replaced by the table's qualified name; $8 milliseconds as text or null, after which the server ends the transaction if it hears
--- nothing of its owner; $9 a position and $10 the id of the event that was seen there, or null. Columns: null, or where the checkpoint is instead, -1 if it is frozen or of another
--- layout, -2 if another process has the lease, -3 if the log went back.
+-- Binds: $1 view, $2 from, $3 to, $4 fence or null, $5 partition epoch, $6 keys and $7 documents to keep, in pairs;
+-- {view} is replaced by the table's qualified name; $8 milliseconds as text or null, after which the server ends the
+-- transaction if it hears nothing of its owner; $9 a position and $10 the id of the event that was seen there, or null.
+-- Columns: null, or where the checkpoint is instead, -1 if it is frozen or of another
+-- partition epoch, -2 if another process has the lease, -3 if the log went back.
 -- Locks: the view's checkpoint first, then the documents in the order given.
 WITH moved AS MATERIALIZED (
     SELECT {schema}.move_checkpoint($1, $2, $3, $4, $5, $9, $10) AS actual

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason,
-    NewDeadLetter, NewOperation, OperationKind, Order, ParkFailure, RawMessage, StoreError, check_dead_letter_count,
-    check_dead_letters,
+    NewDeadLetter, NewOperation, OperationKind, OperatorRequest, ParkFailure, RawMessage, StoreError,
+    check_dead_letter_count, check_dead_letters,
 };
 use sqlx::{
     PgConnection, Postgres, SqlStr,
@@ -32,7 +32,7 @@ fn to_message(row: &PgRow, column: usize) -> Result<RawMessage, StoreError> {
     Ok(RawMessage { headers, body: get(row, column + 1)? })
 }
 
-fn to_letter(row: &PgRow) -> Result<DeadLetter, StoreError> {
+fn to_dead_letter(row: &PgRow) -> Result<DeadLetter, StoreError> {
     let unreadable = || StoreError::Backend { source: "a dead letter that this version does not know".into() };
     let consumer = ConsumerName::parse(get_text(row, 3)?)?;
     let reason = DeadReason::parse(get_text(row, 8)?).ok_or_else(unreadable)?;
@@ -89,14 +89,14 @@ pub(crate) async fn resolve(
     Ok(query.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
 }
 
-/// A statement with the letter, and the message that it must have still, as its first binds.
+/// A statement with the dead letter, and the message that it must have still, as its first binds.
 fn unedited(
     shared: &Shared,
     statement: &SqlStr,
-    DeadLetter { id, letter, .. }: &DeadLetter,
+    DeadLetter { id, details, .. }: &DeadLetter,
 ) -> Result<Query<'static, Postgres, PgArguments>, StoreError> {
     let query = shared.query(statement).bind(to_bigint(id.get()));
-    Ok(query.bind(headers_of(&letter.message)?).bind(letter.message.body.clone()))
+    Ok(query.bind(headers_of(&details.message)?).bind(details.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -109,7 +109,7 @@ fn matching(shared: &Shared, statement: &SqlStr, query: &DeadLetterQuery) -> Que
         .bind(query.key.clone())
         .bind(query.reason.map(DeadReason::as_str))
         .bind(query.before)
-        .bind(query.is_retry_asked)
+        .bind(query.is_retry_requested)
 }
 
 impl PgStore {
@@ -119,7 +119,7 @@ impl PgStore {
         statement: &SqlStr,
         query: &DeadLetterQuery,
         kind: OperationKind,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
         let shared = &self.shared;
         let mut transaction = shared.transaction().await?;
@@ -127,7 +127,7 @@ impl PgStore {
         let mut total = 0;
         for row in changed.fetch_all(&mut *transaction).await.map_err(store_error)? {
             let (consumer, count) = (ConsumerName::parse(get_text(&row, 0)?)?, from_bigint(get(&row, 1)?));
-            let operation = NewOperation::on_dead_letters(kind.clone(), consumer, query.id, count, order);
+            let operation = NewOperation::on_dead_letters(kind.clone(), consumer, query.id, count, request);
             note(shared, &mut transaction, &operation).await?;
             total += count;
         }
@@ -157,7 +157,7 @@ impl DeadLetterStore for PgStore {
             let query = matching(&self.shared, &self.shared.statements.dead_letters, query);
             query.bind(after).bind(to_bigint(limit as u64))
         };
-        self.rows(query).await?.iter().map(to_letter).collect()
+        self.rows(query).await?.iter().map(to_dead_letter).collect()
     }
 
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
@@ -170,28 +170,32 @@ impl DeadLetterStore for PgStore {
         rows.iter().map(total).collect()
     }
 
-    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        let statement = &self.shared.statements.ask_dead_letters;
-        self.change_dead_letters(statement, query, OperationKind::DEAD_LETTER_RETRY, order).await
+    async fn request_dead_letter_retries(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        let statement = &self.shared.statements.request_dead_letter_retries;
+        self.change_dead_letters(statement, query, OperationKind::DEAD_LETTER_RETRY, request).await
     }
 
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
         message: &RawMessage,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         message.check()?;
         let shared = &self.shared;
         let mut transaction = shared.transaction().await?;
         let query = shared.query(&shared.statements.edit_dead_letter).bind(to_bigint(id.get()));
         let query = query.bind(headers_of(message)?).bind(message.body.clone());
-        let query = query.bind(order.author().to_owned()).bind(order.reason().map(str::to_owned));
+        let query = query.bind(request.author().to_owned()).bind(request.reason().map(str::to_owned));
         let Some(row) = query.fetch_optional(&mut *transaction).await.map_err(store_error)? else { return Ok(false) };
         let consumer = ConsumerName::parse(get_text(&row, 0)?)?;
         let kind = OperationKind::DEAD_LETTER_EDIT;
-        let operation = NewOperation::on_dead_letters(kind, consumer, Some(id), 1, order);
+        let operation = NewOperation::on_dead_letters(kind, consumer, Some(id), 1, request);
         note(shared, &mut transaction, &operation).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(true)
@@ -202,10 +206,14 @@ impl DeadLetterStore for PgStore {
         self.rows(query).await?.iter().map(|row| to_message(row, 0)).collect()
     }
 
-    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        order.check_reason()?;
+    async fn discard_dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        request.check_reason()?;
         let statement = &self.shared.statements.discard_dead_letters;
-        self.change_dead_letters(statement, query, OperationKind::DEAD_LETTER_DISCARD, order).await
+        self.change_dead_letters(statement, query, OperationKind::DEAD_LETTER_DISCARD, request).await
     }
 
     async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use es_core::{
-    BuildClaim, Builder, Claimed, ConsumerName, Direction, FrozenReadModel, Generation, GenerationInfo,
-    GenerationState, GenerationStore, PartitionCheckpoint, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
-    position_of_all,
+    BuildClaim, Builder, Claimed, ConsumerName, Direction, Generation, GenerationInfo, GenerationState,
+    GenerationStore, PartitionCheckpoint, Position, ReadModelDefinition, ReadModelRow, ReadModelSnapshot, StoreError,
+    Swapped, position_of_all,
 };
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr, SqlStr, postgres::PgRow};
@@ -24,7 +24,7 @@ pub(crate) const SWAP_LOCK_TIMEOUT: &str = "1s";
 /// already. The server would end such a deadlock after `deadlock_timeout`, 1 s unless it was changed, at the reader's cost: this
 /// side gives up before, and tries again.
 pub(crate) const NEXT_LOCK_TIMEOUT: &str = "100ms";
-/// A picture of a read model: everything is read as it was at the first statement.
+/// A snapshot of a read model: everything is read as it was at the first statement.
 const BEGIN_PICTURE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Rows that are handed on together.
 const ROWS_PER_PAGE: usize = 500;
@@ -43,14 +43,14 @@ fn known(consumer: &ConsumerName, row: &PgRow) -> Result<Known, StoreError> {
     let number = u32::try_from(get::<i64>(row, 0)?).ok().and_then(Generation::new).ok_or_else(unreadable)?;
     let state = GenerationState::parse(get_text(row, 1)?).ok_or_else(unreadable)?;
     let version = u32::try_from(get::<i64>(row, 2)?).map_err(|_| unreadable())?;
-    let code = ReadModelCode { version, tables: get(row, 9)? };
+    let definition = ReadModelDefinition { version, tables: get(row, 9)? };
     let builder = match (get::<Option<String>>(row, 4)?, get(row, 5)?, get(row, 6)?) {
         (Some(by), Some(since), Some(until)) => Some(Builder::new(by, since, until).renewed_at(get(row, 8)?)),
         _ => None,
     };
     let position = get::<Option<i64>>(row, 7)?.map(|position| Position::new(from_bigint(position)));
     let name = consumer.in_generation(number);
-    let info = GenerationInfo::new(name, state, code, position, get(row, 3)?, builder);
+    let info = GenerationInfo::new(name, state, definition, position, get(row, 3)?, builder);
     Ok(Known { info, is_held: get(row, 10)? })
 }
 
@@ -89,11 +89,14 @@ async fn add(
     connection: &mut PgConnection,
     generation: &ConsumerName,
     state: GenerationState,
-    code: &ReadModelCode,
+    definition: &ReadModelDefinition,
 ) -> Result<(), StoreError> {
     let query = shared.query(&shared.statements.add_generation).bind(generation.base_text().to_owned());
-    let query =
-        query.bind(number_of(generation)).bind(state.as_str()).bind(i64::from(code.version)).bind(code.tables.clone());
+    let query = query
+        .bind(number_of(generation))
+        .bind(state.as_str())
+        .bind(i64::from(definition.version))
+        .bind(definition.tables.clone());
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -103,13 +106,13 @@ async fn ensure_live(
     shared: &Shared,
     connection: &mut PgConnection,
     consumer: &ConsumerName,
-    code: &ReadModelCode,
+    definition: &ReadModelDefinition,
 ) -> Result<GenerationInfo, StoreError> {
     let is_live = |info: &GenerationInfo| info.state == GenerationState::Live;
     if let Some(live) = find(all(shared, connection, consumer).await?, is_live) {
         return Ok(live);
     }
-    add(shared, connection, &consumer.base(), GenerationState::Live, code).await?;
+    add(shared, connection, &consumer.base(), GenerationState::Live, definition).await?;
     find(all(shared, connection, consumer).await?, is_live).ok_or(NO_GENERATION)
 }
 
@@ -140,21 +143,21 @@ impl GenerationStore for PgStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
         let known = self.known(consumer).await?;
         if let Some(live) = find(known, |info| info.state == GenerationState::Live) {
             return Ok(live);
         }
         let mut transaction = self.shared.transaction().await?;
-        let live = ensure_live(&self.shared, &mut transaction, consumer, code).await?;
+        let live = ensure_live(&self.shared, &mut transaction, consumer, definition).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(live)
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
         let mut transaction = self.shared.transaction().await?;
-        ensure_live(&self.shared, &mut transaction, &claim.consumer, &claim.code).await?;
+        ensure_live(&self.shared, &mut transaction, &claim.consumer, &claim.definition).await?;
         let known = all_locked(&self.shared, &mut transaction, &claim.consumer).await?;
         let newest = known.last().map_or(Generation::FIRST, |newest| newest.info.generation());
         let building = known.into_iter().find(|known| known.info.state == GenerationState::Building);
@@ -164,14 +167,14 @@ impl GenerationStore for PgStore {
                 if is_held && !is_own {
                     return Ok(Claimed::Taken(info));
                 }
-                if info.code != claim.code {
-                    return Ok(Claimed::OtherCode(info));
+                if info.definition != claim.definition {
+                    return Ok(Claimed::VersionMismatch(info));
                 }
                 info.name
             }
             None => {
                 let next = claim.consumer.in_generation(newest.next());
-                add(&self.shared, &mut transaction, &next, GenerationState::Building, &claim.code).await?;
+                add(&self.shared, &mut transaction, &next, GenerationState::Building, &claim.definition).await?;
                 next
             }
         };
@@ -196,7 +199,7 @@ impl GenerationStore for PgStore {
     async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
         let known = GenerationStore::generations(self, generation).await?;
         let wanted = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
-        let tables = wanted.code.tables;
+        let tables = wanted.definition.tables;
         if tables.is_empty() {
             es_core::ConsumerStore::prepare_view(self, generation).await?;
         }
@@ -259,7 +262,7 @@ impl GenerationStore for PgStore {
         execute(&mut transaction, shared.statements.of_view(ViewStatement::DROP, generation))
             .await
             .map_err(store_error)?;
-        for table in &found.code.tables {
+        for table in &found.definition.tables {
             let drop = shared.statements.of_table(TableStatement::DROP, generation, table, "");
             execute(&mut transaction, drop).await.map_err(store_error)?;
             set_lock_timeout(shared, &mut transaction, NEXT_LOCK_TIMEOUT).await?;
@@ -267,14 +270,14 @@ impl GenerationStore for PgStore {
         transaction.commit().await.map_err(store_error)
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
         self.shared.writers.refuse_ended_runtime()?;
         let store = self.clone();
         let connection = self.shared.pool.acquire().await;
         let mut connection = connection.map_err(|error| self.shared.acquire_error(&self.shared.pool, error))?;
         let generation = generation.clone();
         let (opened, position) = tokio::sync::oneshot::channel();
-        // In a task, which goes on with the picture for as long as somebody wants rows.
+        // In a task, which continues with the snapshot for as long as its receiver wants rows.
         tokio::spawn(async move {
             let shared = &store.shared;
             let mut transaction = match connection.begin_with(BEGIN_PICTURE).await {
@@ -291,15 +294,15 @@ impl GenerationStore for PgStore {
                     .and_then(|all| Ok((position_of_all(&all)?, found))),
                 Err(error) => Err(error),
             };
-            let (frozen, rows, tables) = match found {
-                Ok((position, GenerationInfo { code: ReadModelCode { mut tables, .. }, .. })) => {
+            let (snapshot, rows, tables) = match found {
+                Ok((position, GenerationInfo { definition: ReadModelDefinition { mut tables, .. }, .. })) => {
                     tables.sort_unstable();
-                    let (frozen, rows) = FrozenReadModel::new(position);
-                    (frozen, rows, tables)
+                    let (snapshot, rows) = ReadModelSnapshot::new(position);
+                    (snapshot, rows, tables)
                 }
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            if opened.send(Ok(frozen)).is_ok()
+            if opened.send(Ok(snapshot)).is_ok()
                 && let Err(error) = send_rows(shared, &mut transaction, &generation, &tables, &rows).await
             {
                 let _ = rows.send(Err(error)).await;

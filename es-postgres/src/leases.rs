@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use es_core::{ConsumerName, Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, StoreError, check_member};
+use es_core::{
+    ConsumerName, Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Membership, StoreError, check_member,
+};
 use sqlx::postgres::PgRow;
 
 use crate::{
@@ -62,26 +64,31 @@ impl LeaseStore for PgStore {
         session.finish().await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
         check_member(member)?;
         let mut names: Vec<&str> = consumers.iter().map(ConsumerName::as_str).collect();
         names.sort_unstable();
         names.dedup();
         let mut session = self.shared.session().await?;
-        let beat = self.shared.query(&self.shared.statements.beat).bind(member).bind(&names).bind(millis(time));
-        let held = beat.fetch_all(&mut *session).await.map_err(store_error)?;
+        let query = self.shared.query(&self.shared.statements.heartbeat).bind(member).bind(&names).bind(millis(time));
+        let held = query.fetch_all(&mut *session).await.map_err(store_error)?;
         let members = self.shared.query(&self.shared.statements.members);
         let members = members.fetch_all(&mut *session).await.map_err(store_error)?;
         session.finish().await?;
         let to_member = |row| Ok(Member { consumer: consumer(row)?, member: get(row, 1)? });
         let members: Result<_, StoreError> = members.iter().map(to_member).collect();
         let held: Result<_, StoreError> = held.iter().map(consumer).collect();
-        Ok(Roster::new(members?, held?))
+        Ok(Membership::new(members?, held?))
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
         let mut session = self.shared.session().await?;
-        let query = self.shared.query(&self.shared.statements.leave).bind(member);
+        let query = self.shared.query(&self.shared.statements.deregister).bind(member);
         query.execute(&mut *session).await.map_err(store_error)?;
         session.finish().await
     }

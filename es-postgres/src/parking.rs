@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, AskedRetry, ConsumerName, EventKey, Order, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue,
-    ParkedTotals, ParkingAction, ParkingRecord, ParkingStore, Payload, Position, StoreError, check_parked_count,
+    Advance, ConsumerName, EventKey, OperatorRequest, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals,
+    ParkingAction, ParkingRecord, ParkingStore, Payload, Position, RetryRequest, StoreError, check_parked_count,
     check_parked_edit, limits,
 };
 use sqlx::{
@@ -68,7 +68,7 @@ fn to_queue(row: &PgRow) -> Result<ParkedQueue, StoreError> {
     let mut queue = ParkedQueue::new(get_text(row, 0)?.parse()?, events, &failure, get(row, 2)?);
     (queue.last_error, queue.tried_at) = (get(row, 4)?, get(row, 6)?);
     if let (Some(at), Some(by)) = (get(row, 7)?, get(row, 8)?) {
-        queue.retry = Some(AskedRetry::new(by, at, get(row, 9)?));
+        queue.retry = Some(RetryRequest::new(by, at, get(row, 9)?));
     }
     Ok(queue)
 }
@@ -111,11 +111,12 @@ impl PgStore {
         (consumer, key): (&ConsumerName, &EventKey),
         action: ParkingAction,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<(), StoreError> {
         let query = self.shared.query(&self.shared.statements.record_parking).bind(consumer.as_str().to_owned());
         let query = query.bind(key.to_string()).bind(edit.map(|edit| to_bigint(edit.position.get())));
-        let query = query.bind(action.as_str()).bind(order.author().to_owned()).bind(order.reason().map(str::to_owned));
+        let query =
+            query.bind(action.as_str()).bind(request.author().to_owned()).bind(request.reason().map(str::to_owned));
         let query = query.bind(edit.map(|edit| edit.payload.as_str().to_owned()));
         query.execute(connection).await.map_err(store_error)?;
         Ok(())
@@ -185,19 +186,20 @@ impl ParkingStore for PgStore {
         self.rows(query).await?.iter().map(to_event).collect()
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        edit.map_or(Ok(()), |edit| check_parked_edit(edit, order))?;
+        edit.map_or(Ok(()), |edit| check_parked_edit(edit, request))?;
         let mut transaction = self.shared.transaction().await?;
         // The key's row first: then nobody frees it meanwhile.
-        let ask = self.shared.query(&self.shared.statements.ask_retry).bind(consumer.as_str().to_owned());
-        let ask = ask.bind(key.to_string()).bind(order.author().to_owned()).bind(order.reason().map(str::to_owned));
-        if ask.execute(&mut *transaction).await.map_err(store_error)?.rows_affected() == 0 {
+        let query = self.shared.query(&self.shared.statements.request_retry).bind(consumer.as_str().to_owned());
+        let query =
+            query.bind(key.to_string()).bind(request.author().to_owned()).bind(request.reason().map(str::to_owned));
+        if query.execute(&mut *transaction).await.map_err(store_error)?.rows_affected() == 0 {
             return Ok(false);
         }
         if let Some(edit) = edit {
@@ -209,17 +211,17 @@ impl ParkingStore for PgStore {
                     reason: "the event that is to be edited is not parked under this key",
                 });
             }
-            self.record(&mut transaction, (consumer, key), ParkingAction::Edit, Some(edit), order).await?;
+            self.record(&mut transaction, (consumer, key), ParkingAction::Edit, Some(edit), request).await?;
         }
-        self.record(&mut transaction, (consumer, key), ParkingAction::Retry, None, order).await?;
+        self.record(&mut transaction, (consumer, key), ParkingAction::Retry, None, request).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(true)
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
         let query = || {
-            let query = self.shared.query(&self.shared.statements.asked_retries).bind(consumer.as_str().to_owned());
-            query.bind(to_bigint(limits::ASKED_RETRIES_PER_READ as u64))
+            let query = self.shared.query(&self.shared.statements.retry_requests).bind(consumer.as_str().to_owned());
+            query.bind(to_bigint(limits::RETRY_REQUESTS_PER_READ as u64))
         };
         let rows = self.rows(query).await?;
         rows.iter().map(|row| Ok(get_text(row, 0)?.parse()?)).collect()
@@ -243,16 +245,16 @@ impl ParkingStore for PgStore {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         let mut transaction = self.shared.transaction().await?;
         let lock = self.shared.query(&self.shared.statements.lock_parked_key).bind(consumer.as_str().to_owned());
         let lock = lock.bind(key.to_string());
         lock.execute(&mut *transaction).await.map_err(store_error)?;
         let query = self.shared.query(&self.shared.statements.discard_parked).bind(consumer.as_str().to_owned());
         let query = query.bind(key.to_string()).bind(position.map(|position| to_bigint(position.get())));
-        let query = query.bind(order.author().to_owned()).bind(order.reason().map(str::to_owned));
+        let query = query.bind(request.author().to_owned()).bind(request.reason().map(str::to_owned));
         let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         Ok(from_bigint(get(&row, 0)?))

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Ahead, ConsumerName, Partition, PartitionCheckpoint, PartitionStore, Position, StoreError, redistributed,
+    ConsumerName, Partition, PartitionCheckpoint, PartitionStore, Position, SlotOffsets, StoreError, redistributed,
 };
 use sqlx::{PgConnection, SqlStr, postgres::PgRow};
 
@@ -19,10 +19,11 @@ const NOT_STARTED: StoreError =
 
 fn partition(row: &PgRow) -> Result<PartitionCheckpoint, StoreError> {
     let consumer = ConsumerName::parse(get_text(row, 0)?)?;
-    let ahead = get::<Option<String>>(row, 2)?.unwrap_or_default();
+    let slot_offsets = get::<Option<String>>(row, 2)?.unwrap_or_default();
     let unreadable = || StoreError::Backend { source: "a checkpoint that this version does not know".into() };
-    let ahead = Ahead::parse(&ahead).ok_or_else(unreadable)?;
-    let reached = PartitionCheckpoint::new(consumer, get_position(row, 1)?).with(ahead, from_bigint(get(row, 3)?));
+    let slot_offsets = SlotOffsets::parse(&slot_offsets).ok_or_else(unreadable)?;
+    let reached =
+        PartitionCheckpoint::new(consumer, get_position(row, 1)?).with(slot_offsets, from_bigint(get(row, 3)?));
     Ok(reached.at_events(get(row, 5)?, get(row, 6)?))
 }
 
@@ -33,7 +34,7 @@ async fn read(
     sql: &SqlStr,
     generation: &ConsumerName,
 ) -> Result<(Vec<PartitionCheckpoint>, bool), StoreError> {
-    let query = shared.query(sql).bind(generation.whole().as_str().to_owned());
+    let query = shared.query(sql).bind(generation.unpartitioned().as_str().to_owned());
     let rows = query.fetch_all(connection).await.map_err(store_error)?;
     let mut is_frozen = false;
     for row in &rows {
@@ -59,16 +60,17 @@ pub(crate) async fn all_locked(
     connection: &mut PgConnection,
     generation: &ConsumerName,
 ) -> Result<(Vec<PartitionCheckpoint>, bool), StoreError> {
-    lock_layout(shared, connection, generation).await?;
+    lock_partition_epoch(shared, connection, generation).await?;
     read(shared, connection, &shared.statements.lock_partitions, generation).await
 }
 
-async fn lock_layout(
+async fn lock_partition_epoch(
     shared: &Shared,
     connection: &mut PgConnection,
     generation: &ConsumerName,
 ) -> Result<(), StoreError> {
-    let lock = shared.query(&shared.statements.lock_layout).bind(generation.whole().as_str().to_owned());
+    let lock =
+        shared.query(&shared.statements.lock_partition_epoch).bind(generation.unpartitioned().as_str().to_owned());
     lock.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -76,12 +78,12 @@ async fn lock_layout(
 async fn add(shared: &Shared, connection: &mut PgConnection, new: &[PartitionCheckpoint]) -> Result<(), StoreError> {
     let names: Vec<String> = new.iter().map(|new| new.consumer.as_str().to_owned()).collect();
     let positions = new.iter().map(|new| storable(new.position)).collect::<Result<Vec<_>, _>>()?;
-    let text_of = |ahead: &Ahead| (!ahead.is_empty()).then(|| ahead.to_string());
-    let ahead: Vec<Option<String>> = new.iter().map(|new| text_of(&new.ahead)).collect();
-    let layouts: Vec<i64> = new.iter().map(|new| to_bigint(new.layout)).collect();
-    let ends = new.iter().map(|new| storable(new.ahead.end())).collect::<Result<Vec<_>, _>>()?;
-    let query = shared.query(&shared.statements.add_partitions).bind(names).bind(positions).bind(ahead);
-    let query = query.bind(layouts).bind(ends);
+    let text_of = |slot_offsets: &SlotOffsets| (!slot_offsets.is_empty()).then(|| slot_offsets.to_string());
+    let slot_offsets: Vec<Option<String>> = new.iter().map(|new| text_of(&new.slot_offsets)).collect();
+    let partition_epochs: Vec<i64> = new.iter().map(|new| to_bigint(new.partition_epoch)).collect();
+    let ends = new.iter().map(|new| storable(new.slot_offsets.end())).collect::<Result<Vec<_>, _>>()?;
+    let query = shared.query(&shared.statements.add_partitions).bind(names).bind(positions).bind(slot_offsets);
+    let query = query.bind(partition_epochs).bind(ends);
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -92,8 +94,8 @@ pub(crate) async fn remove(
     connection: &mut PgConnection,
     generation: &ConsumerName,
 ) -> Result<(), StoreError> {
-    lock_layout(shared, connection, generation).await?;
-    let query = shared.query(&shared.statements.remove_partitions).bind(generation.whole().as_str().to_owned());
+    lock_partition_epoch(shared, connection, generation).await?;
+    let query = shared.query(&shared.statements.remove_partitions).bind(generation.unpartitioned().as_str().to_owned());
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -106,7 +108,7 @@ pub(crate) async fn change(
     old: &[PartitionCheckpoint],
     count: u16,
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
-    let new = redistributed(old, &generation.whole(), count)?;
+    let new = redistributed(old, &generation.unpartitioned(), count)?;
     if new == old {
         return Ok(new);
     }
@@ -148,16 +150,16 @@ pub(crate) async fn freeze(
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
     let (mut found, _) = all_locked(shared, connection, generation).await?;
     if found.is_empty() {
-        found.push(PartitionCheckpoint::new(generation.whole(), Position::ZERO));
+        found.push(PartitionCheckpoint::new(generation.unpartitioned(), Position::ZERO));
         add(shared, connection, &found).await?;
     }
-    let query = shared.query(&shared.statements.freeze_checkpoint).bind(generation.whole().as_str().to_owned());
+    let query = shared.query(&shared.statements.freeze_checkpoint).bind(generation.unpartitioned().as_str().to_owned());
     query.bind(is_frozen).execute(connection).await.map_err(store_error)?;
     Ok(found)
 }
 
 fn retired(generation: &ConsumerName) -> StoreError {
-    StoreError::Retired { generation: generation.clone() }
+    StoreError::StaleGeneration { generation: generation.clone() }
 }
 
 #[async_trait]
@@ -185,7 +187,7 @@ impl PartitionStore for PgStore {
         let statements = &self.shared.statements;
         let mut found = read(&self.shared, &mut transaction, &statements.partitions, generation).await?;
         if found.0.is_empty() {
-            lock_layout(&self.shared, &mut transaction, generation).await?;
+            lock_partition_epoch(&self.shared, &mut transaction, generation).await?;
             found = read(&self.shared, &mut transaction, &statements.partitions, generation).await?;
         }
         let (found, is_frozen) = found;

@@ -49,7 +49,7 @@ impl ConsumerStore for PgStore {
         let row = query.fetch_optional(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         // It has other partitions.
-        row.as_ref().map_or_else(|| Err(StoreError::Retired { generation: consumer.clone() }), checkpoint)
+        row.as_ref().map_or_else(|| Err(StoreError::StaleGeneration { generation: consumer.clone() }), checkpoint)
     }
 
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError> {
@@ -168,7 +168,8 @@ impl ProjectionStore for PgStore {
         if projection.name().generation() == Some(Generation::FIRST) {
             in_handler(&self.shared, projection.after_load(&mut transaction)).await?;
         }
-        generations::show_first(&self.shared, &mut transaction, projection.name(), &projection.code().tables).await?;
+        generations::show_first(&self.shared, &mut transaction, projection.name(), &projection.definition().tables)
+            .await?;
         Ok(self.shared.commit(transaction).await?)
     }
 
@@ -305,7 +306,7 @@ async fn save(
         .bind(comparable(advance.from))
         .bind(storable(advance.to)?)
         .bind(fence_of(advance))
-        .bind(to_bigint(advance.layout))
+        .bind(to_bigint(advance.partition_epoch))
         .bind(&changes.keys)
         .bind(&changes.documents)
         .bind(advance.lease.map(patience))
@@ -386,7 +387,7 @@ async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance
     advance.check()?;
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
-    let query = query.bind(to_bigint(advance.layout)).bind(seen_position(advance)).bind(seen_id(advance));
+    let query = query.bind(to_bigint(advance.partition_epoch)).bind(seen_position(advance)).bind(seen_id(advance));
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     check_moved(shared, connection, advance, &row).await
 }
@@ -398,7 +399,7 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     advance.check()?;
     let query = shared.query(&shared.statements.begin_page).bind(advance.consumer.as_str());
     let query = query.bind(comparable(advance.from)).bind(storable(advance.to)?).bind(fence_of(advance));
-    let query = query.bind(to_bigint(advance.layout));
+    let query = query.bind(to_bigint(advance.partition_epoch));
     let query = query.bind(patience(lease)).bind(seen_position(advance)).bind(seen_id(advance));
     let row = query.fetch_one(&mut *connection).await.map_err(store_error)?;
     check_moved(shared, connection, advance, &row).await
@@ -431,11 +432,11 @@ async fn reset_checkpoint(
     connection: &mut PgConnection,
     consumer: &ConsumerName,
 ) -> Result<(), StoreError> {
-    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.whole().as_str().to_owned());
+    let query = shared.query(&shared.statements.reset_checkpoint).bind(consumer.unpartitioned().as_str().to_owned());
     if get::<bool>(&query.fetch_one(&mut *connection).await.map_err(store_error)?, 0)? {
-        return parking::forget_after(shared, connection, &consumer.whole(), Position::ZERO).await;
+        return parking::forget_after(shared, connection, &consumer.unpartitioned(), Position::ZERO).await;
     }
-    Err(StoreError::Retired { generation: consumer.clone() })
+    Err(StoreError::StaleGeneration { generation: consumer.clone() })
 }
 
 /// Reads null, or the position at which the checkpoint is instead, or another reason why it was not moved.
@@ -448,7 +449,7 @@ async fn check_moved(
     let (consumer, expected) = (&advance.consumer, advance.from);
     match get::<Option<i64>>(row, 0)? {
         None => Ok(()),
-        Some(-1) => Err(StoreError::Retired { generation: consumer.clone() }),
+        Some(-1) => Err(StoreError::StaleGeneration { generation: consumer.clone() }),
         Some(-2) => Err(StoreError::LeaseLost { consumer: consumer.clone() }),
         Some(-3) => {
             shared.signals.recent.clear();

@@ -85,20 +85,20 @@ macro_rules! statements {
 }
 
 statements! {
-    add_dead_letters, add_generation, add_partitions, append, applied_migrations, ask_dead_letters, ask_retry,
-    asked_retries, beat, begin_page, blob, change_parked, checkpoint, checkpoints, claim_build, claim_checkpoint,
-    claim_lease, commit_records, confirm_outbox, create_migrations, dead_letter_edits, dead_letter_totals, dead_letters,
-    discard_dead_letters, discard_parked, drop_blobs, edit_dead_letter, edit_parked, enqueue, fail_dead_letter, find_append, find_misfit,
-    find_outcome, flush, flush_at_commit, forget_parked, freeze_checkpoint, generations, has_schema, head, hold,
-    holds, inbox_stats, is_pipelined, lease_holder, leases, leave, load_snapshot, lock_as_listener, lock_generations,
-    lock_layout, lock_migrations, lock_parked_key, lock_partitions, lock_records, lock_views,
-    members, move_checkpoint, move_due,
-    note_failed_retry, note_operation, notify, operations, outbox_stats, parked_among, parked_events, parked_queue,
-    parked_queues, parked_totals, parking_history, partitions, put_blob, read_outbox, read_tails, receive_messages,
-    record_migration, record_parking, records,
-    release_build, release_hold, release_lease, remove_consumer, remove_generation,
-    remove_partitions, reset_checkpoint, resolve_dead_letter, revoke_leases, rotate_inbox, save_snapshot,
-    scan_records, scan_records_down, seize_lease, server_version, session, set_generation_state, set_lock_timeout, set_pipelined, start_checkpoint, tidy_outbox, waiting_on,
+    add_dead_letters, add_generation, add_partitions, append, applied_migrations, begin_page, blob, change_parked,
+    checkpoint, checkpoints, claim_build, claim_checkpoint, claim_lease, commit_records, confirm_outbox,
+    create_migrations, dead_letter_edits, dead_letter_totals, dead_letters, deregister, discard_dead_letters,
+    discard_parked, drop_blobs, edit_dead_letter, edit_parked, enqueue, fail_dead_letter, find_append, find_misfit,
+    find_outcome, flush, flush_at_commit, forget_parked, freeze_checkpoint, generations, has_schema, head, heartbeat,
+    inbox_stats, is_pipelined, lease_holder, leases, load_snapshot, lock_as_listener, lock_generations, lock_migrations,
+    lock_parked_key, lock_partition_epoch, lock_partitions, lock_records, lock_views, members, move_checkpoint,
+    move_due, note_failed_retry, note_operation, notify, operations, outbox_stats, parked_among, parked_events,
+    parked_queue, parked_queues, parked_totals, parking_history, partitions, put_blob, read_outbox, read_tails,
+    receive_messages, record_migration, record_parking, records, release_build, release_lease, remove_consumer,
+    remove_generation, remove_partitions, request_dead_letter_retries, request_retry, reset_checkpoint,
+    resolve_dead_letter, resume, retry_requests, revoke_leases, rotate_inbox, save_snapshot, scan_records,
+    scan_records_down, seize_lease, server_version, session, set_generation_state, set_lock_timeout, set_pipelined,
+    start_checkpoint, suspend, suspensions, tidy_outbox, waiting_on,
 }
 
 /// How pages of events are read: two statements for each kind of page, made of the same texts.
@@ -128,7 +128,7 @@ impl PageStatements {
     ///
     /// Compared as pairs, which the index on (category, position) alone can answer. `o.category = $5` follows from them,
     /// and is left out: it would let the scan begin at the first event of the category. The subqueries hide the values
-    /// from the planner, which would otherwise plan every single page for the values at hand; that takes as long as
+    /// from the planner, which would otherwise plan every single page for its values; that takes as long as
     /// the page itself.
     const OF_CATEGORY: (&str, &str) = (
         "(o.category, o.position) > ((SELECT $5::text), (SELECT $1::bigint))

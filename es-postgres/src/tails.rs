@@ -1,6 +1,6 @@
 //! Reads of the ends of streams, several in one call: what group commit is to appends.
 //!
-//! A command looks at what its stream holds since the state at hand, which is little; the round trip is all that it
+//! A command looks at what its stream holds since the cached state, which is little; the round trip is all that it
 //! costs. A task of the store's own takes the reads that wait, calls the database once for all of them, and answers each. While
 //! it is at that, the next ones gather. It has a connection of its own, which no pool tests after each use.
 //!

@@ -18,9 +18,9 @@ use crate::{
 /// Most appends that one [`UnitOfWork`] takes.
 pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = limits::MAX_APPENDS_PER_UNIT;
 
-const MARK: &str = include_str!("../sql/mark.sql");
-const MARK_AGAIN: &str = include_str!("../sql/mark_again.sql");
-const UNDO: &str = include_str!("../sql/undo.sql");
+const SAVEPOINT: &str = include_str!("../sql/savepoint.sql");
+const SAVEPOINT_AGAIN: &str = include_str!("../sql/savepoint_again.sql");
+const ROLLBACK_TO: &str = include_str!("../sql/rollback_to.sql");
 
 /// A transaction of the caller's own writes and of appends: all of them are stored, or none.
 ///
@@ -44,13 +44,13 @@ pub struct UnitOfWork {
     store: PgStore,
     transaction: Transaction<'static, Postgres>,
     appends: Vec<Append>,
-    /// How many appends there were at the mark.
-    marked: Option<usize>,
+    /// How many appends there were at the savepoint.
+    savepoint: Option<usize>,
 }
 
 impl UnitOfWork {
     pub(crate) fn new(store: PgStore, transaction: Transaction<'static, Postgres>) -> Self {
-        Self { store, transaction, appends: Vec::new(), marked: None }
+        Self { store, transaction, appends: Vec::new(), savepoint: None }
     }
 
     /// The connection, within the transaction, at the isolation level READ COMMITTED. Leave the transaction's end to
@@ -156,17 +156,19 @@ impl MessageUnit for UnitOfWork {
         dead_letters::resolve(shared, connection, letter).await
     }
 
-    async fn mark(&mut self) -> Result<(), StoreError> {
-        self.run(if self.marked.is_some() { MARK_AGAIN } else { MARK }).await?;
-        self.marked = Some(self.appends.len());
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.run(if self.savepoint.is_some() { SAVEPOINT_AGAIN } else { SAVEPOINT }).await?;
+        self.savepoint = Some(self.appends.len());
         Ok(())
     }
 
-    async fn undo(&mut self) -> Result<(), StoreError> {
-        let Some(appends) = self.marked else {
-            return Err(StoreError::Refused { reason: "nothing was marked in this unit: call mark before undo" });
+    async fn rollback_to(&mut self) -> Result<(), StoreError> {
+        let Some(appends) = self.savepoint else {
+            return Err(StoreError::Refused {
+                reason: "this unit has no savepoint: call savepoint before rollback_to",
+            });
         };
-        self.run(UNDO).await?;
+        self.run(ROLLBACK_TO).await?;
         self.appends.truncate(appends);
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Signals {
         Self { sender, recent, untold, listener, tasks, runtime }
     }
 
-    /// Keeps durable events at hand for those who follow the log here; if nobody does, they are not even made.
+    /// Keeps durable events in memory for readers that follow the log here; without such readers it does not make them.
     pub(crate) fn hand_on(&self, after: Bookmark, events: impl FnOnce() -> Vec<RecordedEvent>) {
         if self.sender.has_subscribers() {
             self.recent.push(after, events());

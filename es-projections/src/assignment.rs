@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use es_core::{ConsumerName, Member};
 
-/// Whose turn a partition of a consumer is, by number; `None` if nobody would run it.
+/// Returns the member that a partition of a consumer is assigned to, by number; `None` if nobody would run it.
 ///
 /// Those who would run a consumer are given its partitions in turn. Where they begin is another place for each consumer, so
 /// that several consumers of one partition spread too. When somebody comes or goes, all shares stay as even as they can be.
-pub(crate) fn assigned<'a>(roster: &'a [Member], consumer: &ConsumerName, index: usize) -> Option<&'a str> {
+pub(crate) fn assigned<'a>(members: &'a [Member], consumer: &ConsumerName, index: usize) -> Option<&'a str> {
     let mut able: Vec<&str> =
-        roster.iter().filter(|member| member.consumer == *consumer).map(|member| member.member.as_str()).collect();
+        members.iter().filter(|member| member.consumer == *consumer).map(|member| member.member.as_str()).collect();
     able.sort_unstable();
-    let consumers: BTreeSet<&ConsumerName> = roster.iter().map(|member| &member.consumer).collect();
+    let consumers: BTreeSet<&ConsumerName> = members.iter().map(|member| &member.consumer).collect();
     let place = consumers.iter().position(|known| *known == consumer)?;
     able.get((place + index).checked_rem(able.len())?).copied()
 }
@@ -27,16 +27,16 @@ mod tests {
         ConsumerName::new(name).unwrap()
     }
 
-    fn roster(consumers: &[&str], members: &[&str]) -> Vec<Member> {
+    fn members(consumers: &[&str], members: &[&str]) -> Vec<Member> {
         let pairs = consumers.iter().flat_map(|consumer| members.iter().map(move |member| (consumer, member)));
         pairs.map(|(consumer, member)| Member { consumer: name(consumer), member: (*member).to_owned() }).collect()
     }
 
-    fn shares(roster: &[Member], consumers: &[&str], partitions: usize) -> Vec<usize> {
+    fn shares(members: &[Member], consumers: &[&str], partitions: usize) -> Vec<usize> {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for consumer in consumers {
             for index in 0..partitions {
-                *counts.entry(assigned(roster, &name(consumer), index).unwrap()).or_default() += 1;
+                *counts.entry(assigned(members, &name(consumer), index).unwrap()).or_default() += 1;
             }
         }
         let mut shares: Vec<_> = counts.into_values().collect();
@@ -47,14 +47,14 @@ mod tests {
     #[test]
     fn partitions_of_one_consumer_and_consumers_of_one_partition_are_spread_evenly() {
         let consumers = ["a", "b", "c", "d", "e", "f", "g"];
-        assert_eq!(shares(&roster(&consumers, &["x", "y", "z"]), &consumers, 1), [2, 2, 3]);
-        assert_eq!(shares(&roster(&["a"], &["x", "y", "z"]), &["a"], 8), [2, 3, 3]);
-        assert_eq!(shares(&roster(&consumers, &["x"]), &consumers, 4), [28]);
+        assert_eq!(shares(&members(&consumers, &["x", "y", "z"]), &consumers, 1), [2, 2, 3]);
+        assert_eq!(shares(&members(&["a"], &["x", "y", "z"]), &["a"], 8), [2, 3, 3]);
+        assert_eq!(shares(&members(&consumers, &["x"]), &consumers, 4), [28]);
     }
 
     #[test]
-    fn everybody_gets_the_same_answer_in_whatever_order_the_roster_is_and_nobody_runs_what_nobody_can() {
-        let (mut members, consumers) = (roster(&["a", "b"], &["x", "y"]), [name("a"), name("b")]);
+    fn everybody_gets_the_same_answer_in_whatever_order_the_members_are_and_nobody_runs_what_nobody_can() {
+        let (mut members, consumers) = (members(&["a", "b"], &["x", "y"]), [name("a"), name("b")]);
         let before: Vec<_> = consumers.iter().map(|c| assigned(&members, c, 0).unwrap().to_owned()).collect();
         members.reverse();
         let after: Vec<_> = consumers.iter().map(|c| assigned(&members, c, 0).unwrap().to_owned()).collect();

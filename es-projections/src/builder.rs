@@ -8,14 +8,14 @@ use crate::{
     consumer::Consumer,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::{Gate, Holds},
     limits,
-    membership::Membership,
+    member_session::MemberSession,
     options::ConsumerOptions,
     projection_consumer::ProjectionConsumer,
     reactor_consumer::ReactorConsumer,
     runner::Runner,
     start_order::set_start_order,
+    suspension_check::{SuspensionCheck, Suspensions},
     tail::Tail,
     view_consumer::ViewConsumer,
 };
@@ -88,7 +88,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         self.add(consumer, options)
     }
 
-    /// For how long the runner has the lease of a consumer without giving a sign of life; [`limits::LEASE_TIME`] if not said. A
+    /// For how long the runner has the lease of a consumer without a heartbeat; [`limits::LEASE_TIME`] if not said. A
     /// process that is killed is replaced after so long, and one that is stopped for longer has lost its leases when it goes on.
     pub fn lease_time(mut self, time: Duration) -> Self {
         self.lease_time = time;
@@ -115,8 +115,8 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         let filters = consumers.iter().map(|(consumer, _)| consumer.filter());
         let tail = Arc::new(Tail::new(Arc::clone(&self.shared), filters));
         let bases = consumers.iter().map(|(consumer, _)| consumer.name().base()).collect();
-        let membership = Membership::new(Arc::clone(&self.shared), self.lease_time, bases);
-        let holds = Arc::new(Holds::new(Arc::clone(&self.shared)));
+        let member_session = MemberSession::new(Arc::clone(&self.shared), self.lease_time, bases);
+        let suspensions = Arc::new(Suspensions::new(Arc::clone(&self.shared)));
         let mut loops = Vec::with_capacity(consumers.len());
         for (consumer, options) in consumers {
             options.check(consumer.name())?;
@@ -124,12 +124,20 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
             if !names.insert(consumer.name().clone()) {
                 return Err(RunnerError::DuplicateName { name: consumer.name().clone() });
             }
-            let (store, tail, membership) = (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&membership));
-            let gate = Arc::new(Gate::new(consumer.name().base(), Arc::clone(&holds)));
-            loops.push(Arc::new(ConsumerLoop::new(store, consumer, options, tail, Some(membership), gate)));
+            let (store, tail, member_session) =
+                (Arc::clone(&self.shared), Arc::clone(&tail), Arc::clone(&member_session));
+            let suspension_check = Arc::new(SuspensionCheck::new(consumer.name().base(), Arc::clone(&suspensions)));
+            loops.push(Arc::new(ConsumerLoop::new(
+                store,
+                consumer,
+                options,
+                tail,
+                Some(member_session),
+                suspension_check,
+            )));
         }
         set_start_order(&loops)?;
-        Ok(Runner::new(self.shared, loops, membership, holds))
+        Ok(Runner::new(self.shared, loops, member_session, suspensions))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use es_core::{FrozenReadModel, Position, ReadModelRow, StoreError, canonical_json, is_same_json};
+use es_core::{Position, ReadModelRow, ReadModelSnapshot, StoreError, canonical_json, is_same_json};
 
 pub use changes::{Change, ColumnSummary};
 use changes::{changes, excerpts};
@@ -139,11 +139,14 @@ impl Totals {
     }
 }
 
-/// Compares two pictures of the same position, in one pass over both and in bounded memory.
+/// Compares two snapshots of the same position, in one pass over both and in bounded memory.
 ///
 /// # Errors
 /// [`StoreError`] if one of them could not be read to its end.
-pub(crate) async fn compare(mut live: FrozenReadModel, mut rebuilt: FrozenReadModel) -> Result<Comparison, StoreError> {
+pub(crate) async fn compare(
+    mut live: ReadModelSnapshot,
+    mut rebuilt: ReadModelSnapshot,
+) -> Result<Comparison, StoreError> {
     let mut comparison = Comparison::new(live.position());
     let (mut left, mut right) = (live.next().await?, rebuilt.next().await?);
     loop {
@@ -247,32 +250,32 @@ pub(crate) fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
 
-    async fn picture(rows: &[(&str, &str)]) -> FrozenReadModel {
-        let (frozen, sender) = FrozenReadModel::new(Position::new(7));
+    async fn snapshot(rows: &[(&str, &str)]) -> ReadModelSnapshot {
+        let (snapshot, sender) = ReadModelSnapshot::new(Position::new(7));
         let row = |&(key, content): &(&str, &str)| ReadModelRow {
             table: String::new(),
             key: key.to_owned(),
             content: content.to_owned(),
         };
         sender.send(Ok(rows.iter().map(row).collect())).await.unwrap();
-        frozen
+        snapshot
     }
 
     #[tokio::test]
     async fn equal_read_models_have_equal_totals_and_no_differences() {
         let rows = [("ann", "1"), ("bob", "2")];
-        let same = compare(picture(&rows).await, picture(&rows).await).await.unwrap();
+        let same = compare(snapshot(&rows).await, snapshot(&rows).await).await.unwrap();
         assert!(same.is_same());
         assert_eq!((same.live, same.live.rows, same.position), (same.rebuilt, 2, Position::new(7)));
         assert_eq!(same.to_string(), "at position 7 both have the same 2 row(s)");
-        let empty = compare(picture(&[]).await, picture(&[]).await).await.unwrap();
+        let empty = compare(snapshot(&[]).await, snapshot(&[]).await).await.unwrap();
         assert!(empty.is_same());
     }
 
     #[tokio::test]
     async fn what_differs_and_what_is_missing_on_either_side_is_listed_by_key() {
-        let live = picture(&[("ann", "1"), ("bob", "2"), ("cid", "3")]).await;
-        let rebuilt = picture(&[("aaa", "0"), ("ann", "1"), ("cid", "4"), ("dan", "5")]).await;
+        let live = snapshot(&[("ann", "1"), ("bob", "2"), ("cid", "3")]).await;
+        let rebuilt = snapshot(&[("aaa", "0"), ("ann", "1"), ("cid", "4"), ("dan", "5")]).await;
         let comparison = compare(live, rebuilt).await.unwrap();
         let text = |text: &str| Some(text.to_owned());
         let listed: Vec<_> =
@@ -293,10 +296,11 @@ mod tests {
 
     #[tokio::test]
     async fn rows_whose_keys_have_another_order_are_the_same_and_elements_of_a_list_are_not() {
-        let live = || picture(&[("ann", r#"{"a":{"x":1,"y":2},"b":[1,2]}"#)]);
-        let same = compare(live().await, picture(&[("ann", r#"{"b":[1,2],"a":{"y":2,"x":1}}"#)]).await).await.unwrap();
+        let live = || snapshot(&[("ann", r#"{"a":{"x":1,"y":2},"b":[1,2]}"#)]);
+        let same = compare(live().await, snapshot(&[("ann", r#"{"b":[1,2],"a":{"y":2,"x":1}}"#)]).await).await.unwrap();
         assert!(same.is_same() && same.live == same.rebuilt, "{same}");
-        let other = compare(live().await, picture(&[("ann", r#"{"b":[2,1],"a":{"y":2,"x":1}}"#)]).await).await.unwrap();
+        let other =
+            compare(live().await, snapshot(&[("ann", r#"{"b":[2,1],"a":{"y":2,"x":1}}"#)]).await).await.unwrap();
         assert!(!other.is_same() && other.live != other.rebuilt, "{other}");
         let summary = "  only b has the same elements in another order in 1 of 1 row(s); use a BTreeSet or a sorted list instead of a HashSet";
         assert_eq!(other.to_string().lines().nth(1), Some(summary));
@@ -319,9 +323,9 @@ mod tests {
                 key: key.clone(),
                 content: content.clone(),
             };
-            let (frozen, sender) = FrozenReadModel::new(Position::new(7));
+            let (snapshot, sender) = ReadModelSnapshot::new(Position::new(7));
             sender.try_send(Ok(rows.iter().map(row).collect())).unwrap();
-            frozen
+            snapshot
         };
         let comparison = compare(as_rows(&rows(&old)), as_rows(&rows(&new))).await.unwrap();
         assert_eq!((comparison.differing, comparison.columns.len()), (299, 1));
@@ -335,12 +339,12 @@ mod tests {
 
     #[tokio::test]
     async fn columns_that_changed_or_are_gone_are_counted_also_within_others_and_new_rows_apart() {
-        let live = picture(&[
+        let live = snapshot(&[
             ("a", r#"{"at":{"city":"Brno","zip":1},"old":1}"#),
             ("b", r#"{"at":{"city":"Brno"},"old":1}"#),
             ("c", "{}"),
         ]);
-        let rebuilt = picture(&[
+        let rebuilt = snapshot(&[
             ("a", r#"{"at":{"zip":1,"city":"Praha"}}"#),
             ("b", r#"{"old":1,"at":{"city":"Brno"}}"#),
             ("d", "{}"),
@@ -366,13 +370,14 @@ mod tests {
     #[tokio::test]
     async fn long_values_are_shown_from_where_they_differ() {
         let (old, new) = ("x".repeat(1_000) + "old", "x".repeat(1_000) + "new");
-        let comparison = compare(picture(&[("a", &old)]).await, picture(&[("a", &new)]).await).await.unwrap();
+        let comparison = compare(snapshot(&[("a", &old)]).await, snapshot(&[("a", &new)]).await).await.unwrap();
         assert!(comparison.to_string().ends_with(&format!("xold -> …{}new", "x".repeat(40))), "{comparison}");
     }
 
     #[tokio::test]
     async fn rows_without_a_key_of_their_own_are_compared_as_often_as_they_occur() {
-        let comparison = compare(picture(&[("x", "x"), ("x", "x")]).await, picture(&[("x", "x")]).await).await.unwrap();
+        let comparison =
+            compare(snapshot(&[("x", "x"), ("x", "x")]).await, snapshot(&[("x", "x")]).await).await.unwrap();
         assert_eq!((comparison.differing, comparison.first.len()), (1, 1));
     }
 
@@ -380,7 +385,7 @@ mod tests {
     async fn a_long_list_of_differences_ends_and_says_how_many_there_are() {
         let keys: Vec<String> = (100..200).map(|number| number.to_string()).collect();
         let rows: Vec<_> = keys.iter().map(|key| (key.as_str(), "1")).collect();
-        let comparison = compare(picture(&rows).await, picture(&[]).await).await.unwrap();
+        let comparison = compare(snapshot(&rows).await, snapshot(&[]).await).await.unwrap();
         assert_eq!((comparison.differing, comparison.first.len()), (100, limits::MAX_LISTED_DIFFERENCES));
         assert!(comparison.to_string().ends_with("and 80 more"), "{comparison}");
         let long = "é".repeat(limits::MAX_SHOWN_ROW_CHARS + 1);

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use es_core::{
     Advance, ConsumerName, DecodeError, EventFilter, EventKey, EventPage, Generation, HandlerError, InvalidName,
-    Position, ProjectionError, ReadModelCode, RecordedEvent,
+    Position, ProjectionError, ReadModelDefinition, RecordedEvent,
 };
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     error::{HandlerPanic, HandlerTimeout},
     parking::keys_or_stream,
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -34,8 +34,8 @@ pub(crate) trait Consumer: Send + Sync {
     /// [`InvalidName`] of a table.
     fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName>;
 
-    /// What the store knows about its code; `None` without a read model.
-    fn code(&self) -> Option<ReadModelCode>;
+    /// How its read model is defined; `None` without one.
+    fn definition(&self) -> Option<ReadModelDefinition>;
 
     fn kind(&self) -> ConsumerKind;
 
@@ -58,7 +58,7 @@ pub(crate) trait Consumer: Send + Sync {
         &self,
         advance: Advance,
         page: EventPage,
-        share: &Share,
+        slice: &PartitionSlice,
         stop: &Stop,
     ) -> Result<Applied, PageFailure>;
 
@@ -87,7 +87,9 @@ pub(crate) trait Consumer: Send + Sync {
     /// Applies an event that was parked, with a move that takes it out of the queue.
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         let end = advance.to;
-        let applied = self.apply(advance, EventPage::new(vec![event], end, end), &Share::whole(), &Stop::never()).await;
+        let applied = self
+            .apply(advance, EventPage::new(vec![event], end, end), &PartitionSlice::everything(), &Stop::never())
+            .await;
         applied.map(|_| ()).map_err(|failure| failure.error)
     }
 

@@ -1,8 +1,8 @@
 //! What operators do to consumers, here and in other processes.
 
 use es_core::{
-    Checkpoint, ConsumerName, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation, OperationKind, Order,
-    Position, timestamp::rfc3339,
+    Checkpoint, CheckpointOverride, ConsumerName, GenerationState, NewOperation, Operation, OperationKind,
+    OperatorRequest, Position, Suspension, SuspensionKind, timestamp::rfc3339,
 };
 use time::OffsetDateTime;
 
@@ -29,43 +29,45 @@ impl std::fmt::Display for Orphan {
     }
 }
 
-/// What operators do. Every operation is kept in the log of operations, with who asked for it and why, in one transaction
-/// with what it does (rebuilds, swaps and going back: right after it). It takes effect wherever the consumer runs.
+/// What operators do. Every operation is kept in the log of operations, with who requested it and why, in one
+/// transaction with what it does (rebuilds, swaps and going back: right after it). It takes effect wherever the
+/// consumer runs.
 impl Runner {
     /// Pauses a consumer: it finishes the page that is under way and waits. Runners notice within
     /// [`CONTROL_INTERVAL`](crate::limits::CONTROL_INTERVAL). Says whether it was not paused before.
     ///
-    /// A projection that is also applied inline, by the appends themselves, is not held back there.
+    /// A projection that is also applied inline, by the appends themselves, is not suspended there.
     ///
     /// # Errors
     /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows it; [`RunnerError::Store`].
     ///
     /// # Cancel safety
     /// Safe: it is paused or not.
-    pub async fn pause(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
-        self.hold(consumer, HoldKind::Paused, order).await
+    pub async fn pause(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
+        self.begin_suspension(consumer, SuspensionKind::Paused, request).await
     }
 
-    /// Lets a paused consumer go on. Says whether it was paused.
+    /// Lets a paused consumer continue. Returns whether it was paused.
     ///
     /// # Errors
     /// As for [`pause`](Self::pause).
     ///
     /// # Cancel safety
     /// Safe: it is paused or not.
-    pub async fn resume(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
-        self.release(consumer, HoldKind::Paused, order).await
+    pub async fn resume(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
+        self.end_suspension(consumer, SuspensionKind::Paused, request).await
     }
 
-    /// Switches a consumer off, as a feature by its flag; the order must give a reason. Otherwise as [`pause`](Self::pause).
+    /// Switches a consumer off, as a feature by its flag; the request must give a reason. Otherwise as
+    /// [`pause`](Self::pause).
     ///
     /// # Errors
     /// As for [`pause`](Self::pause).
     ///
     /// # Cancel safety
     /// Safe: it is off or not.
-    pub async fn disable(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
-        self.hold(consumer, HoldKind::Disabled, order).await
+    pub async fn disable(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
+        self.begin_suspension(consumer, SuspensionKind::Disabled, request).await
     }
 
     /// Switches a consumer on again. Says whether it was off.
@@ -75,12 +77,12 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: it is off or not.
-    pub async fn enable(&self, consumer: &str, order: &Order) -> Result<bool, RunnerError> {
-        self.release(consumer, HoldKind::Disabled, order).await
+    pub async fn enable(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
+        self.end_suspension(consumer, SuspensionKind::Disabled, request).await
     }
 
-    /// Moves the checkpoint of a reactor back: it reacts to everything after `to` again. The order must give a reason. Gives
-    /// where it was. Safe while it runs.
+    /// Moves the checkpoint of a reactor back: it reacts to everything after `to` again. The request must give a
+    /// reason. Returns where it was. Safe while it runs.
     ///
     /// # Errors
     /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
@@ -89,8 +91,13 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: it was moved or not.
-    pub async fn reset(&self, consumer: &str, to: Position, order: &Order) -> Result<Position, RunnerError> {
-        self.move_by_hand(consumer, HandMove::Reset(to), order).await
+    pub async fn reset(
+        &self,
+        consumer: &str,
+        to: Position,
+        request: &OperatorRequest,
+    ) -> Result<Position, RunnerError> {
+        self.override_checkpoint(consumer, CheckpointOverride::Reset(to), request).await
     }
 
     /// The same for a view or projection too, whose handler does no harm if it is given an event again.
@@ -100,12 +107,17 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: it was moved or not.
-    pub async fn reset_idempotent(&self, consumer: &str, to: Position, order: &Order) -> Result<Position, RunnerError> {
-        self.move_by_hand(consumer, HandMove::ResetIdempotent(to), order).await
+    pub async fn reset_idempotent(
+        &self,
+        consumer: &str,
+        to: Position,
+        request: &OperatorRequest,
+    ) -> Result<Position, RunnerError> {
+        self.override_checkpoint(consumer, CheckpointOverride::ResetIdempotent(to), request).await
     }
 
-    /// Moves a checkpoint forwards: what lies between never takes effect, until the read model is rebuilt. The order must give a
-    /// reason. Gives where it was. Safe while it runs.
+    /// Moves a checkpoint forwards: what lies between never takes effect, until the read model is rebuilt. The request
+    /// must give a reason. Returns where it was. Safe while it runs.
     ///
     /// # Errors
     /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
@@ -113,8 +125,8 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: it was moved or not.
-    pub async fn skip(&self, consumer: &str, to: Position, order: &Order) -> Result<Position, RunnerError> {
-        self.move_by_hand(consumer, HandMove::Skip(to), order).await
+    pub async fn skip(&self, consumer: &str, to: Position, request: &OperatorRequest) -> Result<Position, RunnerError> {
+        self.override_checkpoint(consumer, CheckpointOverride::Skip(to), request).await
     }
 
     /// Changes the number of partitions of a consumer, here and in all processes that run it. No event is lost or repeated, wherever the
@@ -127,17 +139,17 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: it was changed or not.
-    pub async fn repartition(&self, consumer: &str, count: u16, order: &Order) -> Result<(), RunnerError> {
+    pub async fn repartition(&self, consumer: &str, count: u16, request: &OperatorRequest) -> Result<(), RunnerError> {
         let live = self.live_name(self.local(consumer)?.name()).await?;
         self.store().repartition(&live, count).await?;
         self.look_up_again(&live.base());
-        self.note_order(OperationKind::REPARTITION, &live, order).await;
+        self.note_request(OperationKind::REPARTITION, &live, request).await;
         Ok(())
     }
 
     /// Takes the leases of a consumer from the processes that have them, so that others need not wait until they run out. The
-    /// order must give a reason. Returns how many a process had. Safe while it runs: what is written under a lease that was taken is
-    /// refused, and a process that lives claims it again.
+    /// request must give a reason. Returns how many a process had. Safe while it runs: what is written under a lease
+    /// that was taken is refused, and a process that lives claims it again.
     ///
     /// # Errors
     /// [`RunnerError::UnknownConsumer`]; [`StoreError::Refused`](es_core::StoreError::Refused) in [`RunnerError::Store`] without a
@@ -145,19 +157,19 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: they were taken or not.
-    pub async fn revoke_leases(&self, consumer: &str, order: &Order) -> Result<u64, RunnerError> {
-        Ok(self.store().revoke_leases(&self.known(consumer).await?, order).await?)
+    pub async fn revoke_leases(&self, consumer: &str, request: &OperatorRequest) -> Result<u64, RunnerError> {
+        Ok(self.store().revoke_leases(&self.known(consumer).await?, request).await?)
     }
 
-    /// Who is held back, by whom and why.
+    /// Returns which consumers are suspended, by whom and why.
     ///
     /// # Errors
     /// [`RunnerError::Store`].
     ///
     /// # Cancel safety
     /// Changes nothing.
-    pub async fn holds(&self) -> Result<Vec<Hold>, RunnerError> {
-        Ok(self.store().holds().await?)
+    pub async fn suspensions(&self) -> Result<Vec<Suspension>, RunnerError> {
+        Ok(self.store().suspensions().await?)
     }
 
     /// Consumers that the store knows and this runner has not, by name.
@@ -187,7 +199,7 @@ impl Runner {
     }
 
     /// Removes everything that the store keeps for a consumer whose code is gone: its checkpoint, its read model in all
-    /// generations, what holds it back. The order must give a reason. Tables that a projection names itself stay.
+    /// generations, suspensions. The request must give a reason. Tables that a projection names itself stay.
     ///
     /// # Errors
     /// [`RunnerError::StillHere`] for a consumer of this runner; [`RunnerError::UnknownConsumer`] if the store does not know
@@ -195,12 +207,12 @@ impl Runner {
     ///
     /// # Cancel safety
     /// Safe: everything is removed or nothing.
-    pub async fn retire(&self, consumer: &str, order: &Order) -> Result<(), RunnerError> {
+    pub async fn retire(&self, consumer: &str, request: &OperatorRequest) -> Result<(), RunnerError> {
         let name = self.known(consumer).await?;
         if self.has(&name) {
             return Err(RunnerError::StillHere { consumer: name });
         }
-        Ok(self.store().retire_consumer(&name, order).await?)
+        Ok(self.store().retire_consumer(&name, request).await?)
     }
 
     /// The log of operations, newest first: of one consumer or of all; of those with numbers below `before`, to read on.
@@ -222,38 +234,53 @@ impl Runner {
 
     /// Notes what was done to the generations of a read model: right after it, in a transaction of its own.
     pub(crate) async fn note(&self, kind: OperationKind, generation: &ConsumerName, by: &str) {
-        match Order::by(by) {
-            Ok(order) => self.note_order(kind, generation, &order).await,
+        match OperatorRequest::by(by) {
+            Ok(request) => self.note_request(kind, generation, &request).await,
             Err(error) => tracing::error!(%generation, by, %error, "an operation is missing in the log of operations"),
         }
     }
 
-    /// The same for what was done by an order.
-    pub(crate) async fn note_order(&self, kind: OperationKind, generation: &ConsumerName, order: &Order) {
-        let operation = NewOperation::new(kind, generation.clone(), order.clone());
+    /// The same for what an operator requested.
+    pub(crate) async fn note_request(&self, kind: OperationKind, generation: &ConsumerName, request: &OperatorRequest) {
+        let operation = NewOperation::new(kind, generation.clone(), request.clone());
         if let Err(error) = self.store().note(&operation).await {
-            let by = order.author();
+            let by = request.author();
             tracing::error!(%generation, by, %error, "an operation is missing in the log of operations");
         }
     }
 
-    async fn hold(&self, consumer: &str, kind: HoldKind, order: &Order) -> Result<bool, RunnerError> {
-        let is_new = self.store().hold(&self.known(consumer).await?, kind, order).await?;
+    async fn begin_suspension(
+        &self,
+        consumer: &str,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, RunnerError> {
+        let is_new = self.store().suspend(&self.known(consumer).await?, kind, request).await?;
         // Runners of this process need not wait for their next look.
-        self.gate_holds().refresh().await?;
+        self.known_suspensions().refresh().await?;
         Ok(is_new)
     }
 
-    async fn release(&self, consumer: &str, kind: HoldKind, order: &Order) -> Result<bool, RunnerError> {
-        let was_held = self.store().release(&self.known(consumer).await?, kind, order).await?;
-        self.gate_holds().refresh().await?;
-        Ok(was_held)
+    async fn end_suspension(
+        &self,
+        consumer: &str,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, RunnerError> {
+        let was_suspended = self.store().resume(&self.known(consumer).await?, kind, request).await?;
+        self.known_suspensions().refresh().await?;
+        Ok(was_suspended)
     }
 
-    async fn move_by_hand(&self, consumer: &str, to: HandMove, order: &Order) -> Result<Position, RunnerError> {
+    async fn override_checkpoint(
+        &self,
+        consumer: &str,
+        to: CheckpointOverride,
+        request: &OperatorRequest,
+    ) -> Result<Position, RunnerError> {
         let name = self.known(consumer).await?;
         let live = in_state(self.store(), &name, GenerationState::Live).await?;
-        let from = self.store().move_by_hand(live.first().unwrap_or(&name), to, order).await?;
+        let from = self.store().override_checkpoint(live.first().unwrap_or(&name), to, request).await?;
         self.look_up_again(&name);
         Ok(from)
     }
@@ -264,7 +291,7 @@ impl Runner {
         let is_of_it = |found: &ConsumerName| found.base_text() == name.as_str();
         let is_known = self.has(&name)
             || self.store().checkpoints().await?.iter().any(|found| is_of_it(&found.consumer))
-            || self.store().holds().await?.iter().any(|hold| is_of_it(&hold.consumer));
+            || self.store().suspensions().await?.iter().any(|suspension| is_of_it(&suspension.consumer));
         if is_known { Ok(name) } else { Err(self.unknown(consumer)) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::mem::size_of;
 
-use es_core::{FrozenReadModel, Position, ReadModelRow, StoreError};
+use es_core::{Position, ReadModelRow, ReadModelSnapshot, StoreError};
 
 use crate::{
     comparison::{Comparison, Difference, Totals, compare, shortened},
@@ -22,13 +22,13 @@ enum Held {
 }
 
 impl Dump {
-    /// Reads a picture to its end.
+    /// Reads a snapshot to its end.
     ///
     /// # Errors
     /// [`StoreError`] if it could not be read.
-    pub(crate) async fn take(mut picture: FrozenReadModel) -> Result<Self, StoreError> {
-        let mut dump = Self { position: picture.position(), held: Held::Rows { rows: Vec::new(), bytes: 0 } };
-        while let Some(row) = picture.next().await? {
+    pub(crate) async fn take(mut snapshot: ReadModelSnapshot) -> Result<Self, StoreError> {
+        let mut dump = Self { position: snapshot.position(), held: Held::Rows { rows: Vec::new(), bytes: 0 } };
+        while let Some(row) = snapshot.next().await? {
             dump.add(row);
         }
         Ok(dump)
@@ -57,11 +57,11 @@ impl Dump {
     /// Compares what was with what is now, at the same position.
     ///
     /// # Errors
-    /// [`StoreError`] if the picture could not be read.
-    pub(crate) async fn compare(self, rebuilt: FrozenReadModel) -> Result<Comparison, StoreError> {
+    /// [`StoreError`] if the snapshot could not be read.
+    pub(crate) async fn compare(self, rebuilt: ReadModelSnapshot) -> Result<Comparison, StoreError> {
         match self.held {
             Held::Rows { rows, .. } => {
-                let (live, sender) = FrozenReadModel::new(self.position);
+                let (live, sender) = ReadModelSnapshot::new(self.position);
                 // There is room for one page, and this is the only one.
                 let _ = sender.try_send(Ok(rows));
                 drop(sender);
@@ -123,7 +123,7 @@ impl Ranges {
         self.rows_each *= 2;
     }
 
-    async fn compare(&self, position: Position, mut rebuilt: FrozenReadModel) -> Result<Comparison, StoreError> {
+    async fn compare(&self, position: Position, mut rebuilt: ReadModelSnapshot) -> Result<Comparison, StoreError> {
         let mut found = vec![Totals::default(); self.all.len()];
         let mut at = 0;
         while let Some(row) = rebuilt.next().await? {
@@ -172,10 +172,10 @@ mod tests {
         ReadModelRow { table: "t".to_owned(), key: key.to_owned(), content: content.to_owned() }
     }
 
-    fn picture(rows: Vec<ReadModelRow>) -> FrozenReadModel {
-        let (frozen, sender) = FrozenReadModel::new(Position::new(7));
+    fn snapshot(rows: Vec<ReadModelRow>) -> ReadModelSnapshot {
+        let (snapshot, sender) = ReadModelSnapshot::new(Position::new(7));
         sender.try_send(Ok(rows)).unwrap();
-        frozen
+        snapshot
     }
 
     /// More than is remembered row by row, and more rows than ranges.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     async fn compared(before: Vec<ReadModelRow>, after: Vec<ReadModelRow>) -> Comparison {
-        Dump::take(picture(before)).await.unwrap().compare(picture(after)).await.unwrap()
+        Dump::take(snapshot(before)).await.unwrap().compare(snapshot(after)).await.unwrap()
     }
 
     #[tokio::test]
@@ -197,11 +197,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_large_is_compared_range_by_range_in_bounded_memory() {
-        let dump = Dump::take(picture(large())).await.unwrap();
+        let dump = Dump::take(snapshot(large())).await.unwrap();
         let Held::Ranges(ranges) = &dump.held else { panic!("it is remembered row by row") };
         assert!(ranges.all.len() <= limits::MAX_DUMP_RANGES, "{} ranges", ranges.all.len());
         assert_eq!(ranges.rows_each, 4);
-        let same = dump.compare(picture(large())).await.unwrap();
+        let same = dump.compare(snapshot(large())).await.unwrap();
         assert!(same.by_range && same.is_same() && same.live == same.rebuilt, "{same}");
         assert_eq!(same.live.rows, ROWS as u64);
     }

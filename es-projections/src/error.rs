@@ -3,8 +3,8 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use es_core::{
-    Bookmark, ConsumerName, DecodeError, EventKey, GenerationState, Hold, InvalidName, Position, ProjectionError,
-    StoreError, timestamp::rfc3339,
+    Bookmark, ConsumerName, DecodeError, EventKey, GenerationState, InvalidName, Position, ProjectionError, StoreError,
+    Suspension, timestamp::rfc3339,
 };
 use time::OffsetDateTime;
 
@@ -139,9 +139,9 @@ pub enum RunnerError {
         /// Why it failed.
         source: Arc<ProjectionError>,
     },
-    /// Nobody has tried a parked key again in time. It is still asked for; check that somebody runs the consumer.
+    /// No process has retried a parked key in time. The request stands; check that a process runs the consumer.
     #[error(
-        "nobody has tried {key} of {consumer} again within {waited:?}; it is still asked for: is {consumer} run anywhere?"
+        "no process has retried {key} of {consumer} within {waited:?}; the request stands: does any process run {consumer}?"
     )]
     RetryTimeout {
         /// Which consumer.
@@ -152,10 +152,10 @@ pub enum RunnerError {
         waited: Duration,
     },
     /// The code of a consumer with several partitions cannot tell the key of an event, or not read it at all, so that no partition
-    /// may go past it. Mend the code: a key comes of the event alone. Or run the consumer as one whole
+    /// may go past it. Fix the code: a key comes of the event alone. Or run the consumer unpartitioned
     /// ([`Runner::repartition`](crate::Runner::repartition)): the failure policy says what becomes of the event then.
     #[error(
-        "the partition key of the event at {event} cannot be told for {consumer}: {problem}; mend the code, or run it as one partition"
+        "the partition key of the event at {event} cannot be told for {consumer}: {problem}; fix the code, or run it as one partition"
     )]
     PartitionKey {
         /// Which consumer.
@@ -179,7 +179,7 @@ pub enum RunnerError {
     /// [some types](es_core::Coverage::Part), or let the consumer
     /// [pass over](crate::UnknownEventTypes::PassOver) what it does not know.
     #[error(
-        "{consumer} is suspended before the event at position {event}: its code does not know the type {event_type:?} of the \
+        "{consumer} is stopped before the event at position {event}: its code does not know the type {event_type:?} of the \
          category {category:?}, which newer code wrote; run the newer code, or let the enum retire the type"
     )]
     UnknownType {
@@ -198,7 +198,7 @@ pub enum RunnerError {
         "the live read model {live} was written by version {live_version} of its code, and this is version {own_version}; \
          rebuild it with this version, or run that one"
     )]
-    OtherCode {
+    VersionMismatch {
         /// The consumer, in its live generation.
         live: ConsumerName,
         /// The version of the code that writes it.
@@ -278,7 +278,7 @@ pub enum RunnerError {
         "{generation} was built by version {built_version} of its code, and this is version {own_version}; accept it with that \
          version, or rebuild it with this one"
     )]
-    BuiltByOtherCode {
+    BuiltByOtherVersion {
         /// The consumer, in the generation that was built.
         generation: ConsumerName,
         /// The version of the code that built it.
@@ -318,14 +318,14 @@ pub enum RunnerError {
         /// What is there now.
         source: Arc<StoreError>,
     },
-    /// The consumer is held back; the message says by whom and why. Ask them, or
+    /// The consumer is suspended; the message says by whom and why. Ask them, or
     /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) it.
-    #[error("{consumer} was {hold}; resume or enable it first")]
-    Held {
+    #[error("{consumer} was {suspension}; resume or enable it first")]
+    Suspended {
         /// Which consumer.
         consumer: ConsumerName,
         /// By whom, since when and why.
-        hold: Box<Hold>,
+        suspension: Box<Suspension>,
     },
     /// The order in which consumers are to start cannot be kept. Mend what [`start_after`](crate::ConsumerOptions::start_after)
     /// says.

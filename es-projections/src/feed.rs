@@ -13,7 +13,7 @@ use crate::{
     consumer::Consumer,
     error::{Chain, HandlerPanic},
     limits,
-    share::Share,
+    partition_slice::PartitionSlice,
     tail::{Fetched, Tail},
 };
 
@@ -64,12 +64,12 @@ impl Feed {
     ///
     /// # Errors
     /// [`StoreError::LogWentBack`] if the log does not continue what the partition has read.
-    pub(crate) async fn read(&self, place: Bookmark, size: usize, share: &Share) -> Result<Fed, StoreError> {
+    pub(crate) async fn read(&self, place: Bookmark, size: usize, slice: &PartitionSlice) -> Result<Fed, StoreError> {
         let after = place.position();
         // The others wait for this: it is what they will want.
         let mut kept = self.kept.lock().await;
         if let Some(chunk) = kept.iter().find(|chunk| chunk.after <= after && after < chunk.page.scanned_to) {
-            let part = chunk.part(after, size, share);
+            let part = chunk.part(after, size, slice);
             if let Fed::Page(fetched) = &part {
                 fetched.page.check_continues(place)?;
             }
@@ -84,7 +84,7 @@ impl Feed {
         }
         let keys = page.events.iter().map(|event| self.keys(event)).collect();
         let chunk = Chunk { after, page, read_at, keys };
-        let part = chunk.part(after, size, share);
+        let part = chunk.part(after, size, slice);
         let is_behind = kept.front().is_some_and(|first| after < first.after);
         if !is_behind && chunk.page.scanned_to > after {
             if kept.back().is_some_and(|last| last.page.scanned_to != after) {
@@ -122,8 +122,8 @@ impl Feed {
 }
 
 impl Chunk {
-    fn part(&self, after: Position, size: usize, share: &Share) -> Fed {
-        let end = self.page.scanned_to.min(share.end_after(after));
+    fn part(&self, after: Position, size: usize, slice: &PartitionSlice) -> Fed {
+        let end = self.page.scanned_to.min(slice.end_after(after));
         let mut events = Vec::new();
         let mut scanned_to = end;
         for (event, keys) in self.page.events.iter().zip(&self.keys) {
@@ -136,10 +136,10 @@ impl Chunk {
             }
             let before = Position::new(position.get() - 1);
             let is_own = match keys {
-                Keys::Told(keys) => keys.iter().any(|key| share.owns(key, end)),
+                Keys::Told(keys) => keys.iter().any(|key| slice.owns(key, end)),
                 // Each partition sees to it by itself: the key is not known, so none may move past it unseen.
                 Keys::OfUnknownType => true,
-                Keys::NotTold(_) if share.is_everything_after(before) => true,
+                Keys::NotTold(_) if slice.is_everything_after(before) => true,
                 // Whose it is shows once it can be read: nobody goes past it.
                 Keys::NotTold(problem) if before <= after => {
                     return Fed::NoKey { event: position, problem: problem.clone() };

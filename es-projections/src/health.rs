@@ -18,7 +18,7 @@ use crate::{
 pub enum Verdict {
     /// Every consumer has caught up, or is catching up and advances.
     Ready,
-    /// Something is held back, tried again or waited for.
+    /// A consumer is suspended, tries again or waits.
     Degraded,
     /// A consumer has stopped, or has not advanced for longer than [`limits::STALLED_AFTER`].
     Stalled,
@@ -80,7 +80,7 @@ fn reason(status: &ConsumerStatus) -> Option<HealthReason> {
         _ => Verdict::Degraded,
     };
     let why = match silent_for {
-        Some(time) => format!("{}; no sign of life for {time:.0?}", status.state),
+        Some(time) => format!("{}; no heartbeat for {time:.0?}", status.state),
         None if status.position > status.head => "its checkpoint is beyond the end of the log".to_owned(),
         None => status.state.to_string(),
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use es_core::{ConsumerName, FrozenReadModel, RunnerStore, StoreError};
+use es_core::{ConsumerName, ReadModelSnapshot, RunnerStore, StoreError};
 
 use crate::{
     comparison::Comparison,
@@ -45,7 +45,7 @@ pub(crate) async fn rebuild(
                 // Another loop of this runner may have come here, and only looked at the last events.
                 let _ = local.steps().await.save_scanned().await;
                 // Until the snapshot is there, that loop must not continue past `end` either.
-                store.freeze(&live).await
+                store.open_snapshot(&live).await
             };
             (Some(compare(&live, before, rebuilt).await), Goal::Reach(head))
         }
@@ -64,19 +64,20 @@ pub(crate) async fn rebuild(
 /// What the live read model is like, and where it is kept.
 async fn remember(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop) -> Result<(ConsumerName, Dump), RunnerError> {
     let consumer = local.name();
-    let code = local.blueprint().and_then(|consumer| consumer.code());
+    let definition = local.blueprint().and_then(|consumer| consumer.definition());
     // Without names of tables, what would be read are the documents of a view.
-    let code = code.filter(|code| local.kind() == ConsumerKind::View || !code.tables.is_empty());
-    let code = code.ok_or_else(|| RunnerError::NotComparable { consumer: consumer.clone() })?;
-    let live = store.live_generation(consumer, &code).await?.name;
-    let dump = Dump::take(store.freeze(&live).await?).await?;
+    let definition =
+        definition.filter(|definition| local.kind() == ConsumerKind::View || !definition.tables.is_empty());
+    let definition = definition.ok_or_else(|| RunnerError::NotComparable { consumer: consumer.clone() })?;
+    let live = store.live_generation(consumer, &definition).await?.name;
+    let dump = Dump::take(store.open_snapshot(&live).await?).await?;
     Ok((live, dump))
 }
 
 async fn compare(
     live: &ConsumerName,
     before: Dump,
-    rebuilt: Result<FrozenReadModel, StoreError>,
+    rebuilt: Result<ReadModelSnapshot, StoreError>,
 ) -> Result<Comparison, RunnerError> {
     let rebuilt = rebuilt?;
     if rebuilt.position() != before.position() {

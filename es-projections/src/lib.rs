@@ -12,7 +12,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use es_core::{Aggregate, ConsumerStoreExt, DomainEvent, Fate, MemoryStore, Recorded, Repository, View};
+//! use es_core::{Aggregate, ConsumerStoreExt, DomainEvent, DocumentAction, MemoryStore, Recorded, Repository, View};
 //! use es_projections::Runner;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -38,10 +38,10 @@
 //!         vec![event.stream().id().to_owned()]
 //!     }
 //!
-//!     fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+//!     fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
 //!         let AccountEvent::Deposited { cents } = event.event;
 //!         self.cents += cents;
-//!         Fate::Keep
+//!         DocumentAction::Keep
 //!     }
 //! }
 //! # #[derive(Clone, Default)]
@@ -129,8 +129,8 @@
 //! | error | `an operation is missing in the log of operations` | `generation`, `by`, `error` |
 //! | warn | `a page takes long, or a task hangs` | `consumer`, `silent_for` |
 //! | warn | `waiting on the database` | `consumer`, `wait` |
-//! | warn | `cannot see who is held back; going by what was known last` | `error` |
-//! | info | `held back`, `not held back any more` | `kind`, `by`, `reason` |
+//! | warn | `cannot see which consumers are suspended; going by what was known last` | `error` |
+//! | info | `suspended`, `not suspended any more` | `kind`, `by`, `reason` |
 //! | warn | `consumer failed and will try again` | `attempt`, `position`, `wait`, `error` |
 //! | warn | `waiting for the store`, also for what a handler needs | `attempt`, `wait`, `error` |
 //! | warn | `event parked` | `key`, `position`, `attempts`, `error` |
@@ -148,8 +148,8 @@
 //! | info | `rebuild started`, `rebuild finished` (in place) | `consumer`, `head` |
 //! | info | `the rebuilt read model is live` | `generation` |
 //! | info | `going on with the live generation` | `generation` |
-//! | info | `dropping what other code left half built` | `generation` |
-//! | warn | `the live read model is of other code; waiting for a rebuild` | `live`, `live_version`, `own_version` |
+//! | info | `dropping what another version of the code left half built` | `generation` |
+//! | warn | `another version of the code wrote the live read model; waiting for a rebuild` | `live`, `live_version`, `own_version` |
 //! | warn | `went back to the read model from before the rebuild` | `generation` |
 //! | warn | `the claim was not renewed`, `the claim is held until its lease runs out` | `generation`, `error` |
 //! | debug | `page applied` | `from`, `to`, `events` |
@@ -164,31 +164,31 @@
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
 
 mod assignment;
-mod attendant;
 mod backoff;
-mod board;
 mod builder;
 mod comparison;
 mod consumer;
 mod consumer_loop;
+mod consumer_state;
 mod control;
 mod dump;
 mod error;
 mod failure_policy;
 mod feed;
-mod gate;
 mod goal;
 mod health;
 mod in_place;
+mod lease_session;
 pub mod limits;
 mod live_hold;
-mod membership;
+mod member_session;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod options;
 mod pace;
 mod page_step;
 mod parking;
+mod partition_slice;
 mod partitions;
 mod poison;
 mod projection_consumer;
@@ -198,7 +198,6 @@ mod rebuild_status;
 mod reports;
 mod runner;
 mod serializing;
-mod share;
 mod side_by_side;
 mod start_order;
 mod status;
@@ -206,9 +205,10 @@ mod status_table;
 mod stop;
 mod subscription;
 mod supervisor;
+mod suspension_check;
 mod tail;
-mod turn;
 mod view_consumer;
+mod watchdog;
 
 pub use backoff::Backoff;
 pub use builder::RunnerBuilder;

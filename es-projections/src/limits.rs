@@ -15,10 +15,10 @@ pub const DEFAULT_PARKED_KEYS: u64 = 100;
 /// Most parked keys that a [`FailurePolicy`](crate::FailurePolicy) may allow.
 pub const MAX_PARKED_KEYS: u64 = 10_000;
 /// How often a running consumer that has parked keys looks whether somebody wants one to be tried again.
-pub const ASKED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+pub const RETRY_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// Most parked events that are tried again between two pages, and that one call reads.
 pub const PARKED_EVENTS_PER_STEP: usize = 100;
-/// How often whoever asked for a retry looks what came of it.
+/// How often the requester of a retry looks what came of it.
 pub const RETRY_OUTCOME_INTERVAL: Duration = Duration::from_millis(100);
 /// Upper bound of the first wait between two attempts, unless the policy says otherwise.
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -33,30 +33,30 @@ pub const MAX_YIELD: Duration = Duration::from_secs(1);
 /// How often an idle consumer looks whether its checkpoint is still where it left it.
 pub const CHECKPOINT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// For how long a runner has the lease of a consumer without giving a sign of life, unless
+/// For how long a runner has the lease of a consumer without a heartbeat, unless
 /// [`RunnerBuilder::lease_time`](crate::RunnerBuilder::lease_time) says otherwise. After a crash others wait so long.
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
 /// Shortest time of a lease that can be asked for.
 pub const MIN_LEASE_TIME: Duration = Duration::from_millis(300);
 /// Longest time of a lease that can be asked for.
 pub const MAX_LEASE_TIME: Duration = Duration::from_secs(600);
-/// Signs of life that a runner gives in the time of one lease.
-pub const BEATS_PER_LEASE: u32 = 4;
-/// How often a consumer that somebody else works for looks whether it is its turn.
-pub const TURN_INTERVAL: Duration = Duration::from_millis(250);
+/// Heartbeats that a runner sends in the time of one lease.
+pub const HEARTBEATS_PER_LEASE: u32 = 4;
+/// How often a consumer that another process works for looks whether it may work.
+pub const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a runner looks who is held back, for all its consumers together: so long at most a pause takes to be noticed,
-/// besides the page that is under way.
+/// How often a runner looks which consumers are suspended, for all its consumers together: so long at most a pause
+/// takes to be noticed, besides the page that is under way.
 pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a handler may take for a page of events (of a reactor: for one event), unless its options say otherwise.
 pub const DEFAULT_HANDLER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a runner looks for consumers that do not advance and say nothing.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// After how long without a sign of life the store is asked for whom a consumer waits, and how often it is asked again.
+/// After how long without a heartbeat the store is asked for whom a consumer waits, and how often it is asked again.
 pub const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(2);
-/// After how long without a sign of life a consumer is warned of in the log.
+/// After how long without a heartbeat a consumer is warned of in the log.
 pub const SLOW_PAGE: Duration = Duration::from_secs(5);
-/// After how long without a sign of life a consumer counts as [stalled](crate::Verdict::Stalled).
+/// After how long without a heartbeat a consumer counts as [stalled](crate::Verdict::Stalled).
 pub const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// How often in a row a consumer whose task ended unexpectedly is started again before it stops.
 pub const TASK_RESTARTS: u32 = 5;
@@ -68,7 +68,7 @@ pub const MAX_RESTART_WAIT: Duration = Duration::from_secs(10);
 pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// How often a consumer that waits for a generation of its code to become live looks for one.
-pub const OTHER_CODE_INTERVAL: Duration = Duration::from_secs(1);
+pub const VERSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// For how long a builder of a generation has it to itself, unless it renews the hold: so long at most after a crash,
 /// somebody else can take the build over.

@@ -27,7 +27,7 @@ impl LiveHold {
     pub(crate) async fn take(&self, live: &ConsumerName) -> Result<(), StoreError> {
         let partitions = self.store.partitions(live).await?;
         let names = partitions.into_iter().map(|reached| reached.consumer);
-        for name in std::iter::once(live.whole()).chain(names) {
+        for name in std::iter::once(live.unpartitioned()).chain(names) {
             self.store.seize_lease(&name, &self.owner, limits::SWAP_HOLD_LEASE).await?;
         }
         Ok(())
@@ -49,7 +49,7 @@ impl LiveHold {
                 format!("the rebuilt read model, which did not reach the live one in {:?}", limits::MAX_SWAP_HOLD);
             Err(StoreError::Busy { waiting_for, source: None }.into())
         });
-        if let Err(error) = self.store.leave(&self.owner).await {
+        if let Err(error) = self.store.deregister(&self.owner).await {
             tracing::warn!(owner = self.owner, %error, "the live read model is held until the leases run out");
         }
         result
@@ -57,16 +57,16 @@ impl LiveHold {
 
     async fn keep(&self) {
         loop {
-            sleep(limits::SWAP_HOLD_LEASE / limits::BEATS_PER_LEASE).await;
-            if let Err(error) = self.store.beat(&self.owner, &[], limits::SWAP_HOLD_LEASE).await {
+            sleep(limits::SWAP_HOLD_LEASE / limits::HEARTBEATS_PER_LEASE).await;
+            if let Err(error) = self.store.heartbeat(&self.owner, &[], limits::SWAP_HOLD_LEASE).await {
                 tracing::warn!(owner = self.owner, %error, "the leases of the live read model were not extended");
             }
         }
     }
 }
 
-/// Waits until a generation is one whole, at one position: its runner brings its parts together. Another process may
-/// change the number of its partitions meanwhile.
+/// Waits until a generation is unpartitioned, at one position: its runner brings its parts together. Another process
+/// may change the number of its partitions meanwhile.
 ///
 /// # Errors
 /// [`StoreError::Busy`] if it has not moved for [`limits::GATHERING_STALL`].

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use es_core::{ConsumerName, Position};
 use metrics::{counter, gauge};
 
-use crate::board::Board;
+use crate::consumer_state::ConsumerStateCell;
 
 /// Everything up to here has taken effect.
 pub const POSITION: &str = "es_consumer_position";
@@ -45,8 +45,13 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Tells where a consumer stands, in a log that ends at `head` if that is known.
-    pub(crate) fn publish(&mut self, consumer: &ConsumerName, board: &Board, head: Option<Position>) {
-        let (said, counts) = (board.snapshot(), board.counts());
+    pub(crate) fn publish(
+        &mut self,
+        consumer: &ConsumerName,
+        consumer_state: &ConsumerStateCell,
+        head: Option<Position>,
+    ) {
+        let (said, counts) = (consumer_state.snapshot(), consumer_state.counts());
         let name = consumer.to_string();
         counter!(EVENTS_APPLIED, "consumer" => name.clone()).absolute(counts.events_applied);
         counter!(FAILURES, "consumer" => name.clone()).absolute(counts.failures);

@@ -1,6 +1,7 @@
 //! One step of a consumer: find the checkpoint, read a page, apply it.
 
 mod memory;
+mod outcome;
 mod place;
 mod unknown;
 
@@ -13,7 +14,7 @@ use std::{
 };
 
 use es_core::{
-    Advance, Bookmark, ConsumerName, EventPage, Hold, Lease, PageSize, Parking, Partition, Position, ProjectionError,
+    Advance, Bookmark, ConsumerName, EventPage, Lease, PageSize, Parking, Partition, Position, ProjectionError,
     RunnerStore, StoreError, is_transient,
 };
 use tokio::time::Instant;
@@ -21,22 +22,22 @@ use tokio::time::Instant;
 use memory::Ahead;
 
 use crate::{
-    board::{Board, Place},
     consumer::{Applied, Consumer, PageFailure, catch_panic, within},
+    consumer_state::{ConsumerStateCell, Place},
     error::RunnerError,
     failure_policy::event_of,
     feed::Feed,
     limits,
     options::ConsumerOptions,
     pace::Pace,
-    parking::Desk,
-    share::Share,
+    parking::ParkingCache,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::{EndGuard, NO_END, Stop},
     tail::{Fetched, Tail},
-    turn::NotOurs,
 };
 
+pub(crate) use outcome::{Step, StepFailure, is_elsewhere};
 use unknown::PassedOver;
 pub(crate) use unknown::UnknownEvent;
 
@@ -45,16 +46,16 @@ pub(crate) struct Steps {
     pub(crate) store: Arc<dyn RunnerStore>,
     pub(crate) consumer: Box<dyn Consumer>,
     options: ConsumerOptions,
-    board: Arc<Board>,
+    consumer_state: Arc<ConsumerStateCell>,
     is_prepared: bool,
     /// Under which it works, if it shares the work with others.
     lease: Option<Lease>,
     /// Which partition it works for.
     partition: Partition,
     /// What that has of the log, as of when its place was found.
-    pub(crate) share: Share,
-    /// The layout in which its place was found.
-    layout: u64,
+    pub(crate) partition_slice: PartitionSlice,
+    /// The partition epoch in which its place was found.
+    partition_epoch: u64,
     /// Where several partitions read, once they are several.
     feed: Option<Arc<Feed>>,
     /// When it was last located.
@@ -84,84 +85,9 @@ pub(crate) struct Steps {
     /// Whether the place was looked up since the log was last asked: what is in memory may be of a log that went back.
     is_placed_anew: bool,
     /// What it knows about parked events.
-    pub(crate) desk: Desk,
+    pub(crate) parking_cache: ParkingCache,
     /// What it passed over because its code does not know the types.
     passed_over: PassedOver,
-}
-
-/// What came of a step.
-pub(crate) enum Step {
-    /// It went on; there may be more.
-    Advanced(Position),
-    /// There was nothing newer.
-    CaughtUp(Position),
-    /// The read model was emptied.
-    Cleared,
-}
-
-impl Step {
-    /// Everything up to here has taken effect.
-    pub(crate) fn reached(&self) -> Position {
-        match self {
-            Self::Advanced(reached) | Self::CaughtUp(reached) => *reached,
-            Self::Cleared => Position::ZERO,
-        }
-    }
-}
-
-/// Why a step did not go on as hoped.
-pub(crate) enum StepFailure {
-    /// Another runner moved the checkpoint. Look it up and go on.
-    MovedByOther,
-    /// The log went back to an earlier state. Everything that is in memory of it must be dropped.
-    WentBack(StoreError),
-    /// A page of several events failed; the next one will be smaller.
-    Narrowed,
-    /// Somebody else works for it.
-    NotOurs(NotOurs),
-    /// The consumer has another number of partitions by now.
-    OtherLayout(u16),
-    /// Somebody holds the consumer back.
-    Held(Hold),
-    /// The live generation was written by other code. It may be another one later.
-    OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
-    /// The code does not know the type of the next event.
-    UnknownType(UnknownEvent),
-    /// Something failed that may be tried again.
-    Failed {
-        /// The event, if it was one.
-        event: Option<Position>,
-        error: ProjectionError,
-    },
-    /// Trying again is of no use.
-    Fatal(RunnerError),
-}
-
-impl From<ProjectionError> for StepFailure {
-    fn from(error: ProjectionError) -> Self {
-        match error {
-            ProjectionError::Store(error) if is_elsewhere(&error) => Self::MovedByOther,
-            ProjectionError::Store(error @ StoreError::LogWentBack { .. }) => Self::WentBack(error),
-            error => Self::Failed { event: event_of(&error), error },
-        }
-    }
-}
-
-/// Whether the checkpoint is not where it was, or another generation is live.
-pub(crate) fn is_elsewhere(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::CheckpointMoved { .. }
-            | StoreError::Retired { .. }
-            | StoreError::LeaseLost { .. }
-            | StoreError::ParkingChanged { .. }
-    )
-}
-
-impl From<StoreError> for StepFailure {
-    fn from(error: StoreError) -> Self {
-        ProjectionError::Store(error).into()
-    }
 }
 
 impl Steps {
@@ -169,19 +95,19 @@ impl Steps {
         store: Arc<dyn RunnerStore>,
         consumer: Box<dyn Consumer>,
         options: ConsumerOptions,
-        board: Arc<Board>,
+        consumer_state: Arc<ConsumerStateCell>,
         tail: Arc<Tail>,
     ) -> Self {
         Self {
             store,
             consumer,
             options,
-            board,
+            consumer_state,
             is_prepared: false,
             lease: None,
-            partition: Partition::WHOLE,
-            share: Share::whole(),
-            layout: 0,
+            partition: Partition::UNPARTITIONED,
+            partition_slice: PartitionSlice::everything(),
+            partition_epoch: 0,
             feed: None,
             located_at: None,
             has_declared: false,
@@ -196,7 +122,7 @@ impl Steps {
             known: None,
             read_at: Instant::now(),
             is_placed_anew: true,
-            desk: Desk::default(),
+            parking_cache: ParkingCache::default(),
             passed_over: PassedOver::default(),
         }
     }
@@ -210,7 +136,7 @@ impl Steps {
     pub(crate) async fn locate(&mut self) -> Result<ConsumerName, StepFailure> {
         if self.place.is_none() {
             self.go_live().await?;
-            // Whose turn it is depends on how many partitions there are.
+            // Which process it is assigned to depends on how many partitions there are.
             self.find_partition().await?;
             self.located_at = Some(Instant::now());
         }
@@ -304,7 +230,7 @@ impl Steps {
             self.place = Some(place);
             return Ok(Step::CaughtUp(scanned));
         }
-        self.retry_asked(place, stop).await?;
+        self.retry_requested(place, stop).await?;
         let page = match self.ahead.take().filter(|ahead| ahead.after == scanned) {
             Some(Ahead { fetched, .. }) => {
                 fetched.page.check_continues(place.scanned)?;
@@ -324,11 +250,11 @@ impl Steps {
 
     /// Goes on with the live generation, if it is another one by now.
     pub(crate) async fn go_live(&mut self) -> Result<(), StepFailure> {
-        let Some(code) = self.consumer.code().filter(|_| !self.is_pinned) else { return Ok(()) };
-        let live = self.store.live_generation(&self.consumer.name().base(), &code).await?;
-        let (live_version, own_version) = (live.code.version, code.version);
+        let Some(definition) = self.consumer.definition().filter(|_| !self.is_pinned) else { return Ok(()) };
+        let live = self.store.live_generation(&self.consumer.name().base(), &definition).await?;
+        let (live_version, own_version) = (live.definition.version, definition.version);
         if live_version != own_version {
-            return Err(StepFailure::OtherCode { live: live.name, live_version, own_version });
+            return Err(StepFailure::VersionMismatch { live: live.name, live_version, own_version });
         }
         if live.name != *self.consumer.name() {
             let other = self.consumer.in_generation(live.generation()).map_err(RunnerError::from);
@@ -414,29 +340,30 @@ impl Steps {
         }
         let (from, next) = (place.stored, page.scanned_to);
         let places: Vec<Bookmark> = std::iter::once(page.end()).chain(page.events.iter().map(Bookmark::of)).collect();
-        let board = Arc::clone(&self.board);
-        let _applying = board.enter_page();
+        let consumer_state = Arc::clone(&self.consumer_state);
+        let _applying = consumer_state.enter_page();
         let advance = self.advance(from, next).with_parking(parking).having_seen(page.seen);
-        let applying = self.consumer.apply(advance, page, &self.share, stop);
+        let applying = self.consumer.apply(advance, page, &self.partition_slice, stop);
         let limit = self.options.page_time_limit(self.consumer.kind());
-        let applying = within(limit, self.consumer.name(), applying, || board.is_waiting_on_database());
-        let result = if positions.len() < self.pace.size() || self.ahead.is_some() || !self.share.is_everything() {
-            applying.await
-        } else {
-            // A full page: more will follow, so read it meanwhile. If that fails, the next step says so.
-            self.follows = false;
-            let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.pace.size())?);
-            let (result, ahead) = tokio::join!(applying, reading);
-            // An empty one is not kept: it may be old by then, and would look like the end of the log.
-            let ahead = ahead.ok().filter(|page| !page.events.is_empty());
-            self.ahead = ahead.map(|page| Ahead { after: next, fetched: Fetched::now(page) });
-            result
-        };
+        let applying = within(limit, self.consumer.name(), applying, || consumer_state.is_waiting_on_database());
+        let result =
+            if positions.len() < self.pace.size() || self.ahead.is_some() || !self.partition_slice.is_everything() {
+                applying.await
+            } else {
+                // A full page: more will follow, so read it meanwhile. If that fails, the next step says so.
+                self.follows = false;
+                let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.pace.size())?);
+                let (result, ahead) = tokio::join!(applying, reading);
+                // An empty one is not kept: it may be old by then, and would look like the end of the log.
+                let ahead = ahead.ok().filter(|page| !page.events.is_empty());
+                self.ahead = ahead.map(|page| Ahead { after: next, fetched: Fetched::now(page) });
+                result
+            };
         match result {
             Ok(Applied::UpTo(reached)) => {
                 self.pace.applied(positions.len(), self.consumer.held_for());
                 self.confirmed_at = Instant::now();
-                self.board.note_applied(positions.iter().filter(|&&position| position <= reached).count());
+                self.consumer_state.note_applied(positions.iter().filter(|&&position| position <= reached).count());
                 let scanned = places.into_iter().find(|place| place.position() == reached);
                 self.advance_to(Place { stored: reached, scanned: scanned.unwrap_or(reached.into()) });
                 tracing::debug!(from = from.get(), to = reached.get(), events = positions.len(), "page applied");
@@ -476,7 +403,7 @@ impl Steps {
                 self.pace.narrow_to(named.unwrap_or(positions.len() / 2));
                 let event = named.map(|index| positions[index]);
                 tracing::debug!(from = from.get(), events = positions.len(), next = self.pace.size(), "page narrowed");
-                self.board.note_failure(event, Arc::new(error));
+                self.consumer_state.note_failure(event, Arc::new(error));
                 StepFailure::Narrowed
             }
         }
@@ -488,12 +415,12 @@ impl Steps {
     }
 
     pub(crate) fn advance(&self, from: Position, to: Position) -> Advance {
-        Advance::new(&self.name(), from, to).under(self.lease).in_layout(self.layout)
+        Advance::new(&self.name(), from, to).under(self.lease).in_partition_epoch(self.partition_epoch)
     }
 
     fn advance_to(&mut self, place: Place) {
         self.place = Some(place);
         self.known = Some(place.scanned);
-        self.board.note_advanced(place);
+        self.consumer_state.note_advanced(place);
     }
 }

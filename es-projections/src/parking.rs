@@ -1,4 +1,4 @@
-//! Events of parked keys: put aside when their page comes, and tried again when somebody asks for it.
+//! Events of parked keys: put aside when their page comes, and retried on request.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -13,8 +13,8 @@ use es_core::{
 use tokio::time::Instant;
 
 use crate::{
-    board::Place,
     consumer::catch_panic,
+    consumer_state::Place,
     error::{Chain, RunnerError},
     limits,
     page_step::{Step, StepFailure, Steps, is_elsewhere},
@@ -24,7 +24,7 @@ use crate::{
 
 /// What a consumer's steps know about its parked events.
 #[derive(Default)]
-pub(crate) struct Desk {
+pub(crate) struct ParkingCache {
     /// Whether it has any; `None` if that must be looked up. Only this consumer's own steps park, and any other's move its
     /// checkpoint.
     has_any: Option<bool>,
@@ -32,14 +32,14 @@ pub(crate) struct Desk {
     looked_at: Option<Instant>,
 }
 
-impl Desk {
+impl ParkingCache {
     /// Somebody else may have changed what is parked.
     pub(crate) fn forget(&mut self) {
         self.has_any = None;
     }
 
     fn is_look_due(&self) -> bool {
-        self.looked_at.is_none_or(|at| at.elapsed() >= limits::ASKED_RETRY_INTERVAL)
+        self.looked_at.is_none_or(|at| at.elapsed() >= limits::RETRY_REQUEST_INTERVAL)
     }
 }
 
@@ -94,11 +94,11 @@ pub(crate) fn keys_or_stream<E>(stream: &StreamId, keys: impl FnOnce() -> Result
 impl Steps {
     /// Whether the consumer has parked events. Asks the store if that is not known.
     async fn has_parked(&mut self) -> Result<bool, StoreError> {
-        if let Some(known) = self.desk.has_any {
+        if let Some(known) = self.parking_cache.has_any {
             return Ok(known);
         }
         let has_any = !self.store.parked_queues(&self.queue(), None, 1).await?.is_empty();
-        self.desk.has_any = Some(has_any);
+        self.parking_cache.has_any = Some(has_any);
         Ok(has_any)
     }
 
@@ -136,8 +136,9 @@ impl Steps {
                 return false;
             }
             let before = park.len();
-            // Another partition's document waits in that partition's turn.
-            let own: Vec<EventKey> = own.into_iter().filter(|key| !is_split || self.share.owns(key, end)).collect();
+            // Another partition's document waits for that partition.
+            let own: Vec<EventKey> =
+                own.into_iter().filter(|key| !is_split || self.partition_slice.owns(key, end)).collect();
             let waiting = own.iter().filter(|key| parked.contains(key));
             park.extend(waiting.map(|key| Park::behind(key.clone(), event.position())));
             park.len() - before < own.len().max(1)
@@ -165,7 +166,7 @@ impl Steps {
         let mut parking = self.set_aside(place.scanned.position(), &mut rest).await?;
         let keys = catch_panic(self.consumer.name(), self.consumer.failing_keys(&event)).await?;
         let known: HashSet<EventKey> = parking.park.iter().map(|park| park.key.clone()).collect();
-        let is_own = |key: &EventKey| self.share.has_key(key) && !known.contains(key);
+        let is_own = |key: &EventKey| self.partition_slice.has_key(key) && !known.contains(key);
         let fresh: Vec<EventKey> = keys.into_iter().filter(is_own).collect();
         if rest.events.is_empty() || fresh.is_empty() {
             // Somebody parked its key meanwhile.
@@ -190,7 +191,7 @@ impl Steps {
             rest.events.clear();
         }
         let step = self.apply(place, rest, parking, stop).await?;
-        self.desk.has_any = Some(true);
+        self.parking_cache.has_any = Some(true);
         for key in fresh {
             let (position, attempts) = (failing.event.get(), failing.attempts);
             tracing::warn!(%key, position, attempts, error = %Chain(&*failing.error), "event parked");
@@ -201,20 +202,20 @@ impl Steps {
     /// Whether it is a part of a view after a position. An event may concern documents of several partitions then, which are not
     /// at the same position: it cannot wait behind its stream, to be applied to all of them together.
     fn is_split_view(&self, after: Position) -> bool {
-        self.consumer.kind() == ConsumerKind::View && !self.share.is_everything_after(after)
+        self.consumer.kind() == ConsumerKind::View && !self.partition_slice.is_everything_after(after)
     }
 
     /// The keys of its partition that are to be tried again.
     async fn own_retries(&self, after: Position) -> Result<Vec<EventKey>, StoreError> {
-        let mut asked = self.store.asked_retries(&self.queue()).await?;
+        let mut requested = self.store.retry_requests(&self.queue()).await?;
         let is_split = self.is_split_view(after);
-        asked.retain(|key| self.share.has_key(key) && !(is_split && matches!(key, EventKey::Stream(_))));
-        Ok(asked)
+        requested.retain(|key| self.partition_slice.has_key(key) && !(is_split && matches!(key, EventKey::Stream(_))));
+        Ok(requested)
     }
 
-    /// Tries parked keys again that somebody asked for, as far as a step may do so.
-    pub(crate) async fn retry_asked(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
-        if !self.has_parked().await? || !self.desk.is_look_due() {
+    /// Retries parked keys whose retry is requested, as far as a step may do so.
+    pub(crate) async fn retry_requested(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
+        if !self.has_parked().await? || !self.parking_cache.is_look_due() {
             return Ok(());
         }
         let mut left = limits::PARKED_EVENTS_PER_STEP;
@@ -224,12 +225,12 @@ impl Steps {
                 return Ok(());
             }
         }
-        self.desk.looked_at = Some(Instant::now());
+        self.parking_cache.looked_at = Some(Instant::now());
         Ok(())
     }
 
-    /// Tries parked keys again that somebody asked for, to the end.
-    pub(crate) async fn retry_all_asked(&mut self) -> Result<(), StepFailure> {
+    /// Retries parked keys whose retry is requested, to the end.
+    pub(crate) async fn retry_all_requested(&mut self) -> Result<(), StepFailure> {
         self.go_live().await?;
         self.prepare().await?;
         let place = self.find_place().await?;
@@ -253,7 +254,7 @@ impl Steps {
             let limit = limits::PARKED_EVENTS_PER_STEP;
             let events = self.store.parked_events(&self.queue(), key, Position::ZERO, limit).await?;
             if events.is_empty() {
-                self.desk.forget();
+                self.parking_cache.forget();
                 tracing::info!(%key, "parked key freed");
                 return Ok(Retry::Freed);
             }

@@ -6,7 +6,6 @@ use es_core::{Partition, Position};
 use tokio::task::JoinSet;
 
 use crate::{
-    attendant::Attended,
     consumer::Consumer,
     consumer_loop::{ConsumerLoop, Ended},
     error::RunnerError,
@@ -14,6 +13,7 @@ use crate::{
     goal::Goal,
     stop::{Stop, Stopper},
     tail::Tail,
+    watchdog::Watched,
 };
 
 /// What the loops of a consumer's other partitions are made of, and those that there are.
@@ -74,7 +74,7 @@ impl ConsumerLoop {
                 false => self.drive_all(others, goal, &stop, on_advance).await?,
             };
             match ended {
-                Ended::OtherLayout(count) if !stop.is_requested() => self.lay_out(count).await?,
+                Ended::OtherPartitionEpoch(count) if !stop.is_requested() => self.lay_out(count).await?,
                 _ => return Ok(()),
             }
         }
@@ -95,7 +95,7 @@ impl ConsumerLoop {
             tasks.spawn(async move { other.drive_one(goal, round, &mut |_| {}).await });
         }
         let mut on_own = |position: Position| {
-            let slowest = others.iter().map(|other| *other.board().reached().borrow()).min();
+            let slowest = others.iter().map(|other| *other.consumer_state().reached().borrow()).min();
             on_advance(slowest.map_or(position, |slowest| slowest.min(position)));
         };
         let mut own = std::pin::pin!(self.drive_one(goal, round, &mut on_own));
@@ -156,9 +156,9 @@ impl ConsumerLoop {
     }
 
     /// This loop, and those of the other partitions.
-    pub(crate) fn attended(&self) -> Vec<Attended> {
-        let attended = |it: &Self| Attended { name: it.name().clone(), board: Arc::clone(it.board()) };
+    pub(crate) fn watched(&self) -> Vec<Watched> {
+        let watched = |it: &Self| Watched { name: it.name().clone(), consumer_state: Arc::clone(it.consumer_state()) };
         let others = self.others().loops();
-        std::iter::once(attended(self)).chain(others.iter().map(|other| attended(other))).collect()
+        std::iter::once(watched(self)).chain(others.iter().map(|other| watched(other))).collect()
     }
 }

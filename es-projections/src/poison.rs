@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use es_core::{ConsumerName, EventKey, OperationKind, Order, ParkedEdit, ParkedQueue, Position};
+use es_core::{ConsumerName, EventKey, OperationKind, OperatorRequest, ParkedEdit, ParkedQueue, Position};
 use tokio::time::{sleep, timeout};
 
 use crate::{error::RunnerError, limits, runner::Runner, status::ConsumerKind};
@@ -39,10 +39,10 @@ impl Runner {
 
     /// Tries the events of a parked key again, in order, once their cause is mended; stops at the first that fails. Whoever runs
     /// the consumer does it: this runner, or another process that looks for it every
-    /// [`limits::ASKED_RETRY_INTERVAL`]. If this runner has the consumer and is not running it, it does it at once.
+    /// [`limits::RETRY_REQUEST_INTERVAL`]. If this runner has the consumer and is not running it, it does it at once.
     ///
     /// # Errors
-    /// [`RunnerError::RetryTimeout`] if nobody has done it in time; it is still asked for. [`RunnerError::Store`].
+    /// [`RunnerError::RetryTimeout`] if no process has done it in time; the request stands. [`RunnerError::Store`].
     ///
     /// # Cancel safety
     /// Safe: each event took effect and left the queue, or neither.
@@ -50,10 +50,10 @@ impl Runner {
         &self,
         consumer: &str,
         key: &EventKey,
-        order: &Order,
+        request: &OperatorRequest,
         time: Duration,
     ) -> Result<Retried, RunnerError> {
-        self.ask_and_wait(consumer, key, None, order, time).await
+        self.request_and_wait(consumer, key, None, request, time).await
     }
 
     /// The same with another payload for one of the key's events. The edit is recorded, with who and why; the log stays as it is,
@@ -70,10 +70,10 @@ impl Runner {
         consumer: &str,
         key: &EventKey,
         edit: &ParkedEdit,
-        order: &Order,
+        request: &OperatorRequest,
         time: Duration,
     ) -> Result<Retried, RunnerError> {
-        self.ask_and_wait(consumer, key, Some(edit), order, time).await
+        self.request_and_wait(consumer, key, Some(edit), request, time).await
     }
 
     /// Throws away one parked event of a key, or all of them, with a reason. Each is recorded. Those behind it stay parked until
@@ -89,12 +89,12 @@ impl Runner {
         consumer: &str,
         key: &EventKey,
         event: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, RunnerError> {
         let queue = self.queue_of(consumer).await?;
-        let discarded = self.store().discard_parked(&queue, key, event, order).await?;
-        tracing::warn!(consumer, %key, events = discarded, by = order.author(), "parked events discarded");
-        self.note_order(OperationKind::PARKED_DISCARD, &queue, order).await;
+        let discarded = self.store().discard_parked(&queue, key, event, request).await?;
+        tracing::warn!(consumer, %key, events = discarded, by = request.author(), "parked events discarded");
+        self.note_request(OperationKind::PARKED_DISCARD, &queue, request).await;
         Ok(discarded)
     }
 
@@ -108,26 +108,26 @@ impl Runner {
         }
     }
 
-    async fn ask_and_wait(
+    async fn request_and_wait(
         &self,
         consumer: &str,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
         time: Duration,
     ) -> Result<Retried, RunnerError> {
         let queue = self.queue_of(consumer).await?;
-        if !self.store().ask_retry(&queue, key, edit, order).await? {
+        if !self.store().request_retry(&queue, key, edit, request).await? {
             return Ok(Retried::NotParked);
         }
         let kind = if edit.is_some() { OperationKind::PARKED_EDIT } else { OperationKind::PARKED_RETRY };
-        self.note_order(kind, &queue, order).await;
+        self.note_request(kind, &queue, request).await;
         let outcome = async {
             loop {
                 if let Ok(local) = self.local(consumer)
-                    && !local.board().is_running()
+                    && !local.consumer_state().is_running()
                 {
-                    local.retry_asked().await?;
+                    local.retry_requested().await?;
                 }
                 match self.store().parked_queue(&queue, key).await? {
                     None => return Ok(Retried::Freed),

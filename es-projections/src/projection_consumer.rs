@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use es_core::{
     Advance, ConsumerName, DecodeError, EventFilter, EventKey, EventPage, Generation, InvalidName, PageProjection,
-    ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent,
+    ProjectionError, ProjectionStore, ReadModelDefinition, RecordedEvent,
 };
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -38,8 +38,8 @@ impl<C: Send> PageProjection<C> for Timed<C> {
         self.projection.name()
     }
 
-    fn code(&self) -> ReadModelCode {
-        self.projection.code()
+    fn definition(&self) -> ReadModelDefinition {
+        self.projection.definition()
     }
 
     fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn PageProjection<C>>>, InvalidName> {
@@ -90,8 +90,8 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
         Ok(other.map(|projection| Box::new(Self::new(self.store.clone(), projection)) as Box<dyn Consumer>))
     }
 
-    fn code(&self) -> Option<ReadModelCode> {
-        Some(self.projection.code())
+    fn definition(&self) -> Option<ReadModelDefinition> {
+        Some(self.projection.definition())
     }
 
     async fn finish(&self) -> Result<(), ProjectionError> {
@@ -118,7 +118,13 @@ impl<S: ProjectionStore + Clone + 'static> Consumer for ProjectionConsumer<S> {
         self.store.prepare_projection(&self.projection).await
     }
 
-    async fn apply(&self, advance: Advance, page: EventPage, _: &Share, _: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        _: &PartitionSlice,
+        _: &Stop,
+    ) -> Result<Applied, PageFailure> {
         self.store.apply_page(&self.projection, &advance, &page.events).await?;
         Ok(Applied::UpTo(advance.to))
     }

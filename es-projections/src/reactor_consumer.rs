@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use es_core::{
     Advance, Bookmark, ConsumerName, DecodeError, Decoder, EventFilter, EventKey, EventPage, EventSet, Generation,
-    InvalidName, Parking, Position, ProjectionError, Reactor, ReadModelCode, RecordedEvent, RunnerStore,
+    InvalidName, Parking, Position, ProjectionError, Reactor, ReadModelDefinition, RecordedEvent, RunnerStore,
 };
 use tokio::time::Instant;
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, within},
     limits,
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -90,7 +90,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(None)
     }
 
-    fn code(&self) -> Option<ReadModelCode> {
+    fn definition(&self) -> Option<ReadModelDefinition> {
         None
     }
 
@@ -114,7 +114,13 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         Ok(())
     }
 
-    async fn apply(&self, advance: Advance, page: EventPage, _: &Share, stop: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        _: &PartitionSlice,
+        stop: &Stop,
+    ) -> Result<Applied, PageFailure> {
         // An effect elsewhere cannot be taken back if a crash of the database takes the event back.
         if let Some(last) = page.events.last().map(|event| event.position()).filter(|&last| last > page.durable_to) {
             self.store.wait_durable(last).await?;

@@ -83,7 +83,7 @@ impl fmt::Display for RebuildStatus {
 
 #[cfg(test)]
 mod tests {
-    use es_core::ReadModelCode;
+    use es_core::ReadModelDefinition;
 
     use super::*;
 
@@ -93,7 +93,7 @@ mod tests {
 
     fn generation(name: &str, state: GenerationState, builder: Option<Builder>) -> GenerationInfo {
         let name = ConsumerName::parse(name).unwrap();
-        GenerationInfo::new(name, state, ReadModelCode::default(), None, at(100), builder)
+        GenerationInfo::new(name, state, ReadModelDefinition::default(), None, at(100), builder)
     }
 
     #[test]

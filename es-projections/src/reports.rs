@@ -3,20 +3,20 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use es_core::{
-    Bookmark, Checkpoint, ConsumerName, GenerationState, Hold, LeaseHolder, ParkedTotals, Partition, Position,
-    StoreError,
+    Bookmark, Checkpoint, ConsumerName, GenerationState, LeaseHolder, ParkedTotals, Partition, Position, StoreError,
+    Suspension,
 };
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    board::Snapshot,
     consumer_loop::ConsumerLoop,
+    consumer_state::Snapshot,
     error::RunnerError,
-    gate::hold_of,
     limits,
     rebuild_status::RebuildStatus,
     runner::Runner,
     status::{ConsumerKind, ConsumerState, ConsumerStatus, PartitionStatus},
+    suspension_check::suspension_of,
 };
 
 impl Runner {
@@ -34,7 +34,7 @@ impl Runner {
             checkpoints.insert(checkpoint.consumer.clone(), checkpoint);
         }
         let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
-        let holds = self.shared.store.holds().await?;
+        let suspensions = self.shared.store.suspensions().await?;
         let leases: HashMap<_, _> = self.shared.store.leases().await?.into_iter().collect();
         // Read after the checkpoints, so that none of them is beyond it.
         let head = self.shared.store.head().await?;
@@ -47,11 +47,12 @@ impl Runner {
             let live = generations.iter().find(|info| info.state == GenerationState::Live);
             let live = live.map_or(consumer.name(), |live| &live.name);
             let mut own: Vec<&Checkpoint> =
-                checkpoints.values().filter(|known| known.consumer.whole() == *live).collect();
+                checkpoints.values().filter(|known| known.consumer.unpartitioned() == *live).collect();
             own.sort_by_key(|known| known.consumer.partition());
             let parked = parked.get(live).copied().unwrap_or_default();
-            let hold = hold_of(&holds, consumer.name());
-            let stored = Stored { parked, head, hold, leases: &leases, member: self.shared.membership.member() };
+            let suspension = suspension_of(&suspensions, consumer.name());
+            let stored =
+                Stored { parked, head, suspension, leases: &leases, member: self.shared.member_session.member() };
             let mut status = status_of(consumer, live, &own, &stored);
             status.rebuild = RebuildStatus::of(&generations, |name| checkpoints.get(name), head);
             all.push(status);
@@ -142,7 +143,7 @@ impl Runner {
             // The store was asked all the time: if it does not answer now, what is known here has to do.
             Some(local) => match self.status().await {
                 Ok(all) => all.into_iter().find(|status| status.name == name).map(|status| status.state),
-                Err(_) => Some(local.board().snapshot().state),
+                Err(_) => Some(local.consumer_state().snapshot().state),
             },
             None => None,
         };
@@ -156,10 +157,10 @@ impl Runner {
         position: Position,
         reached: &mut Position,
     ) -> Result<(), RunnerError> {
-        let mut news = consumer.board().reached();
+        let mut news = consumer.consumer_state().reached();
         loop {
             // In this order, so that what an earlier loop reached is not taken for this one's, and no news is missed.
-            let is_running = consumer.board().is_running();
+            let is_running = consumer.consumer_state().is_running();
             let here = *news.borrow_and_update();
             *reached = if is_running { here } else { self.stored(&consumer.name().base()).await? };
             if *reached >= position {
@@ -179,9 +180,9 @@ impl Runner {
     }
 }
 
-/// What the loop of each partition of a consumer says, or of the whole.
+/// What the loop of each partition of a consumer says, or of an unpartitioned one.
 fn said_by_each(consumer: &ConsumerLoop) -> Vec<Snapshot> {
-    consumer.attended().iter().map(|it| it.board.snapshot()).collect()
+    consumer.watched().iter().map(|it| it.consumer_state.snapshot()).collect()
 }
 
 /// How much a state has to say of a consumer with so many positions to go: of several the heaviest is shown.
@@ -200,7 +201,7 @@ fn weight(state: &ConsumerState, lag: u64) -> u32 {
 struct Stored<'a> {
     parked: ParkedTotals,
     head: Position,
-    hold: Option<Hold>,
+    suspension: Option<Suspension>,
     leases: &'a HashMap<ConsumerName, LeaseHolder>,
     /// This runner, as it calls itself.
     member: &'a str,
@@ -237,7 +238,7 @@ fn status_of(
     let partition = |name: &ConsumerName, checkpoint: Position, said: Option<&Snapshot>| {
         let position = reached(checkpoint, said);
         let (state, holder) = stored.state_of(name, said);
-        let partition = name.partition().unwrap_or(Partition::WHOLE);
+        let partition = name.partition().unwrap_or(Partition::UNPARTITIONED);
         PartitionStatus { partition, position, lag: head.distance_from(position), state, holder }
     };
     let mut partitions: Vec<PartitionStatus> = checkpoints
@@ -266,9 +267,9 @@ fn status_of(
         head,
         lag: head.distance_from(position),
         rate_per_second: said_by_each.iter().map(|said| said.rate_per_second).sum(),
-        state: match &stored.hold {
-            Some(hold) if !matches!(state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
-                hold.clone().into()
+        state: match &stored.suspension {
+            Some(suspension) if !matches!(state, ConsumerState::Stopped { .. } | ConsumerState::ParkedLimit { .. }) => {
+                suspension.clone().into()
             }
             _ => state,
         },

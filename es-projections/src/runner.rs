@@ -7,20 +7,20 @@ use futures_util::future::join_all;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    attendant::Attendant,
     builder::RunnerBuilder,
     comparison::Comparison,
     consumer_loop::ConsumerLoop,
     error::RunnerError,
-    gate::Holds,
     goal::Goal,
     in_place,
-    membership::{Alive, Membership},
+    member_session::{Alive, MemberSession},
     rebuild::RebuildProgress,
     side_by_side::{Build, RebuildOptions, Rebuilt, Verification, discard, drop_generation, in_state, roll_back},
     start_order::arrival,
     stop::{Stop, Stopper},
     supervisor,
+    suspension_check::Suspensions,
+    watchdog::Watchdog,
 };
 
 /// Keeps views, projections and reactors up to date with the log.
@@ -41,9 +41,9 @@ pub struct Runner {
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn RunnerStore>,
     pub(crate) loops: Vec<Arc<ConsumerLoop>>,
-    pub(crate) membership: Arc<Membership>,
-    holds: Arc<Holds>,
-    attendant: Attendant,
+    pub(crate) member_session: Arc<MemberSession>,
+    suspensions: Arc<Suspensions>,
+    watchdog: Watchdog,
 }
 
 impl std::fmt::Debug for Runner {
@@ -62,15 +62,15 @@ impl Runner {
     pub(crate) fn new(
         store: Arc<dyn RunnerStore>,
         loops: Vec<Arc<ConsumerLoop>>,
-        membership: Arc<Membership>,
-        holds: Arc<Holds>,
+        member_session: Arc<MemberSession>,
+        suspensions: Arc<Suspensions>,
     ) -> Self {
-        let attendant = Attendant::new(Arc::clone(&store), Arc::clone(&holds), loops.clone());
-        Self { shared: Arc::new(Shared { store, loops, membership, holds, attendant }) }
+        let watchdog = Watchdog::new(Arc::clone(&store), Arc::clone(&suspensions), loops.clone());
+        Self { shared: Arc::new(Shared { store, loops, member_session, suspensions, watchdog }) }
     }
 
-    pub(crate) fn gate_holds(&self) -> &Holds {
-        &self.shared.holds
+    pub(crate) fn known_suspensions(&self) -> &Suspensions {
+        &self.shared.suspensions
     }
 
     /// Whether a consumer is one of this runner's.
@@ -100,7 +100,7 @@ impl Runner {
     /// events of its last page again.
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
-        self.shared.holds.refresh().await?;
+        self.shared.suspensions.refresh().await?;
         let outcomes: HashMap<_, _> =
             self.shared.loops.iter().map(|it| (it.name().clone(), watch::Sender::new(None))).collect();
         let all = self.shared.loops.iter().map(async |consumer| {
@@ -129,11 +129,11 @@ impl Runner {
     /// # Cancel safety
     /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
-        if self.shared.holds.refresh().await.is_err() {
+        if self.shared.suspensions.refresh().await.is_err() {
             // Each consumer asks by itself then, and says what it waits for.
-            self.shared.holds.forget();
+            self.shared.suspensions.forget();
         }
-        self.shared.attendant.while_doing(self.run_all(shutdown)).await
+        self.shared.watchdog.while_doing(self.run_all(shutdown)).await
     }
 
     async fn run_all(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
@@ -145,8 +145,8 @@ impl Runner {
         }
         // What stopped here may run elsewhere.
         let mut withdrawn = Vec::new();
-        let alive = Alive::start(&self.shared.membership);
-        let (member, consumers) = (self.shared.membership.member(), self.shared.loops.len());
+        let alive = Alive::start(&self.shared.member_session);
+        let (member, consumers) = (self.shared.member_session.member(), self.shared.loops.len());
         tracing::info!(member, consumers, "runner started");
         let mut result = Ok(());
         let mut shutdown = pin!(shutdown);
@@ -160,7 +160,7 @@ impl Runner {
                 // Its panics were caught before this: otherwise the runtime ends.
                 Some(ended) = tasks.join_next() => if let Ok((consumer, ended)) = ended {
                     if ended.is_err() {
-                        withdrawn.push(self.shared.membership.withdraw(&consumer));
+                        withdrawn.push(self.shared.member_session.withdraw(&consumer));
                     }
                     result = result.and(ended);
                 }
@@ -177,8 +177,8 @@ impl Runner {
     /// Does something, and tells the store meanwhile that this runner is alive.
     async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
-            result = self.shared.attendant.while_doing(work) => result,
-            () = self.shared.membership.keep_alive(false) => std::future::pending().await,
+            result = self.shared.watchdog.while_doing(work) => result,
+            () = self.shared.member_session.keep_alive(false) => std::future::pending().await,
         }
     }
 
@@ -219,7 +219,8 @@ impl Runner {
     /// rebuild was killed before it was compared goes live without that.
     ///
     /// # Errors
-    /// [`RunnerError::NoGeneration`] if none was built; [`RunnerError::BuiltByOtherCode`] if other code built it; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
+    /// [`RunnerError::NoGeneration`] if none was built; [`RunnerError::BuiltByOtherVersion`] if code of another version
+    /// built it; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
     ///
     /// # Cancel safety
     /// Safe: readers are given one or the other.
@@ -231,7 +232,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Drops a read model that was built and not accepted, by this code or other.
+    /// Drops a read model that was built and not accepted, by code of any version.
     ///
     /// # Errors
     /// [`RunnerError::RebuildRunning`] if somebody is still building it; [`RunnerError::NoGeneration`] if there is none.
@@ -333,7 +334,7 @@ impl Runner {
         mut on_progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<Option<Comparison>, RunnerError> {
         let local = self.local(consumer)?;
-        self.shared.holds.refresh().await?;
+        self.shared.suspensions.refresh().await?;
         let rebuild = in_place::rebuild(&self.shared.store, local, verification, &mut on_progress);
         self.while_alive(rebuild).await
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use es_core::{
-    BuildClaim, Claimed, ConsumerName, Direction, FrozenReadModel, Generation, GenerationInfo, GenerationState,
-    PageSize, Position, ReadModelCode, RunnerStore, StoreError, Swapped,
+    BuildClaim, Claimed, ConsumerName, Direction, Generation, GenerationInfo, GenerationState, PageSize, Position,
+    ReadModelDefinition, ReadModelSnapshot, RunnerStore, StoreError, Swapped,
 };
 use tokio::time::sleep;
 
@@ -90,7 +90,7 @@ pub enum Rebuilt {
 pub(crate) struct Build {
     store: Arc<dyn RunnerStore>,
     by: String,
-    code: ReadModelCode,
+    definition: ReadModelDefinition,
     generation: ConsumerName,
     building: ConsumerLoop,
 }
@@ -101,7 +101,7 @@ impl Build {
         &self.generation
     }
 
-    /// Claims the next generation of a consumer. What other code left half built is dropped.
+    /// Claims the next generation of a consumer. Drops what code of another version left half built.
     ///
     /// # Errors
     /// [`RunnerError::RebuildRunning`], [`RunnerError::NoGenerations`].
@@ -112,8 +112,8 @@ impl Build {
     ) -> Result<Self, RunnerError> {
         loop {
             match claim(store, local, by).await? {
-                Claimed::OtherCode(left) => {
-                    tracing::info!(generation = %left.name, "dropping what other code left half built");
+                Claimed::VersionMismatch(left) => {
+                    tracing::info!(generation = %left.name, "dropping what another version of the code left half built");
                     store.drop_generation(&left.name).await?;
                 }
                 Claimed::Yours(info) => return Self::of(store, local, by, info),
@@ -125,7 +125,7 @@ impl Build {
     /// Claims what was built and not accepted.
     ///
     /// # Errors
-    /// [`RunnerError::NoGeneration`], [`RunnerError::BuiltByOtherCode`], and those of [`claim`](Self::claim).
+    /// [`RunnerError::NoGeneration`], [`RunnerError::BuiltByOtherVersion`], and those of [`claim`](Self::claim).
     pub(crate) async fn claim_built(
         store: &Arc<dyn RunnerStore>,
         local: &ConsumerLoop,
@@ -139,10 +139,10 @@ impl Build {
                 store.drop_generation(&new.name).await?;
                 Err(none_built(local.name()))
             }
-            Claimed::OtherCode(info) => Err(RunnerError::BuiltByOtherCode {
+            Claimed::VersionMismatch(info) => Err(RunnerError::BuiltByOtherVersion {
                 generation: info.name,
-                built_version: info.code.version,
-                own_version: code_of(local)?.version,
+                built_version: info.definition.version,
+                own_version: definition_of(local)?.version,
             }),
             other => Err(not_claimed(local, other)),
         }
@@ -155,11 +155,11 @@ impl Build {
         info: GenerationInfo,
     ) -> Result<Self, RunnerError> {
         let consumer = in_generation(local, info.generation())?;
-        let code = code_of(local)?;
+        let definition = definition_of(local)?;
         let page_size = PageSize::new(limits::MOST_EVENTS_PER_REBUILD_PAGE)?;
         let tail = Arc::new(Tail::new(Arc::clone(store), [consumer.filter()].into_iter()));
         let building = ConsumerLoop::pinned(Arc::clone(store), consumer, local.options().page_size(page_size), tail);
-        Ok(Self { store: Arc::clone(store), by: by.to_owned(), code, generation: info.name, building })
+        Ok(Self { store: Arc::clone(store), by: by.to_owned(), definition, generation: info.name, building })
     }
 
     /// Builds it and puts it in the live one's place, as far as the verification allows.
@@ -232,7 +232,7 @@ impl Build {
     }
 
     async fn live(&self) -> Result<GenerationInfo, RunnerError> {
-        Ok(self.store.live_generation(&self.generation.base(), &self.code).await?)
+        Ok(self.store.live_generation(&self.generation.base(), &self.definition).await?)
     }
 
     /// Applies everything up to a position, and nothing after it.
@@ -243,9 +243,9 @@ impl Build {
 
     /// Compares the two at the position at which the live one is now. It may go on meanwhile.
     async fn compare(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<Comparison, RunnerError> {
-        let live = self.freeze_live().await?;
+        let live = self.open_live_snapshot().await?;
         self.drive_to(live.position(), on_advance).await?;
-        let rebuilt = self.store.freeze(&self.generation).await?;
+        let rebuilt = self.store.open_snapshot(&self.generation).await?;
         if rebuilt.position() != live.position() {
             // The live one was rebuilt in place, or moved back.
             let (consumer, expected, actual) = (self.generation.clone(), live.position(), rebuilt.position());
@@ -254,19 +254,20 @@ impl Build {
         Ok(compare(live, rebuilt).await?)
     }
 
-    /// A picture of the live one. If it runs as several partitions, they are one for a moment, since only one has a position.
-    async fn freeze_live(&self) -> Result<FrozenReadModel, RunnerError> {
+    /// Opens a snapshot of the live one. If it runs as several partitions, they are one for a moment, since only one
+    /// has a position.
+    async fn open_live_snapshot(&self) -> Result<ReadModelSnapshot, RunnerError> {
         let live = self.live().await?.name;
         let count = self.store.partitions(&live).await?.len();
         if count <= 1 {
-            return Ok(self.store.freeze(&live).await?);
+            return Ok(self.store.open_snapshot(&live).await?);
         }
-        let frozen = match gather(&*self.store, &live).await {
-            Ok(()) => self.store.freeze(&live).await,
+        let snapshot = match gather(&*self.store, &live).await {
+            Ok(()) => self.store.open_snapshot(&live).await,
             Err(error) => Err(error),
         };
         self.store.repartition(&live, u16::try_from(count).unwrap_or(u16::MAX)).await?;
-        Ok(frozen?)
+        Ok(snapshot?)
     }
 
     /// Brings it up to date and puts it in the live one's place.
@@ -320,7 +321,7 @@ impl Build {
 
     /// Renews the claim until it is lost.
     async fn renew(&self) -> RunnerError {
-        let claim = BuildClaim::new(&self.generation, &self.by, self.code.clone(), limits::REBUILD_LEASE);
+        let claim = BuildClaim::new(&self.generation, &self.by, self.definition.clone(), limits::REBUILD_LEASE);
         let claim = match claim {
             Ok(claim) => claim,
             Err(error) => return error.into(),
@@ -385,9 +386,9 @@ impl SwapAttempts {
     }
 }
 
-fn code_of(local: &ConsumerLoop) -> Result<ReadModelCode, RunnerError> {
-    let code = local.blueprint().and_then(|consumer| consumer.code());
-    code.ok_or_else(|| RunnerError::NoReadModel { consumer: local.name().clone() })
+fn definition_of(local: &ConsumerLoop) -> Result<ReadModelDefinition, RunnerError> {
+    let definition = local.blueprint().and_then(|consumer| consumer.definition());
+    definition.ok_or_else(|| RunnerError::NoReadModel { consumer: local.name().clone() })
 }
 
 fn in_generation(local: &ConsumerLoop, generation: Generation) -> Result<Box<dyn Consumer>, RunnerError> {
@@ -399,7 +400,7 @@ fn in_generation(local: &ConsumerLoop, generation: Generation) -> Result<Box<dyn
 async fn claim(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<Claimed, RunnerError> {
     // Asked before anything is claimed: whether it has others at all.
     in_generation(local, Generation::FIRST.next())?;
-    let claim = BuildClaim::new(local.name(), by, code_of(local)?, limits::REBUILD_LEASE)?;
+    let claim = BuildClaim::new(local.name(), by, definition_of(local)?, limits::REBUILD_LEASE)?;
     Ok(store.claim_build(&claim).await?)
 }
 
@@ -440,11 +441,11 @@ async fn the_built(store: &dyn RunnerStore, consumer: &ConsumerName) -> Result<C
     built.into_iter().next().ok_or_else(|| none_built(consumer))
 }
 
-/// Drops what was built and not accepted, by whatever code, unless somebody builds it now.
+/// Drops what was built and not accepted, by code of any version, unless a builder is at it now.
 pub(crate) async fn discard(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<(), RunnerError> {
     the_built(&**store, local.name()).await?;
     match claim(store, local, by).await? {
-        Claimed::Yours(info) | Claimed::OtherCode(info) => drop_generation(&**store, &info.name).await,
+        Claimed::Yours(info) | Claimed::VersionMismatch(info) => drop_generation(&**store, &info.name).await,
         other => Err(not_claimed(local, other)),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn set_start_order(loops: &[Arc<ConsumerLoop>]) -> Result<(), RunnerE
             }
             next = next.and_then(|it| it.options().start_after).and_then(find);
         }
-        consumer.gate().start_after(other.name().clone(), Arc::clone(other.board()));
+        consumer.suspension_check().start_after(other.name().clone(), Arc::clone(other.consumer_state()));
     }
     Ok(())
 }
@@ -37,7 +37,8 @@ pub(crate) async fn arrival(
     consumer: &ConsumerLoop,
     outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,
 ) -> Result<(), RunnerError> {
-    let Some((after, outcome)) = consumer.gate().after().and_then(|after| outcomes.get_key_value(after)) else {
+    let Some((after, outcome)) = consumer.suspension_check().after().and_then(|after| outcomes.get_key_value(after))
+    else {
         return Ok(());
     };
     match outcome.subscribe().wait_for(Option::is_some).await.map(|outcome| *outcome) {

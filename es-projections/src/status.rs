@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use es_core::{
-    ConsumerName, DatabaseWait, Hold, HoldKind, LeaseHolder, ParkedTotals, Partition, Position, ProjectionError,
-    timestamp::rfc3339,
+    ConsumerName, DatabaseWait, LeaseHolder, ParkedTotals, Partition, Position, ProjectionError, Suspension,
+    SuspensionKind, timestamp::rfc3339,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -103,7 +103,7 @@ impl fmt::Display for ConsumerStatus {
         if let Some(time) = self.applying_for {
             write!(f, "; applying a page for {time:.1?}")?;
         } else if let Some(time) = self.silent_for.filter(|&time| time >= crate::limits::SLOW_PAGE) {
-            write!(f, "; no sign of life for {time:.1?}")?;
+            write!(f, "; no heartbeat for {time:.1?}")?;
         }
         if self.parked.keys > 0 {
             write!(f, "; {} parked key(s) with {} event(s)", self.parked.keys, self.parked.events)?;
@@ -191,14 +191,14 @@ pub enum ConsumerState {
         /// Which, as it calls itself.
         by: String,
     },
-    /// It is this runner's turn, but another process has the lease: until it gives it back, or the lease runs out.
+    /// It is assigned to this runner, but another process has the lease: until it gives it back, or the lease runs out.
     WaitingForLease {
         /// Who has it, since when, until when.
         holder: LeaseHolder,
     },
-    /// The live read model was written by another version of the code, which this one leaves alone. It goes on as soon as a
-    /// generation of this version is live.
-    OtherCode {
+    /// The live read model was written by another version of the code, which this one leaves alone. It continues as
+    /// soon as a generation of this version is live.
+    VersionMismatch {
         /// The consumer, in its live generation.
         live: ConsumerName,
         /// The version of the code that writes it.
@@ -270,10 +270,10 @@ pub enum ConsumerState {
     },
 }
 
-impl From<Hold> for ConsumerState {
-    fn from(Hold { kind, by, since, reason: why, .. }: Hold) -> Self {
+impl From<Suspension> for ConsumerState {
+    fn from(Suspension { kind, by, since, reason: why, .. }: Suspension) -> Self {
         match kind {
-            HoldKind::Disabled => Self::Disabled { by, since, why },
+            SuspensionKind::Disabled => Self::Disabled { by, since, why },
             _ => Self::Paused { by, since, why },
         }
     }
@@ -290,7 +290,7 @@ impl ConsumerState {
             Self::WaitingForStore { .. } => "waiting for store",
             Self::RunsElsewhere { .. } => "runs elsewhere",
             Self::WaitingForLease { .. } => "waiting for lease",
-            Self::OtherCode { .. } => "other code",
+            Self::VersionMismatch { .. } => "version mismatch",
             Self::WaitingForCode { .. } => "waiting for code",
             Self::Paused { .. } => "paused",
             Self::Disabled { .. } => "disabled",
@@ -324,10 +324,10 @@ impl fmt::Display for ConsumerState {
                 let (owner, since, until) = (&holder.owner, rfc3339(holder.since), rfc3339(holder.until));
                 write!(
                     f,
-                    "waiting for the lease that {owner} has had since {since}, until {until} or the next sign of life"
+                    "waiting for the lease that {owner} has had since {since}, until {until} or the next heartbeat"
                 )
             }
-            Self::OtherCode { live, live_version, own_version } => write!(
+            Self::VersionMismatch { live, live_version, own_version } => write!(
                 f,
                 "waiting for a rebuild: {live} was written by version {live_version} of its code, this is version {own_version}"
             ),

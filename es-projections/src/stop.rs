@@ -8,7 +8,7 @@ use std::sync::{
 use es_core::ConsumerName;
 use tokio::sync::watch;
 
-use crate::membership::Membership;
+use crate::member_session::MemberSession;
 
 /// Asks the holders of a [`Stop`] to stop.
 pub(crate) struct Stopper(watch::Sender<bool>);
@@ -29,7 +29,7 @@ impl Stopper {
 pub(crate) struct Stop {
     requested: Option<watch::Receiver<bool>>,
     /// Also asks when this lease is not sure to hold any more.
-    lease: Option<(Arc<Membership>, ConsumerName)>,
+    lease: Option<(Arc<MemberSession>, ConsumerName)>,
 }
 
 impl Stop {
@@ -39,13 +39,13 @@ impl Stop {
     }
 
     /// The same for work under a lease: it also asks when the lease is not sure to hold any more.
-    pub(crate) fn or_without_lease(&self, membership: &Arc<Membership>, name: &ConsumerName) -> Self {
-        Self { requested: self.requested.clone(), lease: Some((Arc::clone(membership), name.clone())) }
+    pub(crate) fn or_without_lease(&self, member_session: &Arc<MemberSession>, name: &ConsumerName) -> Self {
+        Self { requested: self.requested.clone(), lease: Some((Arc::clone(member_session), name.clone())) }
     }
 
     pub(crate) fn is_requested(&self) -> bool {
         self.requested.as_ref().is_some_and(|receiver| *receiver.borrow())
-            || self.lease.as_ref().is_some_and(|(membership, name)| membership.lease(name).is_none())
+            || self.lease.as_ref().is_some_and(|(member_session, name)| member_session.lease(name).is_none())
     }
 
     /// Returns when it is asked to stop.

@@ -152,7 +152,7 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     /// a call must be given the time of one read at least.
     pub async fn next(&mut self) -> Option<Result<T, SubscriptionError>> {
         while !self.has_ended {
-            match self.take_at_hand() {
+            match self.take_buffered() {
                 Ok(Some(item)) => return Some(Ok(item)),
                 Ok(None) => {}
                 Err(error) => return Some(Err(self.end(error))),
@@ -198,7 +198,7 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     }
 
     /// The next item without asking the store.
-    fn take_at_hand(&mut self) -> Result<Option<T>, SubscriptionError> {
+    fn take_buffered(&mut self) -> Result<Option<T>, SubscriptionError> {
         loop {
             if let Some(item) = self.parts.pop() {
                 let reached = if self.parts.is_empty() { Some(self.reached(self.unpacked_at)) } else { None };

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     backoff::Backoff,
-    board::Phase,
     consumer_loop::ConsumerLoop,
+    consumer_state::Phase,
     error::{HandlerPanic, RunnerError},
     goal::Goal,
     limits,
@@ -34,14 +34,14 @@ pub(crate) async fn follow(consumer: &ConsumerLoop, stop: Stop) -> Result<(), Ru
         if restarts == limits::TASK_RESTARTS {
             let error = RunnerError::TaskEnded { consumer: name.clone(), restarts, problem };
             tracing::error!(consumer = %name, %error, "consumer stopped");
-            consumer.board().set_phase(Phase::Stopped(error.clone()));
+            consumer.consumer_state().set_phase(Phase::Stopped(error.clone()));
             return Err(error);
         }
         restarts += 1;
         let wait = Backoff::new(limits::FIRST_RESTART_WAIT, limits::MAX_RESTART_WAIT).wait(restarts);
         tracing::error!(consumer = %name, attempt = restarts, ?wait, problem, "its task ended unexpectedly; starting it again");
         let next_try = Instant::now() + wait;
-        consumer.board().set_phase(Phase::Restarting { attempt: restarts, next_try, problem });
+        consumer.consumer_state().set_phase(Phase::Restarting { attempt: restarts, next_try, problem });
         tokio::select! {
             () = sleep(wait) => {}
             () = stop.requested() => return Ok(()),

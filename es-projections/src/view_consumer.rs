@@ -10,13 +10,13 @@ use std::{
 use async_trait::async_trait;
 use es_core::{
     Advance, ConsumerName, DecodeError, DocumentFold, EventFilter, EventKey, EventPage, Generation, InvalidName,
-    PageFold, Parking, ProjectionError, ReadModelCode, RecordedEvent, RunnerStore,
+    PageFold, Parking, ProjectionError, ReadModelDefinition, RecordedEvent, RunnerStore,
 };
 
 use crate::{
     consumer::{Applied, Consumer, PageFailure, Stopwatch},
     limits,
-    share::Share,
+    partition_slice::PartitionSlice,
     status::ConsumerKind,
     stop::Stop,
 };
@@ -48,8 +48,8 @@ impl Consumer for ViewConsumer {
         Ok(Some(Box::new(other)))
     }
 
-    fn code(&self) -> Option<ReadModelCode> {
-        Some(self.fold.code())
+    fn definition(&self) -> Option<ReadModelDefinition> {
+        Some(self.fold.definition())
     }
 
     fn kind(&self) -> ConsumerKind {
@@ -74,14 +74,20 @@ impl Consumer for ViewConsumer {
 
     /// The documents are read outside the transaction that saves them. That is safe: they change with the checkpoint
     /// alone, and if that is no longer at `from`, nothing is saved.
-    async fn apply(&self, advance: Advance, page: EventPage, share: &Share, _: &Stop) -> Result<Applied, PageFailure> {
+    async fn apply(
+        &self,
+        advance: Advance,
+        page: EventPage,
+        slice: &PartitionSlice,
+        _: &Stop,
+    ) -> Result<Applied, PageFailure> {
         let can_shrink = page.events.len() > 1;
         let mut page = self.fold.open_page(page.events)?;
         if !advance.parking.is_empty() {
             leave_out_parked(&mut *page, &advance.parking);
         }
-        if !share.is_everything() {
-            page.retain(&|key| share.owns(&EventKey::Document(key.to_owned()), advance.to));
+        if !slice.is_everything() {
+            page.retain(&|key| slice.owns(&EventKey::Document(key.to_owned()), advance.to));
         }
         let keys = page.keys();
         if can_shrink && keys.len() > limits::MAX_DOCUMENTS_PER_PAGE {

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Append, EventStore, EventType, ExpectedVersion, MemoryStore, NewEvent, Order, Payload, StreamId};
+use es_core::{
+    Append, EventStore, EventType, ExpectedVersion, MemoryStore, NewEvent, OperatorRequest, Payload, StreamId,
+};
 use es_projections::{Runner, metrics as names};
 use es_testkit::bank::Balance;
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -103,14 +105,14 @@ fn a_recorder_is_told_where_every_consumer_stands_and_why() {
             memory.says(&of(names::EVENTS_APPLIED), 5);
             memory.says(&of(names::FAILURES), 0);
             memory.says("es_consumer_state{consumer=balance,state=caught_up}", 1);
-            runner.pause("balance", &Order::by("ann").unwrap()).await.unwrap();
+            runner.pause("balance", &OperatorRequest::by("ann").unwrap()).await.unwrap();
             deposit(&store).await;
             tokio::time::sleep(Duration::from_secs(5)).await;
             memory.says("es_consumer_state{consumer=balance,state=caught_up}", 0);
             memory.says("es_consumer_state{consumer=balance,state=paused}", 1);
             memory.says(&of(names::POSITION), 5);
             memory.says(&of(names::LAG), 1);
-            runner.resume("balance", &Order::by("ann").unwrap()).await.unwrap();
+            runner.resume("balance", &OperatorRequest::by("ann").unwrap()).await.unwrap();
             runner.rebuild("balance", |_| {}).await.unwrap();
             memory.says(&of(names::REBUILD_DONE), 6);
             memory.says(&of(names::REBUILD_TOTAL), 6);

@@ -48,19 +48,19 @@ CREATE TABLE es_appends (
 
 -- One row per consumer, or for each of its partitions (`name#0of4`) instead.
 CREATE TABLE es_checkpoints (
-    consumer   TEXT    PRIMARY KEY,
-    position   INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
+    consumer              TEXT    PRIMARY KEY,
+    position              INTEGER NOT NULL,
+    updated_at            INTEGER NOT NULL,
     -- 1 if it belongs to a generation that was live and is kept as it was then.
-    is_frozen  INTEGER NOT NULL DEFAULT 0,
-    -- What has taken effect after the position, by slots: see the text form of es_core::Ahead. NULL: nothing.
-    ahead      TEXT,
-    -- Grows whenever its slots come from other partitions, or what was ahead is taken back.
-    layout     INTEGER NOT NULL DEFAULT 0,
-    -- The id of the event at the position, and at the last position of what is ahead. A log that holds another event there is not the
-    -- one that the consumer has read. NULL: there is none.
-    event_id       BLOB,
-    ahead_event_id BLOB
+    is_frozen             INTEGER NOT NULL DEFAULT 0,
+    -- What has taken effect after the position, by slots: see the text form of es_core::SlotOffsets. NULL: nothing.
+    slot_offsets          TEXT,
+    -- Grows whenever its slots come from other partitions, or its slot offsets are taken back.
+    partition_epoch       INTEGER NOT NULL DEFAULT 0,
+    -- The id of the event at the position, and at the last position of the slot offsets. A log that holds another event
+    -- there is not the one that the consumer has read. NULL: there is none.
+    event_id              BLOB,
+    slot_offsets_event_id BLOB
 ) STRICT, WITHOUT ROWID;
 
 -- Who works for which consumer, so that several processes share the work.

@@ -1,12 +1,12 @@
 -- What operators do to consumers, and the log of it.
 
--- Who is held back, by whom and why; `consumer` is a name without a generation.
-CREATE TABLE es_holds (
-    consumer TEXT    NOT NULL,
-    kind     TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
-    held_by  TEXT    NOT NULL,
-    since    INTEGER NOT NULL,
-    reason   TEXT,
+-- Which consumers are suspended, by whom and why; `consumer` is a name without a generation.
+CREATE TABLE es_suspensions (
+    consumer     TEXT    NOT NULL,
+    kind         TEXT    NOT NULL CHECK (kind IN ('paused', 'disabled')),
+    suspended_by TEXT    NOT NULL,
+    since        INTEGER NOT NULL,
+    reason       TEXT,
     PRIMARY KEY (consumer, kind)
 ) STRICT, WITHOUT ROWID;
 
@@ -18,7 +18,7 @@ CREATE TABLE es_operations (
     generation    INTEGER NOT NULL,
     from_position INTEGER,
     to_position   INTEGER,
-    ordered_by    TEXT    NOT NULL,
+    requested_by  TEXT    NOT NULL,
     reason        TEXT
 ) STRICT;
 

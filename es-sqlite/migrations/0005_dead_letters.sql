@@ -4,7 +4,8 @@ CREATE TABLE es_dead_letters (
     -- Never used twice.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer       TEXT    NOT NULL,
-    -- A digest of everything that tells it from other letters of the consumer. It stays when the message is edited.
+    -- A digest of everything that tells it from other dead letters of the consumer. It stays when the message is
+    -- edited.
     identity       TEXT    NOT NULL,
     message_id     TEXT    NOT NULL,
     message_type   TEXT,
@@ -14,7 +15,7 @@ CREATE TABLE es_dead_letters (
     error          TEXT    NOT NULL,
     attempts       INTEGER NOT NULL,
     since          INTEGER NOT NULL,
-    is_retry_asked INTEGER NOT NULL,
+    is_retry_requested INTEGER NOT NULL,
     -- The message: an object of texts as JSON, and bytes.
     headers        TEXT    NOT NULL,
     body           BLOB    NOT NULL,
@@ -22,7 +23,7 @@ CREATE TABLE es_dead_letters (
 ) STRICT;
 
 CREATE INDEX es_dead_letters_since ON es_dead_letters (consumer, since);
-CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_asked;
+CREATE INDEX es_dead_letters_asked ON es_dead_letters (consumer, id) WHERE is_retry_requested;
 
 -- How many dead letters each relay or consumer ever had.
 CREATE TABLE es_dead_letter_totals (
@@ -37,15 +38,15 @@ BEGIN
     ON CONFLICT (consumer) DO UPDATE SET ever = ever + 1;
 END;
 
--- What dead letters were before they were edited. Kept when the letters are gone.
+-- What dead letters were before they were edited. Kept when the dead letters are gone.
 CREATE TABLE es_dead_letter_edits (
-    id      INTEGER PRIMARY KEY,
-    letter  INTEGER NOT NULL,
-    at      INTEGER NOT NULL,
-    by      TEXT    NOT NULL,
-    reason  TEXT,
-    headers TEXT    NOT NULL,
-    body    BLOB    NOT NULL
+    id             INTEGER PRIMARY KEY,
+    dead_letter_id INTEGER NOT NULL,
+    at             INTEGER NOT NULL,
+    by             TEXT    NOT NULL,
+    reason         TEXT,
+    headers        TEXT    NOT NULL,
+    body           BLOB    NOT NULL
 ) STRICT;
 
-CREATE INDEX es_dead_letter_edits_letter ON es_dead_letter_edits (letter, id);
+CREATE INDEX es_dead_letter_edits_dead_letter ON es_dead_letter_edits (dead_letter_id, id);

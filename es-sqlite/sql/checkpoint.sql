@@ -1,4 +1,5 @@
 -- The checkpoint of a consumer.
--- Binds: ?1 consumer. Result: at most one row: consumer, position, updated_at (microseconds), is_frozen, layout, event_id.
+-- Binds: ?1 consumer. Result: at most one row: consumer, position, updated_at (microseconds), is_frozen,
+-- partition_epoch, event_id.
 -- Locks: none.
-SELECT consumer, position, updated_at, is_frozen, layout, event_id FROM es_checkpoints WHERE consumer = ?1;
+SELECT consumer, position, updated_at, is_frozen, partition_epoch, event_id FROM es_checkpoints WHERE consumer = ?1;

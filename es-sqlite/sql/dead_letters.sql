@@ -1,8 +1,8 @@
 -- Dead letters that match, after one of them.
 -- Binds, each NULL where it does not matter: ?1 consumer; ?2 id; ?3 type; ?4 key; ?5 reason; ?6 put aside before (microseconds);
--- ?7 whether a retry was asked. And ?8 after which id; ?9 how many.
+-- ?7 whether a retry is requested. And ?8 after which id; ?9 how many.
 -- Result: rows of all columns. Order: id. Locks: none.
-SELECT id, consumer, message_id, message_type, topic, key, reason, error, attempts, since, is_retry_asked, headers, body
+SELECT id, consumer, message_id, message_type, topic, key, reason, error, attempts, since, is_retry_requested, headers, body
 FROM es_dead_letters
 WHERE (?1 IS NULL OR consumer = ?1)
   AND (?2 IS NULL OR id = ?2)
@@ -10,7 +10,7 @@ WHERE (?1 IS NULL OR consumer = ?1)
   AND (?4 IS NULL OR key = ?4)
   AND (?5 IS NULL OR reason = ?5)
   AND (?6 IS NULL OR since < ?6)
-  AND (?7 IS NULL OR is_retry_asked = ?7)
+  AND (?7 IS NULL OR is_retry_requested = ?7)
   AND id > ?8
 ORDER BY id
 LIMIT (SELECT ?9);

@@ -1,6 +1,6 @@
 -- Throws away all dead letters that match.
 -- Binds, each NULL where it does not matter: ?1 consumer; ?2 id; ?3 type; ?4 key; ?5 reason; ?6 put aside before (microseconds);
--- ?7 whether a retry was asked.
+-- ?7 whether a retry is requested.
 -- Result: a row changed for each. Locks: takes the write lock.
 DELETE FROM es_dead_letters
 WHERE (?1 IS NULL OR consumer = ?1)
@@ -9,4 +9,4 @@ WHERE (?1 IS NULL OR consumer = ?1)
   AND (?4 IS NULL OR key = ?4)
   AND (?5 IS NULL OR reason = ?5)
   AND (?6 IS NULL OR since < ?6)
-  AND (?7 IS NULL OR is_retry_asked = ?7);
+  AND (?7 IS NULL OR is_retry_requested = ?7);

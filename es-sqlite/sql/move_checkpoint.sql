@@ -1,9 +1,10 @@
 -- Moves a checkpoint if it is where the caller believes it to be; one that does not exist is at 0, unless it is that of a partition
--- or of the whole of what has partitions. Nothing stays ahead of one that moves back.
--- Binds: ?1 consumer; ?2 from; ?3 to; ?4 now (microseconds); ?5 the fence of a lease, or NULL; ?6 layout; ?7 a position and
+-- or of the unpartitioned name of what has partitions. One that moves back keeps no slot offsets.
+-- Binds: ?1 consumer; ?2 from; ?3 to; ?4 now (microseconds); ?5 the fence of a lease, or NULL; ?6 partition epoch; ?7 a
+-- position and
 --   ?8 the hex id of the event that the mover has seen there, or NULL.
--- Result: one row (position) if it was moved, none if it was elsewhere, is frozen or of another layout, or the lease has another
--- fence by now, or the log does not hold the event that the mover has seen.
+-- Result: one row (position) if it was moved, none if it was elsewhere, is frozen or of another partition epoch, or the
+-- lease has another fence by now, or the log does not hold the event that the mover has seen.
 -- Locks: takes the write lock.
 INSERT INTO es_checkpoints (consumer, position, updated_at, event_id)
 SELECT ?1, ?3, ?4, (SELECT e.event_id FROM es_events e WHERE e.position = ?3)
@@ -27,8 +28,8 @@ ON CONFLICT (consumer) DO UPDATE SET
     position = excluded.position,
     updated_at = excluded.updated_at,
     event_id = excluded.event_id,
-    ahead_event_id = iif(?3 >= ?2, es_checkpoints.ahead_event_id, NULL),
-    ahead = iif(?3 >= ?2, es_checkpoints.ahead, NULL),
-    layout = es_checkpoints.layout + (?3 < ?2 AND es_checkpoints.ahead IS NOT NULL)
-WHERE es_checkpoints.position = ?2 AND es_checkpoints.layout = ?6 AND NOT es_checkpoints.is_frozen
+    slot_offsets_event_id = iif(?3 >= ?2, es_checkpoints.slot_offsets_event_id, NULL),
+    slot_offsets = iif(?3 >= ?2, es_checkpoints.slot_offsets, NULL),
+    partition_epoch = es_checkpoints.partition_epoch + (?3 < ?2 AND es_checkpoints.slot_offsets IS NOT NULL)
+WHERE es_checkpoints.position = ?2 AND es_checkpoints.partition_epoch = ?6 AND NOT es_checkpoints.is_frozen
 RETURNING position;

@@ -1,4 +1,5 @@
--- Gives a consumer a checkpoint, unless it has one. A partition is given none, nor is the whole of what has partitions.
+-- Gives a consumer a checkpoint, unless it has one. A partition is given none, nor is the unpartitioned name of what
+-- has partitions.
 -- Binds: ?1 consumer; ?2 position; ?3 now (microseconds).
 -- Result: the checkpoint that it has now (consumer, position, updated_at, event_id); none if it has other partitions.
 -- Locks: takes the write lock.

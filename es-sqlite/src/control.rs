@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, ControlStore, Generation, GenerationState, HandMove, Hold, HoldKind, NewOperation, Operation,
-    OperationKind, Order, Position, StoreError, TableNames, check_operation_count, moved_by_hand,
-    timestamp::from_unix_micros,
+    CheckpointOverride, ConsumerName, ControlStore, Generation, GenerationState, NewOperation, Operation,
+    OperationKind, OperatorRequest, Position, StoreError, Suspension, SuspensionKind, TableNames,
+    check_operation_count, overridden_partitions, timestamp::from_unix_micros,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -18,9 +18,9 @@ use crate::{
     writer::{begin, commit},
 };
 
-const HOLDS: &str = include_str!("../sql/holds.sql");
-const HOLD: &str = include_str!("../sql/hold_add.sql");
-const RELEASE: &str = include_str!("../sql/hold_remove.sql");
+const SUSPENSIONS: &str = include_str!("../sql/suspensions.sql");
+const SUSPEND: &str = include_str!("../sql/suspend.sql");
+const RESUME: &str = include_str!("../sql/resume.sql");
 const NOTE: &str = include_str!("../sql/operation_note.sql");
 const OPERATIONS: &str = include_str!("../sql/operations.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
@@ -29,7 +29,7 @@ const HEAD: &str = include_str!("../sql/head.sql");
 const REMOVALS: [&str; 3] = [
     include_str!("../sql/consumer_remove.sql"),
     include_str!("../sql/generations_remove.sql"),
-    include_str!("../sql/holds_remove.sql"),
+    include_str!("../sql/suspensions_remove.sql"),
 ];
 
 fn unreadable() -> StoreError {
@@ -40,12 +40,12 @@ fn to_position(number: i64) -> Position {
     Position::new(number.unsigned_abs())
 }
 
-fn to_hold(row: &SqliteRow) -> Result<Hold, StoreError> {
+fn to_suspension(row: &SqliteRow) -> Result<Suspension, StoreError> {
     let consumer: &str = row.try_get("consumer").map_err(store_error)?;
-    let kind = HoldKind::parse(row.try_get("kind").map_err(store_error)?).ok_or_else(unreadable)?;
+    let kind = SuspensionKind::parse(row.try_get("kind").map_err(store_error)?).ok_or_else(unreadable)?;
     let since = from_unix_micros(row.try_get("since").map_err(store_error)?).ok_or_else(unreadable)?;
-    let by = row.try_get("held_by").map_err(store_error)?;
-    Ok(Hold::new(ConsumerName::parse(consumer)?, kind, by, since, row.try_get("reason").map_err(store_error)?))
+    let by = row.try_get("suspended_by").map_err(store_error)?;
+    Ok(Suspension::new(ConsumerName::parse(consumer)?, kind, by, since, row.try_get("reason").map_err(store_error)?))
 }
 
 fn to_operation(row: &SqliteRow) -> Result<Operation, StoreError> {
@@ -55,12 +55,12 @@ fn to_operation(row: &SqliteRow) -> Result<Operation, StoreError> {
         |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column).map_err(store_error)?.map(to_position));
     let generation = u32::try_from(number("generation")?).ok().and_then(Generation::new).ok_or_else(unreadable)?;
     let consumer = ConsumerName::parse(text("consumer")?)?.in_generation(generation);
-    let order = Order::by(text("ordered_by")?)?;
-    let order = match row.try_get::<Option<&str>, _>("reason").map_err(store_error)? {
-        Some(reason) => order.because(reason)?,
-        None => order,
+    let request = OperatorRequest::by(text("requested_by")?)?;
+    let request = match row.try_get::<Option<&str>, _>("reason").map_err(store_error)? {
+        Some(reason) => request.because(reason)?,
+        None => request,
     };
-    let what = NewOperation::new(OperationKind::new(text("kind")?)?, consumer, order);
+    let what = NewOperation::new(OperationKind::new(text("kind")?)?, consumer, request);
     let what = what.moved(position("from_position")?, position("to_position")?);
     let at = from_unix_micros(number("at")?).ok_or_else(unreadable)?;
     Ok(Operation::new(number("id")?.unsigned_abs(), at, what))
@@ -71,33 +71,38 @@ pub(crate) async fn note(
     operation: &NewOperation,
     now: i64,
 ) -> Result<(), StoreError> {
-    let NewOperation { kind, consumer, from, to, order, .. } = operation;
+    let NewOperation { kind, consumer, from, to, request, .. } = operation;
     let stored = |position: Option<Position>| position.map(|it| to_stored("a position", it.get())).transpose();
     let query = sqlx::query(NOTE).bind(now).bind(kind.as_str()).bind(consumer.base_text()).bind(number_of(consumer));
-    let query = query.bind(stored(*from)?).bind(stored(*to)?).bind(order.author()).bind(order.reason());
+    let query = query.bind(stored(*from)?).bind(stored(*to)?).bind(request.author()).bind(request.reason());
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
 
 #[async_trait]
 impl ControlStore for SqliteStore {
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
         let mut reader = self.shared.readers.get().await?;
-        let rows = sqlx::query(HOLDS).fetch_all(reader.connection()?).await.map_err(store_error);
-        reader.settle(rows)?.iter().map(to_hold).collect()
+        let rows = sqlx::query(SUSPENSIONS).fetch_all(reader.connection()?).await.map_err(store_error);
+        reader.settle(rows)?.iter().map(to_suspension).collect()
     }
 
-    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        kind.check(order)?;
-        let (consumer, order) = (consumer.base(), order.clone());
+    async fn suspend(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        kind.check(request)?;
+        let (consumer, request) = (consumer.base(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let (connection, now) = (begin(writer).await?, now());
-                let query = sqlx::query(HOLD).bind(consumer.as_str()).bind(kind.as_str()).bind(order.author());
-                let query = query.bind(now).bind(order.reason());
+                let query = sqlx::query(SUSPEND).bind(consumer.as_str()).bind(kind.as_str()).bind(request.author());
+                let query = query.bind(now).bind(request.reason());
                 let is_new = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0;
                 if is_new {
-                    note(connection, &NewOperation::new(kind.begun(), consumer, order), now).await?;
+                    note(connection, &NewOperation::new(kind.begun(), consumer, request), now).await?;
                 }
                 commit(connection).await?;
                 Ok(is_new)
@@ -106,35 +111,40 @@ impl ControlStore for SqliteStore {
         .await
     }
 
-    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        let (consumer, order) = (consumer.base(), order.clone());
+    async fn resume(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        let (consumer, request) = (consumer.base(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
-                let query = sqlx::query(RELEASE).bind(consumer.as_str()).bind(kind.as_str());
-                let was_held = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0;
-                if was_held {
-                    note(connection, &NewOperation::new(kind.ended(), consumer, order), now()).await?;
+                let query = sqlx::query(RESUME).bind(consumer.as_str()).bind(kind.as_str());
+                let was_suspended = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0;
+                if was_suspended {
+                    note(connection, &NewOperation::new(kind.ended(), consumer, request), now()).await?;
                 }
                 commit(connection).await?;
-                Ok(was_held)
+                Ok(was_suspended)
             })
         })
         .await
     }
 
-    async fn move_by_hand(
+    async fn override_checkpoint(
         &self,
         consumer: &ConsumerName,
-        hand_move: HandMove,
-        order: &Order,
+        checkpoint_override: CheckpointOverride,
+        request: &OperatorRequest,
     ) -> Result<Position, StoreError> {
-        order.check_reason()?;
-        let (consumer, order) = (consumer.clone(), order.clone());
+        request.check_reason()?;
+        let (consumer, request) = (consumer.clone(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
-                let from = move_in(connection, &consumer, hand_move, order).await?;
+                let from = move_in(connection, &consumer, checkpoint_override, request).await?;
                 commit(connection).await?;
                 Ok(from)
             })
@@ -142,9 +152,9 @@ impl ControlStore for SqliteStore {
         .await
     }
 
-    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
-        order.check_reason()?;
-        let (consumer, order) = (consumer.base(), order.clone());
+    async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError> {
+        request.check_reason()?;
+        let (consumer, request) = (consumer.base(), request.clone());
         for known in es_core::GenerationStore::generations(self, &consumer).await? {
             self.shared.forget_view(&known.name);
         }
@@ -152,23 +162,24 @@ impl ControlStore for SqliteStore {
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
-                retire_in(connection, consumer, order).await?;
+                retire_in(connection, consumer, request).await?;
                 commit(connection).await
             })
         })
         .await
     }
 
-    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
-        order.check_reason()?;
-        let (consumer, order) = (consumer.base(), order.clone());
+    async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError> {
+        request.check_reason()?;
+        let (consumer, request) = (consumer.base(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
                 let query = sqlx::query(REVOKE).bind(consumer.as_str());
                 let revoked = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected();
                 if revoked > 0 {
-                    note(connection, &NewOperation::new(OperationKind::LEASE_REVOKED, consumer, order), now()).await?;
+                    note(connection, &NewOperation::new(OperationKind::LEASE_REVOKED, consumer, request), now())
+                        .await?;
                 }
                 commit(connection).await?;
                 Ok(revoked)
@@ -208,25 +219,29 @@ impl ControlStore for SqliteStore {
 async fn move_in(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
-    hand_move: HandMove,
-    order: Order,
+    checkpoint_override: CheckpointOverride,
+    request: OperatorRequest,
 ) -> Result<Position, StoreError> {
-    let consumer = &consumer.whole();
+    let consumer = &consumer.unpartitioned();
     let found = partitions::all_movable(connection, consumer).await?;
     let head: i64 = sqlx::query_scalar(HEAD).fetch_one(&mut *connection).await.map_err(store_error)?;
     let is_read_model = !all(connection, consumer).await?.is_empty();
-    let (from, moved) = moved_by_hand(&found, hand_move);
-    let from = hand_move.check(consumer, from, to_position(head), is_read_model)?;
+    let (from, moved) = overridden_partitions(&found, checkpoint_override);
+    let from = checkpoint_override.check(consumer, from, to_position(head), is_read_model)?;
     partitions::replace(connection, consumer, &moved).await?;
-    if hand_move.to() < from {
-        parking::forget_after(connection, consumer, hand_move.to()).await?;
+    if checkpoint_override.to() < from {
+        parking::forget_after(connection, consumer, checkpoint_override.to()).await?;
     }
-    let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order);
-    note(connection, &operation.moved(Some(from), Some(hand_move.to())), now()).await?;
+    let operation = NewOperation::new(checkpoint_override.kind(), consumer.clone(), request);
+    note(connection, &operation.moved(Some(from), Some(checkpoint_override.to())), now()).await?;
     Ok(from)
 }
 
-async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, order: Order) -> Result<(), StoreError> {
+async fn retire_in(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerName,
+    request: OperatorRequest,
+) -> Result<(), StoreError> {
     let generations = all(connection, &consumer).await?;
     let live = generations.iter().find(|info| info.state == GenerationState::Live);
     let at = partitions::all(connection, live.map_or(&consumer, |live| &live.name)).await?;
@@ -247,7 +262,7 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     drops.push(on(DROP, "", &documents::table(&consumer)));
     for info in &generations {
         drops.push(on(DROP, "", &documents::table(&info.name)));
-        for stable in &info.code.tables {
+        for stable in &info.definition.tables {
             if info.state == GenerationState::Live {
                 drops.push(on(DROP_STABLE, stable, ""));
             }
@@ -257,5 +272,5 @@ async fn retire_in(connection: &mut SqliteConnection, consumer: ConsumerName, or
     for drop in drops {
         sqlx::query(drop).execute(&mut *connection).await.map_err(store_error)?;
     }
-    note(connection, &NewOperation::new(OperationKind::RETIRE, consumer, order).moved(at, None), now()).await
+    note(connection, &NewOperation::new(OperationKind::RETIRE, consumer, request).moved(at, None), now()).await
 }

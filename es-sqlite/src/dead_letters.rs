@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use es_core::{
     ConsumerName, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason,
-    NewDeadLetter, NewOperation, OperationKind, Order, ParkFailure, RawMessage, StoreError, check_dead_letter_count,
-    check_dead_letters,
+    NewDeadLetter, NewOperation, OperationKind, OperatorRequest, ParkFailure, RawMessage, StoreError,
+    check_dead_letter_count, check_dead_letters,
     timestamp::{from_unix_micros, unix_micros},
 };
 use sqlx::{
@@ -26,7 +26,7 @@ use crate::{
 const ADD: &str = include_str!("../sql/dead_letter_add.sql");
 const LIST: &str = include_str!("../sql/dead_letters.sql");
 const COUNT: &str = include_str!("../sql/dead_letters_count.sql");
-const ASK: &str = include_str!("../sql/dead_letters_ask.sql");
+const REQUEST_RETRIES: &str = include_str!("../sql/request_dead_letter_retries.sql");
 const DISCARD: &str = include_str!("../sql/dead_letters_discard.sql");
 const KEEP: &str = include_str!("../sql/dead_letter_keep.sql");
 const EDIT: &str = include_str!("../sql/dead_letter_edit.sql");
@@ -48,7 +48,7 @@ fn to_time(micros: i64) -> Result<OffsetDateTime, StoreError> {
     from_unix_micros(micros).ok_or_else(unknown)
 }
 
-fn to_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
+fn to_dead_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
     let text = |column| row.try_get::<&str, _>(column).map_err(store_error);
     let number = |column| row.try_get::<i64, _>(column).map_err(store_error);
     let consumer = ConsumerName::parse(text("consumer")?)?;
@@ -59,7 +59,7 @@ fn to_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
     letter.key = row.try_get("key").map_err(store_error)?;
     letter.attempts = u32::try_from(number("attempts")?).unwrap_or(u32::MAX);
     let id = DeadLetterId::new(number("id")?.unsigned_abs());
-    Ok(DeadLetter::new(id, to_time(number("since")?)?, number("is_retry_asked")? != 0, letter))
+    Ok(DeadLetter::new(id, to_time(number("since")?)?, number("is_retry_requested")? != 0, letter))
 }
 
 /// Puts a message aside, in a transaction of the caller's.
@@ -78,13 +78,13 @@ pub(crate) async fn resolve(connection: &mut SqliteConnection, letter: &DeadLett
     Ok(unedited(RESOLVE, letter)?.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
 }
 
-/// A statement with the letter, and the message that it must have still, as its first binds.
+/// A statement with the dead letter, and the message that it must have still, as its first binds.
 fn unedited<'a>(
     statement: &'static str,
-    DeadLetter { id, letter, .. }: &'a DeadLetter,
+    DeadLetter { id, details, .. }: &'a DeadLetter,
 ) -> Result<Query<'a, Sqlite, SqliteArguments>, StoreError> {
     let query = sqlx::query(statement).bind(to_bound(id.get()));
-    Ok(query.bind(to_json(&letter.message.headers)?).bind(letter.message.body.clone()))
+    Ok(query.bind(to_json(&details.message.headers)?).bind(details.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.
@@ -96,7 +96,7 @@ fn matching(statement: &'static str, query: &DeadLetterQuery) -> Query<'static, 
         .bind(query.key.clone())
         .bind(query.reason.map(DeadReason::as_str))
         .bind(query.before.map(unix_micros))
-        .bind(query.is_retry_asked)
+        .bind(query.is_retry_requested)
 }
 
 impl SqliteStore {
@@ -106,9 +106,9 @@ impl SqliteStore {
         statement: &'static str,
         query: &DeadLetterQuery,
         kind: OperationKind,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        let (query, order) = (query.clone(), order.clone());
+        let (query, request) = (query.clone(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
@@ -117,7 +117,7 @@ impl SqliteStore {
                 for row in rows {
                     let consumer = ConsumerName::parse(row.try_get("consumer").map_err(store_error)?)?;
                     let count = row.try_get::<i64, _>("count").map_err(store_error)?.unsigned_abs();
-                    let operation = NewOperation::on_dead_letters(kind.clone(), consumer, query.id, count, &order);
+                    let operation = NewOperation::on_dead_letters(kind.clone(), consumer, query.id, count, &request);
                     note(connection, &operation, now()).await?;
                 }
                 commit(connection).await?;
@@ -153,7 +153,7 @@ impl DeadLetterStore for SqliteStore {
     ) -> Result<Vec<DeadLetter>, StoreError> {
         check_dead_letter_count(limit)?;
         let query = matching(LIST, query).bind(after.map_or(0, |after| to_bound(after.get()))).bind(limit as i64);
-        self.rows(query).await?.iter().map(to_letter).collect()
+        self.rows(query).await?.iter().map(to_dead_letter).collect()
     }
 
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
@@ -168,24 +168,28 @@ impl DeadLetterStore for SqliteStore {
         rows.iter().map(total).collect()
     }
 
-    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        self.change_dead_letters(ASK, query, OperationKind::DEAD_LETTER_RETRY, order).await
+    async fn request_dead_letter_retries(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        self.change_dead_letters(REQUEST_RETRIES, query, OperationKind::DEAD_LETTER_RETRY, request).await
     }
 
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
         message: &RawMessage,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         message.check()?;
-        let (message, order) = (message.clone(), order.clone());
+        let (message, request) = (message.clone(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
                 let keep = sqlx::query(KEEP).bind(to_bound(id.get())).bind(now());
-                let keep = keep.bind(order.author()).bind(order.reason());
+                let keep = keep.bind(request.author()).bind(request.reason());
                 keep.execute(&mut *connection).await.map_err(store_error)?;
                 let edit = sqlx::query(EDIT).bind(to_bound(id.get())).bind(to_json(&message.headers)?);
                 let edit = edit.bind(message.body.as_slice());
@@ -193,7 +197,7 @@ impl DeadLetterStore for SqliteStore {
                 if let Some(row) = &edited {
                     let consumer = ConsumerName::parse(row.try_get("consumer").map_err(store_error)?)?;
                     let kind = OperationKind::DEAD_LETTER_EDIT;
-                    let operation = NewOperation::on_dead_letters(kind, consumer, Some(id), 1, &order);
+                    let operation = NewOperation::on_dead_letters(kind, consumer, Some(id), 1, &request);
                     note(connection, &operation, now()).await?;
                 }
                 commit(connection).await?;
@@ -207,9 +211,13 @@ impl DeadLetterStore for SqliteStore {
         self.rows(sqlx::query(EDITS).bind(to_bound(id.get()))).await?.iter().map(to_message).collect()
     }
 
-    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        order.check_reason()?;
-        self.change_dead_letters(DISCARD, query, OperationKind::DEAD_LETTER_DISCARD, order).await
+    async fn discard_dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        request.check_reason()?;
+        self.change_dead_letters(DISCARD, query, OperationKind::DEAD_LETTER_DISCARD, request).await
     }
 
     async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {

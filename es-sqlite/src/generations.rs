@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use es_core::{
-    BuildClaim, Builder, Claimed, ConsumerName, ConsumerStore, Direction, FrozenReadModel, Generation, GenerationInfo,
-    GenerationState, GenerationStore, PartitionCheckpoint, Position, ReadModelCode, ReadModelRow, StoreError, Swapped,
-    TableNames, position_of_all,
+    BuildClaim, Builder, Claimed, ConsumerName, ConsumerStore, Direction, Generation, GenerationInfo, GenerationState,
+    GenerationStore, PartitionCheckpoint, Position, ReadModelDefinition, ReadModelRow, ReadModelSnapshot, StoreError,
+    Swapped, TableNames, position_of_all,
     timestamp::{from_unix_micros, unix_micros},
 };
 use futures_util::TryStreamExt;
@@ -54,7 +54,7 @@ fn to_info(consumer: &ConsumerName, row: &SqliteRow) -> Result<GenerationInfo, S
     let state = GenerationState::parse(row.try_get("state").map_err(store_error)?).ok_or_else(unreadable)?;
     let version = u32::try_from(number("code_version")?).map_err(|_| unreadable())?;
     let tables = serde_json::from_str(row.try_get("tables").map_err(store_error)?).map_err(|_| unreadable())?;
-    let code = ReadModelCode { version, tables };
+    let definition = ReadModelDefinition { version, tables };
     let position: Option<i64> = row.try_get("position").map_err(store_error)?;
     let by: Option<String> = row.try_get("builder").map_err(store_error)?;
     let builder = match by {
@@ -66,7 +66,7 @@ fn to_info(consumer: &ConsumerName, row: &SqliteRow) -> Result<GenerationInfo, S
     };
     let position = position.map(|position| Position::new(position.unsigned_abs()));
     let created_at = time(number("created_at")?)?;
-    Ok(GenerationInfo::new(consumer.in_generation(generation), state, code, position, created_at, builder))
+    Ok(GenerationInfo::new(consumer.in_generation(generation), state, definition, position, created_at, builder))
 }
 
 pub(crate) async fn all(
@@ -81,11 +81,11 @@ async fn add(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
     state: GenerationState,
-    code: &ReadModelCode,
+    definition: &ReadModelDefinition,
 ) -> Result<(), StoreError> {
     let query = sqlx::query(ADD).bind(generation.base_text()).bind(number_of(generation)).bind(state.as_str());
-    let tables = serde_json::to_string(&code.tables).map_err(not_encoded)?;
-    let query = query.bind(i64::from(code.version)).bind(now()).bind(tables);
+    let tables = serde_json::to_string(&definition.tables).map_err(not_encoded)?;
+    let query = query.bind(i64::from(definition.version)).bind(now()).bind(tables);
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
 }
@@ -98,13 +98,13 @@ fn live_of(known: &[GenerationInfo]) -> Option<&GenerationInfo> {
 async fn all_with_live(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
-    code: &ReadModelCode,
+    definition: &ReadModelDefinition,
 ) -> Result<Vec<GenerationInfo>, StoreError> {
     let known = all(connection, consumer).await?;
     if live_of(&known).is_some() {
         return Ok(known);
     }
-    add(connection, &consumer.base(), GenerationState::Live, code).await?;
+    add(connection, &consumer.base(), GenerationState::Live, definition).await?;
     all(connection, consumer).await
 }
 
@@ -175,16 +175,16 @@ impl GenerationStore for SqliteStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
         if let Some(live) = live_of(&self.generations(consumer).await?) {
             return Ok(live.clone());
         }
-        let (consumer, code) = (consumer.base(), code.clone());
+        let (consumer, definition) = (consumer.base(), definition.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
-                let known = all_with_live(connection, &consumer, &code).await?;
+                let known = all_with_live(connection, &consumer, &definition).await?;
                 commit(connection).await?;
                 live_of(&known).cloned().ok_or(NO_GENERATION)
             })
@@ -221,7 +221,7 @@ impl GenerationStore for SqliteStore {
     async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError> {
         let known = self.generations(generation).await?;
         let wanted = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
-        if wanted.code.tables.is_empty() {
+        if wanted.definition.tables.is_empty() {
             self.prepare_view(generation).await?;
         }
         let generation = generation.clone();
@@ -258,7 +258,7 @@ impl GenerationStore for SqliteStore {
                     remove.execute(&mut *connection).await.map_err(store_error)?;
                     partitions::remove(connection, &generation).await?;
                     parking::forget_after(connection, &generation, Position::ZERO).await?;
-                    let own = found.code.tables.iter().map(|table| TableNames::of(&generation, table));
+                    let own = found.definition.tables.iter().map(|table| TableNames::of(&generation, table));
                     for own in own.chain([documents::table(&generation)]) {
                         sqlx::query(on(DROP, "", &own)).execute(&mut *connection).await.map_err(store_error)?;
                     }
@@ -269,28 +269,28 @@ impl GenerationStore for SqliteStore {
         .await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
         let mut connection = self.shared.readers.open().await?;
         sqlx::query(BEGIN_READ).execute(&mut connection).await.map_err(store_error)?;
-        // The first statement that reads takes the picture.
+        // The first statement that reads opens the snapshot.
         let known = all(&mut connection, generation).await?;
         let found = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
-        let mut tables = found.code.tables;
+        let mut tables = found.definition.tables;
         tables.sort_unstable();
         let position = position_of_all(&partitions::all(&mut connection, generation).await?)?;
-        let (frozen, rows) = FrozenReadModel::new(position);
+        let (snapshot, rows) = ReadModelSnapshot::new(position);
         let generation = generation.clone();
         runtime()?.spawn(async move {
             if let Err(error) = send_rows(&mut connection, &generation, &tables, &rows).await {
                 let _ = rows.send(Err(store_error(error))).await;
             }
         });
-        Ok(frozen)
+        Ok(snapshot)
     }
 }
 
 async fn claim_in(connection: &mut SqliteConnection, claim: &BuildClaim) -> Result<Claimed, StoreError> {
-    let known = all_with_live(connection, &claim.consumer, &claim.code).await?;
+    let known = all_with_live(connection, &claim.consumer, &claim.definition).await?;
     let now = OffsetDateTime::now_utc();
     let generation = match known.iter().find(|info| info.state == GenerationState::Building) {
         Some(building) => {
@@ -298,15 +298,15 @@ async fn claim_in(connection: &mut SqliteConnection, claim: &BuildClaim) -> Resu
             if building.builder.as_ref().is_some_and(is_held) {
                 return Ok(Claimed::Taken(building.clone()));
             }
-            if building.code != claim.code {
-                return Ok(Claimed::OtherCode(building.clone()));
+            if building.definition != claim.definition {
+                return Ok(Claimed::VersionMismatch(building.clone()));
             }
             building.name.clone()
         }
         None => {
             let newest = known.last().map_or(Generation::FIRST, GenerationInfo::generation);
             let next = claim.consumer.in_generation(newest.next());
-            add(connection, &next, GenerationState::Building, &claim.code).await?;
+            add(connection, &next, GenerationState::Building, &claim.definition).await?;
             next
         }
     };
@@ -327,7 +327,7 @@ async fn swap_in(
 ) -> Result<Swapped, StoreError> {
     let known = all(connection, generation).await?;
     let tables = match known.iter().find(|info| info.name == *generation) {
-        Some(wanted) => &wanted.code.tables,
+        Some(wanted) => &wanted.definition.tables,
         None => return Err(NO_GENERATION),
     };
     if let Some(live) = live_of(&known) {

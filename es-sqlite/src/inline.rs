@@ -86,7 +86,7 @@ pub(crate) async fn apply(
                 run(connection, RELEASE).await?;
                 continue;
             }
-            Ok(Err(ProjectionError::Store(StoreError::Retired { generation }))) => {
+            Ok(Err(ProjectionError::Store(StoreError::StaleGeneration { generation }))) => {
                 run(connection, ROLLBACK).await?;
                 tracing::debug!(%generation, "left to the runner: another generation or its partitions are live");
                 continue;

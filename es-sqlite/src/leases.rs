@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, StoreError, check_member,
+    ConsumerName, Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Membership, StoreError, check_member,
     timestamp::from_unix_micros,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -83,7 +83,7 @@ async fn join(
     member: &str,
     consumers: &str,
     time: Duration,
-) -> Result<Roster, StoreError> {
+) -> Result<Membership, StoreError> {
     let (now, until) = span(time);
     sqlx::query(FORGET).bind(member).bind(now).execute(&mut *connection).await.map_err(store_error)?;
     let query = sqlx::query(JOIN).bind(member).bind(consumers).bind(now).bind(until);
@@ -98,7 +98,7 @@ async fn join(
     let members: Result<_, StoreError> = members.iter().map(to_member).collect();
     let mut held: Vec<_> = held.iter().map(consumer).collect::<Result<_, _>>()?;
     held.sort_unstable();
-    Ok(Roster::new(members?, held))
+    Ok(Membership::new(members?, held))
 }
 
 #[async_trait]
@@ -140,22 +140,27 @@ impl LeaseStore for SqliteStore {
         .await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
         check_member(member)?;
         let consumers: Vec<&str> = consumers.iter().map(ConsumerName::as_str).collect();
         let (member, consumers) = (member.to_owned(), to_json(&consumers)?);
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = begin(writer).await?;
-                let roster = join(connection, &member, &consumers, time).await?;
+                let membership = join(connection, &member, &consumers, time).await?;
                 commit(connection).await?;
-                Ok(roster)
+                Ok(membership)
             })
         })
         .await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
         let member = member.to_owned();
         self.write_in_task(move |writer| {
             Box::pin(async move {

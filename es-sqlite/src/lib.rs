@@ -17,8 +17,8 @@
 //! # impl View for Total {
 //! #     const NAME: &'static str = "total"; type Event = CounterEvent;
 //! #     fn keys(event: &Recorded<CounterEvent>) -> Vec<String> { vec![event.stream().id().to_owned()] }
-//! #     fn apply(&mut self, event: &Recorded<CounterEvent>) -> Fate {
-//! #         let CounterEvent::Added { amount } = event.event; self.total += amount; Fate::Keep
+//! #     fn apply(&mut self, event: &Recorded<CounterEvent>) -> DocumentAction {
+//! #         let CounterEvent::Added { amount } = event.event; self.total += amount; DocumentAction::Keep
 //! #     }
 //! # }
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

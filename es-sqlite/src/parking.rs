@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, AskedRetry, ConsumerName, EventKey, Order, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue,
-    ParkedTotals, Parking, ParkingAction, ParkingRecord, ParkingStore, Payload, Position, StoreError,
+    Advance, ConsumerName, EventKey, OperatorRequest, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals,
+    Parking, ParkingAction, ParkingRecord, ParkingStore, Payload, Position, RetryRequest, StoreError,
     check_parked_count, check_parked_edit, limits, timestamp::from_unix_micros,
 };
 use sqlx::{
@@ -31,8 +31,8 @@ const QUEUES: &str = include_str!("../sql/parked_queues.sql");
 const QUEUE: &str = include_str!("../sql/parked_queue.sql");
 const EVENTS: &str = include_str!("../sql/parked_events.sql");
 const EDIT: &str = include_str!("../sql/parked_edit.sql");
-const ASK: &str = include_str!("../sql/parked_ask.sql");
-const ASKED: &str = include_str!("../sql/parked_asked.sql");
+const REQUEST_RETRY: &str = include_str!("../sql/request_retry.sql");
+const RETRY_REQUESTS: &str = include_str!("../sql/retry_requests.sql");
 const FAILED: &str = include_str!("../sql/parked_failed.sql");
 const DISCARD: &str = include_str!("../sql/parked_discard.sql");
 const RECORD: &str = include_str!("../sql/parking_record.sql");
@@ -128,7 +128,7 @@ fn to_queue(row: &SqliteRow) -> Result<ParkedQueue, StoreError> {
     (queue.last_error, queue.tried_at) = (text("last_error")?, time_of(row, "tried_at")?);
     if row.try_get::<Option<i64>, _>("retry_at").map_err(store_error)?.is_some() {
         let (by, reason) = (text("retry_by")?, row.try_get("retry_reason").map_err(store_error)?);
-        queue.retry = Some(AskedRetry::new(by, time_of(row, "retry_at")?, reason));
+        queue.retry = Some(RetryRequest::new(by, time_of(row, "retry_at")?, reason));
     }
     Ok(queue)
 }
@@ -166,11 +166,11 @@ async fn record(
     key: &EventKey,
     positions: &[Option<i64>],
     action: ParkingAction,
-    order: &Order,
+    request: &OperatorRequest,
     payload: Option<&Payload>,
 ) -> Result<(), StoreError> {
     let query = sqlx::query(RECORD).bind(consumer.as_str()).bind(key.to_string()).bind(to_json(&positions)?);
-    let query = query.bind(action.as_str()).bind(order.author()).bind(order.reason());
+    let query = query.bind(action.as_str()).bind(request.author()).bind(request.reason());
     let query = query.bind(payload.map(Payload::as_str)).bind(now());
     query.execute(connection).await.map_err(store_error)?;
     Ok(())
@@ -234,22 +234,22 @@ impl ParkingStore for SqliteStore {
         rows.iter().map(to_event).collect()
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        edit.map_or(Ok(()), |edit| check_parked_edit(edit, order))?;
-        let (consumer, key, edit, order) = (consumer.clone(), key.clone(), edit.cloned(), order.clone());
+        edit.map_or(Ok(()), |edit| check_parked_edit(edit, request))?;
+        let (consumer, key, edit, request) = (consumer.clone(), key.clone(), edit.cloned(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = writer.for_transaction()?;
                 sqlx::query(BEGIN_WRITE).execute(&mut *connection).await.map_err(store_error)?;
-                let ask = sqlx::query(ASK).bind(consumer.as_str()).bind(key.to_string()).bind(now());
-                let ask = ask.bind(order.author().to_owned()).bind(order.reason().map(str::to_owned));
-                let is_parked = ask.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0;
+                let query = sqlx::query(REQUEST_RETRY).bind(consumer.as_str()).bind(key.to_string()).bind(now());
+                let query = query.bind(request.author().to_owned()).bind(request.reason().map(str::to_owned));
+                let is_parked = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0;
                 if let Some(ParkedEdit { position, payload, .. }) = edit.filter(|_| is_parked) {
                     let stored = to_stored("a position", position.get())?;
                     let change = sqlx::query(EDIT).bind(consumer.as_str()).bind(key.to_string());
@@ -260,10 +260,10 @@ impl ParkingStore for SqliteStore {
                         });
                     }
                     let (positions, action) = ([Some(stored)], ParkingAction::Edit);
-                    record(connection, &consumer, &key, &positions, action, &order, Some(&payload)).await?;
+                    record(connection, &consumer, &key, &positions, action, &request, Some(&payload)).await?;
                 }
                 if is_parked {
-                    record(connection, &consumer, &key, &[None], ParkingAction::Retry, &order, None).await?;
+                    record(connection, &consumer, &key, &[None], ParkingAction::Retry, &request, None).await?;
                 }
                 sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
                 Ok(is_parked)
@@ -272,8 +272,8 @@ impl ParkingStore for SqliteStore {
         .await
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
-        let query = sqlx::query(ASKED).bind(consumer.as_str()).bind(limits::ASKED_RETRIES_PER_READ as i64);
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+        let query = sqlx::query(RETRY_REQUESTS).bind(consumer.as_str()).bind(limits::RETRY_REQUESTS_PER_READ as i64);
         self.rows(query).await?.iter().map(key_of).collect()
     }
 
@@ -300,11 +300,11 @@ impl ParkingStore for SqliteStore {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         let position = position.map(|position| to_stored("a position", position.get())).transpose()?;
-        let (consumer, key, order) = (consumer.clone(), key.clone(), order.clone());
+        let (consumer, key, request) = (consumer.clone(), key.clone(), request.clone());
         self.write_in_task(move |writer| {
             Box::pin(async move {
                 let connection = writer.for_transaction()?;
@@ -313,7 +313,7 @@ impl ParkingStore for SqliteStore {
                 let rows = discard.fetch_all(&mut *connection).await.map_err(store_error)?;
                 let positions = rows.iter().map(|row| row.try_get("position").map(Some).map_err(store_error));
                 let positions: Vec<Option<i64>> = positions.collect::<Result<_, _>>()?;
-                record(connection, &consumer, &key, &positions, ParkingAction::Discard, &order, None).await?;
+                record(connection, &consumer, &key, &positions, ParkingAction::Discard, &request, None).await?;
                 sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
                 Ok(positions.len() as u64)
             })

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Ahead, ConsumerName, Partition, PartitionCheckpoint, PartitionStore, Position, StoreError, redistributed,
+    ConsumerName, Partition, PartitionCheckpoint, PartitionStore, Position, SlotOffsets, StoreError, redistributed,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -26,16 +26,16 @@ const NOT_STARTED: StoreError =
 fn partition(row: &SqliteRow) -> Result<PartitionCheckpoint, StoreError> {
     let number = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs).map_err(store_error);
     let consumer = ConsumerName::parse(row.try_get("consumer").map_err(store_error)?)?;
-    let ahead: Option<&str> = row.try_get("ahead").map_err(store_error)?;
+    let slot_offsets: Option<&str> = row.try_get("slot_offsets").map_err(store_error)?;
     let unreadable = || StoreError::Backend { source: "a checkpoint that this version does not know".into() };
-    let ahead = Ahead::parse(ahead.unwrap_or_default()).ok_or_else(unreadable)?;
+    let slot_offsets = SlotOffsets::parse(slot_offsets.unwrap_or_default()).ok_or_else(unreadable)?;
     let reached = PartitionCheckpoint::new(consumer, Position::new(number("position")?));
-    let reached = reached.with(ahead, number("layout")?);
-    Ok(reached.at_events(id_in(row, "event_id")?, id_in(row, "ahead_event_id")?))
+    let reached = reached.with(slot_offsets, number("partition_epoch")?);
+    Ok(reached.at_events(id_in(row, "event_id")?, id_in(row, "slot_offsets_event_id")?))
 }
 
 async fn rows_of(connection: &mut SqliteConnection, generation: &ConsumerName) -> Result<Vec<SqliteRow>, StoreError> {
-    sqlx::query(PARTITIONS).bind(generation.whole().as_str()).fetch_all(connection).await.map_err(store_error)
+    sqlx::query(PARTITIONS).bind(generation.unpartitioned().as_str()).fetch_all(connection).await.map_err(store_error)
 }
 
 fn in_order(rows: &[SqliteRow]) -> Result<Vec<PartitionCheckpoint>, StoreError> {
@@ -60,7 +60,7 @@ pub(crate) async fn all_movable(
     let rows = rows_of(connection, generation).await?;
     for row in &rows {
         if row.try_get("is_frozen").map_err(store_error)? {
-            return Err(StoreError::Retired { generation: generation.clone() });
+            return Err(StoreError::StaleGeneration { generation: generation.clone() });
         }
     }
     in_order(&rows)
@@ -68,10 +68,13 @@ pub(crate) async fn all_movable(
 
 pub(crate) async fn add(connection: &mut SqliteConnection, new: &[PartitionCheckpoint]) -> Result<(), StoreError> {
     let row_of = |new: &PartitionCheckpoint| {
-        let ahead = (!new.ahead.is_empty()).then(|| new.ahead.to_string());
+        let slot_offsets = (!new.slot_offsets.is_empty()).then(|| new.slot_offsets.to_string());
         let position = to_stored("a position", new.position.get())?;
-        let (layout, ahead_end) = (to_stored("a layout", new.layout)?, to_stored("a position", new.ahead.end().get())?);
-        Ok((new.consumer.as_str().to_owned(), position, ahead, layout, ahead_end))
+        let (partition_epoch, slot_offsets_end) = (
+            to_stored("a partition epoch", new.partition_epoch)?,
+            to_stored("a position", new.slot_offsets.end().get())?,
+        );
+        Ok((new.consumer.as_str().to_owned(), position, slot_offsets, partition_epoch, slot_offsets_end))
     };
     let rows = new.iter().map(row_of).collect::<Result<Vec<_>, StoreError>>()?;
     let rows = serde_json::to_string(&rows).map_err(not_encoded)?;
@@ -81,7 +84,7 @@ pub(crate) async fn add(connection: &mut SqliteConnection, new: &[PartitionCheck
 
 /// Removes the checkpoints of a generation.
 pub(crate) async fn remove(connection: &mut SqliteConnection, generation: &ConsumerName) -> Result<(), StoreError> {
-    sqlx::query(REMOVE).bind(generation.whole().as_str()).execute(connection).await.map_err(store_error)?;
+    sqlx::query(REMOVE).bind(generation.unpartitioned().as_str()).execute(connection).await.map_err(store_error)?;
     Ok(())
 }
 
@@ -92,7 +95,7 @@ pub(crate) async fn change(
     old: &[PartitionCheckpoint],
     count: u16,
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
-    let new = redistributed(old, &generation.whole(), count)?;
+    let new = redistributed(old, &generation.unpartitioned(), count)?;
     if new == old {
         return Ok(new);
     }
@@ -131,10 +134,10 @@ pub(crate) async fn freeze(
 ) -> Result<Vec<PartitionCheckpoint>, StoreError> {
     let mut found = all(connection, generation).await?;
     if found.is_empty() {
-        found.push(PartitionCheckpoint::new(generation.whole(), Position::ZERO));
+        found.push(PartitionCheckpoint::new(generation.unpartitioned(), Position::ZERO));
         add(connection, &found).await?;
     }
-    let query = sqlx::query(FREEZE).bind(generation.whole().as_str().to_owned()).bind(is_frozen);
+    let query = sqlx::query(FREEZE).bind(generation.unpartitioned().as_str().to_owned()).bind(is_frozen);
     query.execute(connection).await.map_err(store_error)?;
     Ok(found)
 }

@@ -64,8 +64,8 @@ async fn compare_and_move(connection: &mut SqliteConnection, advance: &Advance) 
         .bind(to_stored("a position", to.get())?)
         .bind(now())
         .bind(lease.map(|lease| to_stored("a fence", lease.fence.get())).transpose()?)
-        // A layout beyond the database's range cannot exist either.
-        .bind(i64::try_from(advance.layout).unwrap_or(-1))
+        // A partition epoch beyond the database's range cannot exist either.
+        .bind(i64::try_from(advance.partition_epoch).unwrap_or(-1))
         .bind(seen.map(|seen| to_bound(seen.position().get())))
         .bind(seen.and_then(Bookmark::event_id).map(|id| id.simple().to_string()))
         // To its end: only then has a statement outside a transaction committed.
@@ -84,17 +84,17 @@ async fn compare_and_move(connection: &mut SqliteConnection, advance: &Advance) 
     let row = checkpoint_row(connection, consumer).await?;
     let (is_gone, actual) = match &row {
         Some(row) => {
-            let layout: i64 = row.try_get("layout").map_err(store_error)?;
+            let partition_epoch: i64 = row.try_get("partition_epoch").map_err(store_error)?;
             let is_frozen: bool = row.try_get("is_frozen").map_err(store_error)?;
-            (is_frozen || layout.unsigned_abs() != advance.layout, to_checkpoint(row)?.position)
+            (is_frozen || partition_epoch.unsigned_abs() != advance.partition_epoch, to_checkpoint(row)?.position)
         }
         None => {
             let others = partitions::all(connection, consumer).await?;
-            (advance.layout != 0 || consumer.partition().is_some() || !others.is_empty(), Position::ZERO)
+            (advance.partition_epoch != 0 || consumer.partition().is_some() || !others.is_empty(), Position::ZERO)
         }
     };
     if is_gone {
-        return Err(StoreError::Retired { generation: consumer.clone() });
+        return Err(StoreError::StaleGeneration { generation: consumer.clone() });
     }
     Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *from, actual })
 }
@@ -110,7 +110,7 @@ pub(crate) async fn move_in_transaction(
 
 /// Moves the checkpoints of a generation to 0, in a transaction that the caller ends.
 async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Result<(), StoreError> {
-    let generation = consumer.whole();
+    let generation = consumer.unpartitioned();
     let query = sqlx::query(RESET).bind(generation.as_str().to_owned()).bind(now());
     if query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0 {
         return parking::forget_after(connection, &generation, Position::ZERO).await;
@@ -118,7 +118,7 @@ async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Re
     if partitions::all(connection, &generation).await?.is_empty() {
         return partitions::add(connection, &[PartitionCheckpoint::new(generation, Position::ZERO)]).await;
     }
-    Err(StoreError::Retired { generation })
+    Err(StoreError::StaleGeneration { generation })
 }
 
 impl SqliteStore {
@@ -130,7 +130,7 @@ impl SqliteStore {
 
     /// Whether a view has its table. Once made it stays, so it is looked for once.
     async fn has_view(&self, view: &ConsumerName) -> Result<bool, StoreError> {
-        let view = &view.whole();
+        let view = &view.unpartitioned();
         if self.shared.knows_view(view) {
             return Ok(true);
         }
@@ -183,7 +183,7 @@ impl ConsumerStore for SqliteStore {
                 match query.fetch_optional(connection).await.map_err(store_error)? {
                     Some(row) => to_checkpoint(&row),
                     // It has other partitions.
-                    None => Err(StoreError::Retired { generation: consumer }),
+                    None => Err(StoreError::StaleGeneration { generation: consumer }),
                 }
             })
         })
@@ -202,7 +202,7 @@ impl ConsumerStore for SqliteStore {
         if self.has_view(view).await? {
             return Ok(());
         }
-        let view = &view.whole();
+        let view = &view.unpartitioned();
         let own = view.clone();
         self.write_shared(format!("the table of {view}"), move |connection| {
             Box::pin(async move {
@@ -283,7 +283,7 @@ impl ProjectionStore for SqliteStore {
             if projection.name().generation() == Some(Generation::FIRST) {
                 in_handler(&self.shared.file, projection.after_load(&mut *connection)).await?;
             }
-            Ok(generations::show_first(connection, projection.name(), &projection.code().tables).await?)
+            Ok(generations::show_first(connection, projection.name(), &projection.definition().tables).await?)
         };
         let done = done.await;
         end(member, done).await

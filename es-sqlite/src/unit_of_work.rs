@@ -21,9 +21,9 @@ use crate::{
 const TAKE_WRITE_LOCK: &str = include_str!("../sql/take_write_lock.sql");
 const BEGIN: &str = include_str!("../sql/begin_read.sql");
 const ROLLBACK: &str = include_str!("../sql/rollback.sql");
-const MARK: &str = include_str!("../sql/mark.sql");
-const MARK_AGAIN: &str = include_str!("../sql/mark_again.sql");
-const UNDO: &str = include_str!("../sql/undo.sql");
+const SAVEPOINT: &str = include_str!("../sql/savepoint.sql");
+const SAVEPOINT_AGAIN: &str = include_str!("../sql/savepoint_again.sql");
+const ROLLBACK_TO: &str = include_str!("../sql/rollback_to.sql");
 
 /// Writes of the caller's own and appends, in one transaction: all are stored by [`commit`](Self::commit), or none.
 /// Dropping it rolls back.
@@ -56,13 +56,13 @@ pub struct UnitOfWork {
     shared: Arc<Shared>,
     pub(crate) transaction: Transaction,
     appends: Vec<Prepared>,
-    /// How many appends there were at the mark.
-    marked: Option<usize>,
+    /// How many appends there were at the savepoint.
+    savepoint: Option<usize>,
 }
 
 impl UnitOfWork {
     pub(crate) fn new(shared: Arc<Shared>, transaction: Transaction) -> Self {
-        Self { shared, transaction, appends: Vec::new(), marked: None }
+        Self { shared, transaction, appends: Vec::new(), savepoint: None }
     }
 
     /// The connection, inside the transaction. Do not end the transaction through it; nested ones are welcome.
@@ -169,19 +169,21 @@ impl MessageUnit for UnitOfWork {
         self.transaction.settle(resolved)
     }
 
-    async fn mark(&mut self) -> Result<(), StoreError> {
-        self.run(if self.marked.is_some() { MARK_AGAIN } else { MARK }).await?;
-        self.marked = Some(self.appends.len());
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.run(if self.savepoint.is_some() { SAVEPOINT_AGAIN } else { SAVEPOINT }).await?;
+        self.savepoint = Some(self.appends.len());
         Ok(())
     }
 
-    async fn undo(&mut self) -> Result<(), StoreError> {
-        let Some(appends) = self.marked else {
-            return Err(StoreError::Refused { reason: "nothing was marked in this unit: call mark before undo" });
+    async fn rollback_to(&mut self) -> Result<(), StoreError> {
+        let Some(appends) = self.savepoint else {
+            return Err(StoreError::Refused {
+                reason: "this unit has no savepoint: call savepoint before rollback_to",
+            });
         };
         // Nested transactions that were left open since, of which the driver keeps count.
         roll_back_to(1, self.transaction.connection()).await?;
-        self.run(UNDO).await?;
+        self.run(ROLLBACK_TO).await?;
         self.appends.truncate(appends);
         Ok(())
     }

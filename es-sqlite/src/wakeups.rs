@@ -45,7 +45,7 @@ impl Watch {
 }
 
 impl Shared {
-    /// Tells readers of this store what was stored, and keeps it at hand for them.
+    /// Tells readers of this store what was stored, and keeps it in memory for them.
     pub(crate) fn announce(&self, head: Position, appends: &[&Prepared], batch: &Batch) {
         if self.wakeups.has_subscribers() {
             let events = recorded(appends, &batch.outcomes);

@@ -67,11 +67,11 @@ async fn a_nested_transaction_that_a_handler_left_open_is_undone() {
     let store = folder.store().await;
     sqlx::query("CREATE TABLE seats (name TEXT)").execute(&mut folder.connection().await).await.unwrap();
     let mut unit = store.begin_unit().await.unwrap();
-    unit.mark().await.unwrap();
+    unit.savepoint().await.unwrap();
     let mut nested = unit.connection().begin().await.unwrap();
     sqlx::query("INSERT INTO seats VALUES ('1A')").execute(&mut *nested).await.unwrap();
     std::mem::forget(nested);
-    unit.undo().await.unwrap();
+    unit.rollback_to().await.unwrap();
     sqlx::query("INSERT INTO seats VALUES ('2B')").execute(unit.connection()).await.unwrap();
     unit.commit().await.unwrap();
     let seats: Vec<String> =

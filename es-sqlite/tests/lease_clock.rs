@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::TempFolder;
-use es_core::{BuildClaim, Claimed, ConsumerName, GenerationStore, LeaseStore, Leased, ReadModelCode};
+use es_core::{BuildClaim, Claimed, ConsumerName, GenerationStore, LeaseStore, Leased, ReadModelDefinition};
 use es_sqlite::sqlx;
 
 const TIME: Duration = Duration::from_secs(30);
@@ -16,9 +16,9 @@ const A_YEAR: i64 = 365 * 24 * 3_600 * 1_000_000;
 async fn a_lease_that_a_clock_granted_which_was_a_year_ahead_is_not_in_force() {
     let folder = TempFolder::new();
     let (store, name) = (folder.store().await, ConsumerName::new("balance").unwrap());
-    let of = |by| BuildClaim::new(&name, by, ReadModelCode::default(), TIME).unwrap();
+    let of = |by| BuildClaim::new(&name, by, ReadModelDefinition::default(), TIME).unwrap();
     store.claim_lease(&name, "dead", TIME).await.unwrap();
-    store.beat("dead", std::slice::from_ref(&name), TIME).await.unwrap();
+    store.heartbeat("dead", std::slice::from_ref(&name), TIME).await.unwrap();
     assert!(matches!(store.claim_build(&of("dead")).await.unwrap(), Claimed::Yours(_)));
     assert!(matches!(store.claim_lease(&name, "ann", TIME).await.unwrap(), Leased::Taken(_)));
     assert!(matches!(store.claim_build(&of("ann")).await.unwrap(), Claimed::Taken(_)));
@@ -32,7 +32,7 @@ async fn a_lease_that_a_clock_granted_which_was_a_year_ahead_is_not_in_force() {
         sqlx::query(sql).bind(A_YEAR).execute(&mut connection).await.unwrap();
     }
     assert_eq!(store.leases().await.unwrap(), []);
-    assert_eq!(store.beat("ann", &[], TIME).await.unwrap().members, []);
+    assert_eq!(store.heartbeat("ann", &[], TIME).await.unwrap().members, []);
     assert!(matches!(store.claim_lease(&name, "ann", TIME).await.unwrap(), Leased::Yours(_)));
     assert!(matches!(store.claim_build(&of("ann")).await.unwrap(), Claimed::Yours(_)));
     assert!(matches!(store.claim_lease(&name, "bob", TIME).await.unwrap(), Leased::Taken(_)));

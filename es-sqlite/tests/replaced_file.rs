@@ -55,7 +55,7 @@ async fn say(store: &SqliteStore, what: &str) {
     assert_names(&store.move_checkpoint(&advance).await.unwrap_err(), what);
     assert_names(&store.prepare_view(&name).await.unwrap_err(), what);
     assert_names(&store.save_documents(&advance, &[]).await.unwrap_err(), what);
-    assert_names(&store.beat("me", &[], Duration::from_secs(1)).await.unwrap_err(), what);
+    assert_names(&store.heartbeat("me", &[], Duration::from_secs(1)).await.unwrap_err(), what);
     assert_names(&store.head().await.unwrap_err(), what);
     assert_names(&store.checkpoints().await.unwrap_err(), what);
     assert_names(&store.read_stream(&ann, Version::ZERO, PageSize::default()).await.unwrap_err(), what);

@@ -1,6 +1,6 @@
 //! A small bank: the domain that conformance cases and tests speak about.
 
-use es_core::{Aggregate, DomainEvent, Fate, Recorded, View};
+use es_core::{Aggregate, DocumentAction, DomainEvent, Recorded, View};
 use serde::{Deserialize, Serialize};
 
 /// What happens to an account.
@@ -135,14 +135,14 @@ impl View for Balance {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         self.events += 1;
         match &event.event {
             AccountEvent::Opened { owner } => self.owner = owner.clone(),
             AccountEvent::Deposited { cents } => self.cents += cents,
             AccountEvent::Withdrawn { cents } => self.cents -= cents,
-            AccountEvent::Closed => return Fate::Delete,
+            AccountEvent::Closed => return DocumentAction::Delete,
         }
-        Fate::Keep
+        DocumentAction::Keep
     }
 }

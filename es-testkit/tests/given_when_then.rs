@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use es_core::{DomainEvent, Fate, HandlerError, MemoryStore, MemoryTables, Projection, Recorded, View};
+use es_core::{DocumentAction, DomainEvent, HandlerError, MemoryStore, MemoryTables, Projection, Recorded, View};
 use es_testkit::{
     bank::{Account, AccountCommand, AccountError, AccountEvent, Balance},
     given, given_events,
@@ -90,10 +90,10 @@ impl View for Forgetful {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, _: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, _: &Recorded<AccountEvent>) -> DocumentAction {
         self.seen += 1;
         self.shown = self.seen;
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 
@@ -126,9 +126,9 @@ impl View for LastVisit {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<VisitEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<VisitEvent>) -> DocumentAction {
         self.year = event.occurred_at().year();
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

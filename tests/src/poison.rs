@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use es_core::{Fate, HandlerError, InvalidName, Projection, Recorded, TableNames, View};
+use es_core::{DocumentAction, HandlerError, InvalidName, Projection, Recorded, TableNames, View};
 use es_projections::{ConsumerOptions, FailurePolicy};
 use es_testkit::bank::AccountEvent;
 use serde::{Deserialize, Serialize};
@@ -77,10 +77,10 @@ impl<const MENDED: bool> View for Seen<MENDED> {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         assert!(MENDED || !is_bad(event), "cannot be applied");
         self.positions.push(event.position().get());
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

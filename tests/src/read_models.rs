@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use es_core::{
-    Append, Coverage, DomainEvent, EventType, ExpectedVersion, Fate, HandlerError, InvalidName, NewEvent, Payload,
-    Projection, Recorded, TableNames, Upcasters, View,
+    Append, Coverage, DocumentAction, DomainEvent, EventType, ExpectedVersion, HandlerError, InvalidName, NewEvent,
+    Payload, Projection, Recorded, TableNames, Upcasters, View,
 };
 use es_testkit::{SeededRng, bank::AccountEvent};
 use serde::{Deserialize, Serialize};
@@ -37,11 +37,11 @@ impl View for Groups {
         vec![ALL.to_owned(), format!("{GROUP}{}", id.len() + usize::from(id.ends_with('1'))), format!("account-{id}")]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         self.events += 1;
         self.cents += cents(&event.event);
         self.last = event.position().get();
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 
@@ -102,13 +102,13 @@ impl View for Bookings {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<Booked>) -> Fate {
+    fn apply(&mut self, event: &Recorded<Booked>) -> DocumentAction {
         self.bookings += 1;
         match event.event {
             Booked::Deposited { cents } => self.cents += cents,
             Booked::Withdrawn { cents } => self.cents -= cents,
         }
-        if self.cents % 11 == 0 { Fate::Delete } else { Fate::Keep }
+        if self.cents % 11 == 0 { DocumentAction::Delete } else { DocumentAction::Keep }
     }
 }
 

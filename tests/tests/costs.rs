@@ -146,7 +146,7 @@ where
     let publisher = broker.publisher().await.expect("a publisher");
     let messages: Vec<_> = (0..100).map(message).collect();
     let published = publisher.publish(&messages).await;
-    assert!(published.iter().all(Result::is_ok), "the broker in the process takes everything");
+    assert!(published.iter().all(Result::is_ok), "the in-process broker takes everything");
     let (done, mut handled) = tokio::sync::mpsc::unbounded_channel();
     let consumer = Consumer::builder("shipping", store, Arc::new(broker), subscription)
         .on("order", move |n: usize, _, _| {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use es_core::{
-    Append, ConsumerStoreExt, EventStore, EventType, ExpectedVersion, NewEvent, Order, Payload, Position, Repository,
-    StreamId,
+    Append, ConsumerStoreExt, EventStore, EventType, ExpectedVersion, NewEvent, OperatorRequest, Payload, Position,
+    Repository, StreamId,
 };
 use es_e2e::server::{shared_postgres_url, unique_schema};
 use es_postgres::{
@@ -73,13 +73,13 @@ async fn a_service_works_with_one_role_for_each_of_its_programs() {
     run.catch_up().await.expect("it catches up");
     let parked = run.parked("balance", None, 10).await.expect("what is parked");
     assert_eq!(parked.len(), 1);
-    let order = Order::by("ann").and_then(|order| order.because("a test")).expect("an order");
+    let request = OperatorRequest::by("ann").and_then(|request| request.because("a test")).expect("a request");
     let operating = runner(&operator);
-    operating.discard_parked("balance", &parked[0].key, None, &order).await.expect("it is discarded");
-    operating.pause("balance", &order).await.expect("it pauses");
+    operating.discard_parked("balance", &parked[0].key, None, &request).await.expect("it is discarded");
+    operating.pause("balance", &request).await.expect("it pauses");
     accounts.execute("ann", AccountCommand::Deposit { cents: 1 }).await.expect("it is deposited");
     assert!(run.catch_up().await.is_err(), "it is paused");
-    operating.resume("balance", &order).await.expect("it resumes");
+    operating.resume("balance", &request).await.expect("it resumes");
     run.catch_up().await.expect("it catches up");
     assert_eq!(cents(&reader).await, Some(6));
     let options = RebuildOptions::by("ann").verify(Verification::MustMatch);
@@ -94,7 +94,7 @@ async fn a_service_works_with_one_role_for_each_of_its_programs() {
         ("a projector does not append", format!("{:?}", projector.append(&append).await.err())),
         ("a reader does not append", format!("{:?}", reader.append(&append).await.err())),
         ("a writer does not run views", format!("{:?}", runner(&writer).catch_up().await.err())),
-        ("a projector does not pause", format!("{:?}", run.pause("balance", &order).await.err())),
+        ("a projector does not pause", format!("{:?}", run.pause("balance", &request).await.err())),
     ] {
         assert!(error.contains("the role lacks a privilege") && error.contains("roles_script"), "{what}: {error}");
     }

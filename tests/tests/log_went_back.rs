@@ -8,8 +8,8 @@ use std::{
 };
 
 use es_core::{
-    Append, Bookmark, ConsumerStoreExt, EventFilter, EventStore, ExpectedVersion, Fate, HandlerError, NewEvent,
-    PageSize, Position, Reactor, Recorded, RecordedEvent, RunnerStore, StreamId, View,
+    Append, Bookmark, ConsumerStoreExt, DocumentAction, EventFilter, EventStore, ExpectedVersion, HandlerError,
+    NewEvent, PageSize, Position, Reactor, Recorded, RecordedEvent, RunnerStore, StreamId, View,
 };
 use es_e2e::server::{Folder, blocking, durable_postgres, shared_postgres_url, unique_schema};
 use es_postgres::PgOptions;
@@ -38,9 +38,9 @@ impl View for Applied {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         self.events.push(event.id());
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use es_core::{
     Append, ControlStore, DeadLetterQuery, DeadLetterStore, DomainEvent, EventFilter, EventStore, EventStoreExt,
-    EventType, ExpectedVersion, HandlerError, InboxStore, NewEvent, Order, Payload, Position, Projection, Recorded,
-    StreamId,
+    EventType, ExpectedVersion, HandlerError, InboxStore, NewEvent, OperatorRequest, Payload, Position, Projection,
+    Recorded, StreamId,
 };
 use es_e2e::server::{Folder, shared_postgres_url, unique_schema};
 use es_messaging::{
@@ -157,7 +157,7 @@ where
     let broken = Ships { table: "nowhere".to_owned(), chances: None };
     until(&|dead, _| dead == 3, &consumer(&store, &broker, broken, 2)).await;
     let letters = DeadLetters::new(store.clone());
-    let ann = Order::by("ann").expect("a name");
+    let ann = OperatorRequest::by("ann").expect("a name");
     assert_eq!(letters.retry_all(&DeadLetterQuery::default(), &ann).await.expect("asked"), 3);
     let whole = Ships { table: table.to_owned(), chances: None };
     // Two consumers see what is asked.

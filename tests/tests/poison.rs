@@ -15,7 +15,7 @@ use std::{
 
 use es_core::{
     Append, ConsumerName, ConsumerStore, ConsumerStoreExt, EventFilter, EventKey, EventStoreExt, ExpectedVersion,
-    Order, Position, Projection, ProjectionStore, RecordedEvent, RunnerStore,
+    OperatorRequest, Position, Projection, ProjectionStore, RecordedEvent, RunnerStore,
 };
 use es_e2e::{
     ledger::{LEDGER, PgLedger, SqliteLedger},
@@ -131,18 +131,18 @@ where
         .view_with::<Seen<true>>(parks())
         .build()
         .expect("the names are right");
-    let order = Order::by("e2e").and_then(|order| order.because("mended")).expect("a valid order");
+    let request = OperatorRequest::by("e2e").and_then(|request| request.because("fixed")).expect("a valid request");
     // Cut off somewhere half way, again and again.
     for key in streams.iter().chain(&documents).cycle().take(24) {
         let consumer = if documents.contains(key) { "seen" } else { LEDGER };
         let some_time = Duration::from_micros(random.below(6_000));
-        _ = timeout(some_time, mended.retry_parked(consumer, key, &order, LONG)).await;
+        _ = timeout(some_time, mended.retry_parked(consumer, key, &request, LONG)).await;
     }
     while_running(&mended, async {
         let (head, ()) = tokio::join!(deposit_at_random(store, &random, DEPOSITS[1]), async {
             for (consumer, keys) in [(LEDGER, &streams), ("seen", &documents)] {
                 for key in keys {
-                    let retried = mended.retry_parked(consumer, key, &order, LONG).await.expect("it is tried again");
+                    let retried = mended.retry_parked(consumer, key, &request, LONG).await.expect("it is tried again");
                     assert!(matches!(retried, Retried::Freed | Retried::NotParked), "{retried:?}");
                 }
             }
@@ -223,7 +223,7 @@ async fn poison_kill_and_mend(store: &impl RunnerStore, arguments: Vec<OsString>
     assert_eq!(keys, [(LEDGER, BAD.len() as u64), ("seen", BAD.len() as u64)]);
     process.kill();
 
-    let order = Order::by("e2e").and_then(|order| order.because("mended")).expect("a valid order");
+    let request = OperatorRequest::by("e2e").and_then(|request| request.because("fixed")).expect("a valid request");
     let mut process = Process::start("mended", &arguments);
     let mut progress = Progress::new();
     let mut kills = 0;
@@ -231,7 +231,7 @@ async fn poison_kill_and_mend(store: &impl RunnerStore, arguments: Vec<OsString>
         let parked = store.parked_totals().await.expect("the totals can be read");
         for (consumer, _) in &parked {
             for queue in store.parked_queues(consumer, None, 100).await.expect("the queues can be read") {
-                store.ask_retry(consumer, &queue.key, None, &order).await.expect("it can be asked for");
+                store.request_retry(consumer, &queue.key, None, &request).await.expect("it can be requested");
             }
         }
         if parked.is_empty() {

@@ -229,7 +229,7 @@ async fn soak(store: &(impl EventStore + PartitionStore), place: Place) {
         driver.drive(soak_time()).await;
         is_over.store(true, Ordering::SeqCst);
     };
-    let layouts = AtomicU64::new(0);
+    let repartitions = AtomicU64::new(0);
     let repartitioning = async {
         let random = SeededRng::new(seed + 1);
         while !is_over.load(Ordering::SeqCst) {
@@ -237,7 +237,7 @@ async fn soak(store: &(impl EventStore + PartitionStore), place: Place) {
             for name in [SPLIT.0, SPLIT.1] {
                 let count = [1, 2, 3, 5, 8][random.below(5) as usize];
                 match store.repartition(&ConsumerName::new(name).expect("a valid name"), count).await {
-                    Ok(_) => _ = layouts.fetch_add(1, Ordering::SeqCst),
+                    Ok(_) => _ = repartitions.fetch_add(1, Ordering::SeqCst),
                     // Nobody has run it yet, or somebody holds the file.
                     Err(StoreError::Refused { .. } | StoreError::Busy { .. }) => {}
                     Err(error) => panic!("{error:?}, seed {seed}"),
@@ -280,7 +280,7 @@ async fn soak(store: &(impl EventStore + PartitionStore), place: Place) {
         fate.kills,
         fate.stops,
         fate.stops_past_the_lease,
-        layouts.load(Ordering::SeqCst)
+        repartitions.load(Ordering::SeqCst)
     );
     assert!(fate.kills > 0 && fate.stops_past_the_lease > 0 && changes > 0, "nothing happened, seed {seed}");
 }

@@ -193,7 +193,7 @@ where
     let mut expected: BTreeMap<String, V> = BTreeMap::new();
     for event in decoded::<E>(log) {
         for key in V::keys(&event) {
-            if expected.entry(key.clone()).or_default().apply(&event) == es_core::Fate::Delete {
+            if expected.entry(key.clone()).or_default().apply(&event) == es_core::DocumentAction::Delete {
                 expected.remove(&key);
             }
         }

@@ -69,7 +69,7 @@ async fn a_command_decided_on_an_event_that_a_crash_took_away_is_decided_again()
     others.execute("ann", AccountCommand::Deposit { cents: 1 }).await.expect("a deposit");
     until_connected(async || store.head().await).await;
 
-    // The state at hand says 100 at version 2, and the store is at version 2.
+    // The cached state says 100 at version 2, and the store is at version 2.
     match accounts.execute("ann", AccountCommand::Withdraw { cents: 60 }).await {
         Err(ExecuteError::Rejected(AccountError::Overdrawn { balance: 1, asked: 60 })) => {}
         other => panic!("decided on an event that is gone: {other:?}"),

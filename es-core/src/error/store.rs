@@ -73,10 +73,10 @@ pub enum StoreError {
         /// Where it is.
         actual: Position,
     },
-    /// Another generation of the read model, or other partitions of it, have taken this one's place. Nothing was changed; look
-    /// for the live one and its partitions, and go on with those.
-    #[error("{generation} is not live any more, another one or other partitions took its place; nothing was changed")]
-    Retired {
+    /// The generation is stale: another generation of the read model, or other partitions of it, have taken its place.
+    /// Nothing was changed; look up the live generation and its partitions, and continue with those.
+    #[error("{generation} is stale: another generation or other partitions took its place; nothing was changed")]
+    StaleGeneration {
         /// The consumer, in the generation and partition that was written to.
         generation: ConsumerName,
     },
@@ -116,7 +116,7 @@ pub enum StoreError {
         /// Where the log ends now, if it ends before the position.
         head: Option<Position>,
     },
-    /// A checkpoint cannot be moved by hand as it was asked for. Nothing was changed; `why` says what to do.
+    /// A checkpoint cannot be overridden as requested. Nothing was changed; `why` says what to do.
     #[error("the checkpoint of {consumer} cannot be moved from {from} to {to}: {why}")]
     CannotMove {
         /// Whose checkpoint.

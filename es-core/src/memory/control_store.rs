@@ -6,12 +6,12 @@ use time::OffsetDateTime;
 use super::{Consumers, MemoryStore, lock};
 use crate::{
     consumer_name::ConsumerName,
-    control_store::{ControlStore, HandMove, Hold, HoldKind},
+    control_store::{CheckpointOverride, ControlStore, Suspension, SuspensionKind},
     diagnostics::Diagnostics,
     error::StoreError,
     generation_store::TableNames,
-    operation::{NewOperation, Operation, OperationKind, Order, check_operation_count},
-    partition::moved_by_hand,
+    operation::{NewOperation, Operation, OperationKind, OperatorRequest, check_operation_count},
+    partition::overridden_partitions,
     position::Position,
     timestamp::to_stored_precision,
 };
@@ -29,74 +29,84 @@ impl Consumers {
 
 #[async_trait]
 impl ControlStore for MemoryStore {
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        Ok(lock(&self.shared.consumers).holds.values().cloned().collect())
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        Ok(lock(&self.shared.consumers).suspensions.values().cloned().collect())
     }
 
-    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        kind.check(order)?;
+    async fn suspend(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        kind.check(request)?;
         let mut consumers = lock(&self.shared.consumers);
         let key = (consumer.base(), kind);
-        if consumers.holds.contains_key(&key) {
+        if consumers.suspensions.contains_key(&key) {
             return Ok(false);
         }
-        let since = consumers.note(NewOperation::new(kind.begun(), key.0.clone(), order.clone()));
-        let (by, reason) = (order.author().to_owned(), order.reason().map(str::to_owned));
-        let hold = Hold::new(key.0.clone(), kind, by, since, reason);
-        consumers.holds.insert(key, hold);
+        let since = consumers.note(NewOperation::new(kind.begun(), key.0.clone(), request.clone()));
+        let (by, reason) = (request.author().to_owned(), request.reason().map(str::to_owned));
+        let suspension = Suspension::new(key.0.clone(), kind, by, since, reason);
+        consumers.suspensions.insert(key, suspension);
         Ok(true)
     }
 
-    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        let mut consumers = lock(&self.shared.consumers);
-        let was_held = consumers.holds.remove(&(consumer.base(), kind)).is_some();
-        if was_held {
-            consumers.note(NewOperation::new(kind.ended(), consumer.base(), order.clone()));
-        }
-        Ok(was_held)
-    }
-
-    async fn move_by_hand(
+    async fn resume(
         &self,
         consumer: &ConsumerName,
-        hand_move: HandMove,
-        order: &Order,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        let mut consumers = lock(&self.shared.consumers);
+        let was_suspended = consumers.suspensions.remove(&(consumer.base(), kind)).is_some();
+        if was_suspended {
+            consumers.note(NewOperation::new(kind.ended(), consumer.base(), request.clone()));
+        }
+        Ok(was_suspended)
+    }
+
+    async fn override_checkpoint(
+        &self,
+        consumer: &ConsumerName,
+        checkpoint_override: CheckpointOverride,
+        request: &OperatorRequest,
     ) -> Result<Position, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         // Waits for a page of a projection that is being applied, as a row lock would.
         let _tables = self.shared.tables.lock().await;
         let log = lock(&self.shared.log);
         let head = log.head();
         let mut consumers = lock(&self.shared.consumers);
         consumers.check_not_retired(consumer)?;
-        let consumer = &consumer.whole();
-        let (from, moved) = moved_by_hand(&consumers.partitions_of(consumer), hand_move);
-        let from = hand_move.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
+        let consumer = &consumer.unpartitioned();
+        let (from, moved) = overridden_partitions(&consumers.partitions_of(consumer), checkpoint_override);
+        let from = checkpoint_override.check(consumer, from, head, consumers.generations.contains_key(consumer))?;
         consumers.replace(&log, consumer, &moved);
-        if hand_move.to() < from {
-            consumers.parked.forget_after(consumer, hand_move.to());
+        if checkpoint_override.to() < from {
+            consumers.parked.forget_after(consumer, checkpoint_override.to());
         }
-        let operation = NewOperation::new(hand_move.kind(), consumer.clone(), order.clone());
-        consumers.note(operation.moved(Some(from), Some(hand_move.to())));
+        let operation = NewOperation::new(checkpoint_override.kind(), consumer.clone(), request.clone());
+        consumers.note(operation.moved(Some(from), Some(checkpoint_override.to())));
         Ok(from)
     }
 
-    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
-        order.check_reason()?;
+    async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError> {
+        request.check_reason()?;
         let mut own_tables = self.shared.tables.lock().await;
         let mut consumers = lock(&self.shared.consumers);
         let base = consumer.base();
         let is_of_it = |name: &ConsumerName| name.base() == base;
         let is_known = consumers.checkpoints.keys().any(is_of_it)
             || consumers.generations.keys().any(is_of_it)
-            || consumers.holds.keys().any(|(name, _)| is_of_it(name));
+            || consumers.suspensions.keys().any(|(name, _)| is_of_it(name));
         if !is_known {
             return Err(StoreError::Refused { reason: "the store knows no consumer of that name" });
         }
         let at = consumers.live(&base).map_or_else(|| base.clone(), |live| live.name.clone());
         let from = consumers.position_of(&at);
         for (generation, known) in &consumers.generations {
-            for table in known.code.tables.iter().filter(|_| is_of_it(generation)) {
+            for table in known.definition.tables.iter().filter(|_| is_of_it(generation)) {
                 own_tables.tables.remove(&TableNames::of(generation, table));
                 own_tables.live.remove(table);
             }
@@ -106,17 +116,17 @@ impl ControlStore for MemoryStore {
         consumers.documents.retain(|name, _| !is_of_it(name));
         consumers.parked.remove(&base);
         consumers.leases.revoke(&base);
-        consumers.holds.retain(|(name, _), _| !is_of_it(name));
-        consumers.note(NewOperation::new(OperationKind::RETIRE, base, order.clone()).moved(from, None));
+        consumers.suspensions.retain(|(name, _), _| !is_of_it(name));
+        consumers.note(NewOperation::new(OperationKind::RETIRE, base, request.clone()).moved(from, None));
         Ok(())
     }
 
-    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
-        order.check_reason()?;
+    async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError> {
+        request.check_reason()?;
         let mut consumers = lock(&self.shared.consumers);
         let revoked = consumers.leases.revoke(&consumer.base());
         if revoked > 0 {
-            consumers.note(NewOperation::new(OperationKind::LEASE_REVOKED, consumer.base(), order.clone()));
+            consumers.note(NewOperation::new(OperationKind::LEASE_REVOKED, consumer.base(), request.clone()));
         }
         Ok(revoked)
     }

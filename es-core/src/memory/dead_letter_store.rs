@@ -11,7 +11,7 @@ use crate::{
     dead_letter::{DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterTotals, DeadReason, NewDeadLetter},
     dead_letter_store::{DeadLetterStore, check_dead_letter_count, check_dead_letters},
     error::StoreError,
-    operation::{NewOperation, OperationKind, Order},
+    operation::{NewOperation, OperationKind, OperatorRequest},
     parking::ParkFailure,
     raw_message::RawMessage,
     timestamp::to_stored_precision,
@@ -19,34 +19,34 @@ use crate::{
 
 /// All dead letters, what they were before, and how many there ever were.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Letters {
-    letters: BTreeMap<DeadLetterId, DeadLetter>,
-    /// The letter of each consumer and identity.
+pub(super) struct DeadLetters {
+    by_id: BTreeMap<DeadLetterId, DeadLetter>,
+    /// The dead letter of each consumer and identity.
     ids: BTreeMap<(ConsumerName, String), DeadLetterId>,
     edits: Vec<(DeadLetterId, RawMessage)>,
     ever: BTreeMap<ConsumerName, u64>,
 }
 
-impl Letters {
+impl DeadLetters {
     pub(super) fn add(&mut self, new: &NewDeadLetter) {
         let identity = new.identity();
         let known = self.ids.get(&(new.consumer.clone(), identity.clone()));
-        if let Some(dead) = known.and_then(|id| self.letters.get_mut(id)) {
-            let letter = &mut dead.letter;
-            (letter.reason, letter.error) = (new.reason, new.error.clone());
-            letter.attempts = letter.attempts.max(new.attempts);
+        if let Some(dead) = known.and_then(|id| self.by_id.get_mut(id)) {
+            let details = &mut dead.details;
+            (details.reason, details.error) = (new.reason, new.error.clone());
+            details.attempts = details.attempts.max(new.attempts);
             return;
         }
         *self.ever.entry(new.consumer.clone()).or_default() += 1;
         let id = DeadLetterId::new(self.ever.values().sum());
         let since = to_stored_precision(OffsetDateTime::now_utc());
-        self.letters.insert(id, DeadLetter::new(id, since, false, new.clone()));
+        self.by_id.insert(id, DeadLetter::new(id, since, false, new.clone()));
         self.ids.insert((new.consumer.clone(), identity), id);
     }
 
-    /// The letter, if it is there and has the message still that was read.
+    /// The dead letter, if it is there and still has the message that was read.
     fn unedited(&mut self, read: &DeadLetter) -> Option<&mut DeadLetter> {
-        self.letters.get_mut(&read.id).filter(|dead| dead.letter.message == read.letter.message)
+        self.by_id.get_mut(&read.id).filter(|dead| dead.details.message == read.details.message)
     }
 
     pub(super) fn resolve(&mut self, published: &DeadLetter) -> bool {
@@ -58,21 +58,21 @@ impl Letters {
     }
 
     fn remove(&mut self, is_gone: impl Fn(&DeadLetter) -> bool) {
-        self.letters.retain(|_, dead| !is_gone(dead));
-        self.ids.retain(|_, id| self.letters.contains_key(id));
+        self.by_id.retain(|_, dead| !is_gone(dead));
+        self.ids.retain(|_, id| self.by_id.contains_key(id));
     }
 
     fn fail(&mut self, tried: &DeadLetter, reason: DeadReason, error: &str) -> bool {
         let Some(dead) = self.unedited(tried) else { return false };
-        (dead.letter.reason, dead.letter.error) = (reason, ParkFailure::new(error, 1).error);
-        dead.letter.attempts = dead.letter.attempts.saturating_add(1);
-        dead.is_retry_asked = false;
+        (dead.details.reason, dead.details.error) = (reason, ParkFailure::new(error, 1).error);
+        dead.details.attempts = dead.details.attempts.saturating_add(1);
+        dead.is_retry_requested = false;
         true
     }
 
     /// Those that match.
     fn matching<'a>(&'a self, query: &'a DeadLetterQuery) -> impl Iterator<Item = &'a DeadLetter> {
-        self.letters.values().filter(|dead| query.matches(dead))
+        self.by_id.values().filter(|dead| query.matches(dead))
     }
 }
 
@@ -81,24 +81,24 @@ fn operations(
     kind: &OperationKind,
     matched: &[DeadLetter],
     one: Option<DeadLetterId>,
-    order: &Order,
+    request: &OperatorRequest,
 ) -> Vec<NewOperation> {
     let mut counts = BTreeMap::<&ConsumerName, u64>::new();
     for dead in matched {
-        *counts.entry(&dead.letter.consumer).or_default() += 1;
+        *counts.entry(&dead.details.consumer).or_default() += 1;
     }
     let line = |(consumer, count): (&ConsumerName, u64)| {
-        NewOperation::on_dead_letters(kind.clone(), consumer.clone(), one, count, order)
+        NewOperation::on_dead_letters(kind.clone(), consumer.clone(), one, count, request)
     };
     counts.into_iter().map(line).collect()
 }
 
 impl MemoryStore {
     /// Changes dead letters once no unit is open, and notes what is given.
-    async fn change_letters<T>(&self, change: impl FnOnce(&mut Letters) -> (T, Vec<NewOperation>)) -> T {
+    async fn change_dead_letters<T>(&self, change: impl FnOnce(&mut DeadLetters) -> (T, Vec<NewOperation>)) -> T {
         let _tables = self.shared.tables.lock().await;
         let mut consumers = lock(&self.shared.consumers);
-        let (result, operations) = change(&mut lock(&self.shared.letters));
+        let (result, operations) = change(&mut lock(&self.shared.dead_letters));
         for operation in operations {
             consumers.note(operation);
         }
@@ -110,8 +110,8 @@ impl MemoryStore {
 impl DeadLetterStore for MemoryStore {
     async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
         check_dead_letters(letters)?;
-        let add = |kept: &mut Letters| (letters.iter().for_each(|letter| kept.add(letter)), Vec::new());
-        self.change_letters(add).await;
+        let add = |kept: &mut DeadLetters| (letters.iter().for_each(|letter| kept.add(letter)), Vec::new());
+        self.change_dead_letters(add).await;
         Ok(())
     }
 
@@ -122,73 +122,81 @@ impl DeadLetterStore for MemoryStore {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         check_dead_letter_count(limit)?;
-        let letters = lock(&self.shared.letters);
+        let letters = lock(&self.shared.dead_letters);
         let matching = letters.matching(query).filter(|dead| after.is_none_or(|after| dead.id > after));
         Ok(matching.take(limit).cloned().collect())
     }
 
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
-        let letters = lock(&self.shared.letters);
+        let letters = lock(&self.shared.dead_letters);
         let total = |(consumer, &ever): (&ConsumerName, &u64)| {
-            let of_it = || letters.letters.values().filter(|dead| dead.letter.consumer == *consumer);
+            let of_it = || letters.by_id.values().filter(|dead| dead.details.consumer == *consumer);
             let oldest = of_it().map(|dead| dead.since).min();
             DeadLetterTotals::new(consumer.clone(), of_it().count() as u64, oldest, ever)
         };
         Ok(letters.ever.iter().map(total).collect())
     }
 
-    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        let ask = |letters: &mut Letters| {
+    async fn request_dead_letter_retries(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        let mark = |letters: &mut DeadLetters| {
             let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
-            for dead in letters.letters.values_mut().filter(|dead| query.matches(dead)) {
-                dead.is_retry_asked = true;
+            for dead in letters.by_id.values_mut().filter(|dead| query.matches(dead)) {
+                dead.is_retry_requested = true;
             }
-            let noted = operations(&OperationKind::DEAD_LETTER_RETRY, &matched, query.id, order);
+            let noted = operations(&OperationKind::DEAD_LETTER_RETRY, &matched, query.id, request);
             (matched.len() as u64, noted)
         };
-        Ok(self.change_letters(ask).await)
+        Ok(self.change_dead_letters(mark).await)
     }
 
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
         message: &RawMessage,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         message.check()?;
-        let edit = |letters: &mut Letters| {
-            let Some(dead) = letters.letters.get_mut(&id) else { return (false, Vec::new()) };
-            let before = std::mem::replace(&mut dead.letter.message, message.clone());
-            dead.is_retry_asked = true;
-            let noted = operations(&OperationKind::DEAD_LETTER_EDIT, std::slice::from_ref(dead), Some(id), order);
+        let edit = |letters: &mut DeadLetters| {
+            let Some(dead) = letters.by_id.get_mut(&id) else { return (false, Vec::new()) };
+            let before = std::mem::replace(&mut dead.details.message, message.clone());
+            dead.is_retry_requested = true;
+            let noted = operations(&OperationKind::DEAD_LETTER_EDIT, std::slice::from_ref(dead), Some(id), request);
             letters.edits.push((id, before));
             (true, noted)
         };
-        Ok(self.change_letters(edit).await)
+        Ok(self.change_dead_letters(edit).await)
     }
 
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError> {
-        let letters = lock(&self.shared.letters);
+        let letters = lock(&self.shared.dead_letters);
         Ok(letters.edits.iter().filter(|(edited, _)| *edited == id).map(|(_, message)| message.clone()).collect())
     }
 
-    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        order.check_reason()?;
-        let discard = |letters: &mut Letters| {
+    async fn discard_dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        request.check_reason()?;
+        let discard = |letters: &mut DeadLetters| {
             let matched: Vec<DeadLetter> = letters.matching(query).cloned().collect();
             letters.remove(|dead| query.matches(dead));
-            let noted = operations(&OperationKind::DEAD_LETTER_DISCARD, &matched, query.id, order);
+            let noted = operations(&OperationKind::DEAD_LETTER_DISCARD, &matched, query.id, request);
             (matched.len() as u64, noted)
         };
-        Ok(self.change_letters(discard).await)
+        Ok(self.change_dead_letters(discard).await)
     }
 
     async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {
-        Ok(self.change_letters(|letters| (letters.resolve(published), Vec::new())).await)
+        Ok(self.change_dead_letters(|letters| (letters.resolve(published), Vec::new())).await)
     }
 
     async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
-        Ok(self.change_letters(|letters| (letters.fail(tried, reason, error), Vec::new())).await)
+        Ok(self.change_dead_letters(|letters| (letters.fail(tried, reason, error), Vec::new())).await)
     }
 }

@@ -10,8 +10,8 @@ use crate::{
     consumer_name::{ConsumerName, Generation},
     error::StoreError,
     generation_store::{
-        BuildClaim, Builder, Claimed, Direction, FrozenReadModel, GenerationInfo, GenerationState, GenerationStore,
-        ReadModelCode, ReadModelRow, Swapped, TableNames,
+        BuildClaim, Builder, Claimed, Direction, GenerationInfo, GenerationState, GenerationStore, ReadModelDefinition,
+        ReadModelRow, ReadModelSnapshot, Swapped, TableNames,
     },
     partition::{PartitionCheckpoint, position_of_all},
     position::Position,
@@ -37,16 +37,16 @@ impl Consumers {
         GenerationInfo { position: self.position_of(&known.name), ..known.clone() }
     }
 
-    fn add(&mut self, name: ConsumerName, state: GenerationState, code: &ReadModelCode) -> GenerationInfo {
-        let info = GenerationInfo::new(name.clone(), state, code.clone(), self.position_of(&name), now(), None);
+    fn add(&mut self, name: ConsumerName, state: GenerationState, definition: &ReadModelDefinition) -> GenerationInfo {
+        let info = GenerationInfo::new(name.clone(), state, definition.clone(), self.position_of(&name), now(), None);
         self.generations.insert(name, info.clone());
         info
     }
 
-    fn ensure_live(&mut self, consumer: &ConsumerName, code: &ReadModelCode) -> GenerationInfo {
+    fn ensure_live(&mut self, consumer: &ConsumerName, definition: &ReadModelDefinition) -> GenerationInfo {
         match self.live(consumer) {
             Some(live) => self.with_position(live),
-            None => self.add(consumer.base(), GenerationState::Live, code),
+            None => self.add(consumer.base(), GenerationState::Live, definition),
         }
     }
 }
@@ -67,14 +67,14 @@ impl GenerationStore for MemoryStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        Ok(lock(&self.shared.consumers).ensure_live(consumer, code))
+        Ok(lock(&self.shared.consumers).ensure_live(consumer, definition))
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
         let mut consumers = lock(&self.shared.consumers);
-        consumers.ensure_live(&claim.consumer, &claim.code);
+        consumers.ensure_live(&claim.consumer, &claim.definition);
         let building = consumers.of_consumer(&claim.consumer).find(|known| known.state == GenerationState::Building);
         let mut info = match building {
             Some(building) => {
@@ -83,15 +83,15 @@ impl GenerationStore for MemoryStore {
                 if building.builder.as_ref().is_some_and(is_held) {
                     return Ok(Claimed::Taken(building));
                 }
-                if building.code != claim.code {
-                    return Ok(Claimed::OtherCode(building));
+                if building.definition != claim.definition {
+                    return Ok(Claimed::VersionMismatch(building));
                 }
                 building
             }
             None => {
                 let newest = consumers.of_consumer(&claim.consumer).map(GenerationInfo::generation).max();
                 let next = claim.consumer.in_generation(newest.map_or(Generation::FIRST, Generation::next));
-                consumers.add(next, GenerationState::Building, &claim.code)
+                consumers.add(next, GenerationState::Building, &claim.definition)
             }
         };
         let now = now();
@@ -119,7 +119,7 @@ impl GenerationStore for MemoryStore {
         let Some(known) = consumers.generations.get(generation) else {
             return Err(StoreError::Refused { reason: "there is no such generation to make live; build it first" });
         };
-        let tables = known.code.tables.clone();
+        let tables = known.definition.tables.clone();
         if let Some(live) = consumers.live(generation).map(|live| live.name.clone()) {
             if live == *generation {
                 return Ok(Swapped::Done);
@@ -158,18 +158,18 @@ impl GenerationStore for MemoryStore {
         consumers.remove(generation);
         consumers.documents.remove(generation);
         consumers.parked.forget_after(generation, Position::ZERO);
-        for table in known.code.tables {
+        for table in known.definition.tables {
             own_tables.tables.remove(&TableNames::of(generation, &table));
         }
         Ok(())
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
         let (position, rows) = {
             let own_tables = self.shared.tables.lock().await;
             let consumers = lock(&self.shared.consumers);
             let tables =
-                consumers.generations.get(generation).map(|known| known.code.tables.clone()).unwrap_or_default();
+                consumers.generations.get(generation).map(|known| known.definition.tables.clone()).unwrap_or_default();
             let rows = if tables.is_empty() {
                 let documents = consumers.documents.get(generation).into_iter().flatten();
                 let row = |(key, body): (&String, &crate::Payload)| row("", key, body.as_str());
@@ -179,10 +179,10 @@ impl GenerationStore for MemoryStore {
             };
             (position_of_all(&consumers.partitions_of(generation))?, rows)
         };
-        let (frozen, sender) = FrozenReadModel::new(position);
+        let (snapshot, sender) = ReadModelSnapshot::new(position);
         // There is room for one page, and nobody else sends.
         let _ = sender.try_send(Ok(rows));
-        Ok(frozen)
+        Ok(snapshot)
     }
 }
 

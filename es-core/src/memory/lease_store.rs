@@ -10,7 +10,7 @@ use crate::{
     advance::Advance,
     consumer_name::ConsumerName,
     error::StoreError,
-    lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Roster, check_member, is_in_force},
+    lease_store::{Fence, Lease, LeaseHolder, LeaseStore, Leased, Member, Membership, check_member, is_in_force},
     timestamp::to_stored_precision,
 };
 
@@ -110,7 +110,13 @@ impl Leases {
         Lease::new(Fence::new(entry.fence), time)
     }
 
-    fn beat(&mut self, member: &str, consumers: &[ConsumerName], now: OffsetDateTime, time: Duration) -> Roster {
+    fn heartbeat(
+        &mut self,
+        member: &str,
+        consumers: &[ConsumerName],
+        now: OffsetDateTime,
+        time: Duration,
+    ) -> Membership {
         let term = Term::new(now, time);
         self.members.retain(|known, term| term.is_in_force(now) && known.member != member);
         for consumer in consumers {
@@ -124,7 +130,7 @@ impl Leases {
             }
         }
         let members = self.members.iter().filter(|(_, term)| term.is_in_force(now)).map(|(member, _)| member.clone());
-        Roster::new(members.collect(), held)
+        Membership::new(members.collect(), held)
     }
 
     fn held(&self, now: OffsetDateTime) -> Vec<(ConsumerName, LeaseHolder)> {
@@ -161,12 +167,17 @@ impl LeaseStore for MemoryStore {
         Ok(())
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
         check_member(member)?;
-        Ok(lock(&self.shared.consumers).leases.beat(member, consumers, now(), time))
+        Ok(lock(&self.shared.consumers).leases.heartbeat(member, consumers, now(), time))
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
         let leases = &mut lock(&self.shared.consumers).leases;
         leases.members.retain(|known, _| known.member != member);
         for entry in leases.by_consumer.values_mut() {
@@ -197,17 +208,17 @@ mod tests {
             Leased::Taken(holder) => panic!("{holder:?}"),
         };
         let first = fence(leases.claim(&consumer, "dead", ahead, TIME));
-        leases.beat("dead", std::slice::from_ref(&consumer), ahead, TIME);
+        leases.heartbeat("dead", std::slice::from_ref(&consumer), ahead, TIME);
         assert_eq!(leases.held(now), []);
         assert!(fence(leases.claim(&consumer, "ann", now, TIME)) > first);
-        let roster = leases.beat("ann", std::slice::from_ref(&consumer), now, TIME);
-        assert_eq!(roster.members.iter().map(|member| member.member.as_str()).collect::<Vec<_>>(), ["ann"]);
+        let membership = leases.heartbeat("ann", std::slice::from_ref(&consumer), now, TIME);
+        assert_eq!(membership.members.iter().map(|member| member.member.as_str()).collect::<Vec<_>>(), ["ann"]);
         assert_eq!(leases.held(now + TIME / 2).len(), 1);
         assert!(matches!(leases.claim(&consumer, "bob", now + TIME / 2, TIME), Leased::Taken(_)));
         fence(leases.claim(&consumer, "bob", now + TIME, TIME));
         // An owner that lives has it from now on, not from the future.
         leases.claim(&consumer, "bob", ahead, TIME);
-        leases.beat("bob", &[], now + TIME, TIME);
+        leases.heartbeat("bob", &[], now + TIME, TIME);
         assert_eq!(leases.held(now + TIME)[0].1.until, now + TIME * 2);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{MemoryStore, MemoryTables, dead_letter_store::Letters, lock};
+use super::{MemoryStore, MemoryTables, dead_letter_store::DeadLetters, lock};
 use crate::{
     append::{Append, Appended},
     consumer_name::ConsumerName,
@@ -27,7 +27,7 @@ pub struct MemoryUnit {
     /// Messages by consumer and id, each with a digest of its content.
     pub(super) handled: HashMap<(ConsumerName, String), u64>,
     changes: Changes,
-    marked: Option<Changes>,
+    savepoint: Option<Changes>,
 }
 
 /// What happens with the commit.
@@ -35,19 +35,19 @@ pub struct MemoryUnit {
 struct Changes {
     tables: MemoryTables,
     appends: Vec<Append>,
-    letters: Option<Letters>,
+    dead_letters: Option<DeadLetters>,
 }
 
 impl MemoryUnit {
     pub(super) fn new(store: MemoryStore, tables: OwnedMutexGuard<MemoryTables>) -> Self {
-        let changes = Changes { tables: tables.clone(), appends: Vec::new(), letters: None };
-        Self { store, tables, handled: HashMap::new(), changes, marked: None }
+        let changes = Changes { tables: tables.clone(), appends: Vec::new(), dead_letters: None };
+        Self { store, tables, handled: HashMap::new(), changes, savepoint: None }
     }
 
     /// The dead letters as they are for this unit.
-    fn letters(&mut self) -> &mut Letters {
+    fn dead_letters(&mut self) -> &mut DeadLetters {
         let store = &self.store;
-        self.changes.letters.get_or_insert_with(|| lock(&store.shared.letters).clone())
+        self.changes.dead_letters.get_or_insert_with(|| lock(&store.shared.dead_letters).clone())
     }
 }
 
@@ -74,26 +74,28 @@ impl MessageUnit for MemoryUnit {
 
     async fn add_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {
         letter.check()?;
-        self.letters().add(letter);
+        self.dead_letters().add(letter);
         Ok(())
     }
 
     async fn resolve_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, StoreError> {
-        Ok(self.letters().resolve(letter))
+        Ok(self.dead_letters().resolve(letter))
     }
 
-    async fn mark(&mut self) -> Result<(), StoreError> {
-        self.marked = Some(self.changes.clone());
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.savepoint = Some(self.changes.clone());
         Ok(())
     }
 
-    async fn undo(&mut self) -> Result<(), StoreError> {
-        match &self.marked {
-            Some(marked) => {
-                self.changes = marked.clone();
+    async fn rollback_to(&mut self) -> Result<(), StoreError> {
+        match &self.savepoint {
+            Some(savepoint) => {
+                self.changes = savepoint.clone();
                 Ok(())
             }
-            None => Err(StoreError::Refused { reason: "nothing was marked in this unit: call mark before undo" }),
+            None => {
+                Err(StoreError::Refused { reason: "this unit has no savepoint: call savepoint before rollback_to" })
+            }
         }
     }
 
@@ -101,8 +103,8 @@ impl MessageUnit for MemoryUnit {
         // Nothing is awaited, and nothing fails after the appends: all of it happens or nothing.
         let outcomes = lock(&self.store.shared.log).append_all(&self.changes.appends)?;
         lock(&self.store.shared.inbox).remember(std::mem::take(&mut self.handled));
-        if let Some(letters) = self.changes.letters {
-            *lock(&self.store.shared.letters) = letters;
+        if let Some(dead_letters) = self.changes.dead_letters {
+            *lock(&self.store.shared.dead_letters) = dead_letters;
         }
         self.store.commit(&mut self.tables, self.changes.tables);
         if let Some(head) = outcomes.iter().map(|appended| appended.last_position).max() {

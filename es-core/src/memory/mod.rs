@@ -29,7 +29,7 @@ pub use message_unit::MemoryUnit;
 use crate::{
     append::{Appended, IdempotencyKey},
     consumer_name::ConsumerName,
-    control_store::{Hold, HoldKind},
+    control_store::{Suspension, SuspensionKind},
     event::{Payload, RecordedEvent},
     generation_store::GenerationInfo,
     limits,
@@ -66,7 +66,7 @@ struct Shared {
     snapshots: Mutex<HashMap<(StreamId, String), Snapshot>>,
     inbox: Mutex<inbox_store::Inbox>,
     /// Changed only by who holds `tables`, so that a unit can prepare a change.
-    letters: Mutex<dead_letter_store::Letters>,
+    dead_letters: Mutex<dead_letter_store::DeadLetters>,
     blobs: Mutex<blob_store::Blobs>,
     records: Mutex<record_store::Records>,
 }
@@ -86,7 +86,7 @@ struct Consumers {
     checkpoints: BTreeMap<ConsumerName, partition_store::Kept>,
     documents: HashMap<ConsumerName, BTreeMap<String, Payload>>,
     parked: parking_store::Parked,
-    holds: BTreeMap<(ConsumerName, HoldKind), Hold>,
+    suspensions: BTreeMap<(ConsumerName, SuspensionKind), Suspension>,
     operations: Vec<Operation>,
     leases: lease_store::Leases,
 }

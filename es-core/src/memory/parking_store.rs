@@ -11,10 +11,10 @@ use crate::{
     error::StoreError,
     event_key::EventKey,
     limits,
-    operation::Order,
+    operation::OperatorRequest,
     parking::{
-        AskedRetry, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction,
-        ParkingRecord,
+        ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, Parking, ParkingAction, ParkingRecord,
+        RetryRequest,
     },
     parking_store::{ParkingStore, check_parked_count, check_parked_edit},
     position::Position,
@@ -117,11 +117,11 @@ impl Parked {
         consumer: &ConsumerName,
         key: &EventKey,
         action: ParkingAction,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> &mut ParkingRecord {
         let id = self.history.len() as u64 + 1;
         let mut record = ParkingRecord::new(id, now(), consumer.clone(), key.clone(), action);
-        (record.by, record.reason) = (order.author().to_owned(), order.reason().map(str::to_owned));
+        (record.by, record.reason) = (request.author().to_owned(), request.reason().map(str::to_owned));
         self.history.push(record);
         let last = self.history.len() - 1;
         &mut self.history[last]
@@ -182,14 +182,14 @@ impl ParkingStore for MemoryStore {
         Ok(queue.events.values().filter(|event| event.position > after).take(limit).cloned().collect())
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        edit.map_or(Ok(()), |edit| check_parked_edit(edit, order))?;
+        edit.map_or(Ok(()), |edit| check_parked_edit(edit, request))?;
         let mut consumers = lock(&self.shared.consumers);
         let Some(queue) = consumers.parked.queue_mut(consumer, key) else { return Ok(false) };
         if let Some(edit) = edit {
@@ -200,23 +200,23 @@ impl ParkingStore for MemoryStore {
             };
             event.edited = Some(edit.payload.clone());
         }
-        let asked = AskedRetry::new(order.author().to_owned(), now(), order.reason().map(str::to_owned));
-        queue.about.retry.get_or_insert(asked);
+        let retry = RetryRequest::new(request.author().to_owned(), now(), request.reason().map(str::to_owned));
+        queue.about.retry.get_or_insert(retry);
         if let Some(edit) = edit {
-            let record = consumers.parked.record(consumer, key, ParkingAction::Edit, order);
+            let record = consumers.parked.record(consumer, key, ParkingAction::Edit, request);
             (record.position, record.payload) = (Some(edit.position), Some(edit.payload.clone()));
         }
-        consumers.parked.record(consumer, key, ParkingAction::Retry, order);
+        consumers.parked.record(consumer, key, ParkingAction::Retry, request);
         Ok(true)
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
         let consumers = lock(&self.shared.consumers);
         let queues = consumers.parked.queues.get(consumer).into_iter().flatten();
-        let mut asked: Vec<_> =
+        let mut requested: Vec<_> =
             queues.filter_map(|(_, queue)| Some((queue.about.retry.as_ref()?.at, queue.about.key.clone()))).collect();
-        asked.sort();
-        Ok(asked.into_iter().take(limits::ASKED_RETRIES_PER_READ).map(|(_, key)| key).collect())
+        requested.sort();
+        Ok(requested.into_iter().take(limits::RETRY_REQUESTS_PER_READ).map(|(_, key)| key).collect())
     }
 
     async fn note_failed_retry(
@@ -239,9 +239,9 @@ impl ParkingStore for MemoryStore {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        order.check_reason()?;
+        request.check_reason()?;
         let mut consumers = lock(&self.shared.consumers);
         let Some(queue) = consumers.parked.queue_mut(consumer, key) else { return Ok(0) };
         let is_meant = |parked: &Position| position.is_none_or(|position| position == *parked);
@@ -251,7 +251,7 @@ impl ParkingStore for MemoryStore {
             queues.retain(|_, queue| !queue.events.is_empty());
         }
         for &position in &positions {
-            consumers.parked.record(consumer, key, ParkingAction::Discard, order).position = Some(position);
+            consumers.parked.record(consumer, key, ParkingAction::Discard, request).position = Some(position);
         }
         Ok(positions.len() as u64)
     }

@@ -10,7 +10,7 @@ use crate::{
     consumer_store::Checkpoint,
     error::StoreError,
     generation_store::GenerationState,
-    partition::{Ahead, Partition, PartitionCheckpoint, redistributed},
+    partition::{Partition, PartitionCheckpoint, SlotOffsets, redistributed},
     partition_store::PartitionStore,
     position::Position,
     timestamp::to_stored_precision,
@@ -33,12 +33,12 @@ impl Kept {
         Checkpoint::new(consumer.clone(), *position, self.updated_at).at_event(*event_id)
     }
 
-    /// Moves it. Nothing stays ahead of one that moves back.
-    fn set(&mut self, log: &Log, position: Position, keeps_ahead: bool) {
+    /// Moves it. One that moves back keeps no slot offsets.
+    fn set(&mut self, log: &Log, position: Position, keeps_slot_offsets: bool) {
         let mut reached = PartitionCheckpoint { position, event_id: log.id_at(position), ..self.reached.clone() };
-        if !keeps_ahead {
-            let layout = reached.layout + u64::from(!reached.ahead.is_empty());
-            reached = reached.with(Ahead::default(), layout);
+        if !keeps_slot_offsets {
+            let partition_epoch = reached.partition_epoch + u64::from(!reached.slot_offsets.is_empty());
+            reached = reached.with(SlotOffsets::default(), partition_epoch);
         }
         *self = Self::new(reached);
     }
@@ -46,8 +46,8 @@ impl Kept {
 
 impl Consumers {
     pub(super) fn check_not_retired(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
-        match self.generations.get(&consumer.whole()).map(|known| known.state) {
-            Some(GenerationState::Retired) => Err(StoreError::Retired { generation: consumer.clone() }),
+        match self.generations.get(&consumer.unpartitioned()).map(|known| known.state) {
+            Some(GenerationState::Retired) => Err(StoreError::StaleGeneration { generation: consumer.clone() }),
             _ => Ok(()),
         }
     }
@@ -58,15 +58,15 @@ impl Consumers {
         advance.seen.map_or(Ok(()), |seen| log.check(seen))?;
         self.check_not_retired(consumer)?;
         self.leases.check(advance)?;
-        let (actual, layout) = match self.checkpoints.get(consumer) {
-            Some(kept) => (kept.reached.position, kept.reached.layout),
+        let (actual, partition_epoch) = match self.checkpoints.get(consumer) {
+            Some(kept) => (kept.reached.position, kept.reached.partition_epoch),
             None => {
                 self.check_can_start(consumer)?;
                 (Position::ZERO, 0)
             }
         };
-        if layout != advance.layout {
-            return Err(StoreError::Retired { generation: consumer.clone() });
+        if partition_epoch != advance.partition_epoch {
+            return Err(StoreError::StaleGeneration { generation: consumer.clone() });
         }
         if actual != *expected {
             return Err(StoreError::CheckpointMoved { consumer: consumer.clone(), expected: *expected, actual });
@@ -98,9 +98,9 @@ impl Consumers {
     /// Moves all partitions of a generation to the beginning.
     pub(super) fn reset(&mut self, log: &Log, generation: &ConsumerName) -> Result<(), StoreError> {
         self.check_not_retired(generation)?;
-        let generation = generation.whole();
+        let generation = generation.unpartitioned();
         self.parked.forget_after(&generation, Position::ZERO);
-        let of_generation = |kept: &&mut Kept| kept.reached.consumer.whole() == generation;
+        let of_generation = |kept: &&mut Kept| kept.reached.consumer.unpartitioned() == generation;
         let mut is_known = false;
         for kept in self.checkpoints.values_mut().filter(of_generation) {
             kept.set(log, Position::ZERO, false);
@@ -114,9 +114,10 @@ impl Consumers {
 
     /// All checkpoints of a generation, by partition.
     pub(super) fn partitions_of(&self, generation: &ConsumerName) -> Vec<PartitionCheckpoint> {
-        let generation = generation.whole();
+        let generation = generation.unpartitioned();
         let reached = self.checkpoints.values().map(|kept| &kept.reached);
-        let mut own: Vec<_> = reached.filter(|reached| reached.consumer.whole() == generation).cloned().collect();
+        let mut own: Vec<_> =
+            reached.filter(|reached| reached.consumer.unpartitioned() == generation).cloned().collect();
         own.sort_by_key(PartitionCheckpoint::partition);
         own
     }
@@ -146,22 +147,22 @@ impl Consumers {
 
     /// Removes all checkpoints of a generation.
     pub(super) fn remove(&mut self, generation: &ConsumerName) {
-        let generation = generation.whole();
-        self.checkpoints.retain(|consumer, _| consumer.whole() != generation);
+        let generation = generation.unpartitioned();
+        self.checkpoints.retain(|consumer, _| consumer.unpartitioned() != generation);
     }
 
     fn keep(&mut self, log: &Log, reached: PartitionCheckpoint) {
-        let (event_id, ahead_event_id) = (log.id_at(reached.position), log.id_at(reached.ahead.end()));
-        let reached = reached.at_events(event_id, ahead_event_id);
+        let (event_id, slot_offsets_event_id) = (log.id_at(reached.position), log.id_at(reached.slot_offsets.end()));
+        let reached = reached.at_events(event_id, slot_offsets_event_id);
         self.checkpoints.insert(reached.consumer.clone(), Kept::new(reached));
     }
 
-    /// Refuses a checkpoint of its own to a partition, and to the whole of what has partitions.
+    /// Refuses a checkpoint of its own to a partition, and to the unpartitioned name of a consumer that has partitions.
     fn check_can_start(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         if consumer.partition().is_none() && self.partitions_of(consumer).is_empty() {
             return Ok(());
         }
-        Err(StoreError::Retired { generation: consumer.clone() })
+        Err(StoreError::StaleGeneration { generation: consumer.clone() })
     }
 }
 

@@ -22,7 +22,7 @@ impl Consumers {
     /// The documents of a view; for the live generation, of the one that this is now.
     fn documents_of(&self, view: &ConsumerName) -> Option<&BTreeMap<String, Payload>> {
         match view.generation() {
-            Some(_) => self.documents.get(&view.whole()),
+            Some(_) => self.documents.get(&view.unpartitioned()),
             None => self.documents.get(&self.live(view).map_or(view.base(), |live| live.name.clone())),
         }
     }
@@ -66,7 +66,7 @@ impl ConsumerStore for MemoryStore {
     }
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
-        lock(&self.shared.consumers).documents.entry(view.whole()).or_default();
+        lock(&self.shared.consumers).documents.entry(view.unpartitioned()).or_default();
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl ConsumerStore for MemoryStore {
         let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
         consumers.advance(&log, advance)?;
-        let documents = consumers.documents.entry(advance.consumer.whole()).or_default();
+        let documents = consumers.documents.entry(advance.consumer.unpartitioned()).or_default();
         for DocumentChange { key, body } in changes {
             match body {
                 Some(body) => documents.insert(key.clone(), body.clone()),
@@ -114,7 +114,7 @@ impl ConsumerStore for MemoryStore {
         let log = lock(&self.shared.log);
         let mut consumers = lock(&self.shared.consumers);
         consumers.reset(&log, view)?;
-        consumers.documents.remove(&view.whole());
+        consumers.documents.remove(&view.unpartitioned());
         Ok(())
     }
 }
@@ -134,7 +134,7 @@ impl ProjectionStore for MemoryStore {
         if projection.name().generation() == Some(Generation::FIRST) {
             projection.after_load(&mut changed).await?;
         }
-        for table in &projection.code().tables {
+        for table in &projection.definition().tables {
             let own = TableNames::of(projection.name(), table);
             changed.live.entry(table.clone()).or_insert(own);
         }

@@ -1,4 +1,4 @@
-//! The states of aggregates that a repository keeps at hand.
+//! The cached aggregates of a repository.
 
 use std::{
     mem::{needs_drop, size_of},
@@ -13,7 +13,7 @@ use hashlink::LruCache;
 use super::Loaded;
 use crate::{aggregate::Aggregate, limits, stream_id::StreamId};
 
-/// How many states of aggregates a repository keeps at hand. Whichever bound is reached first, those that were not
+/// How many aggregates a repository caches. Whichever bound is reached first, those that were not
 /// used for the longest time go first.
 ///
 /// ```

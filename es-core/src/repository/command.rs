@@ -218,7 +218,7 @@ impl<A: Aggregate> Command<A> {
         }
     }
 
-    /// Whether a conflict on a stream says no more than that the state at hand was stale: that is no lost race.
+    /// Whether a conflict on a stream says no more than that the cached aggregate was stale: that is no lost race.
     fn is_excused(&self, stream: &StreamId) -> bool {
         let mut own = iter::once(&self.first).chain(&self.more).filter(|own| own.stream() == stream);
         own.any(Participant::is_excused) || self.others.iter().any(|o| o.stream() == stream && o.is_excused())
@@ -246,13 +246,13 @@ impl<A: Aggregate> Command<A> {
         &mut self,
         stream: &StreamId,
         actual: Version,
-        may_be_at_hand: bool,
+        may_be_cached: bool,
     ) -> Result<(), ExecuteError<A::Error>> {
         for participant in iter::once(&mut self.first).chain(&mut self.more).filter(|p| p.stream() == stream) {
-            participant.reload(actual, may_be_at_hand).await?;
+            participant.reload(actual, may_be_cached).await?;
         }
         for other in self.others.iter_mut().filter(|other| other.stream() == stream) {
-            other.reload(actual, may_be_at_hand).await.map_err(widen)?;
+            other.reload(actual, may_be_cached).await.map_err(widen)?;
         }
         Ok(())
     }
@@ -338,7 +338,7 @@ impl<A: Aggregate> Command<A> {
         Ok(stored.is_some() && stored == append.events().next().map(|(_, event)| event.id()))
     }
 
-    /// Does not keep at hand what an append failed on: it may have been stored.
+    /// Removes from the cache what an append failed on: it may have been stored.
     fn forget(&self) {
         iter::once(&self.first).chain(&self.more).for_each(Participant::forget);
         self.others.iter().for_each(|other| other.forget());

@@ -1,4 +1,4 @@
-//! Loading aggregates: from their events, from snapshots, from the states at hand.
+//! Loading aggregates: from their events, from snapshots, from the cache.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ pub(super) enum Next {
 impl<A: Aggregate> Repository<A> {
     /// The aggregate as it is now. One that has no events is the default, at [`Version::ZERO`].
     ///
-    /// If the repository has a state at hand, only the events after it are read.
+    /// If the repository has the aggregate in its cache, only the events after it are read.
     ///
     /// # Errors
     /// [`LoadError::Decode`] if an event cannot be read: none is ever skipped.
@@ -127,31 +127,31 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// A state at hand, which may be stale.
-    pub(super) fn at_hand(&self, stream: &StreamId) -> Option<Loaded<A>> {
+    /// Returns the cached aggregate, which may be stale.
+    pub(super) fn cached(&self, stream: &StreamId) -> Option<Loaded<A>> {
         self.shared.cache.as_ref()?.get(stream)
     }
 
-    /// Notes whether a state at hand that was used had become stale.
+    /// Notes whether a cached aggregate that was used had become stale.
     pub(super) fn note_use(&self, was_stale: bool) {
         if let Some(cache) = &self.shared.cache {
             cache.note_use(was_stale);
         }
     }
 
-    /// Whether states at hand are fresh often enough to decide on them without a look at the stream.
+    /// Whether cached aggregates are fresh often enough to decide on them without a look at the stream.
     pub(super) fn is_mostly_fresh(&self) -> bool {
         self.shared.cache.as_ref().is_some_and(|cache| cache.is_mostly_fresh())
     }
 
-    /// Keeps a state at hand.
+    /// Caches an aggregate.
     pub(super) fn keep(&self, stream: &StreamId, loaded: &Loaded<A>) {
         if let Some(cache) = &self.shared.cache {
             cache.put(stream, loaded);
         }
     }
 
-    /// Does not keep this state at hand any more.
+    /// Removes this aggregate from the cache.
     pub(super) fn forget(&self, stream: &StreamId, loaded: &Loaded<A>) {
         if let Some(cache) = &self.shared.cache {
             cache.forget(stream, loaded);
@@ -160,7 +160,7 @@ impl<A: Aggregate> Repository<A> {
 
     /// The present state, from as little as possible.
     pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<A>, LoadError> {
-        let mut loaded = match (self.at_hand(stream), &self.shared.snapshots) {
+        let mut loaded = match (self.cached(stream), &self.shared.snapshots) {
             (Some(loaded), _) => loaded,
             (None, Some(snapshots)) => snapshots.load(stream).await.unwrap_or_else(Loaded::nothing),
             (None, None) => Loaded::nothing(),
@@ -169,9 +169,9 @@ impl<A: Aggregate> Repository<A> {
         Ok(loaded)
     }
 
-    /// Applies what came after the version that is loaded, and keeps the state at hand. If the stream does not hold the event
-    /// that the loaded state ends with (a restored backup, a lost tail), the state is of another history, and everything
-    /// is read.
+    /// Applies what came after the version that is loaded, and caches the aggregate. If the stream does not hold the
+    /// event that the loaded state ends with (a restored backup, a lost tail), the state is of another history, and
+    /// everything is read.
     pub(super) async fn load_tail(&self, stream: &StreamId, loaded: &mut Loaded<A>) -> Result<(), LoadError> {
         let mut first_page = None;
         if let Some(last_event) = loaded.last_event {

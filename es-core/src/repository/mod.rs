@@ -47,7 +47,7 @@ use crate::{
 
 /// Loads aggregates of one type and executes commands on them. Cloning is cheap.
 ///
-/// It keeps recent states at hand, for all its clones ([`CacheOptions`]). A command on one of them is one call of the
+/// It caches recent aggregates, for all its clones ([`CacheOptions`]). A command on one of them is one call of the
 /// store: the append, which checks that the state is still the stream's last. What no append checks is looked at before it is
 /// returned: a refusal or a decision to do nothing is confirmed by the stream's tail, and so is a state that
 /// [`load`](Self::load) gives. So a stale state is never visible.
@@ -149,7 +149,7 @@ impl<A: Aggregate> Repository<A> {
         Self { shared: Arc::new(shared) }.with_cache(CacheOptions::default())
     }
 
-    /// The same repository, with states of its own at hand, in other bounds.
+    /// The same repository, with a cache of its own, in other bounds.
     #[must_use]
     pub fn with_cache(self, options: CacheOptions) -> Self {
         self.with(|shared| {
@@ -158,7 +158,7 @@ impl<A: Aggregate> Repository<A> {
         })
     }
 
-    /// The same repository, which keeps no states at hand: every command loads its aggregate.
+    /// The same repository without a cache: every command loads its aggregate.
     #[must_use]
     pub fn without_cache(self) -> Self {
         self.with(|shared| (shared.cache, shared.recalled) = (None, None))
@@ -247,9 +247,9 @@ impl<A: Aggregate> Repository<A> {
     /// Executes a command on an aggregate: loads it, decides, appends. Await the result; settings go in between.
     ///
     /// After a conflict the tail is loaded and the command is decided again, a bounded number of times. `handle` may be
-    /// asked more than once for other reasons too: about a state at hand that turned out to be stale, or about a command
-    /// that was executed before under its [idempotency key](Execute::idempotency_key). It is pure, and nobody sees
-    /// those answers.
+    /// asked more than once for other reasons too: about a cached aggregate that turned out to be stale, or about a
+    /// command that was executed before under its [idempotency key](Execute::idempotency_key). It is pure, and nobody
+    /// sees those answers.
     pub fn execute(&self, id: impl Into<String>, command: impl Into<A::Command>) -> Execute<A> {
         Execute::new(self.clone(), id.into(), handle_by(command.into()), IsPure(true))
     }

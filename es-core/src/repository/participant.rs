@@ -77,10 +77,10 @@ pub(super) struct Participant<A: Aggregate> {
     is_pure: bool,
     expecting: Option<ExpectedVersion>,
     loaded: Loaded<A>,
-    /// Whether `loaded` was read from the store by this command, or only assumed, or was at hand.
+    /// Whether `loaded` was read from the store by this command, or only assumed, or cached.
     is_read: bool,
-    /// Whether `loaded` is the state that was at hand at first.
-    is_at_hand: bool,
+    /// Whether `loaded` is the state that was in the cache at first.
+    is_cached: bool,
     decided: Vec<(A::Event, NewEvent)>,
 }
 
@@ -100,7 +100,7 @@ impl<A: Aggregate> Participant<A> {
             expecting,
             loaded: Loaded::nothing(),
             is_read: false,
-            is_at_hand: false,
+            is_cached: false,
             decided: Vec::new(),
         }
     }
@@ -124,16 +124,16 @@ impl<A: Aggregate> Participant<A> {
         &self.repository.shared.queue
     }
 
-    /// Finds the state for the first decision: the one at hand, whose mistakes will be noticed, or else what the store
+    /// Finds the state for the first decision: the cached one, whose mistakes will be noticed, or else what the store
     /// holds. Whoever expects no stream needs neither: the append checks it.
     pub(super) async fn load(&mut self) -> Result<(), ExecuteError<A::Error>> {
         if let Some(ExpectedVersion::NoStream | ExpectedVersion::Exact(Version::ZERO)) = self.expecting {
             return Ok(());
         }
-        if let Some(at_hand) = self.repository.at_hand(&self.stream)
-            && self.expecting.is_none_or(|expected| expected.accepts(at_hand.version))
+        if let Some(cached) = self.repository.cached(&self.stream)
+            && self.expecting.is_none_or(|expected| expected.accepts(cached.version))
         {
-            (self.loaded, self.is_at_hand) = (at_hand, true);
+            (self.loaded, self.is_cached) = (cached, true);
             if self.repository.is_mostly_fresh() {
                 return Ok(());
             }
@@ -145,23 +145,23 @@ impl<A: Aggregate> Participant<A> {
         self.check_expectation()
     }
 
-    /// Whether a conflict says no more than that the state at hand was stale.
+    /// Whether a conflict says no more than that the cached state was stale.
     pub(super) fn is_excused(&self) -> bool {
-        self.is_at_hand
+        self.is_cached
     }
 
     /// After a conflict: takes the state that the winner cached, or reads the tail; or everything, snapshot
     /// or not, if the stream holds other events than the ones that were read.
-    pub(super) async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<A::Error>> {
-        if std::mem::take(&mut self.is_at_hand) {
+    pub(super) async fn reload(&mut self, actual: Version, may_be_cached: bool) -> Result<(), ExecuteError<A::Error>> {
+        if std::mem::take(&mut self.is_cached) {
             self.repository.note_use(true);
         }
         if actual <= self.loaded.version {
             self.forget();
             self.loaded = Loaded::nothing();
-        } else if may_be_at_hand
+        } else if may_be_cached
             && self.expecting.is_none()
-            && let Some(newer) = self.repository.at_hand(&self.stream)
+            && let Some(newer) = self.repository.cached(&self.stream)
             && newer.version >= actual
         {
             (self.loaded, self.is_read) = (newer, false);
@@ -180,7 +180,7 @@ impl<A: Aggregate> Participant<A> {
         Ok((version, last_event) != (self.loaded.version, self.loaded.last_event))
     }
 
-    /// Does not keep the state at hand any more.
+    /// Removes the state from the cache.
     pub(super) fn forget(&self) {
         self.repository.forget(&self.stream, &self.loaded);
     }
@@ -188,10 +188,10 @@ impl<A: Aggregate> Participant<A> {
     async fn read_tail(&mut self) -> Result<(), ExecuteError<A::Error>> {
         let last_event = self.loaded.last_event;
         self.repository.load_tail(&self.stream, &mut self.loaded).await?;
-        if self.is_at_hand {
+        if self.is_cached {
             self.repository.note_use(last_event != self.loaded.last_event);
         }
-        (self.is_read, self.is_at_hand) = (true, false);
+        (self.is_read, self.is_cached) = (true, false);
         self.check_expectation()
     }
 
@@ -246,7 +246,7 @@ impl<A: Aggregate> Participant<A> {
                 let recorded = new_event.recorded(self.stream.clone(), version, position, appended.recorded_at);
                 events.push(Recorded::new(event, recorded.into_parts().0));
             }
-            if self.is_at_hand {
+            if self.is_cached {
                 self.repository.note_use(false);
             }
             self.repository.keep(&self.stream, &self.loaded);
@@ -285,7 +285,7 @@ pub(super) trait OtherParticipant: Send + Sync {
     fn queue(&self) -> &CommandQueue;
     async fn load(&mut self) -> Result<(), ExecuteError<Infallible>>;
     fn is_excused(&self) -> bool;
-    async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<Infallible>>;
+    async fn reload(&mut self, actual: Version, may_be_cached: bool) -> Result<(), ExecuteError<Infallible>>;
     async fn confirm(&mut self) -> Result<bool, ExecuteError<Infallible>>;
     fn forget(&self);
     async fn decide(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<Infallible>>;
@@ -312,8 +312,8 @@ impl<A: Aggregate> OtherParticipant for Participant<A> {
         self.is_excused()
     }
 
-    async fn reload(&mut self, actual: Version, may_be_at_hand: bool) -> Result<(), ExecuteError<Infallible>> {
-        self.reload(actual, may_be_at_hand).await.map_err(|error| error.by_participant(&self.stream))
+    async fn reload(&mut self, actual: Version, may_be_cached: bool) -> Result<(), ExecuteError<Infallible>> {
+        self.reload(actual, may_be_cached).await.map_err(|error| error.by_participant(&self.stream))
     }
 
     async fn confirm(&mut self) -> Result<bool, ExecuteError<Infallible>> {

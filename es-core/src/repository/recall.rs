@@ -61,7 +61,7 @@ impl<A: Aggregate> Repository<A> {
         let place = appended.stream(stream);
         let is_before = |loaded: &Loaded<A>| place.is_none_or(|place| loaded.version < place.first_version);
         let recalled = self.shared.recalled.as_ref().and_then(|cache| cache.get(stream));
-        let in_memory = recalled.into_iter().chain(self.at_hand(stream)).filter(is_before);
+        let in_memory = recalled.into_iter().chain(self.cached(stream)).filter(is_before);
         if let Some(known) = in_memory.max_by_key(|loaded| loaded.version) {
             return known;
         }

@@ -111,8 +111,9 @@ pub(crate) fn wait_before(backoff: Backoff, attempt: u32) -> Duration {
 impl<S: InboxStore + DeadLetterStore> Shared<S> {
     /// Lets messages take effect, in order within each key; as many as possible in one transaction.
     ///
-    /// The first transaction assumes that no handler fails. If one does, all is rolled back; a second one marks a place before each
-    /// message, and so finds all that fail, and a third does the others. If that fails too, each gets a transaction of its own.
+    /// The first transaction assumes that no handler fails. If one does, all is rolled back; a second one sets a
+    /// savepoint before each message, and so finds all that fail, and a third does the others. If that fails too, each
+    /// gets a transaction of its own.
     pub(crate) async fn process(&self, items: Vec<Item>) -> Processed {
         let mut works = Vec::with_capacity(items.len());
         for item in items {
@@ -143,12 +144,12 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             if group.is_empty() {
                 continue;
             }
-            let is_marked = passes == 1 && group.len() > 1;
+            let has_savepoints = passes == 1 && group.len() > 1;
             passes += 1;
             let (mut taken, messages) = (Taken::default(), group.len());
             // What a commit runs may be other people's code too, such as projections in the transaction.
             let transacting =
-                AssertUnwindSafe(self.transact(&mut works, &group, is_marked, &mut taken)).catch_unwind().await;
+                AssertUnwindSafe(self.transact(&mut works, &group, has_savepoints, &mut taken)).catch_unwind().await;
             let end = transacting.unwrap_or_else(|panic| self.panicked(&mut works, &group, panic_words(&*panic)));
             let held = taken.time().map(|time| (messages, time));
             if processed.held.map(|longest| longest.1) < held.map(|held| held.1) {
@@ -181,8 +182,14 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         processed
     }
 
-    /// One transaction over some messages. If it marks a place before each, it goes on behind one that fails.
-    async fn transact(&self, works: &mut [Work<S::Unit>], group: &[usize], is_marked: bool, taken: &mut Taken) -> End {
+    /// One transaction over some messages. If it sets a savepoint before each, it continues behind one that fails.
+    async fn transact(
+        &self,
+        works: &mut [Work<S::Unit>],
+        group: &[usize],
+        has_savepoints: bool,
+        taken: &mut Taken,
+    ) -> End {
         let needs_unit = |work: &Work<S::Unit>| !matches!(work.plan, Plan::Skip | Plan::Drop);
         if !group.iter().any(|index| needs_unit(&works[*index])) {
             let now = Some(Instant::now());
@@ -226,7 +233,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             }
             let result = match &work.plan {
                 Plan::Handle { message, handler } => {
-                    if is_marked && let Err(error) = unit.mark().await {
+                    if has_savepoints && let Err(error) = unit.savepoint().await {
                         return End::Away(with_causes(&error));
                     }
                     self.call(&**handler, message, &mut unit).await
@@ -241,8 +248,8 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 };
             }
             has_failed = true;
-            if is_marked {
-                if let Err(error) = unit.undo().await {
+            if has_savepoints {
+                if let Err(error) = unit.rollback_to().await {
                     return End::Away(with_causes(&error));
                 }
                 self.fail(works, index, failure);
@@ -306,7 +313,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         let work = &mut works[index];
         let item = &mut work.item;
         let error = failure.text().to_owned();
-        self.board.set_error(error.clone());
+        self.consumer_state.set_error(error.clone());
         let wait = match failure {
             Failure::Transient(_) => {
                 item.waits = item.waits.saturating_add(1);
@@ -333,7 +340,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             return;
         };
         tracing::warn!(consumer = %self.name, id, attempt, ?wait, error, "a message failed and will be tried again");
-        self.board.count(Count::Retried);
+        self.consumer_state.count(Count::Retried);
         item.not_before = Some(Instant::now() + wait);
         work.step = Step::Left;
         let Some(key) = work.item.key().map(str::to_owned) else { return };
@@ -351,13 +358,13 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
         work.step = Step::Done;
         match &work.plan {
-            Plan::Skip => self.board.count(Count::Skipped),
-            Plan::Drop => self.board.count(Count::Expired),
-            _ if work.novelty == Novelty::Known => self.board.count(Count::Duplicate),
+            Plan::Skip => self.consumer_state.count(Count::Skipped),
+            Plan::Drop => self.consumer_state.count(Count::Expired),
+            _ if work.novelty == Novelty::Known => self.consumer_state.count(Count::Duplicate),
             plan => match (work.dead(), plan) {
-                (Some((reason, _)), _) => self.board.count(Count::Dead(reason)),
+                (Some((reason, _)), _) => self.consumer_state.count(Count::Dead(reason)),
                 (None, Plan::Handle { message, .. }) => {
-                    self.board.handled(message.recorded_at().or(message.time()));
+                    self.consumer_state.handled(message.recorded_at().or(message.time()));
                 }
                 (None, _) => {}
             },
@@ -375,7 +382,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             unit.add_dead_letter(&item.dead_letter(&self.name, reason, error)).await?;
         }
         unit.commit().await?;
-        self.board.count(Count::Dead(reason));
+        self.consumer_state.count(Count::Dead(reason));
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::{
     Consumer,
     handler::{AnyHandler, ByContent, ByTrait, Handling, MessageHandler},
     shared::Shared,
-    status::Board,
+    status::ConsumerStateCell,
     validator::MessageValidator,
 };
 use crate::{
@@ -241,8 +241,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
             }
             handlers.insert(message_type, handler);
         }
-        let board = Arc::new(Board::new(name.clone()));
-        let shared = Shared { name, store, broker, subscription, handlers, settings, board };
+        let consumer_state = Arc::new(ConsumerStateCell::new(name.clone()));
+        let shared = Shared { name, store, broker, subscription, handlers, settings, consumer_state };
         Ok(Consumer { shared: Arc::new(shared) })
     }
 }

@@ -31,14 +31,14 @@ pub(crate) struct Lane<S: InboxStore> {
     /// Messages in this lane.
     load: Arc<AtomicUsize>,
     pace: Pace,
-    /// It waits for the store, and the board knows.
+    /// It waits for the store, and the consumer state says so.
     is_store_away: bool,
 }
 
 impl<S: InboxStore> Drop for Lane<S> {
     fn drop(&mut self) {
         if self.is_store_away {
-            self.shared.board.lane_waits_for_store(false);
+            self.shared.consumer_state.lane_waits_for_store(false);
         }
     }
 }
@@ -83,11 +83,11 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
             } else if let Some((messages, time)) = processed.held {
                 self.pace.held(messages, time);
             }
-            let board = &self.shared.board;
+            let consumer_state = &self.shared.consumer_state;
             let is_away = processed.store_away.is_some();
             if is_away != self.is_store_away {
                 self.is_store_away = is_away;
-                board.lane_waits_for_store(is_away);
+                consumer_state.lane_waits_for_store(is_away);
             }
             let Some(error) = processed.store_away else {
                 store_failures = 0;
@@ -96,7 +96,7 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
             store_failures = store_failures.saturating_add(1);
             let wait = wait_before(self.shared.settings.backoff, store_failures);
             tracing::warn!(consumer = %self.shared.name, attempt = store_failures, ?wait, error, "waiting for the store");
-            board.set_error(error);
+            consumer_state.set_error(error);
             if !self.is_open {
                 return;
             }

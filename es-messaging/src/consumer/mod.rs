@@ -27,8 +27,8 @@ use self::{
     batch::wait_before,
     session::{Session, SessionEnd},
     shared::Shared,
-    status::Board,
-    stop::{HeldBy, Stop, Stopped},
+    status::ConsumerStateCell,
+    stop::{Stop, Stopped, SuspendedBy},
 };
 pub use self::{
     builder::{ConsumerBuilder, ExpiredMessages, UnknownTypes},
@@ -112,16 +112,16 @@ use crate::{
 /// |---|---|---|
 /// | warn | `a message failed and will be tried again` | `consumer`, `id`, `attempt`, `wait`, `error` |
 /// | warn | `a message becomes a dead letter` | `consumer`, `id`, `attempt`, `error` |
-/// | warn | `a dead letter failed again` | `consumer`, `letter`, `error` |
+/// | warn | `a dead letter failed again` | `consumer`, `dead_letter`, `error` |
 /// | warn | `dead letters are too many or too old; retry or discard them` | `consumer`, `depth`, `oldest` |
 /// | warn | `waiting for the broker`, `waiting for the store` | `consumer`, `attempt`, `wait`, `error` |
 /// | warn | `messages were not settled and may come again` | `consumer`, `error` |
 /// | warn | `not all in hand was finished in time; it is given back` | `consumer`, `limit` |
 /// | warn | `what the store is asked now and then failed` | `consumer`, `what`, `error` |
-/// | info | `a dead letter took effect` | `consumer`, `letter` |
+/// | info | `a dead letter took effect` | `consumer`, `dead_letter` |
 /// | info | `the broker answers again` | `consumer` |
 /// | info | `dead letters are fine again` | `consumer`, `depth` |
-/// | info | `held back`, `not held back any more` | `consumer` |
+/// | info | `suspended`, `not suspended any more` | `consumer` |
 /// | debug | `one message a transaction` | `error`, `messages` |
 pub struct Consumer<S: InboxStore> {
     shared: Arc<Shared<S>>,
@@ -130,13 +130,13 @@ pub struct Consumer<S: InboxStore> {
 /// Shows what a consumer does, whatever its store. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct ConsumerMonitor {
-    board: Arc<Board>,
+    consumer_state: Arc<ConsumerStateCell>,
 }
 
 impl ConsumerMonitor {
     /// Where the consumer stands.
     pub fn status(&self) -> ConsumerStatus {
-        self.board.status()
+        self.consumer_state.status()
     }
 }
 
@@ -160,12 +160,12 @@ impl<S: InboxStore> Consumer<S> {
 
     /// Where it stands, in this process.
     pub fn status(&self) -> ConsumerStatus {
-        self.shared.board.status()
+        self.shared.consumer_state.status()
     }
 
     /// A handle that shows where it stands.
     pub fn monitor(&self) -> ConsumerMonitor {
-        ConsumerMonitor { board: Arc::clone(&self.shared.board) }
+        ConsumerMonitor { consumer_state: Arc::clone(&self.shared.consumer_state) }
     }
 }
 
@@ -179,8 +179,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     /// Receives and handles messages until `shutdown` is ready; then finishes what it has in hand, within its
     /// [time limit](ConsumerBuilder::drain_time_limit), gives the rest back, and returns.
     ///
-    /// While somebody holds it back ([`ControlStore`]), it gives everything back and waits. While the broker or the store do not
-    /// answer, it waits, and says so in its [status](Self::status).
+    /// While it is suspended ([`ControlStore`]), it gives everything back and waits. While the broker or the store do
+    /// not answer, it waits, and says so in its [status](Self::status).
     ///
     /// # Errors
     /// [`ConsumerError::Broker`] for what does not pass by itself.
@@ -188,15 +188,15 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     /// # Cancel safety
     /// Dropping it is a hard stop without harm: what was in hand comes again, and what had taken effect is known.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), ConsumerError> {
-        // Until it is known who holds it back.
-        self.shared.board.set_state(ConsumerState::WaitingForStore);
+        // Until it is known whether it is suspended.
+        self.shared.consumer_state.set_state(ConsumerState::WaitingForStore);
         let (shut_down, shutdown_seen) = watch::channel(false);
-        let (hold, held) = watch::channel(HeldBy::Unknown);
-        let stop = Stop { shutdown: shutdown_seen, held };
+        let (suspension, suspended) = watch::channel(SuspendedBy::Unknown);
+        let stop = Stop { shutdown: shutdown_seen, suspended };
         let mut working = pin!(self.sessions(stop.clone()));
         let mut chores = pin!(async {
             tokio::join!(
-                self.watch_holds(hold),
+                self.watch_suspensions(suspension),
                 self.retry_dead_letters(stop),
                 self.watch_dead_letters(),
                 self.rotate_inbox()
@@ -216,32 +216,32 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                 () = &mut chores => {}
             }
         };
-        self.shared.board.set_state(ConsumerState::Stopped);
+        self.shared.consumer_state.set_state(ConsumerState::Stopped);
         result
     }
 
-    /// One subscriber after the other, as people hold the consumer back and let it go on.
+    /// One subscriber after the other, as operators suspend and resume the consumer.
     async fn sessions(&self, stop: Stop) -> Result<(), ConsumerError> {
         let shared = &self.shared;
-        let board = &shared.board;
+        let consumer_state = &shared.consumer_state;
         let failed = |source| Err(ConsumerError::Broker { name: shared.name.clone(), source });
         let mut failures: u32 = 0;
         loop {
-            let mut was_held = false;
-            let may_go_on = stop.may_go_on(|hold| {
-                if !was_held {
-                    tracing::info!(consumer = %shared.name, kind = %hold.kind, by = hold.by, reason = hold.reason, "held back");
+            let mut was_suspended = false;
+            let may_go_on = stop.may_go_on(|suspension| {
+                if !was_suspended {
+                    tracing::info!(consumer = %shared.name, kind = %suspension.kind, by = suspension.by, reason = suspension.reason, "suspended");
                 }
-                was_held = true;
-                board.set_state(ConsumerState::Held(hold.clone()));
+                was_suspended = true;
+                consumer_state.set_state(ConsumerState::Suspended(suspension.clone()));
             });
             if !may_go_on.await {
                 return Ok(());
             }
-            if was_held {
-                tracing::info!(consumer = %shared.name, "not held back any more");
+            if was_suspended {
+                tracing::info!(consumer = %shared.name, "not suspended any more");
             }
-            board.set_state(ConsumerState::WaitingForBroker);
+            consumer_state.set_state(ConsumerState::WaitingForBroker);
             let opened = tokio::select! {
                 biased;
                 _ = stop.requested() => continue,
@@ -254,8 +254,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                     let wait = wait_before(shared.settings.backoff, failures);
                     let text = with_causes(&error);
                     tracing::warn!(consumer = %shared.name, attempt = failures, ?wait, error = text, "waiting for the broker");
-                    board.set_error(text);
-                    board.set_state(ConsumerState::WaitingForBroker);
+                    consumer_state.set_error(text);
+                    consumer_state.set_state(ConsumerState::WaitingForBroker);
                     tokio::select! {
                         _ = stop.requested() => {}
                         () = sleep(wait) => {}
@@ -269,7 +269,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
             self.close(subscriber).await;
             match end {
                 SessionEnd::Stopped(Stopped::Shutdown) => return Ok(()),
-                SessionEnd::Stopped(Stopped::Held(_)) => {}
+                SessionEnd::Stopped(Stopped::Suspended(_)) => {}
                 SessionEnd::Failed(error) => return failed(error),
             }
         }
@@ -283,35 +283,35 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         }
     }
 
-    /// Looks who holds the consumer back, again and again.
-    async fn watch_holds(&self, hold: watch::Sender<HeldBy>) {
+    /// Looks again and again whether the consumer is suspended.
+    async fn watch_suspensions(&self, suspension: watch::Sender<SuspendedBy>) {
         let mut ticks = interval(limits::WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.shared.store.holds().await {
-                Ok(holds) => {
-                    let own = holds.into_iter().find(|hold| hold.consumer == self.shared.name);
-                    let known = own.map_or(HeldBy::Nobody, HeldBy::Somebody);
-                    hold.send_if_modified(|before| {
+            match self.shared.store.suspensions().await {
+                Ok(suspensions) => {
+                    let own = suspensions.into_iter().find(|suspension| suspension.consumer == self.shared.name);
+                    let known = own.map_or(SuspendedBy::Nobody, SuspendedBy::Somebody);
+                    suspension.send_if_modified(|before| {
                         let is_news = *before != known;
                         *before = known;
                         is_news
                     });
                 }
-                Err(error) => self.note("who is held back", &error),
+                Err(error) => self.note("which consumers are suspended", &error),
             }
         }
     }
 
-    /// Carries out the retries of dead letters that are asked for, again and again.
+    /// Carries out requested retries of dead letters, again and again.
     async fn retry_dead_letters(&self, stop: Stop) {
         let mut ticks = interval(limits::WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if *stop.held.borrow() == HeldBy::Nobody
-                && let Err(error) = self.shared.retry_asked().await
+            if *stop.suspended.borrow() == SuspendedBy::Nobody
+                && let Err(error) = self.shared.retry_requested().await
             {
                 self.note("dead letters", &error);
             }
@@ -351,6 +351,6 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
     fn note(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
         let error = with_causes(error);
         tracing::warn!(consumer = %self.shared.name, what, error, "what the store is asked now and then failed");
-        self.shared.board.set_error(error);
+        self.shared.consumer_state.set_error(error);
     }
 }

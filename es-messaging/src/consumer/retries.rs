@@ -1,4 +1,4 @@
-//! Dead letters that are tried again, because somebody asked for it.
+//! Dead letters whose retry is requested.
 
 use es_core::{DeadLetter, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore, MessageUnit, StoreError};
 
@@ -19,19 +19,19 @@ enum Revival {
 }
 
 impl<S: InboxStore + DeadLetterStore> Shared<S> {
-    /// Tries all dead letters again for which that was asked, each in a transaction of its own, and once.
+    /// Retries all dead letters whose retry is requested, each in a transaction of its own, and once.
     ///
     /// # Errors
-    /// The store's; what was asked stays asked then.
-    pub(crate) async fn retry_asked(&self) -> Result<(), StoreError> {
+    /// The store's; the requests stay then.
+    pub(crate) async fn retry_requested(&self) -> Result<(), StoreError> {
         let mut query = DeadLetterQuery::of(self.name.clone());
-        query.is_retry_asked = Some(true);
+        query.is_retry_requested = Some(true);
         let mut after = None;
         loop {
-            let asked = self.store.dead_letters(&query, after, limits::RETRIES_PER_LOOK).await?;
-            let Some(last) = asked.last() else { return Ok(()) };
+            let requested = self.store.dead_letters(&query, after, limits::RETRIES_PER_LOOK).await?;
+            let Some(last) = requested.last() else { return Ok(()) };
             after = Some(last.id);
-            for dead in asked {
+            for dead in requested {
                 self.retry(dead).await?;
             }
         }
@@ -42,8 +42,8 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         let failure = loop {
             match self.revive(&dead).await? {
                 Ok(Revival::Done) => {
-                    tracing::info!(consumer = %self.name, letter = %dead.id, "a dead letter took effect");
-                    self.board.count(Count::Revived);
+                    tracing::info!(consumer = %self.name, dead_letter = %dead.id, "a dead letter took effect");
+                    self.consumer_state.count(Count::Revived);
                     return Ok(());
                 }
                 Ok(Revival::Gone) => return Ok(()),
@@ -52,10 +52,10 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 Err(failure) => break failure,
             }
         };
-        tracing::warn!(consumer = %self.name, letter = %dead.id, error = failure.text(), "a dead letter failed again");
-        self.board.set_error(failure.text().to_owned());
+        tracing::warn!(consumer = %self.name, dead_letter = %dead.id, error = failure.text(), "a dead letter failed again");
+        self.consumer_state.set_error(failure.text().to_owned());
         let (reason, error) = match failure {
-            // It stays asked.
+            // The request stays.
             Failure::Transient(_) => return Ok(()),
             Failure::Failed(error) | Failure::TooMuch(error) => (DeadReason::Failed, error),
             Failure::Never(reason, error) => (reason, error),
@@ -66,7 +66,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
 
     /// One attempt, in one transaction with the dead letter's end.
     async fn revive(&self, dead: &DeadLetter) -> Result<Result<Revival, Failure>, StoreError> {
-        let message = match Message::from_raw(&dead.letter.message) {
+        let message = match Message::from_raw(&dead.details.message) {
             Ok(message) => message,
             Err(error) => return Ok(Err(Failure::Never(DeadReason::Undecodable, error.to_string()))),
         };

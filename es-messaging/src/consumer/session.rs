@@ -109,7 +109,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         drop(settled);
         let receiving = async {
             let end = self.receive(&lanes).await;
-            self.shared.board.set_state(ConsumerState::Draining);
+            self.shared.consumer_state.set_state(ConsumerState::Draining);
             self.drain(lanes).await;
             self.are_lanes_done.notify_one();
             end
@@ -120,17 +120,17 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
             () = self.extend_all() => std::future::pending().await,
         };
         self.in_hand.lock().clear();
-        self.shared.board.set_in_hand(0);
+        self.shared.consumer_state.set_in_hand(0);
         end
     }
 
     /// Receives messages and gives them to their lanes until it is told to stop.
     async fn receive(&self, lanes: &Lanes) -> SessionEnd {
         let prefetch = self.shared.subscription.prefetch.max(1);
-        let (board, limiter) = (&self.shared.board, self.shared.settings.limiter.as_ref());
+        let (consumer_state, limiter) = (&self.shared.consumer_state, self.shared.settings.limiter.as_ref());
         let mut failures: u32 = 0;
         let mut stopped = pin!(self.stop.requested());
-        board.set_state(ConsumerState::Running);
+        consumer_state.set_state(ConsumerState::Running);
         loop {
             let room = prefetch.saturating_sub(self.in_hand.lock().len());
             if room == 0 {
@@ -159,7 +159,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
                 Ok(deliveries) => {
                     if failures > 0 {
                         tracing::info!(consumer = %self.shared.name, "the broker answers again");
-                        board.set_state(ConsumerState::Running);
+                        consumer_state.set_state(ConsumerState::Running);
                     }
                     failures = 0;
                     let items: Vec<Item> = deliveries.into_iter().map(Item::new).collect();
@@ -168,7 +168,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
                         receipts.extend(items.iter().map(|item| (item.receipt, Instant::now())));
                         receipts.len()
                     };
-                    board.set_in_hand(in_hand);
+                    consumer_state.set_in_hand(in_hand);
                     items.into_iter().for_each(|item| lanes.give(item));
                 }
                 Err(error) if error.is_transient() => {
@@ -176,8 +176,8 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
                     let wait = wait_before(self.shared.settings.backoff, failures);
                     let text = with_causes(&error);
                     tracing::warn!(consumer = %self.shared.name, attempt = failures, ?wait, error = text, "waiting for the broker");
-                    board.set_error(text);
-                    board.set_state(ConsumerState::WaitingForBroker);
+                    consumer_state.set_error(text);
+                    consumer_state.set_state(ConsumerState::WaitingForBroker);
                     tokio::select! {
                         why = &mut stopped => return SessionEnd::Stopped(why),
                         () = sleep(wait) => {}
@@ -231,7 +231,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
             let settlement = Settlement::Reject { reason: format!("{reason}: {error}") };
             match self.tell(vec![(item.receipt, settlement)]).await {
                 Ok(()) => {
-                    self.shared.board.count(Count::Dead(reason));
+                    self.shared.consumer_state.count(Count::Dead(reason));
                     self.forget([item.receipt]);
                 }
                 Err(BrokerError::Unsupported { .. }) => match self.shared.put_aside(&item, reason, &error).await {
@@ -270,7 +270,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
     fn not_settled(&self, error: &(dyn std::error::Error + 'static)) {
         let error = with_causes(error);
         tracing::warn!(consumer = %self.shared.name, error, "messages were not settled and may come again");
-        self.shared.board.set_error(error);
+        self.shared.consumer_state.set_error(error);
     }
 
     fn forget(&self, receipts: impl IntoIterator<Item = Receipt>) {
@@ -278,7 +278,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         for receipt in receipts {
             in_hand.remove(&receipt);
         }
-        self.shared.board.set_in_hand(in_hand.len());
+        self.shared.consumer_state.set_in_hand(in_hand.len());
         self.in_hand.freed.notify_one();
     }
 

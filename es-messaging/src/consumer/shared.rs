@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{
     builder::{ExpiredMessages, Settings, UnknownTypes},
     handler::{AnyHandler, Failure},
-    status::Board,
+    status::ConsumerStateCell,
 };
 use crate::{
     broker::{Broker, Subscription},
@@ -26,7 +26,7 @@ pub(crate) struct Shared<S: InboxStore> {
     pub(crate) subscription: Subscription,
     pub(crate) handlers: HashMap<String, Arc<dyn AnyHandler<S::Unit>>>,
     pub(crate) settings: Settings,
-    pub(crate) board: Arc<Board>,
+    pub(crate) consumer_state: Arc<ConsumerStateCell>,
 }
 
 /// What is to be done with a message.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, DeadReason, Hold};
+use es_core::{ConsumerName, DeadReason, Suspension};
 use time::OffsetDateTime;
 
 /// What a consumer is doing.
@@ -24,8 +24,8 @@ pub enum ConsumerState {
     WaitingForStore,
     /// It receives and handles messages.
     Running,
-    /// Somebody holds it back.
-    Held(Hold),
+    /// An operator suspended it.
+    Suspended(Suspension),
     /// It was told to stop, and finishes what it has in hand.
     Draining,
 }
@@ -38,7 +38,7 @@ impl ConsumerState {
             Self::WaitingForBroker => "waiting for broker",
             Self::WaitingForStore => "waiting for store",
             Self::Running => "running",
-            Self::Held(_) => "held",
+            Self::Suspended(_) => "suspended",
             Self::Draining => "draining",
         }
     }
@@ -47,7 +47,7 @@ impl ConsumerState {
 impl fmt::Display for ConsumerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held(hold) => hold.fmt(f),
+            Self::Suspended(suspension) => suspension.fmt(f),
             other => f.write_str(other.label()),
         }
     }
@@ -112,9 +112,9 @@ pub(crate) enum Count {
     Revived,
 }
 
-/// Where the parts of a consumer write down what they do.
+/// The state of a consumer: its parts note in it what they do.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct ConsumerStateCell {
     name: ConsumerName,
     said: Mutex<Said>,
     handled: AtomicU64,
@@ -136,7 +136,7 @@ struct Said {
     last_error: Option<(OffsetDateTime, String)>,
 }
 
-impl Board {
+impl ConsumerStateCell {
     pub(crate) fn new(name: ConsumerName) -> Self {
         let said = Said { state: ConsumerState::Stopped, lag: None, last_error: None };
         Self {

@@ -1,6 +1,6 @@
 //! How the parts of a consumer learn that they are to stop.
 
-use es_core::Hold;
+use es_core::Suspension;
 use tokio::sync::watch;
 
 /// Why.
@@ -8,61 +8,62 @@ use tokio::sync::watch;
 pub(crate) enum Stopped {
     /// It is to end.
     Shutdown,
-    /// Somebody holds it back.
-    Held(Hold),
+    /// An operator suspended it.
+    Suspended(Suspension),
 }
 
-/// What is known of how the consumer is held back.
+/// Who suspended the consumer, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum HeldBy {
+pub(crate) enum SuspendedBy {
     /// Nobody has looked yet.
     Unknown,
     Nobody,
-    Somebody(Hold),
+    Somebody(Suspension),
 }
 
 /// Tells a part of a consumer when to stop.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
     pub(crate) shutdown: watch::Receiver<bool>,
-    pub(crate) held: watch::Receiver<HeldBy>,
+    pub(crate) suspended: watch::Receiver<SuspendedBy>,
 }
 
 impl Stop {
     /// Returns when it is to stop, and why.
     pub(crate) async fn requested(&self) -> Stopped {
-        let (mut shutdown, mut held) = (self.shutdown.clone(), self.held.clone());
+        let (mut shutdown, mut suspended) = (self.shutdown.clone(), self.suspended.clone());
         loop {
             if *shutdown.borrow_and_update() {
                 return Stopped::Shutdown;
             }
-            if let HeldBy::Somebody(hold) = &*held.borrow_and_update() {
-                return Stopped::Held(hold.clone());
+            if let SuspendedBy::Somebody(suspension) = &*suspended.borrow_and_update() {
+                return Stopped::Suspended(suspension.clone());
             }
             tokio::select! {
                 Ok(()) = shutdown.changed() => {}
-                Ok(()) = held.changed() => {}
+                Ok(()) = suspended.changed() => {}
                 // Nobody is left who could ask.
                 else => std::future::pending().await,
             }
         }
     }
 
-    /// Returns when it is known that nobody holds the consumer back, or it is to end; gives whether it may go on. Tells of holds.
-    pub(crate) async fn may_go_on(&self, mut on_hold: impl FnMut(&Hold)) -> bool {
-        let (mut shutdown, mut held) = (self.shutdown.clone(), self.held.clone());
+    /// Returns whether the consumer may continue, once it is known that it is not suspended, or is to end. Reports
+    /// suspensions.
+    pub(crate) async fn may_go_on(&self, mut on_suspension: impl FnMut(&Suspension)) -> bool {
+        let (mut shutdown, mut suspended) = (self.shutdown.clone(), self.suspended.clone());
         loop {
             if *shutdown.borrow_and_update() {
                 return false;
             }
-            match &*held.borrow_and_update() {
-                HeldBy::Nobody => return true,
-                HeldBy::Somebody(hold) => on_hold(hold),
-                HeldBy::Unknown => {}
+            match &*suspended.borrow_and_update() {
+                SuspendedBy::Nobody => return true,
+                SuspendedBy::Somebody(suspension) => on_suspension(suspension),
+                SuspendedBy::Unknown => {}
             }
             tokio::select! {
                 Ok(()) = shutdown.changed() => {}
-                Ok(()) = held.changed() => {}
+                Ok(()) = suspended.changed() => {}
                 else => return false,
             }
         }

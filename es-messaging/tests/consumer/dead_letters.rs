@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, ControlStore, DeadLetterQuery, DeadReason, HoldKind, MemoryStore, Order, RawMessage};
+use es_core::{
+    ConsumerName, ControlStore, DeadLetterQuery, DeadReason, MemoryStore, OperatorRequest, RawMessage, SuspensionKind,
+};
 use es_messaging::{ConsumerBuilder, ConsumerState, DeadLetters, Message};
 
 use crate::support::{Running, ScriptedBroker, builder, effects, order, run, take_effect, until};
@@ -60,8 +62,8 @@ impl Case {
     }
 }
 
-fn ann() -> Order {
-    Order::by("ann").unwrap()
+fn ann() -> OperatorRequest {
+    OperatorRequest::by("ann").unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +96,7 @@ async fn one_that_fails_again_stays_with_its_new_error_and_is_not_tried_by_itsel
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(case.calls.load(SeqCst), 2);
     let after = case.letters.show(before.id).await.unwrap().unwrap();
-    assert_eq!((after.dead.letter.attempts, after.dead.is_retry_asked), (2, false));
+    assert_eq!((after.dead.details.attempts, after.dead.is_retry_requested), (2, false));
     assert_eq!((case.depth().await, after.message.unwrap().id()), (1, "1"));
     assert!(effects(&case.store).await.is_empty());
     case.running.stop().await;
@@ -111,8 +113,8 @@ async fn an_edited_message_takes_effect_instead_and_what_it_was_is_kept() {
     let shown = case.letters.show(dead.id).await.unwrap().unwrap().message.unwrap();
     let mended = shown.to_builder().json(&serde_json::json!({ "id": 1 })).unwrap().build().unwrap();
     assert!(case.letters.edit_and_retry(dead.id, &mended, &ann()).await.is_err(), "it needs a reason");
-    let order = ann().because("a wrong name").unwrap();
-    assert!(case.letters.edit_and_retry(dead.id, &mended, &order).await.unwrap());
+    let request = ann().because("a wrong name").unwrap();
+    assert!(case.letters.edit_and_retry(dead.id, &mended, &request).await.unwrap());
     until("it is gone", async || case.depth().await == 0).await;
     assert_eq!(effects(&case.store).await, [("1".to_owned(), 1)]);
     case.running.stop().await;
@@ -128,9 +130,9 @@ async fn bytes_that_were_no_message_can_be_mended() {
     case.letters.retry(dead.id, &ann()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let again = case.letters.show(dead.id).await.unwrap().unwrap();
-    assert_eq!((again.dead.letter.reason, again.dead.letter.attempts), (DeadReason::Undecodable, 2));
+    assert_eq!((again.dead.details.reason, again.dead.details.attempts), (DeadReason::Undecodable, 2));
     assert!(again.message.is_err());
-    let raw = &again.dead.letter.message;
+    let raw = &again.dead.details.message;
     let mended = Message::builder("order", "/shop").id("7").data("application/json", raw.body.clone()).build().unwrap();
     case.letters.edit_and_retry(dead.id, &mended, &ann().because("an old sender").unwrap()).await.unwrap();
     until("it is gone", async || case.depth().await == 0).await;
@@ -151,7 +153,7 @@ async fn messages_without_an_id_are_a_dead_letter_each_and_one_that_comes_again_
     sent.iter().cycle().take(8).for_each(|raw| case.broker.send_undecodable(raw.clone()));
     until("they are put aside", async || case.broker.left() == 0).await;
     let letters = case.letters.list(&DeadLetterQuery::default(), None, 10).await.unwrap();
-    let mut subjects: Vec<_> = letters.iter().map(|dead| dead.letter.message.header("ce-subject")).collect();
+    let mut subjects: Vec<_> = letters.iter().map(|dead| dead.details.message.header("ce-subject")).collect();
     subjects.sort_unstable();
     assert_eq!(subjects, [None, None, Some("order/17"), Some("order/18")]);
     case.running.stop().await;
@@ -162,28 +164,29 @@ async fn what_is_discarded_is_gone_with_a_reason_in_the_log_of_operations() {
     let case = with_dead(&["1", "2", "3"]).await;
     let dead = case.letters.list(&DeadLetterQuery::default(), None, 10).await.unwrap();
     assert!(case.letters.discard(dead[0].id, &ann()).await.is_err(), "it needs a reason");
-    let order = ann().because("a test order").unwrap();
-    assert!(case.letters.discard(dead[0].id, &order).await.unwrap());
-    assert_eq!(case.letters.discard_all(&DeadLetterQuery::default(), &order).await.unwrap(), 2);
+    let request = ann().because("a test order").unwrap();
+    assert!(case.letters.discard(dead[0].id, &request).await.unwrap());
+    assert_eq!(case.letters.discard_all(&DeadLetterQuery::default(), &request).await.unwrap(), 2);
     assert_eq!(case.depth().await, 0);
     // It had come to its end: from the broker it is a duplicate.
-    case.broker.send(crate::support::order("1", None));
+    case.broker.send(order("1", None));
     until("it is settled", async || case.broker.left() == 0).await;
     assert!(effects(&case.store).await.is_empty());
     case.running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_asked_waits_while_the_consumer_is_held_back() {
+async fn a_requested_retry_waits_while_the_consumer_is_suspended() {
     let case = with_dead(&["1"]).await;
     case.is_broken.store(false, SeqCst);
     let name = ConsumerName::new("shipping").unwrap();
-    case.store.hold(&name, HoldKind::Paused, &ann().because("the warehouse moves").unwrap()).await.unwrap();
-    until("it is held", async || matches!(case.running.consumer.status().state, ConsumerState::Held(_))).await;
+    case.store.suspend(&name, SuspensionKind::Paused, &ann().because("the warehouse moves").unwrap()).await.unwrap();
+    until("it is suspended", async || matches!(case.running.consumer.status().state, ConsumerState::Suspended(_)))
+        .await;
     case.letters.retry_all(&DeadLetterQuery::default(), &ann()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!((case.calls.load(SeqCst), case.depth().await), (1, 1));
-    case.store.release(&name, HoldKind::Paused, &ann()).await.unwrap();
+    case.store.resume(&name, SuspensionKind::Paused, &ann()).await.unwrap();
     until("it is gone", async || case.depth().await == 0).await;
     assert_eq!(effects(&case.store).await, [("1".to_owned(), 1)]);
     case.running.stop().await;
@@ -197,7 +200,7 @@ async fn one_that_came_too_late_takes_effect_if_somebody_wants_it() {
     case.broker.send(late.build().unwrap());
     until("it is put aside", async || case.depth().await == 1).await;
     let dead = case.letters.list(&DeadLetterQuery::default(), None, 1).await.unwrap().remove(0);
-    assert_eq!(dead.letter.reason, DeadReason::Expired);
+    assert_eq!(dead.details.reason, DeadReason::Expired);
     case.letters.retry(dead.id, &ann()).await.unwrap();
     until("it is gone", async || case.depth().await == 0).await;
     assert_eq!(effects(&case.store).await, [("1".to_owned(), 1)]);

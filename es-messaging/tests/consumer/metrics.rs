@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{DeadLetterQuery, MemoryStore, Order};
+use es_core::{DeadLetterQuery, MemoryStore, OperatorRequest};
 use es_messaging::{DeadLetters, ExpiredMessages, Message, consumer_metrics};
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -61,7 +61,7 @@ async fn everything_that_happens_to_a_consumer_is_told() {
         sleep(Duration::from_secs(20)).await;
         assert_eq!((state("running"), state("waiting_for_store")), (1.0, 0.0));
         mended.store(true, SeqCst);
-        let ann = Order::by("ann").unwrap();
+        let ann = OperatorRequest::by("ann").unwrap();
         DeadLetters::new(store.clone()).retry_all(&DeadLetterQuery::default(), &ann).await.unwrap();
         sleep(Duration::from_secs(20)).await;
     };

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, ControlStore, HoldKind, InboxStore, MemoryStore, MessageUnit, Order};
+use es_core::{ConsumerName, ControlStore, InboxStore, MemoryStore, MessageUnit, OperatorRequest, SuspensionKind};
 use es_messaging::{
     Broker, Consumer, ConsumerBuilder, ConsumerError, ConsumerState, MemoryBroker, Outgoing, Subscription, Topology,
     extension,
@@ -166,20 +166,20 @@ async fn more_time_is_asked_for_while_a_handler_runs_and_while_messages_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_may_hold_it_back_and_let_it_go_on() {
+async fn an_operator_may_suspend_and_resume_it() {
     let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
     let name = ConsumerName::new("shipping").unwrap();
-    let ann = Order::by("ann").unwrap().because("the warehouse moves").unwrap();
-    store.hold(&name, HoldKind::Paused, &ann).await.unwrap();
+    let ann = OperatorRequest::by("ann").unwrap().because("the warehouse moves").unwrap();
+    store.suspend(&name, SuspensionKind::Paused, &ann).await.unwrap();
     broker.send(order("1", None));
     let running = run(taking(&store, &broker, Duration::ZERO).build().unwrap());
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!((broker.left(), broker.shared.subscribed.load(SeqCst)), (1, 0));
-    assert!(matches!(running.consumer.status().state, ConsumerState::Held(hold) if hold.by == "ann"));
-    store.release(&name, HoldKind::Paused, &ann).await.unwrap();
+    assert!(matches!(running.consumer.status().state, ConsumerState::Suspended(suspension) if suspension.by == "ann"));
+    store.resume(&name, SuspensionKind::Paused, &ann).await.unwrap();
     until("it is settled", async || broker.left() == 0).await;
-    store.hold(&name, HoldKind::Disabled, &ann).await.unwrap();
-    until("it is held", async || matches!(running.consumer.status().state, ConsumerState::Held(_))).await;
+    store.suspend(&name, SuspensionKind::Disabled, &ann).await.unwrap();
+    until("it is suspended", async || matches!(running.consumer.status().state, ConsumerState::Suspended(_))).await;
     broker.send(order("2", None));
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(broker.left(), 1);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     publisher::{Behaviour, Scripted},
-    support::{arrival, builder, checkpoint, deposits, expected, order, runner},
+    support::{arrival, builder, checkpoint, deposits, expected, request, runner},
 };
 
 #[tokio::test(start_paused = true)]
@@ -128,12 +128,12 @@ async fn a_pause_and_a_shutdown_do_not_wait_for_a_broker_that_is_away() {
     let stopped = Arc::clone(&stop);
     let task = tokio::spawn(async move { other.run(stopped.notified()).await });
     sleep(Duration::from_secs(100)).await;
-    runner.pause("bank_out", &order()).await.unwrap();
+    runner.pause("bank_out", &request()).await.unwrap();
     sleep(Duration::from_secs(5)).await;
     let calls = publisher.calls();
     sleep(Duration::from_secs(100)).await;
     assert_eq!(publisher.calls(), calls);
-    runner.resume("bank_out", &order()).await.unwrap();
+    runner.resume("bank_out", &request()).await.unwrap();
     sleep(Duration::from_secs(100)).await;
     assert!(publisher.calls() > calls);
     let asked = Instant::now();

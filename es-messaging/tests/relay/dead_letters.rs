@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::{
     publisher::{Behaviour, Scripted},
-    support::{arrival, builder, deposit, deposits, order, runner},
+    support::{arrival, builder, deposit, deposits, request, runner},
 };
 
 pub(crate) async fn letters(store: &MemoryStore) -> Vec<DeadLetter> {
@@ -27,7 +27,7 @@ async fn what_the_broker_refuses_is_put_aside_and_the_rest_goes_on() {
     runner.catch_up().await.unwrap();
     assert_eq!((publisher.kept().len(), monitor.status().refused), (20, 1));
     let letters = letters(&store).await;
-    let letter = &letters[0].letter;
+    let letter = &letters[0].details;
     assert_eq!((letters.len(), letter.reason, letter.topic.as_str()), (1, DeadReason::Refused, "account.Deposited"));
     assert_eq!((letter.key.as_deref(), letter.message_type.as_deref()), (Some("account/a1"), Some("bank.money.moved")));
     assert!(letter.error.contains("it does not like it"), "{}", letter.error);
@@ -36,7 +36,7 @@ async fn what_the_broker_refuses_is_put_aside_and_the_rest_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_is_published_again_when_somebody_asks_and_is_gone_then() {
+async fn a_dead_letter_is_published_again_on_request_and_is_gone_then() {
     let store = MemoryStore::new();
     for _ in 0..120 {
         deposit(&store, "ann", 666).await;
@@ -47,7 +47,7 @@ async fn a_letter_is_published_again_when_somebody_asks_and_is_gone_then() {
         arrival(&store, Position::new(120)).await;
         assert_eq!(letters(&store).await.len(), 120);
         publisher.set(|behaviour| behaviour.refuses = None);
-        store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
+        store.request_dead_letter_retries(&DeadLetterQuery::default(), &request()).await.unwrap();
         sleep(Duration::from_secs(6)).await;
         // On the way of the next event.
         let last = deposit(&store, "ann", 1).await;
@@ -61,7 +61,7 @@ async fn a_letter_is_published_again_when_somebody_asks_and_is_gone_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_is_refused_again_stays_with_the_new_error_and_an_edited_one_goes() {
+async fn a_dead_letter_that_is_refused_again_stays_with_the_new_error_and_an_edited_one_goes() {
     let store = MemoryStore::new();
     deposit(&store, "ann", 666).await;
     let publisher = Scripted::new(Behaviour { refuses: Some("666"), ..Behaviour::default() });
@@ -70,7 +70,7 @@ async fn a_letter_that_is_refused_again_stays_with_the_new_error_and_an_edited_o
     let runner = Runner::builder(&store).reactor_with(relay, Relay::options()).build().unwrap();
     runner.catch_up().await.unwrap();
     let all = DeadLetterQuery::default();
-    store.ask_dead_letter_retries(&all, &order()).await.unwrap();
+    store.request_dead_letter_retries(&all, &request()).await.unwrap();
     // Nobody needs an event for it.
     let retrying = {
         let retries = retries.clone();
@@ -78,10 +78,10 @@ async fn a_letter_that_is_refused_again_stays_with_the_new_error_and_an_edited_o
     };
     sleep(Duration::from_secs(20)).await;
     let kept = letters(&store).await;
-    assert_eq!((kept.len(), kept[0].is_retry_asked, kept[0].letter.attempts), (1, false, 2));
-    let message = Message::from_raw(&kept[0].letter.message).unwrap();
+    assert_eq!((kept.len(), kept[0].is_retry_requested, kept[0].details.attempts), (1, false, 2));
+    let message = Message::from_raw(&kept[0].details.message).unwrap();
     let edited = message.to_builder().data("application/json", "{\"cents\":667}").build().unwrap();
-    store.edit_dead_letter(kept[0].id, &edited.to_raw(), &order()).await.unwrap();
+    store.edit_dead_letter(kept[0].id, &edited.to_raw(), &request()).await.unwrap();
     retrying.await.unwrap();
     assert_eq!(letters(&store).await, []);
     let published = publisher.kept();
@@ -92,9 +92,9 @@ async fn a_letter_that_is_refused_again_stays_with_the_new_error_and_an_edited_o
     runner.catch_up().await.unwrap();
     let id = letters(&store).await[0].id;
     let nonsense = es_core::RawMessage::new("text/plain", "hello");
-    store.edit_dead_letter(id, &nonsense, &order()).await.unwrap();
-    assert_eq!(retries.retry_asked().await.unwrap().refused, 1);
-    assert_eq!(letters(&store).await[0].letter.reason, DeadReason::Undecodable);
+    store.edit_dead_letter(id, &nonsense, &request()).await.unwrap();
+    assert_eq!(retries.retry_requested().await.unwrap().refused, 1);
+    assert_eq!(letters(&store).await[0].details.reason, DeadReason::Undecodable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,21 +105,21 @@ async fn a_retry_waits_for_a_broker_that_is_away() {
     let relay = builder().build(publisher.clone() as Arc<dyn Publisher>, Arc::new(store.clone())).unwrap();
     let retries = relay.retries();
     Runner::builder(&store).reactor_with(relay, Relay::options()).build().unwrap().catch_up().await.unwrap();
-    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
+    store.request_dead_letter_retries(&DeadLetterQuery::default(), &request()).await.unwrap();
     publisher.set(|behaviour| *behaviour = Behaviour { is_down: true, ..Behaviour::default() });
     for _ in 0..10 {
-        assert_eq!(retries.retry_asked().await.unwrap().waiting, 1);
+        assert_eq!(retries.retry_requested().await.unwrap().waiting, 1);
     }
-    assert!(letters(&store).await[0].is_retry_asked);
+    assert!(letters(&store).await[0].is_retry_requested);
     assert!(publisher.calls() <= 2, "the breaker holds for retries too: {}", publisher.calls());
     publisher.set(|behaviour| behaviour.is_down = false);
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(retries.retry_asked().await.unwrap().published, 1);
+    assert_eq!(retries.retry_requested().await.unwrap().published, 1);
     assert_eq!(letters(&store).await, []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_real_broker_gets_what_it_takes_and_what_nobody_wants_is_a_letter() {
+async fn a_real_broker_gets_what_it_takes_and_what_nobody_wants_is_a_dead_letter() {
     let store = MemoryStore::new();
     deposits(&store, 50).await;
     deposit(&store, "a0", 5_000_000).await;
@@ -134,7 +134,7 @@ async fn a_real_broker_gets_what_it_takes_and_what_nobody_wants_is_a_letter() {
     let letters_now = letters(&store).await;
     assert_eq!(letters_now.len(), 1);
     assert_eq!(
-        (letters_now[0].letter.topic.as_str(), letters_now[0].letter.reason),
+        (letters_now[0].details.topic.as_str(), letters_now[0].details.reason),
         ("alerts", DeadReason::Unroutable)
     );
     let subscriber = broker.subscriber(&books).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_real_broker_gets_what_it_takes_and_what_nobody_wants_is_a_letter() {
     // Once somebody wants them, they come.
     let alerts = Subscription::new("alerts", ["alerts"]);
     broker.declare(&Topology::new(["alerts"], vec![books, alerts])).await.unwrap();
-    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
-    assert_eq!(retries.retry_asked().await.unwrap().published, 1);
+    store.request_dead_letter_retries(&DeadLetterQuery::default(), &request()).await.unwrap();
+    assert_eq!(retries.retry_requested().await.unwrap().published, 1);
     assert_eq!(letters(&store).await, []);
 }

@@ -34,7 +34,7 @@ pub(crate) async fn killed_after(polls: u64, future: impl Future) -> bool {
 /// The leases of who was killed have run out.
 async fn leases_run_out(store: &MemoryStore) {
     for (_, holder) in store.leases().await.unwrap() {
-        store.leave(&holder.owner).await.unwrap();
+        store.deregister(&holder.owner).await.unwrap();
     }
 }
 

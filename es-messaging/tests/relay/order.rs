@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::{
     publisher::{Behaviour, Scripted},
-    support::{arrival, builder, checkpoint, deposit, deposits, expected, order, quick_breaker, runner},
+    support::{arrival, builder, checkpoint, deposit, deposits, expected, quick_breaker, request, runner},
 };
 
 #[tokio::test(start_paused = true)]
@@ -91,11 +91,11 @@ async fn a_checkpoint_that_is_set_back_publishes_everything_again() {
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!((checkpoint(&store, "bank_out").await.get(), publisher.kept().len()), (3, 60));
         // The broker was emptied: what is known to be confirmed is not there any more.
-        runner.pause("bank_out", &order()).await.unwrap();
+        runner.pause("bank_out", &request()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(10)).await;
-        runner.reset("bank_out", es_core::Position::ZERO, &order()).await.unwrap();
+        runner.reset("bank_out", es_core::Position::ZERO, &request()).await.unwrap();
         publisher.set(|behaviour| behaviour.stuck_key = None);
-        runner.resume("bank_out", &order()).await.unwrap();
+        runner.resume("bank_out", &request()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(20)).await;
     };
     runner.run(done).await.unwrap();
@@ -111,11 +111,11 @@ async fn what_was_confirmed_long_ago_is_not_remembered_for_ever() {
         tokio::time::sleep(2 * limits::CONFIRMED_KEEP).await;
         assert_eq!((checkpoint(&store, "bank_out").await.get(), publisher.kept().len()), (3, 60));
         // The broker was emptied, and whoever found out says from where to publish again: where the relay stands.
-        runner.pause("bank_out", &order()).await.unwrap();
+        runner.pause("bank_out", &request()).await.unwrap();
         tokio::time::sleep(2 * limits::CONFIRMED_KEEP).await;
-        runner.reset("bank_out", es_core::Position::new(3), &order()).await.unwrap();
+        runner.reset("bank_out", es_core::Position::new(3), &request()).await.unwrap();
         publisher.set(|behaviour| behaviour.stuck_key = None);
-        runner.resume("bank_out", &order()).await.unwrap();
+        runner.resume("bank_out", &request()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(20)).await;
     };
     runner.run(done).await.unwrap();

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use es_core::{
-    ConsumerName, ControlStore, DeadLetterQuery, DeadLetterStore, DeadReason, Enqueue, HoldKind, MemoryStore,
-    OUTBOX_CONSUMER, OutboxMessage, OutboxStore, RawMessage,
+    ConsumerName, ControlStore, DeadLetterQuery, DeadLetterStore, DeadReason, Enqueue, MemoryStore, OUTBOX_CONSUMER,
+    OutboxMessage, OutboxStore, RawMessage, SuspensionKind,
 };
 use es_messaging::{
     Message, Outbox, OutboxRelay, OutboxRelayBuilder, OutboxRelayError, OutboxWork, Publisher, RateLimit, limits,
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::{
     dead_letters::letters,
     publisher::{Behaviour, Scripted},
-    support::{order, quick_breaker},
+    support::{quick_breaker, request},
 };
 
 pub(crate) fn message(n: u64) -> Message {
@@ -95,7 +95,7 @@ async fn each_message_that_is_refused_is_a_dead_letter_and_a_retry_publishes_eac
     relay.catch_up().await.unwrap();
     assert_eq!((letters(&store).await.len(), relay.monitor().status().refused), (4, 4));
     publisher.set(|behaviour| behaviour.refuses = None);
-    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
+    store.request_dead_letter_retries(&DeadLetterQuery::default(), &request()).await.unwrap();
     sleep(limits::DEAD_LETTER_RETRY_INTERVAL).await;
     relay.catch_up().await.unwrap();
     let published: Vec<_> = publisher.kept().into_iter().map(|outgoing| (outgoing.topic, outgoing.message)).collect();
@@ -151,12 +151,12 @@ async fn what_is_no_message_or_is_refused_is_a_dead_letter_and_the_rest_goes_on(
     relay(&store, &publisher).catch_up().await.unwrap();
     assert_eq!((publisher.kept().len(), store.outbox_stats().await.unwrap().waiting), (9, 0));
     let letters = letters(&store).await;
-    let reasons: Vec<_> = letters.iter().map(|dead| (dead.letter.consumer.as_str(), dead.letter.reason)).collect();
+    let reasons: Vec<_> = letters.iter().map(|dead| (dead.details.consumer.as_str(), dead.details.reason)).collect();
     assert_eq!(reasons, [("outbox", DeadReason::Undecodable), ("outbox", DeadReason::Refused)]);
     // Somebody asks for the refused one.
     publisher.set(|behaviour| behaviour.refuses = None);
     let query = es_core::DeadLetterQuery::one(letters[1].id);
-    es_core::DeadLetterStore::ask_dead_letter_retries(&store, &query, &order()).await.unwrap();
+    es_core::DeadLetterStore::request_dead_letter_retries(&store, &query, &request()).await.unwrap();
     relay(&store, &publisher).run(sleep(Duration::from_secs(10))).await;
     assert_eq!(publisher.kept().len(), 10);
 }
@@ -183,26 +183,26 @@ async fn a_message_waits_for_its_time_and_for_the_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn held_back_it_publishes_nothing_and_says_by_whom() {
+async fn a_suspended_one_publishes_nothing_and_says_who_suspended_it() {
     let (store, publisher) = (MemoryStore::new(), Scripted::confirming());
     let relay = relay(&store, &publisher);
     let monitor = relay.monitor();
     let done = async {
         sleep(Duration::from_secs(5)).await;
-        store.hold(&outbox_name(), HoldKind::Paused, &order()).await.unwrap();
+        store.suspend(&outbox_name(), SuspensionKind::Paused, &request()).await.unwrap();
         sleep(Duration::from_secs(3)).await;
         entries(&store, 10).await;
         sleep(Duration::from_secs(60)).await;
         assert_eq!(publisher.kept().len(), 0);
-        let OutboxWork::Held(hold) = monitor.status().work else { panic!("{monitor:?}") };
-        assert_eq!(hold.by, "ops");
+        let OutboxWork::Suspended(suspension) = monitor.status().work else { panic!("{monitor:?}") };
+        assert_eq!(suspension.by, "ops");
         // The lease is free meanwhile.
         assert!(es_core::LeaseStore::leases(&store).await.unwrap().is_empty());
-        store.release(&outbox_name(), HoldKind::Paused, &order()).await.unwrap();
+        store.resume(&outbox_name(), SuspensionKind::Paused, &request()).await.unwrap();
         sleep(Duration::from_secs(3)).await;
     };
     relay.run(done).await;
     assert_eq!(publisher.kept().len(), 10);
-    store.hold(&outbox_name(), HoldKind::Disabled, &order()).await.unwrap();
-    assert!(matches!(relay.catch_up().await, Err(OutboxRelayError::Held(_))));
+    store.suspend(&outbox_name(), SuspensionKind::Disabled, &request()).await.unwrap();
+    assert!(matches!(relay.catch_up().await, Err(OutboxRelayError::Suspended(_))));
 }

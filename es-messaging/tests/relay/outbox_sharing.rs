@@ -54,7 +54,7 @@ async fn who_loses_the_lease_in_the_middle_of_a_batch_confirms_nothing() {
     assert_eq!(slow.calls(), 1);
     assert!(matches!(other.catch_up().await, Err(OutboxRelayError::Elsewhere { owner }) if owner == "sleeper"));
     // The store takes the sleeper for dead, and somebody else has the lease.
-    store.leave("sleeper").await.unwrap();
+    store.deregister("sleeper").await.unwrap();
     let es_core::Leased::Yours(lease) =
         store.claim_lease(&outbox_name(), "thief", Duration::from_secs(3_600)).await.unwrap()
     else {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use es_core::{
-    ConsumerName, ControlStore, DeadLetterQuery, DeadLetterStore, DeadReason, HoldKind, LeaseStore, Leased,
-    MemoryStore, NewDeadLetter,
+    ConsumerName, ControlStore, DeadLetterQuery, DeadLetterStore, DeadReason, LeaseStore, Leased, MemoryStore,
+    NewDeadLetter, SuspensionKind,
 };
 use es_messaging::{DeadLetterRetries, Message, Publisher, RateLimit, Relay, RelayMonitor, Retried};
 use tokio::{task::JoinHandle, time::sleep};
@@ -12,7 +12,7 @@ use tokio::{task::JoinHandle, time::sleep};
 use crate::{
     dead_letters::letters,
     publisher::{Behaviour, Scripted},
-    support::{BankContract, NAME, builder, order},
+    support::{BankContract, NAME, builder, request},
 };
 
 fn name() -> ConsumerName {
@@ -23,15 +23,15 @@ fn lease() -> ConsumerName {
     ConsumerName::new("bank_out_dead_letters").unwrap()
 }
 
-/// Dead letters for which a retry was asked.
-async fn asked(store: &MemoryStore, count: u64) {
+/// Adds dead letters and requests their retry.
+async fn add_requested(store: &MemoryStore, count: u64) {
     let letters = (0..count).map(|n| {
         let builder = Message::builder("bank.money.moved", "/bank").id(format!("m-{n:03}")).key("ann");
         let message = builder.json(&serde_json::json!({ "cents": 666 })).unwrap().build().unwrap();
         NewDeadLetter::new(name(), message.id(), "t", DeadReason::Refused, "no", message.to_raw()).with_key(Some("ann"))
     });
     store.add_dead_letters(&letters.collect::<Vec<_>>()).await.unwrap();
-    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
+    store.request_dead_letter_retries(&DeadLetterQuery::default(), &request()).await.unwrap();
 }
 
 fn retrier(store: &MemoryStore, publisher: &Arc<Scripted>) -> (DeadLetterRetries, RelayMonitor) {
@@ -42,7 +42,7 @@ fn retrier(store: &MemoryStore, publisher: &Arc<Scripted>) -> (DeadLetterRetries
 
 fn look(retries: &DeadLetterRetries) -> JoinHandle<Retried> {
     let retries = retries.clone();
-    tokio::spawn(async move { retries.retry_asked().await.unwrap() })
+    tokio::spawn(async move { retries.retry_requested().await.unwrap() })
 }
 
 fn slow(refuses: Option<&'static str>) -> Arc<Scripted> {
@@ -50,9 +50,9 @@ fn slow(refuses: Option<&'static str>) -> Arc<Scripted> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_processes_one_publishes_the_letters_at_a_time() {
+async fn of_two_processes_one_publishes_the_dead_letters_at_a_time() {
     let store = MemoryStore::new();
-    asked(&store, 120).await;
+    add_requested(&store, 120).await;
     let publishers = [slow(None), slow(None)];
     let retriers = publishers.each_ref().map(|publisher| retrier(&store, publisher).0);
     for _ in 0..10 {
@@ -71,7 +71,7 @@ async fn of_two_processes_one_publishes_the_letters_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_is_dropped_leaves_a_lease_that_its_own_process_has_again() {
     let store = MemoryStore::new();
-    asked(&store, 1).await;
+    add_requested(&store, 1).await;
     let publishers = [slow(None), slow(None)];
     let [first, second] = publishers.each_ref().map(|publisher| retrier(&store, publisher).0);
     let look_at = look(&first);
@@ -79,21 +79,21 @@ async fn a_look_that_is_dropped_leaves_a_lease_that_its_own_process_has_again() 
     look_at.abort();
     let names: Vec<_> = store.leases().await.unwrap().into_iter().map(|(consumer, _)| consumer).collect();
     assert_eq!(names, [lease()]);
-    assert_eq!(second.retry_asked().await.unwrap().waiting, 1);
-    assert_eq!(first.retry_asked().await.unwrap().published, 1);
+    assert_eq!(second.retry_requested().await.unwrap().waiting, 1);
+    assert_eq!(first.retry_requested().await.unwrap().published, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_loses_the_lease_stops_publishing() {
     let store = MemoryStore::new();
-    asked(&store, 1).await;
+    add_requested(&store, 1).await;
     let publisher = Scripted::new(Behaviour { hangs: true, ..Behaviour::default() });
     let (retries, monitor) = retrier(&store, &publisher);
     let look = look(&retries);
     sleep(Duration::from_millis(500)).await;
     assert_eq!(monitor.status().in_flight, 1);
     let owner = store.leases().await.unwrap()[0].1.owner.clone();
-    store.leave(&owner).await.unwrap();
+    store.deregister(&owner).await.unwrap();
     let stolen = store.claim_lease(&lease(), "thief", Duration::from_secs(3_600)).await.unwrap();
     assert!(matches!(stolen, Leased::Yours(_)));
     sleep(Duration::from_secs(3)).await;
@@ -103,52 +103,52 @@ async fn who_loses_the_lease_stops_publishing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_is_thrown_away_while_it_is_refused_again_does_not_come_back() {
+async fn a_dead_letter_that_is_thrown_away_while_it_is_refused_again_does_not_come_back() {
     let store = MemoryStore::new();
-    asked(&store, 1).await;
+    add_requested(&store, 1).await;
     let look = look(&retrier(&store, &slow(Some("666"))).0);
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(store.discard_dead_letters(&DeadLetterQuery::default(), &order()).await.unwrap(), 1);
+    assert_eq!(store.discard_dead_letters(&DeadLetterQuery::default(), &request()).await.unwrap(), 1);
     assert_eq!(look.await.unwrap().refused, 1);
     assert_eq!(letters(&store).await, []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_is_edited_while_it_is_tried_is_published_as_it_is_then() {
+async fn a_dead_letter_that_is_edited_while_it_is_tried_is_published_as_it_is_then() {
     for refuses in [None, Some("666")] {
         let store = MemoryStore::new();
-        asked(&store, 1).await;
+        add_requested(&store, 1).await;
         let publisher = slow(refuses);
         let (retries, _) = retrier(&store, &publisher);
         let look = look(&retries);
         sleep(Duration::from_millis(500)).await;
         let before = letters(&store).await.remove(0);
-        let edited = Message::from_raw(&before.letter.message).unwrap().to_builder();
+        let edited = Message::from_raw(&before.details.message).unwrap().to_builder();
         let edited = edited.json(&serde_json::json!({ "cents": 667 })).unwrap().build().unwrap();
-        store.edit_dead_letter(before.id, &edited.to_raw(), &order()).await.unwrap();
+        store.edit_dead_letter(before.id, &edited.to_raw(), &request()).await.unwrap();
         look.await.unwrap();
         let after = letters(&store).await;
-        assert_eq!((after.len(), after[0].is_retry_asked), (1, true), "{refuses:?}");
-        assert_eq!(retries.retry_asked().await.unwrap().published, 1);
+        assert_eq!((after.len(), after[0].is_retry_requested), (1, true), "{refuses:?}");
+        assert_eq!(retries.retry_requested().await.unwrap().published, 1);
         assert_eq!(publisher.kept().last().unwrap().message.data(), edited.data());
         assert_eq!(letters(&store).await, []);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_relay_is_held_back_no_letter_is_published() {
+async fn while_the_relay_is_suspended_no_dead_letter_is_published() {
     let (store, publisher) = (MemoryStore::new(), Scripted::confirming());
-    asked(&store, 1).await;
+    add_requested(&store, 1).await;
     let (retries, _) = retrier(&store, &publisher);
-    store.hold(&name(), HoldKind::Paused, &order()).await.unwrap();
-    assert_eq!(retries.retry_asked().await.unwrap().waiting, 1);
+    store.suspend(&name(), SuspensionKind::Paused, &request()).await.unwrap();
+    assert_eq!(retries.retry_requested().await.unwrap().waiting, 1);
     assert_eq!(publisher.calls(), 0);
-    store.release(&name(), HoldKind::Paused, &order()).await.unwrap();
-    assert_eq!(retries.retry_asked().await.unwrap().published, 1);
+    store.resume(&name(), SuspensionKind::Paused, &request()).await.unwrap();
+    assert_eq!(retries.retry_requested().await.unwrap().published, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_of_the_longest_name_has_a_lease_for_its_letters_too() {
+async fn a_relay_of_the_longest_name_has_a_lease_for_its_dead_letters_too() {
     let store = MemoryStore::new();
     let names = ["a", "b"].map(|end| "r".repeat(es_core::limits::MAX_CONSUMER_NAME_BYTES - 1) + end);
     let mut looks = Vec::new();
@@ -161,7 +161,7 @@ async fn a_relay_of_the_longest_name_has_a_lease_for_its_letters_too() {
         let relay = Relay::builder(name, "/bank", BankContract).build(publisher, Arc::new(store.clone())).unwrap();
         looks.push(relay.retries());
     }
-    store.ask_dead_letter_retries(&DeadLetterQuery::default(), &order()).await.unwrap();
+    store.request_dead_letter_retries(&DeadLetterQuery::default(), &request()).await.unwrap();
     let looks: Vec<_> = looks.iter().map(look).collect();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(store.leases().await.unwrap().len(), 2);
@@ -171,11 +171,11 @@ async fn a_relay_of_the_longest_name_has_a_lease_for_its_letters_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rate_limit_holds_for_letters_too() {
+async fn the_rate_limit_holds_for_dead_letters_too() {
     let (store, publisher) = (MemoryStore::new(), Scripted::confirming());
-    asked(&store, 40).await;
+    add_requested(&store, 40).await;
     let relay = builder().rate_limit(RateLimit::per_second(1).burst(5));
     let relay = relay.build(publisher.clone() as Arc<dyn Publisher>, Arc::new(store.clone())).unwrap();
-    let retried = relay.retries().retry_asked().await.unwrap();
+    let retried = relay.retries().retry_requested().await.unwrap();
     assert_eq!((retried.published, retried.waiting, publisher.kept().len()), (5, 35, 5));
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::{
     publisher::{Behaviour, Scripted},
-    support::{BankContract, arrival, builder, checkpoint, deposits, expected, order, quick_breaker, runner},
+    support::{BankContract, arrival, builder, checkpoint, deposits, expected, quick_breaker, request, runner},
 };
 
 #[tokio::test(start_paused = true)]
@@ -68,12 +68,12 @@ async fn a_paused_relay_publishes_nothing_and_goes_on_where_it_was() {
     let (runner, _) = runner(&store, &publisher, builder());
     let done = async {
         sleep(Duration::from_secs(5)).await;
-        runner.pause("bank_out", &order()).await.unwrap();
+        runner.pause("bank_out", &request()).await.unwrap();
         sleep(Duration::from_secs(5)).await;
         deposits(&store, 10).await;
         sleep(Duration::from_secs(60)).await;
         assert_eq!(publisher.kept().len(), 10);
-        runner.resume("bank_out", &order()).await.unwrap();
+        runner.resume("bank_out", &request()).await.unwrap();
         sleep(Duration::from_secs(5)).await;
     };
     runner.run(done).await.unwrap();

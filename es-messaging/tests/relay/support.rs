@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use es_core::{
-    Append, ConsumerName, ConsumerStore, EventFilter, EventStore, ExpectedVersion, MemoryStore, NewEvent, Order,
-    PageSize, Position, Recorded, StreamId,
+    Append, ConsumerName, ConsumerStore, EventFilter, EventStore, ExpectedVersion, MemoryStore, NewEvent,
+    OperatorRequest, PageSize, Position, Recorded, StreamId,
 };
 use es_messaging::{BreakerOptions, Drafts, MapError, MessageMapper, Publisher, Relay, RelayBuilder, RelayMonitor};
 use es_projections::{Backoff, Runner};
@@ -96,8 +96,8 @@ pub(crate) async fn checkpoint(store: &MemoryStore, consumer: &str) -> Position 
     checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position)
 }
 
-pub(crate) fn order() -> Order {
-    Order::by("ops").unwrap().because("a test").unwrap()
+pub(crate) fn request() -> OperatorRequest {
+    OperatorRequest::by("ops").unwrap().because("a test").unwrap()
 }
 
 /// Waits until a relay's checkpoint is at a position.

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::{StepFailure, Steps};
 use crate::{
-    board::Place,
+    consumer_state::Place,
     error::RunnerError,
     feed::{Fed, Feed},
     options::StartFrom,
-    share::Share,
+    partition_slice::PartitionSlice,
     tail::Fetched,
 };
 
@@ -28,16 +28,16 @@ impl Steps {
             checkpoint = start;
         }
         // All that it rests on: the log may have gone back without the checkpoint.
-        let rests_on = self.share.rests_on().unwrap_or(checkpoint);
+        let rests_on = self.partition_slice.rests_on().unwrap_or(checkpoint);
         self.store.verify(rests_on).await.map_err(|error| self.not_of_this_log(error))?;
         if let Some(known) = self.known.take().filter(|known| *known != checkpoint) {
             self.store.verify(known).await?;
         }
         self.is_placed_anew = true;
-        self.desk.forget();
+        self.parking_cache.forget();
         let place = Place { stored: checkpoint.position(), scanned: checkpoint };
         self.confirmed_at = Instant::now();
-        self.board.note_found(place);
+        self.consumer_state.note_found(place);
         Ok(place)
     }
 
@@ -75,10 +75,10 @@ impl Steps {
         let count = u16::try_from(all.len()).unwrap_or(u16::MAX);
         match all.into_iter().find(|reached| reached.partition() == self.partition) {
             Some(own) => {
-                (self.share, self.layout) = (Share::of(&own), own.layout);
+                (self.partition_slice, self.partition_epoch) = (PartitionSlice::of(&own), own.partition_epoch);
                 Ok(own.bookmark())
             }
-            None => Err(StepFailure::OtherLayout(count)),
+            None => Err(StepFailure::OtherPartitionEpoch(count)),
         }
     }
 
@@ -104,7 +104,7 @@ impl Steps {
     }
 
     pub(crate) async fn read(&mut self, after: Bookmark) -> Result<EventPage, StepFailure> {
-        if !self.share.is_everything() {
+        if !self.partition_slice.is_everything() {
             return self.read_own(after).await;
         }
         let (filter, size) = (self.consumer.filter(), PageSize::new(self.pace.size())?);
@@ -117,7 +117,7 @@ impl Steps {
             StoreError::Corrupt { position, .. } if self.pace.size() > 1 => {
                 self.pace.narrow_to(self.pace.size() / 2);
                 let position = Some(position).filter(|&position| position > Position::ZERO);
-                self.board.note_failure(position, Arc::new(error.into()));
+                self.consumer_state.note_failure(position, Arc::new(error.into()));
                 StepFailure::Narrowed
             }
             error => error.into(),
@@ -141,7 +141,7 @@ impl Steps {
     async fn read_own(&mut self, after: Bookmark) -> Result<EventPage, StepFailure> {
         let feed = match &self.feed {
             Some(feed) => Arc::clone(feed),
-            // The only partition, after there were several: it has something ahead of its checkpoint.
+            // The only partition, after there were several: it has slot offsets.
             None => {
                 let no_other =
                     || StepFailure::Fatal(RunnerError::NoGenerations { consumer: self.consumer.name().base() });
@@ -149,7 +149,7 @@ impl Steps {
                 Arc::clone(self.feed.insert(Arc::new(Feed::new(Arc::clone(&self.tail), other))))
             }
         };
-        match feed.read(after, self.pace.size(), &self.share).await? {
+        match feed.read(after, self.pace.size(), &self.partition_slice).await? {
             Fed::Page(fetched) => {
                 self.read_at = fetched.read_at;
                 Ok(fetched.page)

@@ -7,8 +7,8 @@ use es_core::{ConsumerName, EventPage, Position, RecordedEvent};
 use super::{StepFailure, Steps};
 use crate::{
     error::RunnerError,
+    lease_session::{LeaseSession, NotOurs},
     options::UnknownEventTypes,
-    turn::{NotOurs, Turn},
 };
 
 /// An event whose type a consumer's code does not know.
@@ -44,8 +44,12 @@ pub(super) struct PassedOver {
 impl Steps {
     /// Returns once the consumer, whose next event was of an unknown type, may go on here: the event was passed, and nobody else
     /// would run the consumer.
-    pub(crate) async fn leave_to_newer_code(&mut self, unknown: &UnknownEvent, turn: &Turn) -> Result<(), StepFailure> {
-        if let Some(other) = turn.able_other() {
+    pub(crate) async fn leave_to_newer_code(
+        &mut self,
+        unknown: &UnknownEvent,
+        session: &LeaseSession,
+    ) -> Result<(), StepFailure> {
+        if let Some(other) = session.able_other() {
             return Err(StepFailure::NotOurs(NotOurs::Assigned(other)));
         }
         // Another generation may be live by now.
@@ -88,7 +92,7 @@ impl Steps {
         let news = unknown.into_iter().filter(|unknown| unknown.event > counted_to);
         for UnknownEvent { event, category, event_type } in news {
             self.passed_over.counted_to = event;
-            self.board.note_passed_over(1);
+            self.consumer_state.note_passed_over(1);
             let (position, types) = (event.get(), &mut self.passed_over.types);
             if types.insert((category.clone(), event_type.clone())) {
                 tracing::warn!(

@@ -132,7 +132,7 @@ async fn a_page_that_concerns_too_many_documents_is_halved() {
 }
 
 mod wide {
-    use es_core::{Fate, Recorded, View};
+    use es_core::{DocumentAction, Recorded, View};
     use es_testkit::bank::AccountEvent;
 
     /// Every event concerns as many documents as it may, all of its own.
@@ -149,9 +149,9 @@ mod wide {
             (0..es_core::limits::MAX_KEYS_PER_EVENT).map(|n| format!("{}-{n}", event.position())).collect()
         }
 
-        fn apply(&mut self, _: &Recorded<AccountEvent>) -> Fate {
+        fn apply(&mut self, _: &Recorded<AccountEvent>) -> DocumentAction {
             self.events += 1;
-            Fate::Keep
+            DocumentAction::Keep
         }
     }
 }

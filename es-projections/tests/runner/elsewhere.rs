@@ -152,7 +152,7 @@ async fn a_healthy_runner_tells_the_log_of_each_change_once_and_of_nothing_else(
     let running = Running::start(&second);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(lines.take(), ["runner started", "another process works for the consumer"]);
-    store.leave("another process").await.unwrap();
+    store.deregister("another process").await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(lines.take(), ["working for the consumer from now on", "caught up"]);
     running.stop().await.unwrap();

@@ -175,7 +175,7 @@ async fn an_event_that_cannot_be_read_is_isolated_for_every_kind_of_consumer() {
 }
 
 mod fragile {
-    use es_core::{Fate, Recorded, View};
+    use es_core::{DocumentAction, Recorded, View};
     use es_testkit::bank::AccountEvent;
     use serde::{Deserialize, Serialize};
 
@@ -193,12 +193,12 @@ mod fragile {
             vec!["all".to_owned()]
         }
 
-        fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+        fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
             if let AccountEvent::Deposited { cents } = event.event {
                 assert!(MENDED || cents != 666, "the beast");
                 self.cents += cents;
             }
-            Fate::Keep
+            DocumentAction::Keep
         }
     }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use es_core::{
-    ConsumerStoreExt, EventKey, Fate, HandlerError, InvalidName, MemoryTables, Order, ParkedEdit, ParkedTotals,
-    ParkingStore, Payload, Projection, Reactor, Recorded, TableNames, View,
+    ConsumerStoreExt, DocumentAction, EventKey, HandlerError, InvalidName, MemoryTables, OperatorRequest, ParkedEdit,
+    ParkedTotals, ParkingStore, Payload, Projection, Reactor, Recorded, TableNames, View,
 };
 use es_projections::{
     Backoff, ConsumerOptions, ConsumerState, FailurePolicy, RebuildOptions, Retried, Runner, RunnerError, Verification,
@@ -134,8 +134,8 @@ fn document(key: &str) -> EventKey {
     EventKey::document(key).unwrap()
 }
 
-fn ann() -> Order {
-    Order::by("ann").unwrap().because("mended").unwrap()
+fn ann() -> OperatorRequest {
+    OperatorRequest::by("ann").unwrap().because("fixed").unwrap()
 }
 
 async fn parked(store: &SpyStore, consumer: &str, key: &EventKey) -> Vec<u64> {
@@ -215,7 +215,7 @@ async fn an_edited_event_takes_effect_with_its_new_content_and_a_discarded_one_n
     assert_eq!(parked(&store, "notes", &account("a0")).await, [2, 3, 10]);
     let edit = |json: &str| ParkedEdit::new(unreadable, Payload::from_json(json).unwrap());
     let time = Duration::from_secs(60);
-    let nobody = Order::by("ann").unwrap();
+    let nobody = OperatorRequest::by("ann").unwrap();
     assert!(runner.edit_parked("notes", &account("a0"), &edit(r#"{"cents":5}"#), &nobody, time).await.is_err());
     let still = runner.edit_parked("notes", &account("a0"), &edit(r#"{"cents":"few"}"#), &ann(), time).await.unwrap();
     assert!(matches!(still, Retried::StillParked(_)), "{still:?}");
@@ -329,7 +329,7 @@ async fn a_consumer_without_parked_events_asks_for_none() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         runner.wait_for("notes", position(last), Duration::from_secs(9)).await.unwrap();
     }
-    let asked = || (store.count(|seen| &seen.parked_lookups), store.count(|seen| &seen.asked_lookups));
+    let asked = || (store.count(|seen| &seen.parked_lookups), store.count(|seen| &seen.request_lookups));
     assert_eq!(asked(), (0, 0));
     // From the first parked event on, at most once a second and once a page.
     deposits(&store, 2).await;
@@ -385,11 +385,11 @@ impl<const MENDED: bool> View for Party<MENDED> {
         vec![event.stream().id().to_owned(), "all".to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
-        let AccountEvent::Deposited { cents } = event.event else { return Fate::Keep };
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
+        let AccountEvent::Deposited { cents } = event.event else { return DocumentAction::Keep };
         assert!(MENDED || cents != 666 || self.seen.len() > 2, "the beast");
         self.seen.push(event.position().get());
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, HandlerError, Order, PartitionStore, Reactor, Recorded, StoreError};
+use es_core::{ConsumerName, HandlerError, OperatorRequest, PartitionStore, Reactor, Recorded, StoreError};
 use es_projections::{
     ConsumerOptions, ConsumerState, FailurePolicy, RebuildOptions, Rebuilt, Runner, RunnerError, Verification,
 };
@@ -27,8 +27,8 @@ fn options(partitions: u16) -> ConsumerOptions {
     pages_of(5).partitions(partitions)
 }
 
-fn order() -> Order {
-    Order::by("ann").unwrap()
+fn request() -> OperatorRequest {
+    OperatorRequest::by("ann").unwrap()
 }
 
 /// Deposits to so many accounts, in turn.
@@ -141,7 +141,7 @@ async fn the_number_of_partitions_changes_while_runners_work_and_no_event_is_los
         let counts = [1, 2, 3, 5, 8, 64];
         for consumer in ["ledger", "balance"] {
             let count = counts[rng.below(6) as usize];
-            match runner.repartition(consumer, count, &order()).await {
+            match runner.repartition(consumer, count, &request()).await {
                 Ok(()) => {}
                 // Before anybody ran it.
                 Err(RunnerError::Store(error)) if matches!(*error, StoreError::Refused { .. }) => {}
@@ -271,10 +271,10 @@ async fn an_event_that_cannot_be_read_stops_all_partitions_since_nobody_can_tell
     let error = split.catch_up().await.unwrap_err().to_string();
     assert!(error.contains("balance"), "{error}");
     assert_eq!(balances(&store).await.iter().map(|(_, _, events)| events).sum::<u64>(), 20);
-    whole.repartition("balance", 1, &order()).await.unwrap();
+    whole.repartition("balance", 1, &request()).await.unwrap();
     let key = "stream:account/a0".parse().unwrap();
-    let order = order().because("a test").unwrap();
-    assert_eq!(whole.discard_parked("balance", &key, None, &order).await.unwrap(), 1);
+    let request = request().because("a test").unwrap();
+    assert_eq!(whole.discard_parked("balance", &key, None, &request).await.unwrap(), 1);
     whole.catch_up().await.unwrap();
     assert_eq!(balances(&store).await.iter().map(|(_, _, events)| events).sum::<u64>(), 21);
 }
@@ -290,7 +290,7 @@ async fn a_number_of_partitions_has_bounds() {
     let runner = Runner::builder(&store).reactor(Mailer::new()).build().unwrap();
     runner.catch_up().await.unwrap();
     for count in [0, es_core::limits::MAX_PARTITIONS + 1] {
-        assert!(runner.repartition("mailer", count, &order()).await.is_err());
+        assert!(runner.repartition("mailer", count, &request()).await.is_err());
     }
-    assert!(matches!(runner.repartition("nobody", 2, &order()).await, Err(RunnerError::UnknownConsumer { .. })));
+    assert!(matches!(runner.repartition("nobody", 2, &request()).await, Err(RunnerError::UnknownConsumer { .. })));
 }

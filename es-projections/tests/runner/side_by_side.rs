@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerStoreExt, Fate, GenerationState, GenerationStore, LeaseStore, Recorded, View};
+use es_core::{ConsumerStoreExt, DocumentAction, GenerationState, GenerationStore, LeaseStore, Recorded, View};
 use es_projections::{ConsumerState, Difference, RebuildOptions, Rebuilt, Runner, RunnerError, Verification, limits};
 use es_testkit::bank::{AccountEvent, Balance};
 use serde::{Deserialize, Serialize};
@@ -30,14 +30,14 @@ impl View for LargeDeposits {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         if let AccountEvent::Deposited { cents } = event.event
             && cents > 1
         {
             self.cents += cents;
         }
         self.events += 1;
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 
@@ -115,11 +115,11 @@ async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_i
     settle().await;
     let state = status_of(&new, "balance").await.state;
     assert!(
-        matches!(&state, ConsumerState::OtherCode { live, live_version: 1, own_version: 2 } if live.as_str() == "balance"),
+        matches!(&state, ConsumerState::VersionMismatch { live, live_version: 1, own_version: 2 } if live.as_str() == "balance"),
         "{state}"
     );
     let refused = next_version(&store).catch_up().await.unwrap_err();
-    assert!(matches!(refused, RunnerError::OtherCode { own_version: 2, .. }), "{refused}");
+    assert!(matches!(refused, RunnerError::VersionMismatch { own_version: 2, .. }), "{refused}");
 
     let rebuilt = new.rebuild_beside("balance", RebuildOptions::by("ann"), |_| {}).await.unwrap();
     let Rebuilt::Differs { generation, comparison } = rebuilt else { panic!("{rebuilt:?}") };
@@ -141,12 +141,12 @@ async fn changed_code_shows_its_difference_and_goes_live_when_somebody_accepts_i
     assert_eq!(store.view::<LargeDeposits>().get("bob").await.unwrap().unwrap().cents, 57);
     settle().await;
     let state = status_of(&old, "balance").await.state;
-    assert!(matches!(state, ConsumerState::OtherCode { live_version: 2, own_version: 1, .. }), "{state}");
+    assert!(matches!(state, ConsumerState::VersionMismatch { live_version: 2, own_version: 1, .. }), "{state}");
 
     // Back at once, and the old code goes on from there.
     assert_eq!(old.roll_back("balance", "ann").await.unwrap(), name("balance"));
     assert_eq!(balances(&store).await, [("ann".to_owned(), 1, 1), ("bob".to_owned(), 51, 2)]);
-    tokio::time::sleep(limits::OTHER_CODE_INTERVAL).await;
+    tokio::time::sleep(limits::VERSION_CHECK_INTERVAL).await;
     old.wait_for("balance", position(4), Duration::from_secs(9)).await.unwrap();
     assert_eq!(balances(&store).await, [("ann".to_owned(), 1, 1), ("bob".to_owned(), 58, 3)]);
     old_running.stop().await.unwrap();
@@ -185,7 +185,7 @@ async fn a_rebuild_that_must_match_and_does_not_leaves_the_live_one_and_can_be_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_other_code_built_is_not_accepted_but_kept_until_it_is_discarded_or_built_again() {
+async fn what_another_version_built_is_not_accepted_but_kept_until_it_is_discarded_or_built_again() {
     let store = SpyStore::default();
     let (old, new) = (both(&store), next_version(&store));
     deposits(&store, 30).await;
@@ -193,7 +193,7 @@ async fn what_other_code_built_is_not_accepted_but_kept_until_it_is_discarded_or
     assert!(new.rebuild_beside("balance", must_match(), |_| {}).await.is_err());
     let two = [(1, GenerationState::Live), (2, GenerationState::Building)];
     let error = old.accept_rebuild("balance", "builder").await.unwrap_err();
-    let RunnerError::BuiltByOtherCode { generation, built_version: 2, own_version: 1 } = &error else {
+    let RunnerError::BuiltByOtherVersion { generation, built_version: 2, own_version: 1 } = &error else {
         panic!("{error}")
     };
     assert_eq!(generation.as_str(), "balance@2");

@@ -154,7 +154,7 @@ async fn a_store_that_does_not_answer_is_a_silence_that_shows() {
     sleep(limits::STALLED_AFTER).await;
     let health = runner.health().await.unwrap();
     assert_eq!(health.verdict, Verdict::Stalled, "{health}");
-    assert!(health.to_string().contains("no sign of life for 3"), "{health}");
+    assert!(health.to_string().contains("no heartbeat for 3"), "{health}");
 }
 
 #[tokio::test(start_paused = true)]

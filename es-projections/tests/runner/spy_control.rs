@@ -4,43 +4,53 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, ControlStore, DatabaseWait, Diagnostics, HandMove, Hold, HoldKind, NewOperation, Operation, Order,
-    Position, StoreError,
+    CheckpointOverride, ConsumerName, ControlStore, DatabaseWait, Diagnostics, NewOperation, Operation,
+    OperatorRequest, Position, StoreError, Suspension, SuspensionKind,
 };
 
 use super::spy_store::SpyStore;
 
 #[async_trait]
 impl ControlStore for SpyStore {
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        self.seen.hold_reads.fetch_add(1, Ordering::SeqCst);
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        self.seen.suspension_reads.fetch_add(1, Ordering::SeqCst);
         self.check_up().await?;
-        self.inner.holds().await
+        self.inner.suspensions().await
     }
 
-    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        self.inner.hold(consumer, kind, order).await
-    }
-
-    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        self.inner.release(consumer, kind, order).await
-    }
-
-    async fn move_by_hand(
+    async fn suspend(
         &self,
         consumer: &ConsumerName,
-        hand_move: HandMove,
-        order: &Order,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        self.inner.suspend(consumer, kind, request).await
+    }
+
+    async fn resume(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        self.inner.resume(consumer, kind, request).await
+    }
+
+    async fn override_checkpoint(
+        &self,
+        consumer: &ConsumerName,
+        checkpoint_override: CheckpointOverride,
+        request: &OperatorRequest,
     ) -> Result<Position, StoreError> {
-        self.inner.move_by_hand(consumer, hand_move, order).await
+        self.inner.override_checkpoint(consumer, checkpoint_override, request).await
     }
 
-    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
-        self.inner.retire_consumer(consumer, order).await
+    async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError> {
+        self.inner.retire_consumer(consumer, request).await
     }
 
-    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
-        self.inner.revoke_leases(consumer, order).await
+    async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError> {
+        self.inner.revoke_leases(consumer, request).await
     }
 
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, EventKey, Order, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, ParkingRecord,
-    ParkingStore, Position, StoreError,
+    ConsumerName, EventKey, OperatorRequest, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals,
+    ParkingRecord, ParkingStore, Position, StoreError,
 };
 
 use crate::spy_store::SpyStore;
@@ -47,21 +47,21 @@ impl ParkingStore for SpyStore {
         self.inner.parked_events(consumer, key, after, limit).await
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
         self.check_up().await?;
-        self.inner.ask_retry(consumer, key, edit, order).await
+        self.inner.request_retry(consumer, key, edit, request).await
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
-        self.seen.asked_lookups.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+        self.seen.request_lookups.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.check_up().await?;
-        self.inner.asked_retries(consumer).await
+        self.inner.retry_requests(consumer).await
     }
 
     async fn note_failed_retry(
@@ -79,10 +79,10 @@ impl ParkingStore for SpyStore {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
         self.check_up().await?;
-        self.inner.discard_parked(consumer, key, position, order).await
+        self.inner.discard_parked(consumer, key, position, request).await
     }
 
     async fn parking_history(

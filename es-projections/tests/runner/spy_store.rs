@@ -13,10 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, DatabaseWait,
-    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel,
-    GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, MemoryStore, MemoryTables,
+    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, GenerationInfo,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, Membership, MemoryStore, MemoryTables,
     PageProjection, PageSize, PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore,
-    ReadModelCode, RecordedEvent, Roster, StoreError, StreamId, StreamPage, Swapped, Version, WakeupSender, Wakeups,
+    ReadModelDefinition, ReadModelSnapshot, RecordedEvent, StoreError, StreamId, StreamPage, Swapped, Version,
+    WakeupSender, Wakeups,
 };
 use tokio::sync::Semaphore;
 
@@ -36,14 +37,14 @@ pub(crate) struct Seen {
     pub(crate) checkpoint_moves: AtomicUsize,
     pub(crate) document_reads: AtomicUsize,
     pub(crate) parked_lookups: AtomicUsize,
-    pub(crate) asked_lookups: AtomicUsize,
+    pub(crate) request_lookups: AtomicUsize,
     pub(crate) waited_durable: Mutex<Vec<u64>>,
     /// What the next reads of the log answer.
     pub(crate) read_failures: Mutex<VecDeque<StoreError>>,
     pub(crate) save_failures: Mutex<VecDeque<StoreError>>,
     /// The store cannot be reached.
     pub(crate) is_down: AtomicBool,
-    /// Signs of life do not get through.
+    /// Heartbeats do not get through.
     pub(crate) is_mute: AtomicBool,
     /// The store sends no hints.
     pub(crate) is_silent: AtomicBool,
@@ -53,8 +54,8 @@ pub(crate) struct Seen {
     pub(crate) head: AtomicU64,
     /// For whom in the database the store's calls wait.
     pub(crate) waits: Mutex<Vec<DatabaseWait>>,
-    /// How often it was asked who is held back.
-    pub(crate) hold_reads: AtomicUsize,
+    /// How often it was asked which consumers are suspended.
+    pub(crate) suspension_reads: AtomicUsize,
     /// Every read of the log panics, as often as this says.
     pub(crate) panics: AtomicUsize,
     /// Before each swap an event is appended to this account, and whoever runs the live generation is waited for.
@@ -229,9 +230,9 @@ impl GenerationStore for SpyStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        self.inner.live_generation(consumer, code).await
+        self.inner.live_generation(consumer, definition).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -254,13 +255,13 @@ impl GenerationStore for SpyStore {
         self.inner.drop_generation(generation).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
         let account = *self.seen.snapshot_after.lock().unwrap();
         if let Some(account) = account {
             crate::support::deposit(self, account, 1).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        self.inner.freeze(generation).await
+        self.inner.open_snapshot(generation).await
     }
 }
 
@@ -278,15 +279,20 @@ impl LeaseStore for SpyStore {
         self.inner.release_lease(consumer, lease).await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
         if self.seen.is_mute.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
-        self.inner.beat(member, consumers, time).await
+        self.inner.heartbeat(member, consumers, time).await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
-        self.inner.leave(member).await
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
+        self.inner.deregister(member).await
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {

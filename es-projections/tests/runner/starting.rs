@@ -1,6 +1,6 @@
 use std::error::Error;
 
-use es_core::{ConsumerStoreExt, DomainEvent, Fate, Recorded, Upcasters, View};
+use es_core::{ConsumerStoreExt, DocumentAction, DomainEvent, Recorded, Upcasters, View};
 use es_projections::{ConsumerOptions, FailurePolicy, Runner, RunnerError, StartFrom, limits};
 use es_testkit::bank::Balance;
 
@@ -114,9 +114,9 @@ macro_rules! counting {
             fn keys(_: &Recorded<$event>) -> Vec<String> {
                 vec!["all".to_owned()]
             }
-            fn apply(&mut self, _: &Recorded<$event>) -> Fate {
+            fn apply(&mut self, _: &Recorded<$event>) -> DocumentAction {
                 self.events += 1;
-                Fate::Keep
+                DocumentAction::Keep
             }
         }
     };

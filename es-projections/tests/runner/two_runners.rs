@@ -34,7 +34,7 @@ async fn two_runners_with_the_same_consumers_apply_each_event_once() {
 /// As if all leases had run out, and somebody else had claimed them.
 async fn take_all_leases_away(store: &SpyStore) {
     for (_, holder) in store.leases().await.unwrap() {
-        store.leave(&holder.owner).await.unwrap();
+        store.deregister(&holder.owner).await.unwrap();
     }
 }
 
@@ -64,7 +64,7 @@ async fn a_view_page_that_another_runner_overtook_is_dropped_and_the_status_says
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_was_moved_by_hand_is_followed_back_and_forth() {
+async fn an_overridden_checkpoint_is_followed_back_and_forth() {
     use es_core::ConsumerStore;
     let (store, mailer) = (SpyStore::default(), Mailer::new());
     deposits(&store, 10).await;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use es_core::{
-    ConsumerStoreExt, Coverage, DomainEvent, Fate, HandlerError, MemoryStore, MemoryTables, Position, Projection,
-    Reactor, Recorded, View,
+    ConsumerStoreExt, Coverage, DocumentAction, DomainEvent, HandlerError, MemoryStore, MemoryTables, Position,
+    Projection, Reactor, Recorded, View,
 };
 use es_projections::{
     ConsumerOptions, ConsumerState, FailurePolicy, RebuildOptions, Runner, RunnerError, StartFrom, Subscription,
@@ -128,9 +128,9 @@ macro_rules! sales {
                 vec!["all".to_owned()]
             }
 
-            fn apply(&mut self, event: &Recorded<$event>) -> Fate {
+            fn apply(&mut self, event: &Recorded<$event>) -> DocumentAction {
                 self.0.cents += event.event.cents();
-                Fate::Keep
+                DocumentAction::Keep
             }
         }
     };

@@ -2,10 +2,10 @@
 //! earlier state and grow again (G6).
 
 use es_core::{
-    Advance, Append, Appended, Bookmark, ConsumerStore, ControlStore, DocumentChange, EventFilter, EventKey, EventPage,
-    EventStore, ExpectedVersion, HandMove, Order, PageProjection, Park, ParkFailure, Parking, ParkingStore,
-    PartitionCheckpoint, PartitionStore, Payload, Position, ProjectionError, ProjectionStore, RecordedEvent,
-    StoreError,
+    Advance, Append, Appended, Bookmark, CheckpointOverride, ConsumerStore, ControlStore, DocumentChange, EventFilter,
+    EventKey, EventPage, EventStore, ExpectedVersion, OperatorRequest, PageProjection, Park, ParkFailure, Parking,
+    ParkingStore, PartitionCheckpoint, PartitionStore, Payload, Position, ProjectionError, ProjectionStore,
+    RecordedEvent, StoreError,
 };
 use uuid::Uuid;
 
@@ -148,7 +148,8 @@ pub async fn nothing_that_was_read_from_another_log_takes_effect<H: StoreHarness
     ok(patiently!(store.apply_page(&projector, &advance, &events)));
 }
 
-/// A checkpoint keeps the event at its position, however it got there, and so do parked events and what is ahead of partitions.
+/// A checkpoint keeps the event at its position, however it got there, and so do parked events and slot offsets of
+/// partitions.
 pub async fn a_checkpoint_keeps_the_event_at_its_position<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     some_history(&store).await;
@@ -170,18 +171,18 @@ pub async fn a_checkpoint_keeps_the_event_at_its_position<H: StoreHarness>(harne
     let parked = ok(store.parked_events(&name, &key, at(0), 10).await);
     assert_eq!(parked.iter().map(|event| event.event_id).collect::<Vec<_>>(), [place(&store, 4).await.event_id()]);
 
-    let order = ok(Order::by("ann").and_then(|order| order.because("to see")));
-    ok(patiently!(store.move_by_hand(&name, HandMove::Skip(at(6)), &order)));
+    let request = ok(OperatorRequest::by("ann").and_then(|request| request.because("to see")));
+    ok(patiently!(store.override_checkpoint(&name, CheckpointOverride::Skip(at(6)), &request)));
     assert_eq!(kept(&name).await, place(&store, 6).await);
     let halves = ok(patiently!(store.repartition(&name, 2)));
     assert_eq!(halves.iter().map(PartitionCheckpoint::bookmark).collect::<Vec<_>>(), [place(&store, 6).await; 2]);
-    let first = Advance::new(&halves[0].consumer, at(6), at(9)).in_layout(halves[0].layout);
+    let first = Advance::new(&halves[0].consumer, at(6), at(9)).in_partition_epoch(halves[0].partition_epoch);
     ok(patiently!(store.move_checkpoint(&first)));
     let whole = ok(patiently!(store.repartition(&name, 1)));
     let found = ok(store.partitions(&name).await);
     assert_eq!(found, whole);
     let rests_on: Vec<_> = found.iter().map(|whole| (whole.bookmark(), whole.furthest_bookmark())).collect();
     assert_eq!(rests_on, [(place(&store, 6).await, place(&store, 9).await)]);
-    ok(patiently!(store.move_by_hand(&name, HandMove::Reset(at(0)), &order)));
+    ok(patiently!(store.override_checkpoint(&name, CheckpointOverride::Reset(at(0)), &request)));
     assert_eq!(kept(&name).await, Bookmark::START);
 }

@@ -1,11 +1,12 @@
-//! What operators do: hold consumers back, move checkpoints by hand, retire consumers; and the log of it.
+//! What operators do: suspend consumers, override checkpoints, retire consumers; and the log of it.
 
 use std::time::Duration;
 
 use es_core::{
-    Advance, BuildClaim, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction, DocumentChange, DocumentQuery,
-    EventStore, GenerationStore, HandMove, HoldKind, LeaseStore, Leased, NewOperation, Operation, OperationKind, Order,
-    PageProjection, PageSize, Payload, Position, ProjectionStore, ReadModelCode, StoreError, limits,
+    Advance, BuildClaim, CheckpointOverride, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction,
+    DocumentChange, DocumentQuery, EventStore, GenerationStore, LeaseStore, Leased, NewOperation, Operation,
+    OperationKind, OperatorRequest, PageProjection, PageSize, Payload, Position, ProjectionStore, ReadModelDefinition,
+    StoreError, SuspensionKind, limits,
 };
 
 use super::{
@@ -19,19 +20,19 @@ use crate::{harness::StoreHarness, rng::SeededRng};
 /// Long enough that it does not run out within a case.
 const LEASE: Duration = Duration::from_secs(600);
 
-fn order(by: &str) -> Order {
-    ok(Order::by(by))
+fn request(by: &str) -> OperatorRequest {
+    ok(OperatorRequest::by(by))
 }
 
-fn reasoned(by: &str) -> Order {
-    ok(order(by).because("because of it"))
+fn reasoned(by: &str) -> OperatorRequest {
+    ok(request(by).because("because of it"))
 }
 
 /// Kinds and authors, newest first.
 fn told(operations: &[Operation]) -> Vec<(String, String, String)> {
     let line = |operation: &Operation| {
-        let NewOperation { kind, consumer, order, .. } = &operation.what;
-        (kind.to_string(), consumer.to_string(), order.author().to_owned())
+        let NewOperation { kind, consumer, request, .. } = &operation.what;
+        (kind.to_string(), consumer.to_string(), request.author().to_owned())
     };
     operations.iter().map(line).collect()
 }
@@ -44,99 +45,105 @@ async fn log_of<S: ControlStore>(store: &S) -> Vec<Operation> {
     ok(store.operations(None, None, limits::MAX_OPERATIONS_PER_READ).await)
 }
 
-/// A consumer is held until it is released, in each way by itself; the log says by whom, and nothing that changed nothing.
-pub async fn a_consumer_is_held_until_it_is_released<H: StoreHarness>(harness: &H) {
+/// A consumer is suspended until it is resumed, in each way by itself; the log says by whom, and nothing that changed
+/// nothing.
+pub async fn a_consumer_is_suspended_until_it_is_resumed<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("mailer");
-    let hold = async |kind, order: &Order| ok(patiently!(store.hold(&name, kind, order)));
-    let release = async |kind, by: &str| ok(patiently!(store.release(&name, kind, &order(by))));
-    assert_eq!(ok(store.holds().await), []);
-    assert!(!release(HoldKind::Paused, "nobody").await);
-    assert!(hold(HoldKind::Paused, &reasoned("ann")).await);
-    assert!(!hold(HoldKind::Paused, &order("bob")).await, "held twice");
-    let refused = patiently!(store.hold(&name, HoldKind::Disabled, &order("bob")));
+    let suspend = async |kind, request: &OperatorRequest| ok(patiently!(store.suspend(&name, kind, request)));
+    let resume = async |kind, by: &str| ok(patiently!(store.resume(&name, kind, &request(by))));
+    assert_eq!(ok(store.suspensions().await), []);
+    assert!(!resume(SuspensionKind::Paused, "nobody").await);
+    assert!(suspend(SuspensionKind::Paused, &reasoned("ann")).await);
+    assert!(!suspend(SuspensionKind::Paused, &request("bob")).await, "suspended twice");
+    let refused = patiently!(store.suspend(&name, SuspensionKind::Disabled, &request("bob")));
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
-    assert!(hold(HoldKind::Disabled, &reasoned("bob")).await);
-    // One hold is for all generations.
+    assert!(suspend(SuspensionKind::Disabled, &reasoned("bob")).await);
+    // One suspension is for all generations.
     let later = name.in_generation(es_core::Generation::FIRST.next());
-    assert!(!ok(patiently!(store.hold(&later, HoldKind::Paused, &order("eve")))));
-    assert!(ok(patiently!(store.hold(&consumer("a_view"), HoldKind::Paused, &order("eve")))));
+    assert!(!ok(patiently!(store.suspend(&later, SuspensionKind::Paused, &request("eve")))));
+    assert!(ok(patiently!(store.suspend(&consumer("a_view"), SuspensionKind::Paused, &request("eve")))));
     let other = harness.reopened(&store).await;
-    let held = ok(other.holds().await);
-    let texts: Vec<_> =
-        held.iter().map(|held| (held.consumer.as_str(), held.kind.as_str(), held.by.as_str())).collect();
+    let suspended = ok(other.suspensions().await);
+    let texts: Vec<_> = suspended
+        .iter()
+        .map(|suspended| (suspended.consumer.as_str(), suspended.kind.as_str(), suspended.by.as_str()))
+        .collect();
     assert_eq!(texts, [("a_view", "paused", "eve"), ("mailer", "paused", "ann"), ("mailer", "disabled", "bob")]);
-    assert_eq!((held[0].reason.as_deref(), held[1].reason.as_deref()), (None, Some("because of it")));
+    assert_eq!((suspended[0].reason.as_deref(), suspended[1].reason.as_deref()), (None, Some("because of it")));
     let log = log_of(&other).await;
-    assert_eq!(log.iter().map(|line| line.at).collect::<Vec<_>>(), [held[0].since, held[2].since, held[1].since]);
-    assert!(release(HoldKind::Paused, "eve").await);
-    let left = ok(store.holds().await);
-    assert_eq!(left, [held[0].clone(), held[2].clone()]);
+    assert_eq!(
+        log.iter().map(|line| line.at).collect::<Vec<_>>(),
+        [suspended[0].since, suspended[2].since, suspended[1].since]
+    );
+    assert!(resume(SuspensionKind::Paused, "eve").await);
+    let left = ok(store.suspensions().await);
+    assert_eq!(left, [suspended[0].clone(), suspended[2].clone()]);
     assert_eq!(
         told(&ok(store.operations(Some(&name), None, 10).await)),
         [line("resume", "mailer", "eve"), line("disable", "mailer", "bob"), line("pause", "mailer", "ann")]
     );
 }
 
-/// A checkpoint is moved by hand to where that makes sense, and the log says from where; all else is refused with the reason,
+/// A checkpoint is overridden where that makes sense, and the log says from where; all else is refused with the reason,
 /// and changes nothing.
-pub async fn a_checkpoint_is_moved_by_hand_where_that_makes_sense<H: StoreHarness>(harness: &H) {
+pub async fn a_checkpoint_is_overridden_where_that_makes_sense<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     append(&store, &stream("ann"), deposits(9)).await;
     let (mailer, balances) = (consumer("mailer"), consumer("balances"));
-    let go = async |name: &ConsumerName, to| patiently!(store.move_by_hand(name, to, &reasoned("ann")));
-    let refused = go(&mailer, HandMove::Skip(at(3))).await;
+    let go = async |name: &ConsumerName, to| patiently!(store.override_checkpoint(name, to, &reasoned("ann")));
+    let refused = go(&mailer, CheckpointOverride::Skip(at(3))).await;
     assert!(matches!(refused, Err(StoreError::CannotMove { .. })), "it never began: {refused:?}");
     for name in [&mailer, &balances] {
         ok(patiently!(store.move_checkpoint(&Advance::new(name, at(0), at(5)))));
     }
-    ok(patiently!(store.live_generation(&balances, &ReadModelCode::default())));
-    let unreasoned = patiently!(store.move_by_hand(&mailer, HandMove::Skip(at(6)), &order("ann")));
+    ok(patiently!(store.live_generation(&balances, &ReadModelDefinition::default())));
+    let unreasoned = patiently!(store.override_checkpoint(&mailer, CheckpointOverride::Skip(at(6)), &request("ann")));
     assert!(matches!(unreasoned, Err(StoreError::Refused { .. })), "without a reason: {unreasoned:?}");
-    for (name, hand_move) in [
-        (&mailer, HandMove::Skip(at(4))),
-        (&mailer, HandMove::Skip(at(10))),
-        (&mailer, HandMove::Reset(at(6))),
-        (&mailer, HandMove::ResetIdempotent(at(u64::MAX))),
-        (&balances, HandMove::Reset(at(0))),
-        (&balances, HandMove::Reset(at(4))),
+    for (name, checkpoint_override) in [
+        (&mailer, CheckpointOverride::Skip(at(4))),
+        (&mailer, CheckpointOverride::Skip(at(10))),
+        (&mailer, CheckpointOverride::Reset(at(6))),
+        (&mailer, CheckpointOverride::ResetIdempotent(at(u64::MAX))),
+        (&balances, CheckpointOverride::Reset(at(0))),
+        (&balances, CheckpointOverride::Reset(at(4))),
     ] {
-        let refused = go(name, hand_move).await;
+        let refused = go(name, checkpoint_override).await;
         let is_told = matches!(&refused, Err(StoreError::CannotMove { consumer, from, to, .. })
-            if consumer == name && *from == at(5) && *to == hand_move.to());
-        assert!(is_told, "{name} {hand_move:?}: {refused:?}");
+            if consumer == name && *from == at(5) && *to == checkpoint_override.to());
+        assert!(is_told, "{name} {checkpoint_override:?}: {refused:?}");
         assert_eq!(position_of(&store, name).await, Some(5));
     }
     assert_eq!(log_of(&store).await, []);
-    for (name, hand_move, from) in [
-        (&mailer, HandMove::Reset(at(0)), 5),
-        (&mailer, HandMove::Skip(at(9)), 0),
-        (&balances, HandMove::ResetIdempotent(at(2)), 5),
-        (&balances, HandMove::Skip(at(3)), 2),
+    for (name, checkpoint_override, from) in [
+        (&mailer, CheckpointOverride::Reset(at(0)), 5),
+        (&mailer, CheckpointOverride::Skip(at(9)), 0),
+        (&balances, CheckpointOverride::ResetIdempotent(at(2)), 5),
+        (&balances, CheckpointOverride::Skip(at(3)), 2),
     ] {
-        assert_eq!(ok(go(name, hand_move).await), at(from));
-        assert_eq!(position_of(&store, name).await, Some(hand_move.to().get()));
+        assert_eq!(ok(go(name, checkpoint_override).await), at(from));
+        assert_eq!(position_of(&store, name).await, Some(checkpoint_override.to().get()));
         let newest = some(log_of(&store).await.into_iter().next(), "a line of the log");
-        assert_eq!((newest.what.from, newest.what.to), (Some(at(from)), Some(hand_move.to())));
-        assert_eq!((newest.what.kind, newest.what.order), (hand_move.kind(), reasoned("ann")));
+        assert_eq!((newest.what.from, newest.what.to), (Some(at(from)), Some(checkpoint_override.to())));
+        assert_eq!((newest.what.kind, newest.what.request), (checkpoint_override.kind(), reasoned("ann")));
     }
     // A generation that was live is kept as it was.
-    let claim = ok(BuildClaim::new(&balances, "ann", ReadModelCode::default(), LEASE));
+    let claim = ok(BuildClaim::new(&balances, "ann", ReadModelDefinition::default(), LEASE));
     let Claimed::Yours(next) = ok(patiently!(store.claim_build(&claim))) else { panic!("somebody else builds it") };
     ok(patiently!(store.make_live(&next.name, Direction::Back)));
-    let refused = go(&balances, HandMove::Skip(at(9))).await;
-    assert!(matches!(refused, Err(StoreError::Retired { .. })), "{refused:?}");
+    let refused = go(&balances, CheckpointOverride::Skip(at(9))).await;
+    assert!(matches!(refused, Err(StoreError::StaleGeneration { .. })), "{refused:?}");
 }
 
-/// A page that was read before a checkpoint was moved by hand is lost: its runner learns where the checkpoint is.
-pub async fn a_move_by_hand_defeats_the_page_that_was_under_way<H: StoreHarness>(harness: &H) {
+/// A page that was read before a checkpoint was overridden is lost: its runner learns where the checkpoint is.
+pub async fn an_override_defeats_the_page_that_was_under_way<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     append(&store, &stream("ann"), deposits(9)).await;
     let view = consumer("balances");
     let change = [DocumentChange { key: "ann".to_owned(), body: Some(ok(Payload::from_json("1"))) }];
     ok(patiently!(store.prepare_view(&view)));
     ok(patiently!(store.save_documents(&Advance::new(&view, at(0), at(2)), &change)));
-    ok(patiently!(store.move_by_hand(&view, HandMove::Skip(at(7)), &reasoned("ann"))));
+    ok(patiently!(store.override_checkpoint(&view, CheckpointOverride::Skip(at(7)), &reasoned("ann"))));
     assert_moved(patiently!(store.save_documents(&Advance::new(&view, at(2), at(4)), &change)), 2, 7);
     assert_moved(patiently!(store.move_checkpoint(&Advance::new(&view, at(2), at(4)))), 2, 7);
     let audit = consumer("audit");
@@ -144,7 +151,7 @@ pub async fn a_move_by_hand_defeats_the_page_that_was_under_way<H: StoreHarness>
     let page = ok(store.read_all(Position::ZERO, projection.filter(), page_of(3)).await);
     ok(patiently!(store.apply_page(&projection, &Advance::new(&audit, at(0), page.scanned_to), &page.events)));
     let page = ok(store.read_all(at(3), projection.filter(), page_of(3)).await);
-    ok(patiently!(store.move_by_hand(&audit, HandMove::Skip(at(8)), &reasoned("ann"))));
+    ok(patiently!(store.override_checkpoint(&audit, CheckpointOverride::Skip(at(8)), &reasoned("ann"))));
     let lost = patiently!(store.apply_page(&projection, &Advance::new(&audit, at(3), page.scanned_to), &page.events));
     assert!(matches!(&lost, Err(es_core::ProjectionError::Store(StoreError::CheckpointMoved { .. }))), "{lost:?}");
     ok(patiently!(store.apply_page(&projection, &Advance::new(&audit, at(8), at(9)), &[])));
@@ -160,9 +167,10 @@ pub async fn a_dropped_order_happened_with_its_line_or_not_at_all<H: StoreHarnes
     ok(patiently!(store.start_checkpoint(&name, at(5))));
     for round in 0..20_u64 {
         let to = at(5 - round % 2);
-        let hand_move = if round % 2 == 0 { HandMove::Skip(to) } else { HandMove::Reset(to) };
-        dropped_at_random(&rng, store.move_by_hand(&name, hand_move, &reasoned("ann"))).await;
-        ok(patiently!(store.move_by_hand(&name, hand_move, &reasoned("bob"))));
+        let checkpoint_override =
+            if round % 2 == 0 { CheckpointOverride::Skip(to) } else { CheckpointOverride::Reset(to) };
+        dropped_at_random(&rng, store.override_checkpoint(&name, checkpoint_override, &reasoned("ann"))).await;
+        ok(patiently!(store.override_checkpoint(&name, checkpoint_override, &reasoned("bob"))));
     }
     // A dropped call may end only now.
     let (log, position) = loop {
@@ -187,7 +195,7 @@ pub async fn the_log_of_operations_is_read_newest_first<H: StoreHarness>(harness
     let (one, two) = (consumer("one"), consumer("two"));
     let second = one.in_generation(es_core::Generation::FIRST.next());
     let longest = "r".repeat(limits::MAX_REASON_BYTES);
-    let longest = ok(order(&"b".repeat(limits::MAX_METADATA_TEXT_BYTES)).because(&longest));
+    let longest = ok(request(&"b".repeat(limits::MAX_METADATA_TEXT_BYTES)).because(&longest));
     for number in 0..6_u64 {
         let name = [&one, &two, &second][number as usize % 3];
         let kind = ok(OperationKind::new(&format!("kind-{number}")));
@@ -198,7 +206,7 @@ pub async fn the_log_of_operations_is_read_newest_first<H: StoreHarness>(harness
         |log: &[Operation]| log.iter().map(|line| line.what.from.map_or(9, Position::get)).collect::<Vec<_>>();
     let all = log_of(&harness.reopened(&store).await).await;
     assert_eq!(numbers(&all), [5, 4, 3, 2, 1, 0]);
-    assert!(all.iter().all(|line| line.what.order == longest && line.what.to.is_none()));
+    assert!(all.iter().all(|line| line.what.request == longest && line.what.to.is_none()));
     assert_eq!((&all[0].what.consumer, &all[1].what.consumer), (&second, &two));
     let page = ok(store.operations(None, Some(all[1].id), 2).await);
     assert_eq!(page, all[2..4]);
@@ -215,24 +223,24 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     let (view, near, audit) = (consumer("balances"), consumer("balances_2"), consumer("audit"));
     let change = [DocumentChange { key: "ann".to_owned(), body: Some(ok(Payload::from_json("1"))) }];
     for name in [&view, &near] {
-        ok(patiently!(store.live_generation(name, &ReadModelCode::default())));
+        ok(patiently!(store.live_generation(name, &ReadModelDefinition::default())));
         ok(patiently!(store.prepare_view(name)));
         ok(patiently!(store.save_documents(&Advance::new(name, at(0), at(3)), &change)));
-        ok(patiently!(store.hold(name, HoldKind::Paused, &order("ann"))));
+        ok(patiently!(store.suspend(name, SuspensionKind::Paused, &request("ann"))));
     }
-    let claim = ok(BuildClaim::new(&view, "ann", ReadModelCode::default(), LEASE));
+    let claim = ok(BuildClaim::new(&view, "ann", ReadModelDefinition::default(), LEASE));
     let Claimed::Yours(next) = ok(patiently!(store.claim_build(&claim))) else { panic!("somebody else builds it") };
     ok(patiently!(store.prepare_view(&next.name)));
     ok(patiently!(store.save_documents(&Advance::new(&next.name, at(0), at(4)), &change)));
     ok(patiently!(store.make_live(&next.name, Direction::Forward)));
     let projection = ledger(harness, &store, "audit").await;
-    ok(patiently!(store.live_generation(&audit, &projection.code())));
+    ok(patiently!(store.live_generation(&audit, &projection.definition())));
     catch_up(&store, &projection, PageSize::default()).await;
 
     let Leased::Yours(lease) = ok(patiently!(store.claim_lease(&view, "somebody", LEASE))) else {
         panic!("somebody else has the lease")
     };
-    let refused = patiently!(store.retire_consumer(&view, &order("ann")));
+    let refused = patiently!(store.retire_consumer(&view, &request("ann")));
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
     let refused = patiently!(store.retire_consumer(&consumer("balance"), &reasoned("ann")));
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "nobody of that name: {refused:?}");
@@ -245,8 +253,8 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     }
     let left: Vec<_> = ok(store.checkpoints().await).into_iter().map(|found| found.consumer).collect();
     assert_eq!(left, std::slice::from_ref(&near));
-    let holds: Vec<_> = ok(store.holds().await).into_iter().map(|hold| hold.consumer).collect();
-    assert_eq!(holds, std::slice::from_ref(&near));
+    let suspensions: Vec<_> = ok(store.suspensions().await).into_iter().map(|suspension| suspension.consumer).collect();
+    assert_eq!(suspensions, std::slice::from_ref(&near));
     let query = DocumentQuery::ByKey { after: None, limit: 10 };
     assert_eq!(ok(store.list_documents(&near.live(), &query).await).len(), 1);
     // Whoever worked for it has lost its lease.
@@ -254,14 +262,14 @@ pub async fn a_retired_consumer_leaves_nothing<H: StoreHarness>(harness: &H) {
     assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
     assert_eq!(ok(store.leases().await), []);
     // Begun anew, they begin with nothing.
-    ok(patiently!(store.live_generation(&view, &ReadModelCode::default())));
+    ok(patiently!(store.live_generation(&view, &ReadModelDefinition::default())));
     ok(patiently!(store.prepare_view(&view)));
     assert_eq!(ok(store.list_documents(&view.live(), &query).await), []);
     ok(patiently!(store.save_documents(&Advance::new(&view, at(0), at(1)), &change)));
     assert_eq!(ok(store.list_documents(&view.live(), &query).await).len(), 1);
     let projection = ledger(harness, &store, "audit").await;
     assert_eq!(harness.ledger_rows(&store, "audit").await, []);
-    ok(patiently!(store.live_generation(&audit, &projection.code())));
+    ok(patiently!(store.live_generation(&audit, &projection.definition())));
     catch_up(&store, &projection, PageSize::default()).await;
     assert_eq!(harness.ledger_rows(&store, "audit").await.len(), 9);
 }

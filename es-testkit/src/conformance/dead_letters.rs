@@ -2,22 +2,22 @@
 
 use es_core::{
     ConsumerName, ControlStore, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore,
-    MessageUnit, NewDeadLetter, NewOperation, Order, RawMessage, StoreError, limits,
+    MessageUnit, NewDeadLetter, NewOperation, OperatorRequest, RawMessage, StoreError, limits,
 };
 
 use super::{
     checkpoints::consumer,
-    inbox::{dead, letters_of},
+    inbox::{dead, dead_letters_of},
     support::*,
 };
 use crate::harness::StoreHarness;
 
-fn order(by: &str) -> Order {
-    ok(Order::by(by))
+fn request(by: &str) -> OperatorRequest {
+    ok(OperatorRequest::by(by))
 }
 
-fn reasoned(by: &str) -> Order {
-    ok(order(by).because("the disk was full"))
+fn reasoned(by: &str) -> OperatorRequest {
+    ok(request(by).because("the disk was full"))
 }
 
 fn id(number: u64) -> DeadLetterId {
@@ -36,25 +36,25 @@ async fn list<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery) -> Vec<Dea
 async fn found<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery) -> Vec<String> {
     let letters = list(store, query).await;
     assert!(letters.iter().all(|dead| query.matches(dead)), "{query:?} found what does not match it");
-    letters.into_iter().map(|dead| dead.letter.message_id).collect()
+    letters.into_iter().map(|dead| dead.details.message_id).collect()
 }
 
 /// Kind, consumer, author and reason of the operations, oldest first.
 async fn log_of<S: ControlStore>(store: &S) -> Vec<String> {
     let mut log = ok(store.operations(None, None, limits::MAX_OPERATIONS_PER_READ).await);
     log.reverse();
-    let line = |NewOperation { kind, consumer, order, .. }: &NewOperation| {
-        format!("{kind} {consumer} {}: {}", order.author(), order.reason().unwrap_or_default())
+    let line = |NewOperation { kind, consumer, request, .. }: &NewOperation| {
+        format!("{kind} {consumer} {}: {}", request.author(), request.reason().unwrap_or_default())
     };
     log.iter().map(|operation| line(&operation.what)).collect()
 }
 
-async fn ask<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery, order: &Order) -> u64 {
-    ok(patiently!(store.ask_dead_letter_retries(query, order)))
+async fn request_retries<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery, request: &OperatorRequest) -> u64 {
+    ok(patiently!(store.request_dead_letter_retries(query, request)))
 }
 
-/// Five letters of two consumers, each with something of its own.
-fn some_letters() -> Vec<NewDeadLetter> {
+/// Five dead letters of two consumers, each with something of its own.
+fn some_dead_letters() -> Vec<NewDeadLetter> {
     let (relay, shop) = (consumer("relay"), consumer("shop"));
     let letter = |consumer: &ConsumerName, id: &str, reason| {
         let message = RawMessage::new("text/plain", id.as_bytes());
@@ -82,8 +82,8 @@ pub async fn a_dead_letter_is_kept_once_with_its_latest_failure<H: StoreHarness>
     add(&store, &[dead(&shop, "b")]).await;
     add(&store, &[]).await;
     let kept = list(&harness.reopened(&store).await, &DeadLetterQuery::default()).await;
-    assert_eq!(kept.iter().map(|dead| &dead.letter).collect::<Vec<_>>(), [&first, &dead(&shop, "b")]);
-    assert!(kept[0].id < kept[1].id && kept[0].since <= kept[1].since && !kept[0].is_retry_asked);
+    assert_eq!(kept.iter().map(|dead| &dead.details).collect::<Vec<_>>(), [&first, &dead(&shop, "b")]);
+    assert!(kept[0].id < kept[1].id && kept[0].since <= kept[1].since && !kept[0].is_retry_requested);
 
     let mut again = first.clone().with_attempts(9);
     (again.reason, again.error) = (DeadReason::Expired, "too late".to_owned());
@@ -92,15 +92,15 @@ pub async fn a_dead_letter_is_kept_once_with_its_latest_failure<H: StoreHarness>
     let letters = list(&store, &DeadLetterQuery::of(shop.clone())).await;
     assert_eq!(letters[0], DeadLetter::new(kept[0].id, kept[0].since, false, again.clone()));
     assert_eq!(letters[1..], kept[1..]);
-    assert_eq!(letters_of(&store).await.len(), 3);
+    assert_eq!(dead_letters_of(&store).await.len(), 3);
     // A broker that counts deliveries may begin anew; what is known stays known.
     add(&store, &[again.clone().with_attempts(2)]).await;
-    assert_eq!(list(&store, &DeadLetterQuery::of(shop)).await[0].letter, again);
+    assert_eq!(list(&store, &DeadLetterQuery::of(shop)).await[0].details, again);
 }
 
-/// Letters that differ in anything that tells messages apart are several: consumer, topic, id, headers or body; whether they are put
-/// aside in one call, one by one, or within a unit.
-pub async fn letters_that_differ_in_anything_are_several<H: StoreHarness>(harness: &H) {
+/// Dead letters that differ in anything that tells messages apart are several: consumer, topic, id, headers or body;
+/// whether they are put aside in one call, one by one, or within a unit.
+pub async fn dead_letters_that_differ_in_anything_are_several<H: StoreHarness>(harness: &H) {
     let (shop, plain) = (consumer("shop"), RawMessage::new("text/plain", "paid"));
     let letter = |consumer: &ConsumerName, topic: &str, id: &str, message: &RawMessage| {
         NewDeadLetter::new(consumer.clone(), id, topic, DeadReason::Failed, "no room", message.clone())
@@ -152,14 +152,14 @@ pub async fn letters_that_differ_in_anything_are_several<H: StoreHarness>(harnes
             }
         }
         let kept = list(&store, &DeadLetterQuery::default()).await;
-        assert!(kept.iter().map(|dead| &dead.letter).eq(&letters), "{way}: {kept:#?}");
+        assert!(kept.iter().map(|dead| &dead.details).eq(&letters), "{way}: {kept:#?}");
         let ever: u64 = ok(store.dead_letter_totals().await).iter().map(|totals| totals.ever).sum();
         assert_eq!(ever, letters.len() as u64, "{way}");
     }
 }
 
 /// A message that is put aside once more changes its failure and nothing that an operator did: an edit stands, and so does a retry that
-/// was asked for.
+/// was requested.
 pub async fn a_redelivery_leaves_an_edit_and_a_requested_retry<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let shop = consumer("shop");
@@ -168,7 +168,7 @@ pub async fn a_redelivery_leaves_an_edit_and_a_requested_retry<H: StoreHarness>(
     let letters = list(&store, &DeadLetterQuery::default()).await;
     let better = RawMessage::new("text/plain", "better");
     assert!(ok(patiently!(store.edit_dead_letter(letters[0].id, &better, &reasoned("ann")))));
-    assert_eq!(ask(&store, &DeadLetterQuery::one(letters[1].id), &order("ann")).await, 1);
+    assert_eq!(request_retries(&store, &DeadLetterQuery::one(letters[1].id), &request("ann")).await, 1);
     let again = [edited, asked].map(|mut letter| {
         letter.error = "still no room".to_owned();
         letter.with_attempts(3)
@@ -181,17 +181,17 @@ pub async fn a_redelivery_leaves_an_edit_and_a_requested_retry<H: StoreHarness>(
     ok(unit.commit().await);
     let mut expected = letters;
     for (dead, again) in expected.iter_mut().zip(again) {
-        (dead.letter, dead.is_retry_asked) = (again, true);
+        (dead.details, dead.is_retry_requested) = (again, true);
     }
-    expected[0].letter.message = better;
+    expected[0].details.message = better;
     assert_eq!(list(&store, &DeadLetterQuery::default()).await, expected);
     assert_eq!(ok(store.dead_letter_edits(expected[0].id).await).len(), 1);
 }
 
-/// Each part of a query narrows it; pages of any size give each letter once and in order.
+/// Each part of a query narrows it; pages of any size return each dead letter once and in order.
 pub async fn dead_letters_are_found_by_what_is_known_of_them<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    add(&store, &some_letters()).await;
+    add(&store, &some_dead_letters()).await;
     let all = list(&store, &DeadLetterQuery::default()).await;
     let (shop, relay) = (consumer("shop"), consumer("relay"));
     let query = |change: &dyn Fn(&mut DeadLetterQuery)| {
@@ -209,13 +209,13 @@ pub async fn dead_letters_are_found_by_what_is_known_of_them<H: StoreHarness>(ha
     let later = all[4].since + std::time::Duration::from_micros(1);
     assert_eq!(found(&store, &query(&|q| q.before = Some(later))).await.len(), 5);
     let one = DeadLetterQuery::one(all[1].id);
-    assert_eq!(ask(&store, &one, &order("ann")).await, 1);
-    assert_eq!(found(&store, &query(&|q| q.is_retry_asked = Some(true))).await, ["b"]);
-    assert_eq!(found(&store, &query(&|q| q.is_retry_asked = Some(false))).await, ["a", "a", "c", "d"]);
+    assert_eq!(request_retries(&store, &one, &request("ann")).await, 1);
+    assert_eq!(found(&store, &query(&|q| q.is_retry_requested = Some(true))).await, ["b"]);
+    assert_eq!(found(&store, &query(&|q| q.is_retry_requested = Some(false))).await, ["a", "a", "c", "d"]);
     // All at once.
     let mut narrow = DeadLetterQuery::of(relay);
     (narrow.id, narrow.reason) = (Some(all[2].id), Some(DeadReason::Unroutable));
-    (narrow.key, narrow.before, narrow.is_retry_asked) = (Some("order 1".to_owned()), Some(later), Some(false));
+    (narrow.key, narrow.before, narrow.is_retry_requested) = (Some("order 1".to_owned()), Some(later), Some(false));
     assert_eq!(found(&store, &narrow).await, ["a"]);
     narrow.consumer = Some(shop);
     assert_eq!(found(&store, &narrow).await, [""; 0]);
@@ -242,36 +242,36 @@ pub async fn totals_tell_what_there_is_and_ever_was<H: StoreHarness>(harness: &H
     };
     let line = |consumer: &str, depth, ever| (consumer.to_owned(), depth, ever);
     assert_eq!(totals().await, []);
-    add(&store, &some_letters()).await;
+    add(&store, &some_dead_letters()).await;
     assert_eq!(totals().await, [line("relay", 2, 2), line("shop", 3, 3)]);
     let all = list(&store, &DeadLetterQuery::default()).await;
     assert_eq!(ok(store.dead_letter_totals().await)[1].oldest, Some(all[0].since));
     // The same once more is no further one.
-    add(&store, &some_letters()[..2]).await;
+    add(&store, &some_dead_letters()[..2]).await;
     assert_eq!(totals().await, [line("relay", 2, 2), line("shop", 3, 3)]);
     assert!(ok(patiently!(store.resolve_dead_letter(&all[0]))));
     let of_relay = DeadLetterQuery::of(consumer("relay"));
     assert_eq!(ok(patiently!(store.discard_dead_letters(&of_relay, &reasoned("ann")))), 2);
     assert_eq!(totals().await, [line("relay", 0, 2), line("shop", 2, 3)]);
-    add(&store, &some_letters()).await;
+    add(&store, &some_dead_letters()).await;
     assert_eq!(totals().await, [line("relay", 2, 4), line("shop", 3, 4)]);
     let newest = list(&store, &DeadLetterQuery::default()).await;
     assert!(newest.iter().skip(2).all(|dead| all.iter().all(|old| old.id < dead.id)), "an id was used twice");
 }
 
-/// A retry is asked for all that match, noted for each consumer, and carried out when the retry fails.
-pub async fn a_retry_is_asked_for_and_carried_out<H: StoreHarness>(harness: &H) {
+/// A retry is requested of all that match, noted for each consumer, and carried out when the retry fails.
+pub async fn a_retry_is_requested_and_carried_out<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    add(&store, &some_letters()).await;
+    add(&store, &some_dead_letters()).await;
     let none = DeadLetterQuery::of(consumer("nobody"));
-    assert_eq!(ask(&store, &none, &order("ann")).await, 0);
+    assert_eq!(request_retries(&store, &none, &request("ann")).await, 0);
     assert_eq!(log_of(&store).await, [""; 0], "nothing happened");
     let mut paid = DeadLetterQuery::default();
     paid.message_type = Some("paid".to_owned());
-    assert_eq!(ask(&store, &paid, &order("ann")).await, 2);
-    assert_eq!(ask(&store, &DeadLetterQuery::of(consumer("shop")), &reasoned("bob")).await, 3);
+    assert_eq!(request_retries(&store, &paid, &request("ann")).await, 2);
+    assert_eq!(request_retries(&store, &DeadLetterQuery::of(consumer("shop")), &reasoned("bob")).await, 3);
     let one = list(&store, &paid).await[1].id;
-    assert_eq!(ask(&store, &DeadLetterQuery::one(one), &order("eve")).await, 1);
+    assert_eq!(request_retries(&store, &DeadLetterQuery::one(one), &request("eve")).await, 1);
     let expected = [
         "dead-letter-retry relay ann: 1 dead letters".to_owned(),
         "dead-letter-retry shop ann: 1 dead letters".to_owned(),
@@ -279,13 +279,13 @@ pub async fn a_retry_is_asked_for_and_carried_out<H: StoreHarness>(harness: &H) 
         format!("dead-letter-retry relay eve: dead letter {one}"),
     ];
     assert_eq!(log_of(&store).await, expected);
-    let mut asked = DeadLetterQuery::default();
-    asked.is_retry_asked = Some(true);
-    assert_eq!(found(&store, &asked).await, ["a", "b", "c", "d"]);
+    let mut requested = DeadLetterQuery::default();
+    requested.is_retry_requested = Some(true);
+    assert_eq!(found(&store, &requested).await, ["a", "b", "c", "d"]);
     for dead in list(&store, &DeadLetterQuery::of(consumer("shop"))).await.iter().skip(1) {
         assert!(ok(patiently!(store.fail_dead_letter(dead, DeadReason::Failed, "no room"))));
     }
-    assert_eq!(found(&store, &asked).await, ["a", "d"]);
+    assert_eq!(found(&store, &requested).await, ["a", "d"]);
 }
 
 /// An edit replaces the message, asks for a retry, keeps what there was, and needs a reason.
@@ -296,8 +296,10 @@ pub async fn an_edited_dead_letter_keeps_what_it_was<H: StoreHarness>(harness: &
     let letters = list(&store, &DeadLetterQuery::default()).await;
     let messages: Vec<RawMessage> =
         ["one", "two"].map(|body| RawMessage::new("application/json", body.as_bytes())).into();
-    let edit = async |id, message: &RawMessage, order: &Order| patiently!(store.edit_dead_letter(id, message, order));
-    let refused = edit(letters[0].id, &messages[0], &order("ann")).await;
+    let edit = async |id, message: &RawMessage, request: &OperatorRequest| {
+        patiently!(store.edit_dead_letter(id, message, request))
+    };
+    let refused = edit(letters[0].id, &messages[0], &request("ann")).await;
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
     assert!(!ok(edit(id(letters[1].id.get() + 1_000), &messages[0], &reasoned("ann")).await));
     assert_eq!((log_of(&store).await, list(&store, &DeadLetterQuery::default()).await), (Vec::new(), letters.clone()));
@@ -306,31 +308,31 @@ pub async fn an_edited_dead_letter_keeps_what_it_was<H: StoreHarness>(harness: &
     }
     let edited = list(&store, &DeadLetterQuery::default()).await;
     let mut expected = letters.clone();
-    (expected[0].letter.message, expected[0].is_retry_asked) = (messages[1].clone(), true);
+    (expected[0].details.message, expected[0].is_retry_requested) = (messages[1].clone(), true);
     assert_eq!(edited, expected);
     let line = format!("dead-letter-edit shop ann: dead letter {}: the disk was full", letters[0].id);
     assert_eq!(log_of(&store).await, [line.clone(), line]);
     assert!(ok(patiently!(store.resolve_dead_letter(&edited[0]))));
     let history = ok(store.dead_letter_edits(letters[0].id).await);
-    assert_eq!(history, [letters[0].letter.message.clone(), messages[0].clone()]);
+    assert_eq!(history, [letters[0].details.message.clone(), messages[0].clone()]);
     assert_eq!(ok(store.dead_letter_edits(letters[1].id).await), []);
 }
 
 /// What is thrown away needs a reason, and a line in the log.
 pub async fn what_is_discarded_needs_a_reason_and_is_noted<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    add(&store, &some_letters()).await;
+    add(&store, &some_dead_letters()).await;
     let mut failed = DeadLetterQuery::default();
     failed.reason = Some(DeadReason::Failed);
-    let refused = patiently!(store.discard_dead_letters(&failed, &order("ann")));
+    let refused = patiently!(store.discard_dead_letters(&failed, &request("ann")));
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a reason: {refused:?}");
-    assert_eq!(letters_of(&store).await.len(), 5);
-    let longest = ok(order("ann").because(&"é".repeat(limits::MAX_REASON_BYTES / 2)));
+    assert_eq!(dead_letters_of(&store).await.len(), 5);
+    let longest = ok(request("ann").because(&"é".repeat(limits::MAX_REASON_BYTES / 2)));
     assert_eq!(ok(patiently!(store.discard_dead_letters(&failed, &longest))), 2);
-    assert_eq!(letters_of(&store).await, ["b", "a", "d"]);
+    assert_eq!(dead_letters_of(&store).await, ["b", "a", "d"]);
     assert_eq!(ok(patiently!(store.discard_dead_letters(&failed, &reasoned("bob")))), 0);
     assert_eq!(ok(patiently!(store.discard_dead_letters(&DeadLetterQuery::default(), &reasoned("bob")))), 3);
-    assert_eq!(letters_of(&store).await, [""; 0]);
+    assert_eq!(dead_letters_of(&store).await, [""; 0]);
     let log = log_of(&store).await;
     assert!(log[0].starts_with("dead-letter-discard shop ann: 2 dead letters: éé"), "{}", log[0]);
     assert_eq!(
@@ -372,29 +374,30 @@ pub async fn a_dead_letter_is_resolved_once<H: StoreHarness>(harness: &H) {
         }
     });
     assert_eq!(resolved.await.into_iter().filter(|was_there| *was_there).count(), 1);
-    assert_eq!(letters_of(&store).await, [""; 0]);
+    assert_eq!(dead_letters_of(&store).await, [""; 0]);
 }
 
-/// A retry in vain keeps the message, with the new failure. What was edited or thrown away while a letter was tried stays so, whatever
-/// came of the try: an edited message is not taken for the one that was tried, and what is gone does not come back.
+/// A retry in vain keeps the message, with the new failure. What was edited or thrown away while a dead letter was
+/// tried stays so, whatever came of the try: an edited message is not taken for the one that was tried, and what is
+/// gone does not come back.
 pub async fn what_happens_to_a_dead_letter_while_it_is_tried_stands<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    add(&store, &some_letters()).await;
+    add(&store, &some_dead_letters()).await;
     let all = DeadLetterQuery::default();
-    assert_eq!(ask(&store, &all, &order("ann")).await, 5);
+    assert_eq!(request_retries(&store, &all, &request("ann")).await, 5);
     let tried = list(&store, &all).await;
     let fail = async |letter| patiently!(store.fail_dead_letter(letter, DeadReason::Unroutable, "no\0queue"));
     assert!(ok(fail(&tried[0]).await));
     let mut expected = tried[0].clone();
-    expected.is_retry_asked = false;
-    (expected.letter.reason, expected.letter.error) = (DeadReason::Unroutable, "no queue".to_owned());
-    expected.letter.attempts += 1;
+    expected.is_retry_requested = false;
+    (expected.details.reason, expected.details.error) = (DeadReason::Unroutable, "no queue".to_owned());
+    expected.details.attempts += 1;
     assert_eq!(list(&store, &all).await[0], expected);
     // Thrown away meanwhile.
     assert_eq!(ok(patiently!(store.discard_dead_letters(&DeadLetterQuery::one(tried[1].id), &reasoned("bob")))), 1);
     assert!(!ok(fail(&tried[1]).await) && !ok(patiently!(store.resolve_dead_letter(&tried[1]))));
     // Edited meanwhile, in the body or in the headers alone.
-    let mut other_headers = tried[3].letter.message.clone();
+    let mut other_headers = tried[3].details.message.clone();
     other_headers.headers.insert("x".to_owned(), "y".to_owned());
     for (letter, message) in [(&tried[2], RawMessage::new("text/plain", "mended")), (&tried[3], other_headers)] {
         assert!(ok(patiently!(store.edit_dead_letter(letter.id, &message, &reasoned("bob")))));
@@ -403,10 +406,10 @@ pub async fn what_happens_to_a_dead_letter_while_it_is_tried_stands<H: StoreHarn
         assert!(!ok(unit.resolve_dead_letter(letter).await));
         ok(unit.rollback().await);
         let kept = list(&store, &DeadLetterQuery::one(letter.id)).await.remove(0);
-        assert_eq!((kept.is_retry_asked, &kept.letter.message), (true, &message));
+        assert_eq!((kept.is_retry_requested, &kept.details.message), (true, &message));
         assert!(ok(patiently!(store.resolve_dead_letter(&kept))));
     }
-    assert_eq!(letters_of(&store).await, ["a", "d"]);
+    assert_eq!(dead_letters_of(&store).await, ["a", "d"]);
     let totals = ok(store.dead_letter_totals().await);
     assert_eq!(totals.iter().map(|totals| totals.ever).collect::<Vec<_>>(), [2, 3]);
 }
@@ -420,7 +423,10 @@ pub async fn the_largest_dead_letters_are_kept_and_larger_ones_refused<H: StoreH
     largest.key = Some("k".repeat(limits::MAX_MESSAGE_KEY_BYTES));
     largest.message = RawMessage { headers: [].into(), body: vec![7; limits::MAX_RAW_MESSAGE_BYTES] };
     add(&store, std::slice::from_ref(&largest)).await;
-    assert!(list(&store, &DeadLetterQuery::default()).await[0].letter == largest, "the largest letter has changed");
+    assert!(
+        list(&store, &DeadLetterQuery::default()).await[0].details == largest,
+        "the largest dead letter has changed"
+    );
     let mut larger = largest.clone();
     larger.message.body.push(7);
     let most = limits::MAX_RAW_MESSAGE_BYTES;

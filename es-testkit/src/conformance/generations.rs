@@ -12,7 +12,7 @@ use std::{
 use es_core::{
     Advance, BuildClaim, Claimed, ConsumerName, ConsumerStore, Direction, DocumentChange, DocumentQuery, EventStore,
     Generation, GenerationInfo, GenerationState, GenerationStore, PageProjection, Payload, Position, ProjectionStore,
-    Projector, ReadModelCode, ReadModelRow, StoreError, Swapped,
+    Projector, ReadModelDefinition, ReadModelRow, StoreError, Swapped,
 };
 
 use super::{
@@ -25,22 +25,27 @@ use crate::harness::StoreHarness;
 /// Long enough that it does not run out within a case.
 const LEASE: Duration = Duration::from_secs(600);
 
-fn code(version: u32) -> ReadModelCode {
-    ReadModelCode { version, tables: Vec::new() }
+fn definition(version: u32) -> ReadModelDefinition {
+    ReadModelDefinition { version, tables: Vec::new() }
 }
 
-async fn claim<S: GenerationStore>(store: &S, name: &ConsumerName, by: &str, code: ReadModelCode) -> Claimed {
-    claim_for(store, name, by, code, LEASE).await
+async fn claim<S: GenerationStore>(
+    store: &S,
+    name: &ConsumerName,
+    by: &str,
+    definition: ReadModelDefinition,
+) -> Claimed {
+    claim_for(store, name, by, definition, LEASE).await
 }
 
 async fn claim_for<S: GenerationStore>(
     store: &S,
     name: &ConsumerName,
     by: &str,
-    code: ReadModelCode,
+    definition: ReadModelDefinition,
     lease: Duration,
 ) -> Claimed {
-    let claim = ok(BuildClaim::new(name, by, code, lease));
+    let claim = ok(BuildClaim::new(name, by, definition, lease));
     ok(patiently!(store.claim_build(&claim)))
 }
 
@@ -75,12 +80,12 @@ fn texts(documents: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 async fn rows_of<S: GenerationStore>(store: &S, name: &ConsumerName) -> (u64, Vec<ReadModelRow>) {
-    let mut frozen = ok(store.freeze(name).await);
+    let mut snapshot = ok(store.open_snapshot(name).await);
     let mut rows = Vec::new();
-    while let Some(row) = ok(frozen.next().await) {
+    while let Some(row) = ok(snapshot.next().await) {
         rows.push(row);
     }
-    (frozen.position().get(), rows)
+    (snapshot.position().get(), rows)
 }
 
 /// The first generation is live as soon as somebody asks, with the code that was named then.
@@ -91,17 +96,17 @@ pub async fn a_consumer_begins_with_one_generation_which_is_live<H: StoreHarness
     let stores = [store.clone(), harness.reopened(&store).await];
     let live = together(6, |number| {
         let (store, name) = (stores[number % 2].clone(), name.clone());
-        async move { ok(patiently!(store.live_generation(&name, &code(3)))) }
+        async move { ok(patiently!(store.live_generation(&name, &definition(3)))) }
     })
     .await;
     let first = &live[0];
     assert!(live.iter().all(|info| info == first), "{live:?}");
-    assert_eq!((&first.name, first.state, &first.code), (&name, GenerationState::Live, &code(3)));
+    assert_eq!((&first.name, first.state, &first.definition), (&name, GenerationState::Live, &definition(3)));
     assert_eq!((first.position, &first.builder), (None, &None));
-    assert_eq!(ok(store.live_generation(&name, &code(4)).await), *first);
+    assert_eq!(ok(store.live_generation(&name, &definition(4)).await), *first);
     ok(patiently!(store.start_checkpoint(&name, at(7))));
     let known = ok(store.generations(&name).await);
-    assert_eq!((known.len(), known[0].position, &known[0].code), (1, Some(at(7)), &first.code));
+    assert_eq!((known.len(), known[0].position, &known[0].definition), (1, Some(at(7)), &first.definition));
     assert_eq!(ok(store.generations(&consumer("balance")).await), []);
 }
 
@@ -112,7 +117,7 @@ pub async fn the_next_generation_is_built_by_one_at_a_time<H: StoreHarness>(harn
     let stores = [store.clone(), other.clone()];
     let claims = together(4, |number| {
         let (store, name) = (stores[number % 2].clone(), name.clone());
-        async move { claim(&store, &name, &format!("builder {number}"), code(1)).await }
+        async move { claim(&store, &name, &format!("builder {number}"), definition(1)).await }
     })
     .await;
     let won: Vec<_> = claims.iter().filter(|claim| matches!(claim, Claimed::Yours(_))).collect();
@@ -126,14 +131,14 @@ pub async fn the_next_generation_is_built_by_one_at_a_time<H: StoreHarness>(harn
         assert_eq!(*claimed, Claimed::Taken(building.clone()));
     }
     // The same builder goes on, and has built since the same time.
-    let again = yours(claim(&other, &name, &builder.by, code(1)).await);
+    let again = yours(claim(&other, &name, &builder.by, definition(1)).await);
     assert_eq!(some(again.builder, "its builder").since, builder.since);
     ok(patiently!(store.release_build(&building.name, "somebody else")));
-    assert!(matches!(claim(&store, &name, "second", code(1)).await, Claimed::Taken(_)));
+    assert!(matches!(claim(&store, &name, "second", definition(1)).await, Claimed::Taken(_)));
     ok(patiently!(store.release_build(&building.name, &builder.by)));
-    assert_eq!(yours(claim_for(&store, &name, "second", code(1), Duration::ZERO).await).name, building.name);
+    assert_eq!(yours(claim_for(&store, &name, "second", definition(1), Duration::ZERO).await).name, building.name);
     // Its lease has run out.
-    let third = yours(claim(&store, &name, "third", code(1)).await);
+    let third = yours(claim(&store, &name, "third", definition(1)).await);
     assert_eq!((third.name, some(third.builder, "its builder").by), (building.name, "third".to_owned()));
 }
 
@@ -141,22 +146,24 @@ pub async fn the_next_generation_is_built_by_one_at_a_time<H: StoreHarness>(harn
 pub async fn what_is_left_half_built_goes_on_where_it_was<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let building = yours(claim(&store, &name, "first", code(2)).await);
+    let building = yours(claim(&store, &name, "first", definition(2)).await);
     ok(patiently!(store.prepare_view(&building.name)));
     put(&store, &building.name, (0, 5), &[("ann", "1")]).await;
     assert_eq!(read(&store, &name).await, []);
     ok(patiently!(store.release_build(&building.name, "first")));
-    match claim(&store, &name, "second", code(3)).await {
-        Claimed::OtherCode(found) => assert_eq!((found.name, found.code), (building.name.clone(), code(2))),
-        other => panic!("expected OtherCode, got {other:?}"),
+    match claim(&store, &name, "second", definition(3)).await {
+        Claimed::VersionMismatch(found) => {
+            assert_eq!((found.name, found.definition), (building.name.clone(), definition(2)))
+        }
+        other => panic!("expected VersionMismatch, got {other:?}"),
     }
-    let taken_over = yours(claim(&store, &name, "second", code(2)).await);
+    let taken_over = yours(claim(&store, &name, "second", definition(2)).await);
     assert_eq!((taken_over.name, taken_over.position), (building.name.clone(), Some(at(5))));
     put(&store, &building.name, (5, 6), &[("bob", "2")]).await;
     assert_eq!(rows_of(&store, &building.name).await.1.len(), 2);
     ok(patiently!(store.drop_generation(&building.name)));
-    let next = yours(claim(&store, &name, "second", code(3)).await);
-    assert_eq!((next.position, next.code), (None, code(3)));
+    let next = yours(claim(&store, &name, "second", definition(3)).await);
+    assert_eq!((next.position, next.definition), (None, definition(3)));
 }
 
 /// Two generations of a view have documents and checkpoints of their own; readers are given those of the live one.
@@ -167,7 +174,7 @@ pub async fn readers_of_a_view_are_given_the_live_generation<H: StoreHarness>(ha
     ok(patiently!(store.prepare_view(&name)));
     put(&store, &name, (0, 5), &[("ann", "1"), ("bob", "2")]).await;
     assert_eq!(read(&store, &name).await, texts(&[("ann", "1"), ("bob", "2")]));
-    let next = yours(claim(&store, &name, "builder", code(1)).await).name;
+    let next = yours(claim(&store, &name, "builder", definition(1)).await).name;
     ok(patiently!(store.prepare_view(&next)));
     put(&store, &next, (0, 9), &[("ann", "3"), ("cid", "4")]).await;
     put(&store, &name, (5, 8), &[("bob", "5")]).await;
@@ -181,7 +188,7 @@ pub async fn readers_of_a_view_are_given_the_live_generation<H: StoreHarness>(ha
         let states: Vec<_> =
             ok(store.generations(&name).await).iter().map(|info| (info.state, info.position)).collect();
         assert_eq!(states, [(GenerationState::Retired, Some(at(8))), (GenerationState::Live, Some(at(9)))]);
-        assert_eq!(ok(store.live_generation(&name, &code(1)).await).name, next);
+        assert_eq!(ok(store.live_generation(&name, &definition(1)).await).name, next);
     }
     put(&other, &next, (9, 10), &[("cid", "6")]).await;
     let one = ok(store.documents(&name.live(), &["cid".to_owned(), "bob".to_owned()]).await);
@@ -195,9 +202,9 @@ pub async fn readers_of_a_projection_are_given_the_live_generation<H: StoreHarne
     let first = ledger(harness, &store, "ledger").await;
     catch_up(&store, &first, page_of(100)).await;
     let name = first.name().clone();
-    let info = ok(patiently!(store.live_generation(&name, &first.code())));
-    assert_eq!(info.code, first.code());
-    let next = yours(claim(&store, &name, "builder", first.code()).await).name;
+    let info = ok(patiently!(store.live_generation(&name, &first.definition())));
+    assert_eq!(info.definition, first.definition());
+    let next = yours(claim(&store, &name, "builder", first.definition()).await).name;
     let second = some(ok(first.in_generation(some(next.generation(), "2"))), "a second generation");
     ok(patiently!(store.prepare_projection(&*second)));
     assert_eq!(harness.ledger_rows(&store, "ledger").await.len(), 3);
@@ -227,17 +234,17 @@ pub async fn a_retired_generation_does_not_move<H: StoreHarness>(harness: &H) {
     let first = ledger(harness, &store, "ledger").await;
     let view = consumer("balances");
     ok(patiently!(store.prepare_view(&view)));
-    for (name, code) in [(first.name().clone(), first.code()), (view.clone(), code(1))] {
-        ok(patiently!(store.live_generation(&name, &code)));
-        let next = yours(claim(&store, &name, "builder", code).await).name;
+    for (name, definition) in [(first.name().clone(), first.definition()), (view.clone(), definition(1))] {
+        ok(patiently!(store.live_generation(&name, &definition)));
+        let next = yours(claim(&store, &name, "builder", definition).await).name;
         if let Some(second) = ok(first.in_generation(Generation::FIRST.next())).filter(|p| *p.name() == next) {
             ok(patiently!(store.prepare_projection(&*second)));
         }
         assert_eq!(swap(&store, &next, Direction::Forward).await, Swapped::Done);
     }
     let is_retired = |result: Result<(), StoreError>, name: &ConsumerName| match result {
-        Err(StoreError::Retired { generation }) => assert_eq!(generation, *name),
-        other => panic!("expected Retired, got {other:?}"),
+        Err(StoreError::StaleGeneration { generation }) => assert_eq!(generation, *name),
+        other => panic!("expected StaleGeneration, got {other:?}"),
     };
     is_retired(patiently!(store.move_checkpoint(&Advance::new(&view, at(0), at(3)))), &view);
     is_retired(patiently!(store.move_checkpoint(&Advance::new(&view, at(1), at(3)))), &view);
@@ -247,7 +254,7 @@ pub async fn a_retired_generation_does_not_move<H: StoreHarness>(harness: &H) {
     let page = ok(store.read_all(Position::ZERO, first.filter(), page_of(4)).await);
     match apply(&store, &first, Position::ZERO, &page).await {
         Err(es_core::ProjectionError::Store(error)) => is_retired(Err(error), first.name()),
-        other => panic!("expected Retired, got {other:?}"),
+        other => panic!("expected StaleGeneration, got {other:?}"),
     }
     assert_eq!(position_of(&store, &view).await.unwrap_or(0), 0);
     assert_eq!(rows_of(&store, first.name()).await, (0, Vec::new()));
@@ -259,7 +266,7 @@ pub async fn a_generation_that_is_behind_takes_no_readers_back_unless_told_to<H:
     let name = consumer("balances");
     ok(patiently!(store.prepare_view(&name)));
     put(&store, &name, (0, 5), &[("ann", "5")]).await;
-    let next = yours(claim(&store, &name, "builder", code(1)).await).name;
+    let next = yours(claim(&store, &name, "builder", definition(1)).await).name;
     ok(patiently!(store.prepare_view(&next)));
     put(&store, &next, (0, 4), &[("ann", "4")]).await;
     assert_eq!(swap(&store, &next, Direction::Forward).await, Swapped::Behind(at(5)));
@@ -284,7 +291,7 @@ pub async fn a_dropped_generation_leaves_nothing<H: StoreHarness>(harness: &H) {
     let name = consumer("balances");
     ok(patiently!(store.prepare_view(&name)));
     put(&store, &name, (0, 5), &[("ann", "5")]).await;
-    let next = yours(claim(&store, &name, "builder", code(1)).await).name;
+    let next = yours(claim(&store, &name, "builder", definition(1)).await).name;
     ok(patiently!(store.prepare_view(&next)));
     put(&store, &next, (0, 5), &[("ann", "6")]).await;
     let refused = patiently!(store.drop_generation(&name));
@@ -297,53 +304,55 @@ pub async fn a_dropped_generation_leaves_nothing<H: StoreHarness>(harness: &H) {
     assert_eq!(ok(store.documents(&next, &["ann".to_owned()]).await), []);
     assert_eq!(read(&store, &name).await, texts(&[("ann", "5")]));
     // Built anew, it begins with nothing.
-    let again = yours(claim(&store, &name, "builder", code(1)).await);
+    let again = yours(claim(&store, &name, "builder", definition(1)).await);
     assert_eq!(again.position, None);
     ok(patiently!(store.prepare_view(&again.name)));
     assert_eq!(rows_of(&store, &again.name).await, (0, Vec::new()));
 }
 
-/// A picture is of one position, whatever is written while it is looked at; its rows come in bytewise order.
-pub async fn a_picture_holds_the_rows_of_one_position_in_order<H: StoreHarness>(harness: &H) {
+/// A snapshot is of one position, whatever is written while it is looked at; its rows come in bytewise order.
+pub async fn a_snapshot_holds_the_rows_of_one_position_in_order<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
     ok(patiently!(store.prepare_view(&name)));
-    ok(patiently!(store.live_generation(&name, &code(1))));
+    ok(patiently!(store.live_generation(&name, &definition(1))));
     let keys: BTreeSet<String> = (0..1_200).map(|number| format!("{}{number}", ["a", "B", "é"][number % 3])).collect();
     let documents: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "1")).collect();
     put(&store, &name, (0, 5), &documents).await;
-    let mut frozen = ok(store.freeze(&name).await);
-    let first = some(ok(frozen.next().await), "a row");
+    let mut snapshot = ok(store.open_snapshot(&name).await);
+    let first = some(ok(snapshot.next().await), "a row");
     put(&store, &name, (5, 6), &[("zzz", "2"), ("a0", "2")]).await;
     let mut seen = vec![first];
-    while let Some(row) = ok(frozen.next().await) {
+    while let Some(row) = ok(snapshot.next().await) {
         seen.push(row);
     }
-    assert_eq!(frozen.position(), at(5));
+    assert_eq!(snapshot.position(), at(5));
     assert!(seen.iter().all(|row| row.table.is_empty() && row.content == "1"));
     assert!(seen.iter().map(|row| &row.key).eq(&keys));
     // Its position and its rows are of the same moment, whatever is written right after it was taken.
     put(&store, &name, (6, 7), &[("now", "7")]).await;
     for at in 7..27 {
-        let (mut frozen, documents) = (ok(store.freeze(&name).await), (at + 1).to_string());
+        let (mut snapshot, documents) = (ok(store.open_snapshot(&name).await), (at + 1).to_string());
         put(&store, &name, (at, at + 1), &[("now", &documents)]).await;
         let mut now = None;
-        while let Some(row) = ok(frozen.next().await) {
+        while let Some(row) = ok(snapshot.next().await) {
             now = now.or((row.key == "now").then_some(row.content));
         }
-        assert_eq!((frozen.position().get(), now), (at, Some(at.to_string())));
+        assert_eq!((snapshot.position().get(), now), (at, Some(at.to_string())));
     }
     // Somebody who loses interest holds nothing up.
-    drop(ok(store.freeze(&name).await));
+    drop(ok(store.open_snapshot(&name).await));
     put(&store, &name, (27, 28), &[("zzz", "3")]).await;
 
     append(&store, &stream("ann"), deposits(2)).await;
     let ledger: Projector<H::Ledger> = ledger(harness, &store, "ledger").await;
-    ok(patiently!(store.live_generation(ledger.name(), &ledger.code())));
+    ok(patiently!(store.live_generation(ledger.name(), &ledger.definition())));
     catch_up(&store, &ledger, page_of(100)).await;
     let (position, rows) = rows_of(&store, ledger.name()).await;
     assert_eq!((position, rows.len()), (2, 2));
-    assert!(rows.iter().all(|row| ledger.code().tables == [row.table.clone()] && row.content.contains("account/ann")));
+    assert!(
+        rows.iter().all(|row| ledger.definition().tables == [row.table.clone()] && row.content.contains("account/ann"))
+    );
     assert!(rows[0].key < rows[1].key);
 }
 
@@ -384,7 +393,7 @@ pub async fn no_reader_sees_an_empty_or_a_mixed_read_model_while_generations_cha
         })
         .collect();
     for (round, json) in ["2", "3", "4", "5", "6"].into_iter().enumerate() {
-        let next = yours(claim(&store, &name, "builder", code(1)).await).name;
+        let next = yours(claim(&store, &name, "builder", definition(1)).await).name;
         ok(patiently!(store.prepare_view(&next)));
         put(&store, &next, (0, round as u64 + 2), &documents(json)).await;
         assert_eq!(swap(&store, &next, Direction::Forward).await, Swapped::Done);

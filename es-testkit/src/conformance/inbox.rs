@@ -51,9 +51,9 @@ pub(super) fn dead(consumer: &ConsumerName, id: &str) -> NewDeadLetter {
     NewDeadLetter::new(consumer.clone(), id, "orders", DeadReason::Failed, "no room: disk full", message)
 }
 
-pub(super) async fn letters_of<S: DeadLetterStore>(store: &S) -> Vec<String> {
+pub(super) async fn dead_letters_of<S: DeadLetterStore>(store: &S) -> Vec<String> {
     let letters = ok(store.dead_letters(&DeadLetterQuery::default(), None, limits::MAX_DEAD_LETTERS_PER_READ).await);
-    letters.into_iter().map(|dead| dead.letter.message_id).collect()
+    letters.into_iter().map(|dead| dead.details.message_id).collect()
 }
 
 fn publish(topic: &str) -> OutboxMessage {
@@ -228,11 +228,11 @@ pub async fn everything_in_a_unit_happens_or_nothing<H: StoreHarness>(harness: &
         assert!(ok(unit.resolve_dead_letter(old).await));
         assert!(!ok(unit.resolve_dead_letter(old).await), "resolved twice in one unit");
         assert_eq!(head_of(&other).await, head, "seen before the commit");
-        assert_eq!(letters_of(&other).await, ["old"], "seen before the commit");
+        assert_eq!(dead_letters_of(&other).await, ["old"], "seen before the commit");
         assert_eq!(topics_of(&other).await, [""; 0], "seen before the commit");
         if !is_committed {
             ok(unit.rollback().await);
-            assert_eq!((head_of(&other).await, letters_of(&other).await), (head, vec!["old".to_owned()]));
+            assert_eq!((head_of(&other).await, dead_letters_of(&other).await), (head, vec!["old".to_owned()]));
             assert_eq!((shop.rows(harness).await, topics_of(&other).await), (Vec::new(), Vec::new()));
             continue;
         }
@@ -242,7 +242,7 @@ pub async fn everything_in_a_unit_happens_or_nothing<H: StoreHarness>(harness: &
     }
     assert_eq!(are_new(&other, &shop.name, &["a", "b"]).await, [false, false]);
     assert_eq!(shop.rows(harness).await, [1, 2]);
-    assert_eq!(letters_of(&other).await, ["new"]);
+    assert_eq!(dead_letters_of(&other).await, ["new"]);
     assert_eq!(topics_of(&other).await, ["shipped"]);
     assert_eq!(version_of(&other, &stream("eve")).await, 3);
     assert_whole(&other).await;
@@ -266,7 +266,7 @@ pub async fn a_conflict_of_an_append_rolls_everything_back<H: StoreHarness>(harn
     assert_conflict(unit.commit().await, &stream("bob"), 3);
     assert_eq!((head_of(&shop.store).await, version_of(&shop.store, &stream("eve")).await), (head, 0));
     assert_eq!(ok(shop.store.find_append(&key_of("key")).await), None);
-    assert_eq!((shop.rows(harness).await, letters_of(&shop.store).await), (Vec::new(), Vec::new()));
+    assert_eq!((shop.rows(harness).await, dead_letters_of(&shop.store).await), (Vec::new(), Vec::new()));
     assert_eq!(topics_of(&shop.store).await, [""; 0]);
     assert_eq!(are_new(&shop.store, &shop.name, &["a"]).await, [true]);
     append(&shop.store, &stream("eve"), vec![opened("Eve")]).await;
@@ -306,39 +306,40 @@ pub async fn appends_of_a_unit_are_as_one_after_the_other<H: StoreHarness>(harne
     assert_whole(&store).await;
 }
 
-/// An undo takes back rows, appends, dead letters and what a failed statement broke; what was before the mark stays.
-pub async fn an_undo_takes_back_what_came_after_the_mark<H: StoreHarness>(harness: &H) {
+/// A rollback to the savepoint takes back rows, appends, dead letters and what a failed statement broke; what was
+/// before it stays.
+pub async fn a_rollback_takes_back_what_came_after_the_savepoint<H: StoreHarness>(harness: &H) {
     let shop = Shop::open(harness).await;
     let (mut unit, _) = receive(&shop.store, &shop.name, &["a", "b", "c"]).await;
-    let refused = unit.undo().await;
-    assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a mark: {refused:?}");
+    let refused = unit.rollback_to().await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "without a savepoint: {refused:?}");
     let deposit = || append_to(&stream("ann"), Any, deposits(1));
     shop.write(&mut unit, 1).await;
     ok(unit.append(deposit()));
     ok(unit.add_dead_letter(&dead(&shop.name, "kept")).await);
     ok(unit.enqueue(&publish("kept")).await);
-    ok(unit.mark().await);
-    // Again and again to the same mark.
+    ok(unit.savepoint().await);
+    // Again and again to the same savepoint.
     for _ in 0..2 {
         shop.write(&mut unit, 2).await;
         ok(unit.append(append_to(&stream("ann"), NoStream, deposits(1))));
         ok(unit.add_dead_letter(&dead(&shop.name, "gone")).await);
         ok(unit.enqueue(&publish("gone")).await);
         harness.failing_statement(unit.connection()).await;
-        ok(unit.undo().await);
+        ok(unit.rollback_to().await);
     }
     shop.write(&mut unit, 3).await;
-    // To the last mark, not to the one before.
-    ok(unit.mark().await);
+    // To the last savepoint, not to the one before.
+    ok(unit.savepoint().await);
     ok(unit.append(deposit()));
-    ok(unit.mark().await);
+    ok(unit.savepoint().await);
     ok(unit.append(append_to(&stream("ann"), NoStream, deposits(1))));
     shop.write(&mut unit, 2).await;
-    ok(unit.undo().await);
+    ok(unit.rollback_to().await);
     assert_eq!(ok(unit.commit().await).len(), 2);
     assert_eq!(shop.rows(harness).await, [1, 3]);
     assert_eq!(
-        (letters_of(&shop.store).await, topics_of(&shop.store).await),
+        (dead_letters_of(&shop.store).await, topics_of(&shop.store).await),
         (vec!["kept".to_owned()], vec!["kept".to_owned()])
     );
     assert_eq!(are_new(&shop.store, &shop.name, &["a", "b", "c"]).await, [false; 3]);

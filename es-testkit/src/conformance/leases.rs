@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use es_core::{
-    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, Lease, LeaseStore, Leased, Order, Payload,
-    StoreError,
+    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, Lease, LeaseStore, Leased, OperatorRequest,
+    Payload, StoreError,
 };
 
 use super::{
@@ -84,7 +84,7 @@ pub async fn of_many_claims_at_once_one_wins<H: StoreHarness>(harness: &H) {
         for (_, leased) in claims.iter().filter(|(_, leased)| matches!(leased, Leased::Taken(_))) {
             assert_eq!(owner(leased.clone()), winner);
         }
-        ok(patiently!(store.leave(&winner)));
+        ok(patiently!(store.deregister(&winner)));
     }
 }
 
@@ -130,27 +130,30 @@ pub async fn a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
     ok(patiently!(store.move_checkpoint(&Advance::new(&name, at(0), at(1)).under(Some(second)))));
 }
 
-/// A sign of life extends all leases of its sender, and tells everybody the same of who would run what.
-pub async fn a_sign_of_life_extends_leases_and_is_seen_by_all<H: StoreHarness>(harness: &H) {
+/// A heartbeat extends all leases of its sender, and tells every process the same of who would run what.
+pub async fn a_heartbeat_extends_leases_and_is_seen_by_all<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let other = harness.reopened(&store).await;
     let names = [consumer("a"), consumer("b")];
     lease(claim(&store, "b", "ann", OVER).await);
-    let roster = ok(patiently!(store.beat("ann", &names, LONG)));
-    assert_eq!(roster.held, [consumer("b")]);
+    let membership = ok(patiently!(store.heartbeat("ann", &names, LONG)));
+    assert_eq!(membership.held, [consumer("b")]);
     assert_eq!(owner(claim(&other, "b", "bob", LONG).await), "ann", "its lease was not extended");
-    let roster = ok(patiently!(other.beat("bob", &names[..1], LONG)));
-    assert_eq!(roster.held, []);
-    let members = |roster: es_core::Roster| {
-        let pairs = roster.members.into_iter().map(|member| format!("{} {}", member.consumer, member.member));
+    let membership = ok(patiently!(other.heartbeat("bob", &names[..1], LONG)));
+    assert_eq!(membership.held, []);
+    let members = |membership: es_core::Membership| {
+        let pairs = membership.members.into_iter().map(|member| format!("{} {}", member.consumer, member.member));
         pairs.collect::<Vec<_>>()
     };
-    assert_eq!(members(roster), ["a ann", "a bob", "b ann"]);
+    assert_eq!(members(membership), ["a ann", "a bob", "b ann"]);
     // What it would run no more it is not a member of.
-    assert_eq!(members(ok(patiently!(store.beat("ann", &names[1..], LONG)))), ["a bob", "b ann"]);
-    assert_eq!(members(ok(patiently!(other.beat("bob", &names[..1], OVER)))).last().map(String::as_str), Some("b ann"));
-    assert_eq!(members(ok(patiently!(store.beat("ann", &[], LONG)))), Vec::<String>::new());
-    ok(patiently!(store.leave("ann")));
+    assert_eq!(members(ok(patiently!(store.heartbeat("ann", &names[1..], LONG)))), ["a bob", "b ann"]);
+    assert_eq!(
+        members(ok(patiently!(other.heartbeat("bob", &names[..1], OVER)))).last().map(String::as_str),
+        Some("b ann")
+    );
+    assert_eq!(members(ok(patiently!(store.heartbeat("ann", &[], LONG)))), Vec::<String>::new());
+    ok(patiently!(store.deregister("ann")));
     lease(claim(&other, "b", "bob", LONG).await);
 }
 
@@ -165,8 +168,8 @@ pub async fn a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out<H:
     is_lost(patiently!(store.move_checkpoint(&Advance::new(&name, at(0), at(1)).under(Some(first)))), "balance");
     assert_eq!(owner(claim(&store, "balance", "ann", LONG).await), "swap");
     assert_eq!(seize("swap", LONG).await.fence, seized.fence);
-    assert_eq!(ok(patiently!(other.beat("swap", &[], LONG))).held, [consumer("balance")]);
-    ok(patiently!(other.leave("swap")));
+    assert_eq!(ok(patiently!(other.heartbeat("swap", &[], LONG))).held, [consumer("balance")]);
+    ok(patiently!(other.deregister("swap")));
     assert!(lease(claim(&store, "balance", "ann", LONG).await).fence > seized.fence);
     seize("swap", OVER).await;
     let last = lease(claim(&store, "balance", "ann", LONG).await);
@@ -177,7 +180,7 @@ pub async fn a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out<H:
 /// consumers' are left.
 pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
-    let order = ok(ok(Order::by("ann")).because("its host is gone"));
+    let request = ok(ok(OperatorRequest::by("ann")).because("its host is gone"));
     let names = ["balance", "balance@2", "balance@2#3of8", "balances"];
     let mut held = Vec::new();
     for name in names {
@@ -185,10 +188,10 @@ pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harne
         held.push(lease(ok(patiently!(store.claim_lease(&name, "dead", LONG)))));
     }
     assert!(matches!(
-        patiently!(store.revoke_leases(&consumer("balance"), &ok(Order::by("ann")))),
+        patiently!(store.revoke_leases(&consumer("balance"), &ok(OperatorRequest::by("ann")))),
         Err(StoreError::Refused { .. })
     ));
-    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("balance"), &order))), 3);
+    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("balance"), &request))), 3);
     let left: Vec<_> = ok(store.leases().await).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, [consumer("balances")]);
     let name = consumer("balance");
@@ -196,9 +199,9 @@ pub async fn an_operator_revokes_the_leases_of_a_consumer<H: StoreHarness>(harne
     lease(claim(&store, "balance", "bob", LONG).await);
     let noted = ok(store.operations(Some(&name), None, 10).await);
     let noted: Vec<_> =
-        noted.iter().map(|operation| (operation.what.kind.as_str(), operation.what.order.reason())).collect();
+        noted.iter().map(|operation| (operation.what.kind.as_str(), operation.what.request.reason())).collect();
     assert_eq!(noted, [("lease-revoked", Some("its host is gone"))]);
     // Where nobody has one, there is nothing to note.
-    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("unknown"), &order))), 0);
+    assert_eq!(ok(patiently!(store.revoke_leases(&consumer("unknown"), &request))), 0);
     assert_eq!(ok(store.operations(None, None, 10).await).len(), 1);
 }

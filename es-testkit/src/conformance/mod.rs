@@ -171,7 +171,7 @@ macro_rules! __conformance_cases {
                 a_retired_generation_does_not_move
                 a_generation_that_is_behind_takes_no_readers_back_unless_told_to
                 a_dropped_generation_leaves_nothing
-                a_picture_holds_the_rows_of_one_position_in_order
+                a_snapshot_holds_the_rows_of_one_position_in_order
                 no_reader_sees_an_empty_or_a_mixed_read_model_while_generations_change
             }
             leases {
@@ -179,7 +179,7 @@ macro_rules! __conformance_cases {
                 of_many_claims_at_once_one_wins
                 an_owner_that_slept_through_its_lease_writes_nothing
                 a_lease_that_was_given_back_is_free_and_nothing_is_written_under_it
-                a_sign_of_life_extends_leases_and_is_seen_by_all
+                a_heartbeat_extends_leases_and_is_seen_by_all
                 a_seized_lease_is_the_seizers_until_it_is_given_back_or_runs_out
                 an_operator_revokes_the_leases_of_a_consumer
             }
@@ -215,9 +215,9 @@ macro_rules! __conformance_cases {
                 a_partition_moves_by_itself_and_writes_what_all_write
                 other_partitions_go_on_where_each_slot_was
                 whoever_believes_in_other_partitions_is_refused
-                what_is_ahead_is_taken_back_by_a_step_back
+                slot_offsets_are_taken_back_by_a_step_back
                 generations_with_partitions_take_each_others_place
-                a_picture_needs_all_partitions_at_one_position
+                a_snapshot_needs_all_partitions_at_one_position
                 each_partition_has_a_lease_of_its_own
                 no_event_is_lost_or_repeated_while_the_partitions_change
             }
@@ -236,9 +236,9 @@ macro_rules! __conformance_cases {
                 a_checkpoint_keeps_the_event_at_its_position
             }
             control {
-                a_consumer_is_held_until_it_is_released
-                a_checkpoint_is_moved_by_hand_where_that_makes_sense
-                a_move_by_hand_defeats_the_page_that_was_under_way
+                a_consumer_is_suspended_until_it_is_resumed
+                a_checkpoint_is_overridden_where_that_makes_sense
+                an_override_defeats_the_page_that_was_under_way
                 a_dropped_order_happened_with_its_line_or_not_at_all
                 the_log_of_operations_is_read_newest_first
                 a_retired_consumer_leaves_nothing
@@ -280,7 +280,7 @@ macro_rules! __conformance_cases {
                 everything_in_a_unit_happens_or_nothing
                 a_conflict_of_an_append_rolls_everything_back
                 appends_of_a_unit_are_as_one_after_the_other
-                an_undo_takes_back_what_came_after_the_mark
+                a_rollback_takes_back_what_came_after_the_savepoint
                 the_most_messages_and_appends_are_taken_and_more_are_refused
             }
             inbox_partitions {
@@ -289,11 +289,11 @@ macro_rules! __conformance_cases {
             }
             dead_letters {
                 a_dead_letter_is_kept_once_with_its_latest_failure
-                letters_that_differ_in_anything_are_several
+                dead_letters_that_differ_in_anything_are_several
                 a_redelivery_leaves_an_edit_and_a_requested_retry
                 dead_letters_are_found_by_what_is_known_of_them
                 totals_tell_what_there_is_and_ever_was
-                a_retry_is_asked_for_and_carried_out
+                a_retry_is_requested_and_carried_out
                 an_edited_dead_letter_keeps_what_it_was
                 what_is_discarded_needs_a_reason_and_is_noted
                 a_dead_letter_is_resolved_once
@@ -365,7 +365,7 @@ macro_rules! __conformance_cases {
                 a_conflict_on_a_warm_aggregate_reads_the_tail_alone
                 a_stale_state_is_no_lost_race
                 a_state_of_another_history_decides_nothing
-                the_states_at_hand_are_bounded_and_can_be_switched_off
+                the_cached_aggregates_are_bounded_and_can_be_switched_off
                 warm_commands_of_two_repositories_sum_up
             }
         }

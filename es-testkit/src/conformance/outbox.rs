@@ -380,9 +380,9 @@ pub async fn a_message_of_a_unit_is_given_if_the_unit_commits<H: StoreHarness>(h
     ok(gone.rollback().await);
     let mut unit = ok(patiently!(store.begin_unit()));
     ok(unit.enqueue(&message("a")).await);
-    ok(unit.mark().await);
+    ok(unit.savepoint().await);
     ok(unit.enqueue(&message("taken back")).await);
-    ok(unit.undo().await);
+    ok(unit.rollback_to().await);
     ok(unit.enqueue(&message("b")).await);
     assert_eq!(read(&store, 10).await, []);
     ok(unit.commit().await);

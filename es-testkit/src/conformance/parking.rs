@@ -2,8 +2,8 @@
 //! (G9).
 
 use es_core::{
-    Advance, ConsumerName, ConsumerStore, ControlStore, DocumentChange, EventKey, GenerationStore, HandMove,
-    HandlerError, InvalidName, Order, PageProjection, Park, ParkFailure, ParkedEdit, ParkedTotals, Parking,
+    Advance, CheckpointOverride, ConsumerName, ConsumerStore, ControlStore, DocumentChange, EventKey, GenerationStore,
+    HandlerError, InvalidName, OperatorRequest, PageProjection, Park, ParkFailure, ParkedEdit, ParkedTotals, Parking,
     ParkingAction, ParkingRecord, ParkingStore, Payload, Projection, ProjectionError, ProjectionStore, Projector,
     Recorded, StoreError, TableNames, Unpark, limits,
 };
@@ -35,8 +35,8 @@ fn gone(key: EventKey, position: u64) -> Unpark {
     Unpark { key, position: at(position) }
 }
 
-fn order() -> Order {
-    ok(Order::by("ann").and_then(|order| order.because("the disk was full")))
+fn request() -> OperatorRequest {
+    ok(OperatorRequest::by("ann").and_then(|request| request.because("the disk was full")))
 }
 
 /// A move with changes to parked events.
@@ -258,7 +258,8 @@ pub async fn parked_keys_and_events_are_listed_in_order<H: StoreHarness>(harness
     assert_eq!(ok(store.parked_among(&reactor, &many[1..]).await), []);
 }
 
-/// A retry is asked for once, with an edit of one event if need be; who, when and why are recorded. A failed one is noted.
+/// A retry is requested once, with an edit of one event if need be; who, when and why are recorded. A failed one is
+/// noted.
 pub async fn a_retry_is_asked_for_with_an_edit_and_recorded<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let (reactor, other) = (consumer("mailer"), harness.reopened(&store).await);
@@ -266,20 +267,20 @@ pub async fn a_retry_is_asked_for_with_an_edit_and_recorded<H: StoreHarness>(har
     let before = some(ok(store.parked_queue(&reactor, &key("ann")).await), "a parked key");
     assert_eq!((before.first_error.as_str(), before.attempts, &before.retry), ("no room: disk full", 3, &None));
 
-    let nobody = ok(Order::by("ann"));
-    assert!(!ok(patiently!(store.ask_retry(&reactor, &key("eve"), None, &nobody))));
+    let nobody = ok(OperatorRequest::by("ann"));
+    assert!(!ok(patiently!(store.request_retry(&reactor, &key("eve"), None, &nobody))));
     let edit = |position| ParkedEdit::new(at(position), ok(Payload::from_json(r#"{ "cents": 5}"#)));
-    for (edit, order) in [(edit(5), &nobody), (edit(6), &order())] {
-        let result = patiently!(store.ask_retry(&reactor, &key("ann"), Some(&edit), order));
+    for (edit, request) in [(edit(5), &nobody), (edit(6), &request())] {
+        let result = patiently!(store.request_retry(&reactor, &key("ann"), Some(&edit), request));
         assert!(matches!(result, Err(StoreError::Refused { .. })), "{result:?}");
     }
-    assert_eq!((history(&store, &reactor).await, ok(store.asked_retries(&reactor).await)), (vec![], vec![]));
+    assert_eq!((history(&store, &reactor).await, ok(store.retry_requests(&reactor).await)), (vec![], vec![]));
 
-    assert!(ok(patiently!(store.ask_retry(&reactor, &key("bob"), None, &nobody))));
-    assert!(ok(patiently!(store.ask_retry(&reactor, &key("ann"), Some(&edit(5)), &order()))));
-    assert_eq!(ok(other.asked_retries(&reactor).await), [key("bob"), key("ann")]);
-    let asked = some(ok(other.parked_queue(&reactor, &key("ann")).await).and_then(|queue| queue.retry), "a wish");
-    assert_eq!((asked.by.as_str(), asked.reason.as_deref()), ("ann", Some("the disk was full")));
+    assert!(ok(patiently!(store.request_retry(&reactor, &key("bob"), None, &nobody))));
+    assert!(ok(patiently!(store.request_retry(&reactor, &key("ann"), Some(&edit(5)), &request()))));
+    assert_eq!(ok(other.retry_requests(&reactor).await), [key("bob"), key("ann")]);
+    let retry = some(ok(other.parked_queue(&reactor, &key("ann")).await).and_then(|queue| queue.retry), "a request");
+    assert_eq!((retry.by.as_str(), retry.reason.as_deref()), ("ann", Some("the disk was full")));
     let events = ok(other.parked_events(&reactor, &key("ann"), at(0), 9).await);
     let edited: Vec<_> = events.iter().map(|event| event.edited.as_ref().map(Payload::as_str)).collect();
     assert_eq!(edited, [None, Some(r#"{ "cents": 5}"#)], "an edit keeps its exact bytes");
@@ -296,7 +297,7 @@ pub async fn a_retry_is_asked_for_with_an_edit_and_recorded<H: StoreHarness>(har
 
     ok(patiently!(store.note_failed_retry(&reactor, &key("ann"), &ParkFailure::new("still no room", 1))));
     ok(patiently!(store.note_failed_retry(&reactor, &key("eve"), &ParkFailure::new("nobody", 1))));
-    assert_eq!(ok(store.asked_retries(&reactor).await), [key("bob")]);
+    assert_eq!(ok(store.retry_requests(&reactor).await), [key("bob")]);
     let after = some(ok(store.parked_queue(&reactor, &key("ann")).await), "a parked key");
     let said = (after.first_error.as_str(), after.last_error.as_str(), after.attempts, after.events);
     assert_eq!(said, ("no room: disk full", "still no room", 4, 2));
@@ -309,16 +310,16 @@ pub async fn what_is_discarded_is_recorded<H: StoreHarness>(harness: &H) {
     let reactor = consumer("mailer");
     let park_three = vec![failed(key("ann"), 1), behind(key("ann"), 2), behind(key("ann"), 3), failed(key("bob"), 4)];
     ok(park(&store, &reactor, (0, 4), park_three).await);
-    let discard = async |id, position: Option<u64>, order: Order| {
-        patiently!(store.discard_parked(&reactor, &key(id), position.map(at), &order))
+    let discard = async |id, position: Option<u64>, request: OperatorRequest| {
+        patiently!(store.discard_parked(&reactor, &key(id), position.map(at), &request))
     };
-    let nobody = discard("ann", None, ok(Order::by("ann"))).await;
+    let nobody = discard("ann", None, ok(OperatorRequest::by("ann"))).await;
     assert!(matches!(nobody, Err(StoreError::Refused { .. })), "{nobody:?}");
-    assert_eq!(ok(discard("ann", Some(2), order()).await), 1);
-    assert_eq!(ok(discard("ann", Some(2), order()).await), 0);
+    assert_eq!(ok(discard("ann", Some(2), request()).await), 1);
+    assert_eq!(ok(discard("ann", Some(2), request()).await), 0);
     assert_eq!(parked(&store, &reactor, &key("ann")).await, [1, 3]);
-    assert_eq!(ok(discard("ann", None, order()).await), 2);
-    assert_eq!(ok(discard("eve", None, order()).await), 0);
+    assert_eq!(ok(discard("ann", None, request()).await), 2);
+    assert_eq!(ok(discard("eve", None, request()).await), 0);
     assert_eq!(ok(store.parked_queue(&reactor, &key("ann")).await), None);
     assert_eq!(totals(&store).await, [("mailer".to_owned(), 1, 1)]);
     let records = history(&store, &reactor).await;
@@ -347,7 +348,7 @@ pub async fn an_event_is_discarded_or_takes_effect<H: StoreHarness>(harness: &H)
                     let result = patiently!(store.save_documents(&advance, std::slice::from_ref(&change)));
                     assert!(matches!(result, Ok(()) | Err(StoreError::ParkingChanged { .. })), "{result:?}");
                 } else {
-                    ok(patiently!(store.discard_parked(&view, &document("ann"), None, &order())));
+                    ok(patiently!(store.discard_parked(&view, &document("ann"), None, &request())));
                 }
             }
         })
@@ -382,11 +383,11 @@ pub async fn what_comes_again_is_not_parked<H: StoreHarness>(harness: &H) {
     ok(park(&store, &reactor, (3, 6), vec![failed(key("bob"), 4), behind(key("ann"), 5)]).await);
     assert_eq!(totals(&store).await, [("mailer".to_owned(), 2, 4)]);
     // By hand it is the same; forwards nothing comes again.
-    ok(patiently!(store.move_by_hand(&reactor, HandMove::Skip(at(8)), &order())));
+    ok(patiently!(store.override_checkpoint(&reactor, CheckpointOverride::Skip(at(8)), &request())));
     assert_eq!(totals(&store).await, [("mailer".to_owned(), 2, 4)]);
-    ok(patiently!(store.move_by_hand(&reactor, HandMove::Reset(at(4)), &order())));
+    ok(patiently!(store.override_checkpoint(&reactor, CheckpointOverride::Reset(at(4)), &request())));
     assert_eq!(parked(&store, &reactor, &key("ann")).await, [1, 3]);
-    ok(patiently!(store.retire_consumer(&reactor, &order())));
+    ok(patiently!(store.retire_consumer(&reactor, &request())));
     assert_eq!(totals(&store).await, []);
 }
 
@@ -394,8 +395,8 @@ pub async fn what_comes_again_is_not_parked<H: StoreHarness>(harness: &H) {
 pub async fn every_generation_has_a_queue_of_its_own<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let view = consumer("balances");
-    let code = es_core::ReadModelCode { version: 1, tables: Vec::new() };
-    let claim = ok(es_core::BuildClaim::new(&view, "ann", code, std::time::Duration::from_secs(60)));
+    let definition = es_core::ReadModelDefinition { version: 1, tables: Vec::new() };
+    let claim = ok(es_core::BuildClaim::new(&view, "ann", definition, std::time::Duration::from_secs(60)));
     ok(park(&store, &view, (0, 1), vec![failed(document("ann"), 1)]).await);
     let next = match ok(patiently!(store.claim_build(&claim))) {
         es_core::Claimed::Yours(info) => info.name,

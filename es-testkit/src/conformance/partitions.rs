@@ -7,9 +7,9 @@ use std::{
 };
 
 use es_core::{
-    Advance, Ahead, BuildClaim, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction, DocumentChange,
-    Generation, GenerationStore, HandMove, LeaseStore, Leased, Order, Partition, PartitionCheckpoint, PartitionStore,
-    Payload, Position, ReadModelCode, Slot, StoreError, Swapped, limits,
+    Advance, BuildClaim, CheckpointOverride, Claimed, ConsumerName, ConsumerStore, ControlStore, Direction,
+    DocumentChange, Generation, GenerationStore, LeaseStore, Leased, OperatorRequest, Partition, PartitionCheckpoint,
+    PartitionStore, Payload, Position, ReadModelDefinition, Slot, SlotOffsets, StoreError, Swapped, limits,
 };
 
 use super::{
@@ -30,11 +30,13 @@ async fn repartition<S: PartitionStore>(store: &S, name: &ConsumerName, count: u
     ok(patiently!(store.repartition(name, count)))
 }
 
-/// Moves a partition in the layout that it is in.
+/// Moves a partition in its partition epoch.
 async fn go<S: PartitionStore>(store: &S, name: &ConsumerName, from: u64, to: u64) {
-    let all = ok(store.partitions(&name.whole()).await);
+    let all = ok(store.partitions(&name.unpartitioned()).await);
     let own = some(all.into_iter().find(|reached| reached.consumer == *name), "a partition");
-    ok(patiently!(store.move_checkpoint(&Advance::new(name, at(from), at(to)).in_layout(own.layout))));
+    ok(patiently!(
+        store.move_checkpoint(&Advance::new(name, at(from), at(to)).in_partition_epoch(own.partition_epoch))
+    ));
 }
 
 /// Where each slot is.
@@ -54,8 +56,8 @@ fn positions(all: &[PartitionCheckpoint]) -> Vec<(&str, u64)> {
 #[track_caller]
 fn assert_retired<T: std::fmt::Debug>(result: Result<T, StoreError>, name: &ConsumerName) {
     match result {
-        Err(StoreError::Retired { generation }) if generation == *name => {}
-        other => panic!("expected Retired of {name}; got {other:?}"),
+        Err(StoreError::StaleGeneration { generation }) if generation == *name => {}
+        other => panic!("expected StaleGeneration of {name}; got {other:?}"),
     }
 }
 
@@ -64,15 +66,15 @@ fn change(key: &str, json: &str) -> DocumentChange {
 }
 
 async fn second_of<S: GenerationStore>(store: &S, name: &ConsumerName) -> ConsumerName {
-    let code = ReadModelCode { version: 2, tables: Vec::new() };
-    let claim = ok(BuildClaim::new(name, "ann", code, Duration::from_secs(600)));
+    let definition = ReadModelDefinition { version: 2, tables: Vec::new() };
+    let claim = ok(BuildClaim::new(name, "ann", definition, Duration::from_secs(600)));
     match ok(patiently!(store.claim_build(&claim))) {
         Claimed::Yours(info) => info.name,
         other => panic!("expected the claim to be granted, got {other:?}"),
     }
 }
 
-/// The partitions of a generation are started together, once. One partition is the whole.
+/// The partitions of a generation are started together, once. One partition is the unpartitioned consumer.
 pub async fn partitions_are_started_together_and_once<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
@@ -81,7 +83,7 @@ pub async fn partitions_are_started_together_and_once<H: StoreHarness>(harness: 
     let names: Vec<_> = (0..12).map(|index| one_of(&name, index, 12)).collect();
     let of = |all: &[PartitionCheckpoint]| all.iter().map(|reached| reached.consumer.clone()).collect::<Vec<_>>();
     assert_eq!(of(&started), names);
-    assert!(started.iter().all(|reached| reached.position == at(7) && reached.ahead.is_empty()), "{started:?}");
+    assert!(started.iter().all(|reached| reached.position == at(7) && reached.slot_offsets.is_empty()), "{started:?}");
     let other = harness.reopened(&store).await;
     assert_eq!(start(&other, &name, 3, 9).await, started);
     assert_eq!(start(&other, &name, 1, 9).await, started);
@@ -105,7 +107,8 @@ pub async fn partitions_are_started_together_and_once<H: StoreHarness>(harness: 
     assert_eq!(ok(store.partitions(&refused).await), []);
 }
 
-/// Whoever starts a consumer at the same time, as a whole or in whatever number of partitions, agrees with the others.
+/// Processes that start a consumer at the same time, unpartitioned or in any number of partitions, agree with each
+/// other.
 pub async fn concurrent_starts_agree_on_the_partitions<H: StoreHarness>(harness: &H) {
     for _ in 0..5 {
         let store = harness.fresh().await;
@@ -135,8 +138,8 @@ pub async fn concurrent_starts_agree_on_the_partitions<H: StoreHarness>(harness:
 pub async fn a_partition_moves_by_itself_and_writes_what_all_write<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let code = ReadModelCode { version: 1, tables: Vec::new() };
-    ok(patiently!(store.live_generation(&name, &code)));
+    let definition = ReadModelDefinition { version: 1, tables: Vec::new() };
+    ok(patiently!(store.live_generation(&name, &definition)));
     start(&store, &name, 3, 0).await;
     let [first, second, third] = [0, 1, 2].map(|index| one_of(&name, index, 3));
     let save = async |own: &ConsumerName, (from, to), change: DocumentChange| {
@@ -215,9 +218,9 @@ pub async fn whoever_believes_in_other_partitions_is_refused<H: StoreHarness>(ha
     assert_eq!(positions(&ok(store.partitions(&name).await)), [("balances", 0)]);
 }
 
-/// A cleared view begins again in all its partitions, and nothing is ahead of them; partitions move back together, each that is
+/// A cleared view begins again in all its partitions, without slot offsets; partitions move back together, each that is
 /// further.
-pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness: &H) {
+pub async fn slot_offsets_are_taken_back_by_a_step_back<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
     append(&store, &stream("ann"), deposits(40)).await;
@@ -228,31 +231,32 @@ pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness
         }
         let all = repartition(&store, &name, 2).await;
         assert_eq!(
-            all.iter().map(|reached| reached.ahead.to_string()).collect::<Vec<_>>(),
+            all.iter().map(|reached| reached.slot_offsets.to_string()).collect::<Vec<_>>(),
             ["256-512:20", "512-768:30"]
         );
         if is_cleared {
             ok(patiently!(store.clear_view(&name)));
         } else {
-            let order = ok(ok(Order::by("ann")).because("the mails were not sent"));
-            let by_hand = async |hand_move| patiently!(store.move_by_hand(&name, hand_move, &order));
-            assert_eq!(ok(by_hand(HandMove::Reset(at(15))).await), at(30));
+            let request = ok(ok(OperatorRequest::by("ann")).because("the mails were not sent"));
+            let override_to =
+                async |checkpoint_override| patiently!(store.override_checkpoint(&name, checkpoint_override, &request));
+            assert_eq!(ok(override_to(CheckpointOverride::Reset(at(15))).await), at(30));
             let all = ok(store.partitions(&name).await);
             let reached: Vec<_> =
-                all.iter().map(|reached| (reached.position.get(), reached.ahead.to_string())).collect();
+                all.iter().map(|reached| (reached.position.get(), reached.slot_offsets.to_string())).collect();
             assert_eq!(reached, [(10, "256-512:15".to_owned()), (0, "512-768:15".to_owned())]);
-            assert_eq!(ok(by_hand(HandMove::Skip(at(12))).await), at(0));
+            assert_eq!(ok(override_to(CheckpointOverride::Skip(at(12))).await), at(0));
             let reached = slots(&ok(store.partitions(&name).await));
             assert_eq!([0, 256, 512, 768].map(|slot| reached[slot].get()), [12, 15, 15, 12]);
-            let back = Advance::new(&all[0].consumer, at(12), at(0)).in_layout(all[0].layout);
+            let back = Advance::new(&all[0].consumer, at(12), at(0)).in_partition_epoch(all[0].partition_epoch);
             assert!(matches!(patiently!(store.move_checkpoint(&back)), Err(StoreError::Refused { .. })));
-            assert_eq!(ok(by_hand(HandMove::Reset(at(0))).await), at(15));
+            assert_eq!(ok(override_to(CheckpointOverride::Reset(at(0))).await), at(15));
         }
         let again = ok(store.partitions(&name).await);
-        let none = Ahead::default();
-        assert!(again.iter().all(|reached| (reached.position, &reached.ahead) == (at(0), &none)), "{again:?}");
-        // Who left out what was ahead must not go on.
-        let stale = Advance::new(&all[1].consumer, at(0), at(5)).in_layout(all[1].layout);
+        let none = SlotOffsets::default();
+        assert!(again.iter().all(|reached| (reached.position, &reached.slot_offsets) == (at(0), &none)), "{again:?}");
+        // A process that left out what the slot offsets covered must not continue.
+        let stale = Advance::new(&all[1].consumer, at(0), at(5)).in_partition_epoch(all[1].partition_epoch);
         assert_retired(patiently!(store.move_checkpoint(&stale)), &all[1].consumer);
         repartition(&store, &name, 4).await;
     }
@@ -262,8 +266,8 @@ pub async fn what_is_ahead_is_taken_back_by_a_step_back<H: StoreHarness>(harness
 pub async fn generations_with_partitions_take_each_others_place<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let code = ReadModelCode { version: 1, tables: Vec::new() };
-    ok(patiently!(store.live_generation(&name, &code)));
+    let definition = ReadModelDefinition { version: 1, tables: Vec::new() };
+    ok(patiently!(store.live_generation(&name, &definition)));
     start(&store, &name, 3, 10).await;
     go(&store, &one_of(&name, 0, 3), 10, 40).await;
     let second = second_of(&store, &name).await;
@@ -295,16 +299,16 @@ pub async fn generations_with_partitions_take_each_others_place<H: StoreHarness>
     assert_eq!(ok(store.checkpoints().await).len(), 3);
 }
 
-/// A picture is of one position: there is none while the partitions are at several.
-pub async fn a_picture_needs_all_partitions_at_one_position<H: StoreHarness>(harness: &H) {
+/// A snapshot is of one position: there is none while the partitions are at several.
+pub async fn a_snapshot_needs_all_partitions_at_one_position<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let name = consumer("balances");
-    let code = ReadModelCode { version: 1, tables: Vec::new() };
-    ok(patiently!(store.live_generation(&name, &code)));
+    let definition = ReadModelDefinition { version: 1, tables: Vec::new() };
+    ok(patiently!(store.live_generation(&name, &definition)));
     start(&store, &name, 2, 0).await;
     let [first, second] = [0, 1].map(|index| one_of(&name, index, 2));
     go(&store, &first, 0, 5).await;
-    let is_refused = async || match store.freeze(&name).await {
+    let is_refused = async || match store.open_snapshot(&name).await {
         Err(StoreError::Busy { waiting_for, .. }) => assert!(waiting_for.contains("balances"), "{waiting_for}"),
         other => panic!("expected Busy, got {other:?}"),
     };
@@ -312,9 +316,9 @@ pub async fn a_picture_needs_all_partitions_at_one_position<H: StoreHarness>(har
     repartition(&store, &name, 1).await;
     is_refused().await;
     go(&store, &name, 0, 5).await;
-    assert_eq!(ok(store.freeze(&name).await).position(), at(5));
+    assert_eq!(ok(store.open_snapshot(&name).await).position(), at(5));
     repartition(&store, &name, 2).await;
-    assert_eq!(ok(store.freeze(&name).await).position(), at(5));
+    assert_eq!(ok(store.open_snapshot(&name).await).position(), at(5));
     go(&store, &second, 5, 6).await;
     is_refused().await;
 }
@@ -371,9 +375,12 @@ pub async fn no_event_is_lost_or_repeated_while_the_partitions_change<H: StoreHa
                     believed = ok(store.partitions(&name).await);
                 }
                 let chosen = rng.below(believed.len() as u64) as usize;
-                let PartitionCheckpoint { consumer, position, ahead, layout, .. } = believed[chosen].clone();
+                let PartitionCheckpoint { consumer, position, slot_offsets, partition_epoch, .. } =
+                    believed[chosen].clone();
                 let to = position.advanced_by(1 + rng.below(5));
-                let moved = patiently!(store.move_checkpoint(&Advance::new(&consumer, position, to).in_layout(layout)));
+                let moved = patiently!(
+                    store.move_checkpoint(&Advance::new(&consumer, position, to).in_partition_epoch(partition_epoch))
+                );
                 if moved.is_err() {
                     believed = ok(store.partitions(&name).await);
                     continue;
@@ -381,7 +388,7 @@ pub async fn no_event_is_lost_or_repeated_while_the_partitions_change<H: StoreHa
                 let partition = believed[chosen].partition();
                 let mut effects = ok(effects.lock());
                 for slot in Slot::all().filter(|slot| partition.contains(*slot)) {
-                    let new = (position.get() + 1..=to.get()).filter(|event| !ahead.covers(slot, at(*event)));
+                    let new = (position.get() + 1..=to.get()).filter(|event| !slot_offsets.covers(slot, at(*event)));
                     effects[usize::from(slot.get())].extend(new);
                 }
                 believed[chosen].position = to;

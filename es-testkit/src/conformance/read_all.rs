@@ -150,7 +150,7 @@ pub async fn what_was_waited_for_is_durable<H: StoreHarness>(harness: &H) {
     assert!(page.durable_to <= ok(store.head().await));
 }
 
-/// A store may keep what it has just stored at hand for those who wait for hints: it is what the database has.
+/// A store may keep what it has just stored in memory for readers that wait for hints: it is what the database has.
 pub async fn whoever_follows_the_log_reads_what_every_other_handle_reads<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let other = harness.reopened(&store).await;

@@ -3,9 +3,9 @@
 use std::num::NonZeroU64;
 
 use es_core::{
-    Aggregate, Append, AppendBuilder, ConsumerStore, ConsumerStoreExt, DocumentFold, DomainEvent, EventStore, Fate,
-    Metadata, NewEvent, Payload, Recorded, Repository, Snapshot, SnapshotStore, StoreError, Version, View, ViewFold,
-    limits,
+    Aggregate, Append, AppendBuilder, ConsumerStore, ConsumerStoreExt, DocumentAction, DocumentFold, DomainEvent,
+    EventStore, Metadata, NewEvent, Payload, Recorded, Repository, Snapshot, SnapshotStore, StoreError, Version, View,
+    ViewFold, limits,
 };
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, UtcOffset, macros::datetime};
@@ -62,9 +62,9 @@ impl View for Meter {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<MeterEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<MeterEvent>) -> DocumentAction {
         self.take(&event.event);
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

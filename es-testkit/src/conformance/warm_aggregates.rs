@@ -1,4 +1,4 @@
-//! Commands on states that a repository has at hand: quick, and never visibly stale.
+//! Commands on cached aggregates: quick, and never visibly stale.
 
 use es_core::{CacheOptions, ExecuteError, Repository, limits};
 
@@ -25,7 +25,8 @@ async fn counted<H: StoreHarness>(harness: &H) -> FaultyStore<H::Store> {
     FaultyStore::new(harness.fresh().await, FaultPlan::none())
 }
 
-/// A command on one or several aggregates at hand is one call, with a key too; clones of the repository share the states.
+/// A command on one or several cached aggregates is one call, with a key too; clones of the repository share the
+/// states.
 pub async fn a_command_on_a_warm_aggregate_is_one_call<H: StoreHarness>(harness: &H) {
     let store = counted(harness).await;
     let accounts = Repository::<Account>::new(&store);
@@ -122,7 +123,7 @@ pub async fn a_conflict_on_a_warm_aggregate_reads_the_tail_alone<H: StoreHarness
     assert_eq!((ok(done).state.cents, calls), (expected, (2, 1)), "append, read the tail, append");
 }
 
-/// A conflict that shows no more than that the state at hand was stale takes none of the retries.
+/// A conflict that shows no more than that the cached aggregate was stale takes none of the retries.
 pub async fn a_stale_state_is_no_lost_race<H: StoreHarness>(harness: &H) {
     let store = harness.fresh().await;
     let accounts = Repository::<Account>::new(&store).with_conflict_retries(0);
@@ -169,7 +170,7 @@ pub async fn a_state_of_another_history_decides_nothing<H: StoreHarness>(harness
 }
 
 /// No more states are kept than the options say, the least recently used go first, and the switch turns it off.
-pub async fn the_states_at_hand_are_bounded_and_can_be_switched_off<H: StoreHarness>(harness: &H) {
+pub async fn the_cached_aggregates_are_bounded_and_can_be_switched_off<H: StoreHarness>(harness: &H) {
     let store = counted(harness).await;
     let accounts = Repository::<Account>::new(&store);
     let two = accounts.clone().with_cache(CacheOptions::default().max_states(2));

@@ -2,41 +2,51 @@
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, ControlStore, DatabaseWait, Diagnostics, HandMove, Hold, HoldKind, NewOperation, Operation, Order,
-    Position, StoreError,
+    CheckpointOverride, ConsumerName, ControlStore, DatabaseWait, Diagnostics, NewOperation, Operation,
+    OperatorRequest, Position, StoreError, Suspension, SuspensionKind,
 };
 
 use super::{FaultyStore, Operation as Which};
 
 #[async_trait]
 impl<S: ControlStore> ControlStore for FaultyStore<S> {
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        self.call(Which::Control, self.store.holds()).await
+    async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        self.call(Which::Control, self.store.suspensions()).await
     }
 
-    async fn hold(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        self.call(Which::Control, self.store.hold(consumer, kind, order)).await
-    }
-
-    async fn release(&self, consumer: &ConsumerName, kind: HoldKind, order: &Order) -> Result<bool, StoreError> {
-        self.call(Which::Control, self.store.release(consumer, kind, order)).await
-    }
-
-    async fn move_by_hand(
+    async fn suspend(
         &self,
         consumer: &ConsumerName,
-        hand_move: HandMove,
-        order: &Order,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        self.call(Which::Control, self.store.suspend(consumer, kind, request)).await
+    }
+
+    async fn resume(
+        &self,
+        consumer: &ConsumerName,
+        kind: SuspensionKind,
+        request: &OperatorRequest,
+    ) -> Result<bool, StoreError> {
+        self.call(Which::Control, self.store.resume(consumer, kind, request)).await
+    }
+
+    async fn override_checkpoint(
+        &self,
+        consumer: &ConsumerName,
+        checkpoint_override: CheckpointOverride,
+        request: &OperatorRequest,
     ) -> Result<Position, StoreError> {
-        self.call(Which::Control, self.store.move_by_hand(consumer, hand_move, order)).await
+        self.call(Which::Control, self.store.override_checkpoint(consumer, checkpoint_override, request)).await
     }
 
-    async fn retire_consumer(&self, consumer: &ConsumerName, order: &Order) -> Result<(), StoreError> {
-        self.call(Which::Control, self.store.retire_consumer(consumer, order)).await
+    async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError> {
+        self.call(Which::Control, self.store.retire_consumer(consumer, request)).await
     }
 
-    async fn revoke_leases(&self, consumer: &ConsumerName, order: &Order) -> Result<u64, StoreError> {
-        self.call(Which::Control, self.store.revoke_leases(consumer, order)).await
+    async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError> {
+        self.call(Which::Control, self.store.revoke_leases(consumer, request)).await
     }
 
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use es_core::{
     Advance, Append, Appended, Bookmark, BuildClaim, Checkpoint, Claimed, CommandQueue, ConsumerName, ConsumerStore,
-    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, FrozenReadModel,
-    GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, PageProjection, PageSize,
-    PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelCode, RecordedEvent,
-    Roster, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version, Wakeups,
+    Direction, Document, DocumentChange, DocumentQuery, EventFilter, EventPage, EventStore, GenerationInfo,
+    GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, Membership, PageProjection, PageSize,
+    PartitionCheckpoint, PartitionStore, Position, ProjectionError, ProjectionStore, ReadModelDefinition,
+    ReadModelSnapshot, RecordedEvent, Snapshot, SnapshotStore, StoreError, StreamId, StreamPage, Swapped, Version,
+    Wakeups,
 };
 
 use super::{FaultyStore, Operation};
@@ -115,9 +116,9 @@ impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        self.call(Operation::Generation, self.store.live_generation(consumer, code)).await
+        self.call(Operation::Generation, self.store.live_generation(consumer, definition)).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -136,8 +137,8 @@ impl<S: GenerationStore> GenerationStore for FaultyStore<S> {
         self.call(Operation::Generation, self.store.drop_generation(generation)).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
-        self.call(Operation::Generation, self.store.freeze(generation)).await
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
+        self.call(Operation::Generation, self.store.open_snapshot(generation)).await
     }
 }
 
@@ -155,12 +156,17 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
         self.call(Operation::Lease, self.store.release_lease(consumer, lease)).await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
-        self.call(Operation::Lease, self.store.beat(member, consumers, time)).await
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
+        self.call(Operation::Lease, self.store.heartbeat(member, consumers, time)).await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
-        self.call(Operation::Lease, self.store.leave(member)).await
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
+        self.call(Operation::Lease, self.store.deregister(member)).await
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {

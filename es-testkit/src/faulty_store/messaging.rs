@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use es_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason, Fence, NewDeadLetter,
-    Order, OutboxCursor, OutboxEntry, OutboxStats, OutboxStore, RawMessage, StoreError,
+    OperatorRequest, OutboxCursor, OutboxEntry, OutboxStats, OutboxStore, RawMessage, StoreError,
 };
 
 use super::{FaultyStore, Operation};
@@ -27,25 +27,33 @@ impl<S: DeadLetterStore> DeadLetterStore for FaultyStore<S> {
         self.call(Operation::DeadLetter, self.store.dead_letter_totals()).await
     }
 
-    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        self.call(Operation::DeadLetter, self.store.ask_dead_letter_retries(query, order)).await
+    async fn request_dead_letter_retries(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        self.call(Operation::DeadLetter, self.store.request_dead_letter_retries(query, request)).await
     }
 
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
         message: &RawMessage,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        self.call(Operation::DeadLetter, self.store.edit_dead_letter(id, message, order)).await
+        self.call(Operation::DeadLetter, self.store.edit_dead_letter(id, message, request)).await
     }
 
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError> {
         self.call(Operation::DeadLetter, self.store.dead_letter_edits(id)).await
     }
 
-    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        self.call(Operation::DeadLetter, self.store.discard_dead_letters(query, order)).await
+    async fn discard_dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        self.call(Operation::DeadLetter, self.store.discard_dead_letters(query, request)).await
     }
 
     async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError> {

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    ConsumerName, EventKey, Order, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals, ParkingRecord,
-    ParkingStore, Position, StoreError,
+    ConsumerName, EventKey, OperatorRequest, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue, ParkedTotals,
+    ParkingRecord, ParkingStore, Position, StoreError,
 };
 
 use super::{FaultyStore, Operation};
@@ -41,18 +41,18 @@ impl<S: ParkingStore> ParkingStore for FaultyStore<S> {
         self.call(Operation::Parking, self.store.parked_events(consumer, key, after, limit)).await
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        self.call(Operation::Parking, self.store.ask_retry(consumer, key, edit, order)).await
+        self.call(Operation::Parking, self.store.request_retry(consumer, key, edit, request)).await
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
-        self.call(Operation::Parking, self.store.asked_retries(consumer)).await
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+        self.call(Operation::Parking, self.store.retry_requests(consumer)).await
     }
 
     async fn note_failed_retry(
@@ -69,9 +69,9 @@ impl<S: ParkingStore> ParkingStore for FaultyStore<S> {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        self.call(Operation::Parking, self.store.discard_parked(consumer, key, position, order)).await
+        self.call(Operation::Parking, self.store.discard_parked(consumer, key, position, request)).await
     }
 
     async fn parking_history(

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use es_core::{
     BlobStore, DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, DeadReason, NewDeadLetter,
-    Order, RawMessage, StoreError,
+    OperatorRequest, RawMessage, StoreError,
 };
 use time::OffsetDateTime;
 
@@ -13,7 +13,7 @@ impl BrokenStore {
     /// The dead letters of a message, whatever its content.
     async fn kept(&self, letter: &NewDeadLetter) -> Result<Vec<DeadLetter>, StoreError> {
         let mut kept = self.store.dead_letters(&DeadLetterQuery::of(letter.consumer.clone()), None, 1_000).await?;
-        kept.retain(|dead| dead.letter.message_id == letter.message_id);
+        kept.retain(|dead| dead.details.message_id == letter.message_id);
         Ok(kept)
     }
 }
@@ -23,19 +23,21 @@ impl DeadLetterStore for BrokenStore {
     async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
         for letter in letters.iter().filter(|_| letters.len() <= 1_000) {
             match (self.defect, self.kept(letter).await?.pop()) {
-                (Defect::KeepsTheFirstFailure, Some(kept)) if kept.letter.identity() == letter.identity() => {
+                (Defect::KeepsTheFirstFailure, Some(kept)) if kept.details.identity() == letter.identity() => {
                     return Ok(());
                 }
-                (Defect::KnowsLettersByTheirIdAlone, Some(kept)) if kept.letter.identity() != letter.identity() => {
+                (Defect::KnowsDeadLettersByTheirIdAlone, Some(kept))
+                    if kept.details.identity() != letter.identity() =>
+                {
                     return Ok(());
                 }
                 (Defect::UndoesAnEditAtARedelivery, Some(kept))
-                    if kept.is_retry_asked && kept.letter.message != letter.message =>
+                    if kept.is_retry_requested && kept.details.message != letter.message =>
                 {
-                    let order = Order::by("nobody")?.because("it came again")?;
-                    self.store.edit_dead_letter(kept.id, &letter.message, &order).await?;
+                    let request = OperatorRequest::by("nobody")?.because("it came again")?;
+                    self.store.edit_dead_letter(kept.id, &letter.message, &request).await?;
                 }
-                (Defect::ForgetsARetryAtARedelivery, Some(kept)) if kept.is_retry_asked => {
+                (Defect::ForgetsARetryAtARedelivery, Some(kept)) if kept.is_retry_requested => {
                     self.store.fail_dead_letter(&kept, letter.reason, &letter.error).await?;
                 }
                 _ => {}
@@ -65,17 +67,21 @@ impl DeadLetterStore for BrokenStore {
         Ok(totals)
     }
 
-    async fn ask_dead_letter_retries(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
-        self.store.ask_dead_letter_retries(query, order).await
+    async fn request_dead_letter_retries(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
+        self.store.request_dead_letter_retries(query, request).await
     }
 
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
         message: &RawMessage,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        self.store.edit_dead_letter(id, message, order).await
+        self.store.edit_dead_letter(id, message, request).await
     }
 
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError> {
@@ -86,12 +92,16 @@ impl DeadLetterStore for BrokenStore {
         Ok(edits)
     }
 
-    async fn discard_dead_letters(&self, query: &DeadLetterQuery, order: &Order) -> Result<u64, StoreError> {
+    async fn discard_dead_letters(
+        &self,
+        query: &DeadLetterQuery,
+        request: &OperatorRequest,
+    ) -> Result<u64, StoreError> {
         match self.defect {
-            Defect::DiscardsWithoutAReason if order.reason().is_none() => {
-                self.store.discard_dead_letters(query, &order.clone().because("none")?).await
+            Defect::DiscardsWithoutAReason if request.reason().is_none() => {
+                self.store.discard_dead_letters(query, &request.clone().because("none")?).await
             }
-            _ => self.store.discard_dead_letters(query, order).await,
+            _ => self.store.discard_dead_letters(query, request).await,
         }
     }
 
@@ -110,10 +120,12 @@ impl DeadLetterStore for BrokenStore {
     async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
         let was_there = self.store.fail_dead_letter(tried, reason, error).await?;
         if !was_there && self.defect == Defect::BringsBackWhatWasDiscarded {
-            self.store.add_dead_letters(std::slice::from_ref(&tried.letter)).await?;
+            self.store.add_dead_letters(std::slice::from_ref(&tried.details)).await?;
         }
         if self.defect == Defect::RetriesAgainAndAgain {
-            self.store.ask_dead_letter_retries(&DeadLetterQuery::one(tried.id), &Order::by("nobody")?).await?;
+            self.store
+                .request_dead_letter_retries(&DeadLetterQuery::one(tried.id), &OperatorRequest::by("nobody")?)
+                .await?;
         }
         Ok(was_there)
     }

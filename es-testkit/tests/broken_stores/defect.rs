@@ -99,9 +99,9 @@ defects! {
     /// A lease is given to whoever asks.
     GivesEveryoneTheLease,
     /// New partitions begin where the last of their slots is, and know nothing of the others.
-    ForgetsWhatIsAhead,
+    ForgetsSlotOffsets,
     /// A partition moves for whoever knows its name and position.
-    MovesInAnyLayout,
+    MovesInAnyPartitionEpoch,
     /// Documents are saved from wherever the checkpoint is.
     SavesWithoutComparing,
     /// A save that is refused for its checkpoint changes documents.
@@ -152,11 +152,11 @@ defects! {
     ReadsAnyNumberOfMessages,
     /// Nothing seems to wait.
     TellsOfNoMessages,
-    /// Who is held already is held again, and that is noted.
-    HoldsTwice,
+    /// A consumer that is suspended already is suspended again, and that is noted.
+    SuspendsTwice,
     /// A checkpoint goes wherever the hand moves it.
     MovesByHandAnywhere,
-    /// A checkpoint is moved by hand, and the log says so a moment later.
+    /// A checkpoint is overridden, and the log says so a moment later.
     NotesAMomentLater,
     /// A consumer that is retired loses its checkpoints alone.
     KeepsWhatIsRetired,
@@ -172,21 +172,21 @@ defects! {
     LooksBeforeItWaits,
     /// The appends of a unit are sent when the rest has been committed.
     AppendsAfterTheCommit,
-    /// An undo leaves the appends.
-    UndoesRowsAlone,
-    /// An undo goes back to the first mark of all.
-    UndoesToTheFirstMark,
+    /// A rollback to the savepoint leaves the appends.
+    RollsBackRowsAlone,
+    /// A rollback goes back to the first savepoint of all.
+    RollsBackToTheFirstSavepoint,
     /// Ids are kept for a quarter of the time.
     ForgetsTooEarly,
     /// A message that fails again keeps its first failure.
     KeepsTheFirstFailure,
     /// Messages of one id are one dead letter, whatever else tells them apart.
-    KnowsLettersByTheirIdAlone,
+    KnowsDeadLettersByTheirIdAlone,
     /// A message that comes again takes the place of the edited one.
     UndoesAnEditAtARedelivery,
-    /// A message that comes again counts as the retry that was asked for.
+    /// A message that comes again counts as the requested retry.
     ForgetsARetryAtARedelivery,
-    /// A retry that failed stays asked for.
+    /// A retry that failed stays requested.
     RetriesAgainAndAgain,
     /// Dead letters are found whatever their key.
     LooksForAnyKey,

@@ -17,12 +17,12 @@ pub(crate) struct BrokenUnit {
     store: BrokenStore,
     /// For defects that send appends by themselves.
     appends: Vec<Append>,
-    is_marked: bool,
+    has_savepoint: bool,
 }
 
 impl BrokenStore {
     fn unit(&self, unit: MemoryUnit) -> BrokenUnit {
-        BrokenUnit { unit, store: self.clone(), appends: Vec::new(), is_marked: false }
+        BrokenUnit { unit, store: self.clone(), appends: Vec::new(), has_savepoint: false }
     }
 }
 
@@ -91,7 +91,7 @@ impl MessageUnit for BrokenUnit {
 
     fn append(&mut self, append: Append) -> Result<(), StoreError> {
         match self.store.defect {
-            Defect::AppendsAfterTheCommit | Defect::UndoesRowsAlone => {
+            Defect::AppendsAfterTheCommit | Defect::RollsBackRowsAlone => {
                 es_core::check_append_count(self.appends.len())?;
                 self.appends.push(append);
                 Ok(())
@@ -113,16 +113,16 @@ impl MessageUnit for BrokenUnit {
         Ok(was_there || self.store.defect == Defect::ResolvesWhatIsGone)
     }
 
-    async fn mark(&mut self) -> Result<(), StoreError> {
-        if self.store.defect == Defect::UndoesToTheFirstMark && self.is_marked {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        if self.store.defect == Defect::RollsBackToTheFirstSavepoint && self.has_savepoint {
             return Ok(());
         }
-        self.is_marked = true;
-        self.unit.mark().await
+        self.has_savepoint = true;
+        self.unit.savepoint().await
     }
 
-    async fn undo(&mut self) -> Result<(), StoreError> {
-        self.unit.undo().await
+    async fn rollback_to(&mut self) -> Result<(), StoreError> {
+        self.unit.rollback_to().await
     }
 
     async fn commit(mut self) -> Result<Vec<Appended>, StoreError> {

@@ -169,12 +169,12 @@ broken! {
         "leases::a_lease_is_one_owners_until_it_runs_out",
         "leases::of_many_claims_at_once_one_wins",
     ];
-    a_store_that_forgets_what_is_ahead_is_found: ForgetsWhatIsAhead => [
+    a_store_that_forgets_slot_offsets_is_found: ForgetsSlotOffsets => [
         "partitions::other_partitions_go_on_where_each_slot_was",
-        "partitions::what_is_ahead_is_taken_back_by_a_step_back",
+        "partitions::slot_offsets_are_taken_back_by_a_step_back",
         "partitions::no_event_is_lost_or_repeated_while_the_partitions_change",
     ];
-    a_store_that_moves_in_any_layout_is_found: MovesInAnyLayout => [
+    a_store_that_moves_in_any_partition_epoch_is_found: MovesInAnyPartitionEpoch => [
         "partitions::whoever_believes_in_other_partitions_is_refused",
     ];
     a_store_that_saves_documents_without_comparing_is_found: SavesWithoutComparing => [
@@ -258,11 +258,11 @@ broken! {
     a_store_that_does_not_tell_what_waits_is_found: TellsOfNoMessages => [
         "outbox::what_waits_is_told",
     ];
-    a_store_that_holds_a_consumer_twice_is_found: HoldsTwice => [
-        "control::a_consumer_is_held_until_it_is_released",
+    a_store_that_suspends_a_consumer_twice_is_found: SuspendsTwice => [
+        "control::a_consumer_is_suspended_until_it_is_resumed",
     ];
     a_store_that_moves_by_hand_wherever_it_is_told_is_found: MovesByHandAnywhere => [
-        "control::a_checkpoint_is_moved_by_hand_where_that_makes_sense",
+        "control::a_checkpoint_is_overridden_where_that_makes_sense",
     ];
     a_store_that_notes_a_moment_later_is_found: NotesAMomentLater => [
         "control::a_dropped_order_happened_with_its_line_or_not_at_all",
@@ -290,11 +290,11 @@ broken! {
     a_store_that_appends_after_the_commit_is_found: AppendsAfterTheCommit => [
         "inbox::a_conflict_of_an_append_rolls_everything_back",
     ];
-    a_store_that_undoes_rows_alone_is_found: UndoesRowsAlone => [
-        "inbox::an_undo_takes_back_what_came_after_the_mark",
+    a_store_that_rolls_back_rows_alone_is_found: RollsBackRowsAlone => [
+        "inbox::a_rollback_takes_back_what_came_after_the_savepoint",
     ];
-    a_store_that_undoes_to_the_first_mark_is_found: UndoesToTheFirstMark => [
-        "inbox::an_undo_takes_back_what_came_after_the_mark",
+    a_store_that_rolls_back_to_the_first_savepoint_is_found: RollsBackToTheFirstSavepoint => [
+        "inbox::a_rollback_takes_back_what_came_after_the_savepoint",
     ];
     a_store_that_forgets_messages_too_early_is_found: ForgetsTooEarly => [
         "inbox_partitions::old_ids_are_forgotten_and_young_ones_kept",
@@ -302,8 +302,8 @@ broken! {
     a_store_that_keeps_the_first_failure_is_found: KeepsTheFirstFailure => [
         "dead_letters::a_dead_letter_is_kept_once_with_its_latest_failure",
     ];
-    a_store_that_knows_letters_by_their_id_alone_is_found: KnowsLettersByTheirIdAlone => [
-        "dead_letters::letters_that_differ_in_anything_are_several",
+    a_store_that_knows_dead_letters_by_their_id_alone_is_found: KnowsDeadLettersByTheirIdAlone => [
+        "dead_letters::dead_letters_that_differ_in_anything_are_several",
     ];
     a_store_that_undoes_an_edit_at_a_redelivery_is_found: UndoesAnEditAtARedelivery => [
         "dead_letters::a_redelivery_leaves_an_edit_and_a_requested_retry",
@@ -312,7 +312,7 @@ broken! {
         "dead_letters::a_redelivery_leaves_an_edit_and_a_requested_retry",
     ];
     a_store_that_retries_again_and_again_is_found: RetriesAgainAndAgain => [
-        "dead_letters::a_retry_is_asked_for_and_carried_out",
+        "dead_letters::a_retry_is_requested_and_carried_out",
     ];
     a_store_that_looks_for_any_key_is_found: LooksForAnyKey => [
         "dead_letters::dead_letters_are_found_by_what_is_known_of_them",

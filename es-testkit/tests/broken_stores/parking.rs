@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, ConsumerName, ConsumerStore, EventKey, Order, Park, ParkFailure, ParkedEdit, ParkedEvent, ParkedQueue,
-    ParkedTotals, Parking, ParkingAction, ParkingRecord, ParkingStore, Position, StoreError,
+    Advance, ConsumerName, ConsumerStore, EventKey, OperatorRequest, Park, ParkFailure, ParkedEdit, ParkedEvent,
+    ParkedQueue, ParkedTotals, Parking, ParkingAction, ParkingRecord, ParkingStore, Position, StoreError,
 };
 
 use crate::{defect::Defect, store::BrokenStore};
@@ -99,18 +99,18 @@ impl ParkingStore for BrokenStore {
         Ok(events)
     }
 
-    async fn ask_retry(
+    async fn request_retry(
         &self,
         consumer: &ConsumerName,
         key: &EventKey,
         edit: Option<&ParkedEdit>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<bool, StoreError> {
-        self.store.ask_retry(consumer, key, edit, order).await
+        self.store.request_retry(consumer, key, edit, request).await
     }
 
-    async fn asked_retries(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
-        self.store.asked_retries(consumer).await
+    async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError> {
+        self.store.retry_requests(consumer).await
     }
 
     async fn note_failed_retry(
@@ -127,9 +127,9 @@ impl ParkingStore for BrokenStore {
         consumer: &ConsumerName,
         key: &EventKey,
         position: Option<Position>,
-        order: &Order,
+        request: &OperatorRequest,
     ) -> Result<u64, StoreError> {
-        self.store.discard_parked(consumer, key, position, order).await
+        self.store.discard_parked(consumer, key, position, request).await
     }
 
     async fn parking_history(

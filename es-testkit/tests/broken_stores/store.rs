@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use es_core::{
-    Advance, Ahead, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
-    DocumentQuery, FrozenReadModel, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore,
-    Leased, MemoryStore, MemoryTables, PageProjection, PartitionCheckpoint, PartitionStore, Position, ProjectionError,
-    ProjectionStore, ReadModelCode, RecordedEvent, Roster, Snapshot, SnapshotStore, StoreError, StreamId, Swapped,
-    Version,
+    Advance, BuildClaim, Checkpoint, Claimed, ConsumerName, ConsumerStore, Direction, Document, DocumentChange,
+    DocumentQuery, GenerationInfo, GenerationStore, IdempotencyKey, Lease, LeaseHolder, LeaseStore, Leased, Membership,
+    MemoryStore, MemoryTables, PageProjection, PartitionCheckpoint, PartitionStore, Position, ProjectionError,
+    ProjectionStore, ReadModelDefinition, ReadModelSnapshot, RecordedEvent, SlotOffsets, Snapshot, SnapshotStore,
+    StoreError, StreamId, Swapped, Version,
 };
 use tokio::task::yield_now;
 
@@ -60,8 +60,8 @@ impl BrokenStore {
 
     /// The partitions as a defect knows them.
     fn as_known(&self, mut partitions: Vec<PartitionCheckpoint>) -> Vec<PartitionCheckpoint> {
-        if self.defect == Defect::ForgetsWhatIsAhead {
-            partitions.iter_mut().for_each(|reached| reached.ahead = Ahead::default());
+        if self.defect == Defect::ForgetsSlotOffsets {
+            partitions.iter_mut().for_each(|reached| reached.slot_offsets = SlotOffsets::default());
         }
         partitions
     }
@@ -123,10 +123,10 @@ impl ConsumerStore for BrokenStore {
             Defect::MovesWithoutComparing => advance.from = self.position_of(&advance.consumer).await?,
             Defect::ForgetsTheFence => advance.lease = None,
             Defect::MovesThoughTheLogWentBack => advance.seen = None,
-            Defect::MovesInAnyLayout => {
+            Defect::MovesInAnyPartitionEpoch => {
                 let all = self.store.partitions(&advance.consumer).await?;
                 let own = all.iter().find(|reached| reached.consumer == advance.consumer);
-                advance.layout = own.map_or(advance.layout, |own| own.layout);
+                advance.partition_epoch = own.map_or(advance.partition_epoch, |own| own.partition_epoch);
             }
             _ => {}
         }
@@ -209,9 +209,9 @@ impl GenerationStore for BrokenStore {
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
-        code: &ReadModelCode,
+        definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError> {
-        self.store.live_generation(consumer, code).await
+        self.store.live_generation(consumer, definition).await
     }
 
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError> {
@@ -230,8 +230,8 @@ impl GenerationStore for BrokenStore {
         self.store.drop_generation(generation).await
     }
 
-    async fn freeze(&self, generation: &ConsumerName) -> Result<FrozenReadModel, StoreError> {
-        self.store.freeze(generation).await
+    async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
+        self.store.open_snapshot(generation).await
     }
 }
 
@@ -254,12 +254,17 @@ impl LeaseStore for BrokenStore {
         self.store.release_lease(consumer, lease).await
     }
 
-    async fn beat(&self, member: &str, consumers: &[ConsumerName], time: Duration) -> Result<Roster, StoreError> {
-        self.store.beat(member, consumers, time).await
+    async fn heartbeat(
+        &self,
+        member: &str,
+        consumers: &[ConsumerName],
+        time: Duration,
+    ) -> Result<Membership, StoreError> {
+        self.store.heartbeat(member, consumers, time).await
     }
 
-    async fn leave(&self, member: &str) -> Result<(), StoreError> {
-        self.store.leave(member).await
+    async fn deregister(&self, member: &str) -> Result<(), StoreError> {
+        self.store.deregister(member).await
     }
 
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError> {

@@ -1,6 +1,6 @@
 //! The read model: one document per account.
 
-use es_core::{Fate, Recorded, View};
+use es_core::{DocumentAction, Recorded, View};
 use serde::{Deserialize, Serialize};
 
 use crate::{account::AccountEvent, money::Money};
@@ -23,7 +23,7 @@ impl View for Balance {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         match &event.event {
             AccountEvent::Opened { owner, .. } => self.owner.clone_from(owner),
             AccountEvent::Deposited { amount, .. } => {
@@ -37,6 +37,6 @@ impl View for Balance {
                 self.transactions += 1;
             }
         }
-        Fate::Keep
+        DocumentAction::Keep
     }
 }

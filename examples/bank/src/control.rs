@@ -1,6 +1,6 @@
 //! What operators do.
 
-use es_core::Order;
+use es_core::OperatorRequest;
 
 use crate::{Error, store::Bank};
 
@@ -10,17 +10,20 @@ const BY: &str = "the bank's command line";
 
 /// Lets the read model stand still.
 pub async fn pause(bank: &Bank, why: Option<&str>) -> Result<(), Error> {
-    let order = Order::by(BY)?;
-    let order = match why {
-        Some(why) => order.because(why)?,
-        None => order,
+    let request = OperatorRequest::by(BY)?;
+    let request = match why {
+        Some(why) => request.because(why)?,
+        None => request,
     };
-    say!("{}", if bank.runner.pause(READ_MODEL, &order).await? { "paused" } else { "it is paused already" });
+    say!("{}", if bank.runner.pause(READ_MODEL, &request).await? { "paused" } else { "it is paused already" });
     Ok(())
 }
 
 /// Lets it go on.
 pub async fn resume(bank: &Bank) -> Result<(), Error> {
-    say!("{}", if bank.runner.resume(READ_MODEL, &Order::by(BY)?).await? { "resumed" } else { "it is not paused" });
+    say!(
+        "{}",
+        if bank.runner.resume(READ_MODEL, &OperatorRequest::by(BY)?).await? { "resumed" } else { "it is not paused" }
+    );
     Ok(())
 }

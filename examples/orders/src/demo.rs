@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use es_core::{Order, Position, Repository};
+use es_core::{OperatorRequest, Position, Repository};
 use es_messaging::{Broker, MemoryBroker};
 use es_sqlite::SqliteStore;
 use tokio::{sync::oneshot, time::sleep};
@@ -42,7 +42,9 @@ async fn show(folder: &Path) -> Result<(), Error> {
     relay.catch_up().await?;
     say!("all are published, each with its event's id");
     // As if the shop had been killed before it noted that: everything is published a second time.
-    relay.reset("orders_out", Position::ZERO, &Order::by("demo")?.because("to show what duplicates do")?).await?;
+    relay
+        .reset("orders_out", Position::ZERO, &OperatorRequest::by("demo")?.because("to show what duplicates do")?)
+        .await?;
     relay.catch_up().await?;
     say!("and all once more, as after a crash at the worst moment");
 

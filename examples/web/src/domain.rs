@@ -1,6 +1,6 @@
 //! The domain: accounts, their events and decisions, and the read model. Pure code, nothing of HTTP.
 
-use es_core::{Aggregate, DomainEvent, Fate, Recorded, View};
+use es_core::{Aggregate, DocumentAction, DomainEvent, Recorded, View};
 use serde::{Deserialize, Serialize};
 
 /// Most cents that one command may move: sums of it stay far away from the end of `i64`.
@@ -93,13 +93,13 @@ impl View for Balance {
         vec![event.stream().id().to_owned()]
     }
 
-    fn apply(&mut self, event: &Recorded<AccountEvent>) -> Fate {
+    fn apply(&mut self, event: &Recorded<AccountEvent>) -> DocumentAction {
         match &event.event {
             AccountEvent::Opened { owner } => self.owner.clone_from(owner),
             AccountEvent::Deposited { cents } => self.cents += cents,
             AccountEvent::Withdrawn { cents } => self.cents -= cents,
         }
-        Fate::Keep
+        DocumentAction::Keep
     }
 }
 

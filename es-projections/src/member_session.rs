@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use es_core::{ConsumerName, Lease, Leased, Member, Roster, RunnerStore, StoreError};
+use es_core::{ConsumerName, Lease, Leased, Member, Membership, RunnerStore, StoreError};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -20,7 +20,7 @@ use tokio::{
 use crate::limits;
 
 /// One runner among all that have the same store: the leases that it holds, and what it knows about the others.
-pub(crate) struct Membership {
+pub(crate) struct MemberSession {
     store: Arc<dyn RunnerStore>,
     /// As it calls itself: unlike every other runner's name, also one's of an earlier process with the same number.
     member: String,
@@ -29,7 +29,7 @@ pub(crate) struct Membership {
     /// How many tasks keep it running for others to see.
     running: AtomicUsize,
     notes: Mutex<Notes>,
-    roster: watch::Sender<Vec<Member>>,
+    members: watch::Sender<Vec<Member>>,
 }
 
 #[derive(Default)]
@@ -61,11 +61,11 @@ struct Held {
     users: usize,
 }
 
-impl Membership {
+impl MemberSession {
     pub(crate) fn new(store: Arc<dyn RunnerStore>, time: Duration, consumers: Vec<ConsumerName>) -> Arc<Self> {
-        let roster = watch::Sender::new(Vec::new());
+        let members = watch::Sender::new(Vec::new());
         let (running, notes) = (AtomicUsize::new(0), Mutex::default());
-        Arc::new(Self { store, member: member_name(), time, consumers, running, notes, roster })
+        Arc::new(Self { store, member: member_name(), time, consumers, running, notes, members })
     }
 
     /// As it calls itself.
@@ -73,19 +73,19 @@ impl Membership {
         &self.member
     }
 
-    /// Gives signs of life for as long as it is polled. With `would_run`, others leave it its share of the work.
+    /// Sends heartbeats for as long as it is polled. With `would_run`, others leave it its share of the work.
     pub(crate) async fn keep_alive(&self, would_run: bool) {
         let _running = would_run.then(|| Running::start(self));
         if would_run {
-            self.beat().await;
+            self.heartbeat().await;
         }
         loop {
-            sleep(self.time / limits::BEATS_PER_LEASE).await;
-            self.beat().await;
+            sleep(self.time / limits::HEARTBEATS_PER_LEASE).await;
+            self.heartbeat().await;
         }
     }
 
-    async fn beat(&self) {
+    async fn heartbeat(&self) {
         let asked_at = Instant::now();
         let would_run = match self.running.load(Ordering::SeqCst) {
             0 => Vec::new(),
@@ -95,8 +95,8 @@ impl Membership {
                 self.consumers.iter().filter(is_able).cloned().collect()
             }
         };
-        match self.store.beat(&self.member, &would_run, self.time).await {
-            Ok(Roster { members, held, .. }) => {
+        match self.store.heartbeat(&self.member, &would_run, self.time).await {
+            Ok(Membership { members, held, .. }) => {
                 let mut notes = self.notes();
                 for (name, known) in &mut notes.held {
                     if held.contains(name) {
@@ -104,7 +104,7 @@ impl Membership {
                     }
                 }
                 drop(notes);
-                self.roster.send_replace(members);
+                self.members.send_replace(members);
             }
             // The leases hold for a few of these. If they run out, nothing is lost: what is written under them is refused.
             Err(error) => tracing::warn!(%error, "the store was not told that this runner is alive"),
@@ -112,8 +112,8 @@ impl Membership {
     }
 
     /// News of who would run what.
-    pub(crate) fn roster(&self) -> watch::Receiver<Vec<Member>> {
-        self.roster.subscribe()
+    pub(crate) fn members(&self) -> watch::Receiver<Vec<Member>> {
+        self.members.subscribe()
     }
 
     /// Claims a lease, for one more loop or for one that has it already. Each loop that has it must
@@ -156,15 +156,15 @@ impl Membership {
     /// Leaves a consumer to others until the guard is dropped.
     pub(crate) fn withdraw(self: &Arc<Self>, consumer: &ConsumerName) -> Withdrawal {
         *self.notes().withdrawn.entry(consumer.clone()).or_default() += 1;
-        Withdrawal { membership: Arc::clone(self), consumer: consumer.clone() }
+        Withdrawal { member_session: Arc::clone(self), consumer: consumer.clone() }
     }
 
     /// Leaves all work to others, except what a loop of this runner is still at.
-    pub(crate) async fn leave(&self) {
+    pub(crate) async fn deregister(&self) {
         let is_at_work = !self.notes().held.is_empty();
         let left = match is_at_work {
-            true => self.store.beat(&self.member, &[], self.time).await.map(drop),
-            false => self.store.leave(&self.member).await,
+            true => self.store.heartbeat(&self.member, &[], self.time).await.map(drop),
+            false => self.store.deregister(&self.member).await,
         };
         if let Err(error) = left {
             tracing::debug!(%error, "the store was not told that this runner stops; its leases run out by themselves");
@@ -177,49 +177,49 @@ impl Membership {
     }
 }
 
-/// A runner that others see: it gives signs of life until it ends.
+/// A runner that others see: it sends heartbeats until it ends.
 pub(crate) struct Alive {
-    membership: Arc<Membership>,
-    beating: JoinHandle<()>,
+    member_session: Arc<MemberSession>,
+    heartbeats: JoinHandle<()>,
     has_left: bool,
 }
 
 impl Alive {
-    pub(crate) fn start(membership: &Arc<Membership>) -> Self {
-        let own = Arc::clone(membership);
-        let beating = tokio::spawn(async move { own.keep_alive(true).await });
-        Self { membership: Arc::clone(membership), beating, has_left: false }
+    pub(crate) fn start(member_session: &Arc<MemberSession>) -> Self {
+        let own = Arc::clone(member_session);
+        let heartbeats = tokio::spawn(async move { own.keep_alive(true).await });
+        Self { member_session: Arc::clone(member_session), heartbeats, has_left: false }
     }
 
     /// Gives everything back.
     pub(crate) async fn end(mut self) {
-        self.beating.abort();
-        self.membership.leave().await;
+        self.heartbeats.abort();
+        self.member_session.deregister().await;
         self.has_left = true;
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.beating.abort();
+        self.heartbeats.abort();
         if let Ok(runtime) = tokio::runtime::Handle::try_current()
             && !self.has_left
         {
-            let membership = Arc::clone(&self.membership);
-            runtime.spawn(async move { membership.leave().await });
+            let member_session = Arc::clone(&self.member_session);
+            runtime.spawn(async move { member_session.deregister().await });
         }
     }
 }
 
 /// A consumer is left to others as long as this lives.
 pub(crate) struct Withdrawal {
-    membership: Arc<Membership>,
+    member_session: Arc<MemberSession>,
     consumer: ConsumerName,
 }
 
 impl Drop for Withdrawal {
     fn drop(&mut self) {
-        let mut notes = self.membership.notes();
+        let mut notes = self.member_session.notes();
         if let Some(count) = notes.withdrawn.get_mut(&self.consumer) {
             *count -= 1;
             if *count == 0 {
@@ -230,12 +230,12 @@ impl Drop for Withdrawal {
 }
 
 /// Others see it as long as this lives.
-struct Running<'a>(&'a Membership);
+struct Running<'a>(&'a MemberSession);
 
 impl<'a> Running<'a> {
-    fn start(membership: &'a Membership) -> Self {
-        membership.running.fetch_add(1, Ordering::SeqCst);
-        Self(membership)
+    fn start(member_session: &'a MemberSession) -> Self {
+        member_session.running.fetch_add(1, Ordering::SeqCst);
+        Self(member_session)
     }
 }
 

@@ -1,4 +1,4 @@
--- Notes that a parked key is to be tried again; whoever asked first stays the one who asked.
+-- Notes the request that a parked key is retried; an earlier request stays as it is.
 -- Binds: ?1 consumer; ?2 key; ?3 now (microseconds); ?4 by whom; ?5 why, or NULL. Result: none; no row is changed if it is
 -- not parked.
 -- Locks: takes the write lock.

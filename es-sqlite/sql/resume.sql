@@ -1,4 +1,4 @@
--- Ends a hold.
+-- Ends a suspension.
 -- Binds: ?1 consumer; ?2 kind. Result: none; one row changed if there was one.
 -- Locks: takes the write lock.
-DELETE FROM es_holds WHERE consumer = ?1 AND kind = ?2;
+DELETE FROM es_suspensions WHERE consumer = ?1 AND kind = ?2;

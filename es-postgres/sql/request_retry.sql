@@ -1,4 +1,4 @@
--- Notes that a parked key is to be tried again; whoever asked first stays the one who asked.
+-- Notes the request that a parked key is retried; an earlier request stays as it is.
 -- Binds: $1 consumer, $2 key, $3 by whom, $4 why or null. Locks: the key's row.
 UPDATE {schema}.parked_keys
 SET retry_at = coalesce(retry_at, clock_timestamp()),

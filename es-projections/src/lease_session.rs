@@ -1,4 +1,4 @@
-//! One loop's turn at a consumer: the lease under which it works, or who works instead.
+//! One loop's session at a consumer: the lease under which it works, or which process works instead.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ use tokio::sync::watch;
 
 use crate::{
     assignment::assigned,
-    membership::{Membership, Withdrawal},
+    member_session::{MemberSession, Withdrawal},
 };
 
-/// Why it is not this loop's turn.
+/// Why this loop does not work for the consumer.
 #[derive(Debug, Clone)]
 pub(crate) enum NotOurs {
-    /// Somebody else has the lease.
+    /// Another process has the lease.
     Leased(LeaseHolder),
-    /// Somebody else would run it, as the work is spread at the moment.
+    /// Another process would run it, as the work is spread at the moment.
     Assigned(String),
 }
 
-/// A loop's turn at one consumer, or one partition of it.
-pub(crate) struct Turn {
-    membership: Arc<Membership>,
+/// A loop's session at one consumer, or one partition of it.
+pub(crate) struct LeaseSession {
+    member_session: Arc<MemberSession>,
     consumer: ConsumerName,
     index: usize,
-    /// Whether it leaves the consumer to whoever it is assigned to.
+    /// Whether it leaves the consumer to the process that it is assigned to.
     is_shared: bool,
-    roster: watch::Receiver<Vec<Member>>,
-    /// Whose turn it is by the roster, if it is somebody else's.
+    members: watch::Receiver<Vec<Member>>,
+    /// The other process that the consumer is assigned to, if there is one.
     other: Option<String>,
     held: Option<ConsumerName>,
     /// Whether the store said something that it would not say to who has the lease.
@@ -45,17 +45,22 @@ enum Told {
     Elsewhere,
 }
 
-impl Turn {
-    pub(crate) fn new(membership: &Arc<Membership>, consumer: &ConsumerName, index: usize, is_shared: bool) -> Self {
-        let mut roster = membership.roster();
-        roster.mark_changed();
-        let (membership, consumer) = (Arc::clone(membership), consumer.base());
+impl LeaseSession {
+    pub(crate) fn new(
+        member_session: &Arc<MemberSession>,
+        consumer: &ConsumerName,
+        index: usize,
+        is_shared: bool,
+    ) -> Self {
+        let mut members = member_session.members();
+        members.mark_changed();
+        let (member_session, consumer) = (Arc::clone(member_session), consumer.base());
         Self {
-            membership,
+            member_session,
             consumer,
             index,
             is_shared,
-            roster,
+            members,
             other: None,
             held: None,
             is_doubtful: false,
@@ -64,31 +69,32 @@ impl Turn {
         }
     }
 
-    /// Who else's turn it is, as the work is spread at the moment.
+    /// Returns the other process that the consumer is assigned to at the moment.
     fn other(&mut self) -> Option<String> {
-        if self.is_shared && self.roster.has_changed().unwrap_or(false) {
-            let roster = self.roster.borrow_and_update();
-            let other = assigned(&roster, &self.consumer, self.index);
-            self.other = other.filter(|&other| other != self.membership.member()).map(str::to_owned);
+        if self.is_shared && self.members.has_changed().unwrap_or(false) {
+            let members = self.members.borrow_and_update();
+            let other = assigned(&members, &self.consumer, self.index);
+            self.other = other.filter(|&other| other != self.member_session.member()).map(str::to_owned);
         }
         self.other.clone()
     }
 
     /// Another process that would run the consumer, as far as is known.
     pub(crate) fn able_other(&self) -> Option<String> {
-        let roster = self.roster.borrow();
-        let mut others = roster.iter().filter(|other| other.consumer == self.consumer);
-        others.find(|other| other.member != self.membership.member()).map(|other| other.member.clone())
+        let members = self.members.borrow();
+        let mut others = members.iter().filter(|other| other.consumer == self.consumer);
+        others.find(|other| other.member != self.member_session.member()).map(|other| other.member.clone())
     }
 
-    /// Gives the turn back if it is somebody else's, and says whose. Asks the store for nothing else.
+    /// Gives the lease back if the consumer is assigned to another process, and returns which. Asks the store for
+    /// nothing else.
     pub(crate) async fn leave_to_other(&mut self) -> Option<NotOurs> {
         let other = self.other()?;
         self.end().await;
         Some(NotOurs::Assigned(other))
     }
 
-    /// Takes the turn, or keeps it. Says whether it was just taken: somebody else may have had it before.
+    /// Takes the lease, or keeps it. Returns whether it was just taken: another process may have had it before.
     pub(crate) async fn take(&mut self, name: &ConsumerName) -> Result<Result<(Lease, bool), NotOurs>, StoreError> {
         self.withdrawal = None;
         if let Some(not_ours) = self.leave_to_other().await {
@@ -99,12 +105,12 @@ impl Turn {
         }
         if self.held.is_some()
             && !std::mem::take(&mut self.is_doubtful)
-            && let Some(lease) = self.membership.lease(name)
+            && let Some(lease) = self.member_session.lease(name)
         {
             return Ok(Ok((lease, false)));
         }
         let is_user = self.held.is_some();
-        match self.membership.claim(name, !is_user).await? {
+        match self.member_session.claim(name, !is_user).await? {
             Leased::Yours(lease) => {
                 self.held = Some(name.clone());
                 if !is_user && self.tells(Told::Works) {
@@ -151,28 +157,28 @@ impl Turn {
         self.is_doubtful = true;
     }
 
-    /// Leaves the consumer to whoever can run it, until the next time that it takes the turn.
+    /// Leaves the consumer to a process that can run it, until the next time that it takes the lease.
     pub(crate) async fn withdraw(&mut self) {
-        self.withdrawal = Some(self.membership.withdraw(&self.consumer));
+        self.withdrawal = Some(self.member_session.withdraw(&self.consumer));
         self.end().await;
     }
 
     /// Gives the lease back.
     pub(crate) async fn end(&mut self) {
         if let Some(name) = self.held.take() {
-            self.membership.let_go(&name).await;
+            self.member_session.let_go(&name).await;
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for LeaseSession {
     /// A loop that is dropped half way gives its lease back behind its back, so that nobody waits for it to run out.
     fn drop(&mut self) {
         let Some(name) = self.held.take() else { return };
-        let membership = Arc::clone(&self.membership);
+        let member_session = Arc::clone(&self.member_session);
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { membership.let_go(&name).await })),
-            Err(_) => membership.forget(&name),
+            Ok(runtime) => drop(runtime.spawn(async move { member_session.let_go(&name).await })),
+            Err(_) => member_session.forget(&name),
         }
     }
 }

@@ -1,32 +1,39 @@
-//! What a runner does beside its consumers, for all of them together: looks who is held back, and who is silent.
+//! What a runner does beside its consumers, for all of them together: looks which consumers are suspended, and which
+//! are silent.
 
 use std::{convert::Infallible, sync::Arc};
 
 use es_core::{ConsumerName, RunnerStore};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::{board::Board, consumer_loop::ConsumerLoop, error::Chain, gate::Holds, limits};
+use crate::{
+    consumer_loop::ConsumerLoop, consumer_state::ConsumerStateCell, error::Chain, limits, suspension_check::Suspensions,
+};
 
-/// A consumer that is attended, or one of its partitions.
-pub(crate) struct Attended {
+/// A consumer that is watched, or one of its partitions.
+pub(crate) struct Watched {
     pub(crate) name: ConsumerName,
-    pub(crate) board: Arc<Board>,
+    pub(crate) consumer_state: Arc<ConsumerStateCell>,
 }
 
-/// Looks after the consumers of a runner while they run. It has a task other than theirs, so that it sees when one hangs.
-pub(crate) struct Attendant {
+/// Watches the consumers of a runner while they run. It has a task other than theirs, so that it sees when one hangs.
+pub(crate) struct Watchdog {
     store: Arc<dyn RunnerStore>,
-    holds: Arc<Holds>,
+    suspensions: Arc<Suspensions>,
     consumers: Vec<Arc<ConsumerLoop>>,
     #[cfg(feature = "metrics")]
     publisher: std::sync::Mutex<crate::metrics::Publisher>,
 }
 
-impl Attendant {
-    pub(crate) fn new(store: Arc<dyn RunnerStore>, holds: Arc<Holds>, consumers: Vec<Arc<ConsumerLoop>>) -> Self {
+impl Watchdog {
+    pub(crate) fn new(
+        store: Arc<dyn RunnerStore>,
+        suspensions: Arc<Suspensions>,
+        consumers: Vec<Arc<ConsumerLoop>>,
+    ) -> Self {
         Self {
             store,
-            holds,
+            suspensions,
             consumers,
             #[cfg(feature = "metrics")]
             publisher: std::sync::Mutex::default(),
@@ -34,16 +41,16 @@ impl Attendant {
     }
 
     /// Those that there are at the moment.
-    fn attended(&self) -> Vec<Attended> {
-        self.consumers.iter().flat_map(|consumer| consumer.attended()).collect()
+    fn watched(&self) -> Vec<Watched> {
+        self.consumers.iter().flat_map(|consumer| consumer.watched()).collect()
     }
 
-    /// Looks after them for as long as some work takes.
+    /// Watches them for as long as some work takes.
     pub(crate) async fn while_doing<T>(&self, work: impl Future<Output = T>) -> T {
         let result = tokio::select! {
             biased;
             result = work => result,
-            never = self.look_for_holds() => match never {},
+            never = self.look_for_suspensions() => match never {},
             never = self.watch() => match never {},
         };
         #[cfg(feature = "metrics")]
@@ -54,22 +61,22 @@ impl Attendant {
     #[cfg(feature = "metrics")]
     fn publish(&self, head: Option<es_core::Position>) {
         let mut publisher = self.publisher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for Attended { name, board } in &self.attended() {
-            publisher.publish(name, board, head);
+        for Watched { name, consumer_state } in &self.watched() {
+            publisher.publish(name, consumer_state, head);
         }
     }
 
-    async fn look_for_holds(&self) -> Infallible {
+    async fn look_for_suspensions(&self) -> Infallible {
         let mut ticks = interval(limits::CONTROL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Whoever asked for the work has just looked.
+        // The caller has just looked.
         ticks.tick().await;
         let mut is_failing = false;
         loop {
             ticks.tick().await;
-            let result = self.holds.refresh().await;
+            let result = self.suspensions.refresh().await;
             if let (Err(error), false) = (&result, is_failing) {
-                tracing::warn!(error = %Chain(error), "cannot see who is held back; going by what was known last");
+                tracing::warn!(error = %Chain(error), "cannot see which consumers are suspended; going by what was known last");
             }
             is_failing = result.is_err();
         }
@@ -82,16 +89,16 @@ impl Attendant {
         loop {
             ticks.tick().await;
             let is_silent =
-                |it: &Attended| it.board.silent_for().is_some_and(|time| time >= limits::DIAGNOSIS_INTERVAL);
+                |it: &Watched| it.consumer_state.silent_for().is_some_and(|time| time >= limits::DIAGNOSIS_INTERVAL);
             let is_due = asked_at.is_none_or(|asked_at| asked_at.elapsed() >= limits::DIAGNOSIS_INTERVAL);
-            if is_due && self.attended().iter().any(is_silent) {
+            if is_due && self.watched().iter().any(is_silent) {
                 asked_at = Some(Instant::now());
                 self.diagnose().await;
             }
             #[cfg(feature = "metrics")]
             self.publish(timeout(limits::WATCH_INTERVAL, self.store.head()).await.ok().and_then(Result::ok));
-            for Attended { name, board } in &self.attended() {
-                if let Some(silent_for) = board.tell_silence() {
+            for Watched { name, consumer_state } in &self.watched() {
+                if let Some(silent_for) = consumer_state.tell_silence() {
                     tracing::warn!(consumer = %name, ?silent_for, "a page takes long, or a task hangs");
                 }
             }
@@ -105,8 +112,8 @@ impl Attendant {
             Ok(Err(error)) => return tracing::debug!(error = %Chain(&error), "the store cannot say for whom it waits"),
             Err(_) => return tracing::debug!("the store did not say in time for whom it waits"),
         };
-        for Attended { name, board } in &self.attended() {
-            if board.note_waits(&waits) {
+        for Watched { name, consumer_state } in &self.watched() {
+            if consumer_state.note_waits(&waits) {
                 for wait in &waits {
                     tracing::warn!(consumer = %name, %wait, "waiting on the database");
                 }

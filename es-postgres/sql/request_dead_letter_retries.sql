@@ -1,20 +1,20 @@
--- Asks for all dead letters that match to be tried again.
+-- Requests a retry of all dead letters that match.
 -- Binds, each null where it does not matter: $1 consumer, $2 id, $3 type, $4 key, $5 reason, $6 put aside before, $7 whether a retry
--- was asked.
--- Columns: consumer, how many of it. Order: consumer. Locks: the rows of the letters.
-WITH asked AS (
+-- is requested.
+-- Columns: consumer, how many of it. Order: consumer. Locks: the rows of the dead letters.
+WITH requested AS (
     UPDATE {schema}.dead_letters AS d
-    SET is_retry_asked = true
+    SET is_retry_requested = true
     WHERE ($1::text IS NULL OR d.consumer = $1)
       AND ($2::bigint IS NULL OR d.id = $2)
       AND ($3::text IS NULL OR d.message_type = $3)
       AND ($4::text IS NULL OR d.key = $4)
       AND ($5::text IS NULL OR d.reason = $5)
       AND ($6::timestamptz IS NULL OR d.since < $6)
-      AND ($7::boolean IS NULL OR d.is_retry_asked = $7)
+      AND ($7::boolean IS NULL OR d.is_retry_requested = $7)
     RETURNING d.consumer
 )
-SELECT a.consumer, count(*)
-FROM asked a
-GROUP BY a.consumer
-ORDER BY a.consumer
+SELECT r.consumer, count(*)
+FROM requested r
+GROUP BY r.consumer
+ORDER BY r.consumer

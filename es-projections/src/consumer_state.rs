@@ -1,4 +1,4 @@
-//! Where a consumer loop notes what it is doing, and whoever asks for the status reads it.
+//! The state of a consumer: its loops note in it what they are doing, and the status is read from it.
 
 use std::{
     collections::VecDeque,
@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use es_core::{Bookmark, ConsumerName, DatabaseWait, Hold, Position, ProjectionError};
+use es_core::{Bookmark, ConsumerName, DatabaseWait, Position, ProjectionError, Suspension};
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     error::RunnerError,
+    lease_session::NotOurs,
     limits,
     page_step::UnknownEvent,
     status::{ConsumerFailure, ConsumerState, LogWentBack},
-    turn::NotOurs,
 };
 
 /// What a consumer loop says about itself.
-pub(crate) struct Board {
+pub(crate) struct ConsumerStateCell {
     notes: Mutex<Notes>,
     /// How far the loops of this runner have come; only true while one is running.
     reached: watch::Sender<Position>,
@@ -35,7 +35,7 @@ struct Notes {
     passed_over: u64,
     log_went_back: Option<LogWentBack>,
     page_since: Option<Instant>,
-    /// When anything was noted last: a sign of life.
+    /// When anything was noted last: the last heartbeat of the loop.
     heard_at: Instant,
     /// Whether this silence was told of in the log.
     is_silence_told: bool,
@@ -83,15 +83,15 @@ pub(crate) enum Phase {
     Retrying { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     WaitingForStore { attempt: u32, next_try: Instant, failure: ConsumerFailure },
     NotOurs(NotOurs),
-    OtherCode { live: ConsumerName, live_version: u32, own_version: u32 },
+    VersionMismatch { live: ConsumerName, live_version: u32, own_version: u32 },
     WaitingForCode(UnknownEvent),
-    Held(Hold),
+    Suspended(Suspension),
     WaitingForOther(ConsumerName),
     Restarting { attempt: u32, next_try: Instant, problem: String },
     Stopped(RunnerError),
 }
 
-/// What the board says at one moment.
+/// The state at one moment.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) state: ConsumerState,
@@ -106,7 +106,7 @@ pub(crate) struct Snapshot {
     pub(crate) place: Option<Place>,
 }
 
-impl Board {
+impl ConsumerStateCell {
     pub(crate) fn new() -> Self {
         let notes = Notes {
             loops: 0,
@@ -135,7 +135,7 @@ impl Board {
         let is_first = notes.loops == 1;
         if is_first {
             notes.phase = Phase::CatchingUp;
-            // Whoever waits must not believe what an earlier loop knew.
+            // A task that waits must not believe what an earlier loop knew.
             self.reached.send_replace(Position::ZERO);
         }
         (LoopGuard(self), is_first)
@@ -303,7 +303,7 @@ impl Board {
 }
 
 /// A loop is running as long as this lives.
-pub(crate) struct LoopGuard<'a>(&'a Board);
+pub(crate) struct LoopGuard<'a>(&'a ConsumerStateCell);
 
 impl Drop for LoopGuard<'_> {
     fn drop(&mut self) {
@@ -317,7 +317,7 @@ impl Drop for LoopGuard<'_> {
 }
 
 /// A page is being applied as long as this lives.
-pub(crate) struct PageGuard<'a>(&'a Board);
+pub(crate) struct PageGuard<'a>(&'a ConsumerStateCell);
 
 impl Drop for PageGuard<'_> {
     fn drop(&mut self) {
@@ -345,9 +345,11 @@ impl Phase {
             },
             Self::NotOurs(NotOurs::Assigned(by)) => ConsumerState::RunsElsewhere { by: by.clone() },
             Self::NotOurs(NotOurs::Leased(holder)) => ConsumerState::WaitingForLease { holder: holder.clone() },
-            Self::OtherCode { live, live_version, own_version } => {
-                ConsumerState::OtherCode { live: live.clone(), live_version: *live_version, own_version: *own_version }
-            }
+            Self::VersionMismatch { live, live_version, own_version } => ConsumerState::VersionMismatch {
+                live: live.clone(),
+                live_version: *live_version,
+                own_version: *own_version,
+            },
             Self::WaitingForCode(UnknownEvent { event, category, event_type }) => ConsumerState::WaitingForCode {
                 event: *event,
                 category: category.clone(),
@@ -356,7 +358,7 @@ impl Phase {
             Self::Stopped(error @ RunnerError::ParkedLimit { .. }) => {
                 ConsumerState::ParkedLimit { error: error.clone() }
             }
-            Self::Held(hold) => hold.clone().into(),
+            Self::Suspended(suspension) => suspension.clone().into(),
             Self::WaitingForOther(consumer) => ConsumerState::WaitingForOther { consumer: consumer.clone() },
             Self::Restarting { attempt, next_try, problem } => ConsumerState::Restarting {
                 attempt: *attempt,

@@ -1,0 +1,130 @@
+//! What a consumer loop checks before each step: whether its consumer is suspended, or has to wait for another one.
+
+use std::sync::{Arc, OnceLock};
+
+use es_core::{ConsumerName, RunnerStore, StoreError, Suspension};
+use tokio::sync::watch;
+
+use crate::{
+    consumer_state::{ConsumerStateCell, Phase},
+    page_step::StepFailure,
+    stop::Stop,
+};
+
+/// Which consumers are suspended, as far as this runner knows: looked up for all consumers together, see
+/// [`Watchdog`](crate::watchdog::Watchdog).
+pub(crate) struct Suspensions {
+    store: Arc<dyn RunnerStore>,
+    /// `None` if it is not known.
+    known: watch::Sender<Option<Vec<Suspension>>>,
+}
+
+impl Suspensions {
+    pub(crate) fn new(store: Arc<dyn RunnerStore>) -> Self {
+        Self { store, known: watch::Sender::new(None) }
+    }
+
+    /// Looks up which consumers are suspended.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let suspensions = self.store.suspensions().await?;
+        self.known.send_if_modified(|known| {
+            let is_news = known.as_ref() != Some(&suspensions);
+            if is_news {
+                *known = Some(suspensions);
+            }
+            is_news
+        });
+        Ok(())
+    }
+
+    /// Does not trust what was known any more.
+    pub(crate) fn forget(&self) {
+        self.known.send_replace(None);
+    }
+}
+
+/// Returns the suspension of a consumer, if there is one; of several the first.
+pub(crate) fn suspension_of(suspensions: &[Suspension], consumer: &ConsumerName) -> Option<Suspension> {
+    suspensions.iter().find(|suspension| suspension.consumer.as_str() == consumer.base_text()).cloned()
+}
+
+/// Whether something else than the consumer itself keeps it from continuing.
+pub(crate) struct SuspensionCheck {
+    consumer: ConsumerName,
+    /// `None`: it always passes.
+    suspensions: Option<Arc<Suspensions>>,
+    /// Who must have caught up once before this one starts.
+    after: OnceLock<(ConsumerName, Arc<ConsumerStateCell>)>,
+}
+
+impl SuspensionCheck {
+    pub(crate) fn new(consumer: ConsumerName, suspensions: Arc<Suspensions>) -> Self {
+        Self { consumer, suspensions: Some(suspensions), after: OnceLock::new() }
+    }
+
+    /// A check that always passes.
+    pub(crate) fn open(consumer: ConsumerName) -> Self {
+        Self { consumer, suspensions: None, after: OnceLock::new() }
+    }
+
+    /// Passes only once another consumer has caught up.
+    pub(crate) fn start_after(&self, other: ConsumerName, consumer_state: Arc<ConsumerStateCell>) {
+        let _ = self.after.set((other, consumer_state));
+    }
+
+    /// Whom this one starts after.
+    pub(crate) fn after(&self) -> Option<&ConsumerName> {
+        self.after.get().map(|(other, _)| other)
+    }
+
+    /// Returns when the consumer may continue, or is asked to stop. One that does not follow the log does not wait.
+    ///
+    /// # Errors
+    /// [`StepFailure::Suspended`] instead of waiting; the store's, if it is not known which consumers are suspended.
+    pub(crate) async fn pass(
+        &self,
+        follows: bool,
+        consumer_state: &ConsumerStateCell,
+        stop: &Stop,
+    ) -> Result<(), StepFailure> {
+        let Some(suspensions) = &self.suspensions else { return Ok(()) };
+        let mut news = suspensions.known.subscribe();
+        let mut was_suspended = false;
+        loop {
+            let known = news.borrow_and_update().as_ref().map(|suspensions| suspension_of(suspensions, &self.consumer));
+            match known {
+                None => suspensions.refresh().await?,
+                Some(Some(suspension)) if !follows => return Err(StepFailure::Suspended(suspension)),
+                Some(Some(suspension)) => {
+                    if !was_suspended {
+                        tracing::info!(kind = %suspension.kind, by = suspension.by, reason = suspension.reason, "suspended");
+                    }
+                    was_suspended = true;
+                    consumer_state.set_phase(Phase::Suspended(suspension));
+                    tokio::select! {
+                        _ = news.changed() => {}
+                        () = stop.requested() => return Ok(()),
+                    }
+                }
+                Some(None) => {
+                    if was_suspended {
+                        tracing::info!("not suspended any more");
+                        consumer_state.set_phase(Phase::CatchingUp);
+                        was_suspended = false;
+                    }
+                    let Some((other, its_state)) = self.after.get().filter(|_| follows) else { return Ok(()) };
+                    let mut has_caught_up = its_state.has_caught_up();
+                    if *has_caught_up.borrow_and_update() {
+                        return Ok(());
+                    }
+                    consumer_state.set_phase(Phase::WaitingForOther(other.clone()));
+                    tokio::select! {
+                        _ = has_caught_up.changed() => consumer_state.set_phase(Phase::CatchingUp),
+                        _ = news.changed() => {}
+                        () = stop.requested() => return Ok(()),
+                    }
+                }
+            }
+        }
+    }
+}
