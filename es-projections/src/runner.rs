@@ -93,7 +93,7 @@ impl Runner {
     /// # Errors
     /// Of the first consumer, in the order in which they were added, that its failure policy stopped:
     /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`].
-    /// [`RunnerError::Held`] for one that is paused or disabled. [`RunnerError::Store`] if the head could not be read.
+    /// [`RunnerError::Suspended`] for one that is paused or disabled. [`RunnerError::Store`] if the head could not be read.
     ///
     /// # Cancel safety
     /// Dropped half way, each page was applied or not; the next call goes on from there. A reactor may be given the
