@@ -51,6 +51,7 @@ async fn everything_that_happens_to_a_consumer_is_told() {
             };
             Box::pin(async move { if fails { Err(std::io::Error::other("no").into()) } else { Ok(()) } })
         })
+        .ignore("payment")
         .expired_messages(ExpiredMessages::Drop)
         .max_attempts(3)
         .build()
