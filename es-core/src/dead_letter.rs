@@ -215,13 +215,13 @@ pub struct DeadLetter {
     /// Whether its retry is requested.
     pub is_retry_requested: bool,
     /// What is known of it. The message is the edited one, once somebody has edited it.
-    pub details: NewDeadLetter,
+    pub letter: NewDeadLetter,
 }
 
 impl DeadLetter {
     /// A dead letter, as stores give it.
-    pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_requested: bool, details: NewDeadLetter) -> Self {
-        Self { id, since, is_retry_requested, details }
+    pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_requested: bool, letter: NewDeadLetter) -> Self {
+        Self { id, since, is_retry_requested, letter }
     }
 }
 
@@ -258,12 +258,12 @@ impl DeadLetterQuery {
 
     /// Whether a dead letter is among them.
     pub fn matches(&self, dead: &DeadLetter) -> bool {
-        let details = &dead.details;
-        self.consumer.as_ref().is_none_or(|consumer| *consumer == details.consumer)
+        let letter = &dead.letter;
+        self.consumer.as_ref().is_none_or(|consumer| *consumer == letter.consumer)
             && self.id.is_none_or(|id| id == dead.id)
-            && self.message_type.as_ref().is_none_or(|wanted| details.message_type.as_ref() == Some(wanted))
-            && self.key.as_ref().is_none_or(|wanted| details.key.as_ref() == Some(wanted))
-            && self.reason.is_none_or(|reason| reason == details.reason)
+            && self.message_type.as_ref().is_none_or(|wanted| letter.message_type.as_ref() == Some(wanted))
+            && self.key.as_ref().is_none_or(|wanted| letter.key.as_ref() == Some(wanted))
+            && self.reason.is_none_or(|reason| reason == letter.reason)
             && self.before.is_none_or(|before| dead.since < before)
             && self.is_retry_requested.is_none_or(|requested| requested == dead.is_retry_requested)
     }

@@ -117,6 +117,7 @@ mod projection_store;
 mod raw_message;
 mod reactor;
 mod recent_events;
+mod renamed;
 mod repository;
 mod request_digest;
 mod runner_store;
@@ -192,6 +193,9 @@ pub use projection_store::ProjectionStore;
 pub use raw_message::RawMessage;
 pub use reactor::Reactor;
 pub use recent_events::RecentEvents;
+#[doc(hidden)]
+#[expect(deprecated, reason = "the former names are for those who still use them")]
+pub use renamed::{Fate, HandMove, Hold, HoldKind, Order, ReadModelCode};
 pub use repository::{
     AsOf, CacheOptions, CommandContext, CommandQueue, Execute, Executed, Loaded, Outcome, Repository, Sleep,
 };

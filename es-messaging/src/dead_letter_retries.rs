@@ -223,7 +223,7 @@ impl DeadLetterRetries {
     /// Returns the message of a dead letter, as the publisher takes it.
     async fn readable(&self, letter: &DeadLetter) -> Result<Outgoing, PublishError> {
         let refused = |kind, reason| PublishError::Refused { broker: "the relay", kind, reason };
-        let NewDeadLetter { topic, key, message, .. } = &letter.details;
+        let NewDeadLetter { topic, key, message, .. } = &letter.letter;
         let decoded = Message::from_raw(message).and_then(|message| match (message.key(), key) {
             (None, Some(key)) => message.to_builder().extension(extension::PARTITION_KEY, key.as_str()).build(),
             _ => Ok(message),

@@ -25,7 +25,7 @@ use crate::{error::MalformedMessage, message::Message};
 /// # let store = MemoryStore::new();
 /// let dead_letters = DeadLetters::new(store);
 /// for dead in dead_letters.list(&DeadLetterQuery::default(), None, 100).await? {
-///     println!("{} {} {}: {}", dead.id, dead.details.consumer, dead.details.reason, dead.details.error);
+///     println!("{} {} {}: {}", dead.id, dead.letter.consumer, dead.letter.reason, dead.letter.error);
 /// }
 /// dead_letters.retry_all(&DeadLetterQuery::default(), &OperatorRequest::by("ann")?).await?;
 /// # Ok(())
@@ -76,7 +76,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         let found = self.store.dead_letters(&DeadLetterQuery::one(id), None, 1).await?;
         let Some(dead) = found.into_iter().next() else { return Ok(None) };
         let edits = self.store.dead_letter_edits(id).await?;
-        let message = Message::from_raw(&dead.details.message);
+        let message = Message::from_raw(&dead.letter.message);
         Ok(Some(ShownDeadLetter { dead, message, edits }))
     }
 

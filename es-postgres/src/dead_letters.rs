@@ -93,10 +93,10 @@ pub(crate) async fn resolve(
 fn unedited(
     shared: &Shared,
     statement: &SqlStr,
-    DeadLetter { id, details, .. }: &DeadLetter,
+    DeadLetter { id, letter, .. }: &DeadLetter,
 ) -> Result<Query<'static, Postgres, PgArguments>, StoreError> {
     let query = shared.query(statement).bind(to_bigint(id.get()));
-    Ok(query.bind(headers_of(&details.message)?).bind(details.message.body.clone()))
+    Ok(query.bind(headers_of(&letter.message)?).bind(letter.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.

@@ -81,10 +81,10 @@ pub(crate) async fn resolve(connection: &mut SqliteConnection, letter: &DeadLett
 /// A statement with the dead letter, and the message that it must have still, as its first binds.
 fn unedited<'a>(
     statement: &'static str,
-    DeadLetter { id, details, .. }: &'a DeadLetter,
+    DeadLetter { id, letter, .. }: &'a DeadLetter,
 ) -> Result<Query<'a, Sqlite, SqliteArguments>, StoreError> {
     let query = sqlx::query(statement).bind(to_bound(id.get()));
-    Ok(query.bind(to_json(&details.message.headers)?).bind(details.message.body.clone()))
+    Ok(query.bind(to_json(&letter.message.headers)?).bind(letter.message.body.clone()))
 }
 
 /// A statement with what a query asks for as its first binds.

@@ -95,7 +95,7 @@ where
     // The receipts, the bookings and the notes tell the same.
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 100).await.expect("dead letters");
     assert_eq!(letters.len(), 1, "{letters:?}");
-    assert!(letters[0].details.error.contains("not this one"), "{}", letters[0].details.error);
+    assert!(letters[0].letter.error.contains("not this one"), "{}", letters[0].letter.error);
     assert_eq!(consumer.status().handled, PAYMENTS - 1);
     let subscriber = broker.subscriber(&receipts.prefetch(1_000)).await.expect("a subscriber");
     let mut came = BTreeMap::<String, Vec<String>>::new();

@@ -9,6 +9,7 @@ use xtask::pgbouncer::{PgBouncerInstall, ThrowawayPgBouncer};
 use xtask::postgres::{PostgresInstall, PostgresOptions, ThrowawayPostgres};
 use xtask::{ServerError, tools, workspace};
 
+use crate::cli::Scope;
 use crate::lanes::{self, Outcome, Run};
 use crate::report::{Report, Verdict};
 use crate::test_programs::{self, TestProgram};
@@ -24,8 +25,17 @@ const DOC_TESTS: &str = "doc tests";
 const DOCS: &str = "docs";
 const BENCH: &str = "bench";
 
-/// All steps, in order.
+/// All steps of the whole check, in order.
 const STEPS: [&str; 9] = [FORMAT, CLIPPY, SERVERS, BUILD, TESTS, TESTS_ON_NEWEST, DOC_TESTS, DOCS, BENCH];
+
+/// The steps of the quick check, in order.
+const QUICK_STEPS: [&str; 4] = [FORMAT, CLIPPY, BUILD, TESTS];
+
+/// The packages that the quick check tests: none of them needs a server.
+const QUICK_PACKAGES: [&str; 5] = ["es-core", "es-messaging", "es-projections", "es-sqlite", "es-testkit"];
+
+/// A test of the workspace's files, which the quick check runs too.
+const TIDY: &str = "tidy";
 
 /// How many tests of brokers run at a time: more than there are processors, since they mostly wait.
 const BROKER_TESTS: usize = 6;
@@ -63,11 +73,14 @@ struct Postgres {
 type Newest = Result<Postgres, &'static str>;
 
 /// Runs the check, prints the report, and gives the exit code.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(scope: Scope) -> ExitCode {
     let mut report = Report::default();
     // The servers are stopped when this returns, before the report.
-    let _ = run_steps(&mut report);
-    for step in STEPS {
+    let (steps, _) = match scope {
+        Scope::Whole => (&STEPS[..], run_steps(&mut report)),
+        Scope::Quick => (&QUICK_STEPS[..], run_quick_steps(&mut report)),
+    };
+    for &step in steps {
         if !report.has(step) {
             report.add(step, Duration::ZERO, Verdict::NotRun("an earlier step failed"));
         }
@@ -77,11 +90,9 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn run_steps(report: &mut Report) -> Result<(), Failed> {
-    cargo(report, FORMAT, &["fmt", "--all", "--check"], &[])?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"];
-    cargo(report, CLIPPY, &clippy, &[])?;
+    lint(report)?;
     let servers = start_servers(report)?;
-    let programs = build_tests(report)?;
+    let programs = build_tests(report, &[])?;
     run_tests(report, &programs, &servers)?;
     // Examples in the documentation use no server.
     cargo(report, DOC_TESTS, &["test", "--workspace", "--doc", "--features", FEATURES], &[])?;
@@ -92,11 +103,38 @@ fn run_steps(report: &mut Report) -> Result<(), Failed> {
     cargo(report, BENCH, &["run", "-p", "es-bench", "--", "--smoke"], &[])
 }
 
-/// Builds all test programs, as one step.
-fn build_tests(report: &mut Report) -> Result<Vec<TestProgram>, Failed> {
+fn run_quick_steps(report: &mut Report) -> Result<(), Failed> {
+    lint(report)?;
+    let mut targets = vec!["--lib".to_owned()];
+    for name in QUICK_PACKAGES.iter().flat_map(|package| test_programs::named_tests(package)).chain([TIDY.to_owned()]) {
+        targets.extend(["--test".to_owned(), name]);
+    }
+    let mut programs = build_tests(report, &targets)?;
+    programs.retain(|it| QUICK_PACKAGES.contains(&it.package.as_str()) || it.target == TIDY);
+    announce(TESTS);
+    let start = Instant::now();
+    // Two lanes, since many tests wait for the disk.
+    let (even, odd): (Vec<_>, Vec<_>) = programs.iter().enumerate().partition(|(index, _)| index % 2 == 0);
+    let plan = |lane: Vec<(usize, &TestProgram)>| lane.into_iter().map(|(_, it)| plan(it, None, &[], "")).collect();
+    let verdict = match run_lanes(&programs, vec![plan(even), plan(odd)]) {
+        Some(outcomes) => verdict(&outcomes),
+        None => Verdict::Failed,
+    };
+    finish(report, TESTS, start, verdict)
+}
+
+/// Checks the format and the lints, as two steps.
+fn lint(report: &mut Report) -> Result<(), Failed> {
+    cargo(report, FORMAT, &["fmt", "--all", "--check"], &[])?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"];
+    cargo(report, CLIPPY, &clippy, &[])
+}
+
+/// Builds test programs, all of them if no targets are chosen, as one step.
+fn build_tests(report: &mut Report, targets: &[String]) -> Result<Vec<TestProgram>, Failed> {
     announce(BUILD);
     let start = Instant::now();
-    match test_programs::build(FEATURES) {
+    match test_programs::build(FEATURES, targets) {
         Ok(programs) => {
             finish(report, BUILD, start, Verdict::Passed)?;
             Ok(programs)
@@ -135,15 +173,9 @@ fn run_tests(report: &mut Report, programs: &[TestProgram], servers: &Servers) -
     waiting.extend(on_newest);
 
     let start = Instant::now();
-    let logs = match lanes::logs_folder(programs) {
-        Ok(logs) => logs,
-        Err(error) => {
-            println!("  the folder for what the tests print could not be made: {error}");
-            return finish(report, TESTS, start, Verdict::Failed);
-        }
+    let Some(outcomes) = run_lanes(programs, vec![working, waiting]) else {
+        return finish(report, TESTS, start, Verdict::Failed);
     };
-    println!("  what they print is in {}", logs.display());
-    let outcomes = lanes::run(vec![working, waiting], &logs);
     let (on_newest, main): (Vec<_>, Vec<_>) =
         outcomes.into_iter().partition(|outcome| outcome.name.ends_with(ON_NEWEST));
     if !on_newest.is_empty() {
@@ -152,6 +184,20 @@ fn run_tests(report: &mut Report, programs: &[TestProgram], servers: &Servers) -
     let failed = verdict(&on_newest) == Verdict::Failed;
     finish(report, TESTS, start, verdict(&main))?;
     if failed { Err(Failed) } else { Ok(()) }
+}
+
+/// Runs test programs in lanes side by side. `None` if there is no place for what they print.
+fn run_lanes(programs: &[TestProgram], lanes: Vec<Vec<Run>>) -> Option<Vec<Outcome>> {
+    match lanes::logs_folder(programs) {
+        Ok(logs) => {
+            println!("  what they print is in {}", logs.display());
+            Some(lanes::run(lanes, &logs))
+        }
+        Err(error) => {
+            println!("  the folder for what the tests print could not be made: {error}");
+            None
+        }
+    }
 }
 
 /// Whether a program mostly waits: for brokers that start, are killed, or give a message again.

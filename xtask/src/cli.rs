@@ -8,7 +8,7 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   bench      Measure the stores beside what their databases can do
-  test       Run the whole check: format, clippy, tests against real servers, docs
+  test       Run the whole check: format, clippy, tests against real servers, docs; or with --quick, what needs no server
   install    Find or install the servers that the tests need
   postgres   Run a throwaway PostgreSQL until Enter is pressed
   rabbitmq, nats, kafka, redis, sqs
@@ -20,7 +20,11 @@ Commands:
 const TEST_HELP: &str = "\
 Run the whole check; it is what runs before every merge.
 
-Usage: cargo xtask test
+Usage: cargo xtask test [--quick]
+
+Options:
+  --quick  Only format, clippy, and the tests of es-core, es-sqlite, es-projections, es-messaging and es-testkit, with `tidy`:
+           everything on memory and SQLite, without a server. For before each commit
 
 Steps, in this order; the first that fails ends the check:
   format       cargo fmt --all --check
@@ -93,14 +97,23 @@ pub(crate) enum Command {
     Help(&'static str),
     /// Run the benchmark with these arguments.
     Bench(Vec<String>),
-    /// Run the whole check.
-    Test,
+    /// Run the check.
+    Test(Scope),
     /// Find or install servers.
     Install(Vec<Tool>),
     /// Run a throwaway PostgreSQL.
     Postgres(ServeOptions),
     /// Run a throwaway broker.
     Broker(Broker),
+}
+
+/// How much of the check is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of it.
+    Whole,
+    /// What needs no server.
+    Quick,
 }
 
 /// A broker that can be run.
@@ -172,9 +185,10 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, UsageError> {
             None => Ok(Command::Help(HELP)),
             Some(command) => help_of(command).map(Command::Help),
         },
-        "test" => match rest.first() {
-            None => Ok(Command::Test),
-            Some(argument) => Err(unknown_argument("test", argument)),
+        "test" => match rest.as_slice() {
+            [] => Ok(Command::Test(Scope::Whole)),
+            ["--quick"] => Ok(Command::Test(Scope::Quick)),
+            ["--quick", argument, ..] | [argument, ..] => Err(unknown_argument("test", argument)),
         },
         "install" => parse_install(&rest),
         "postgres" => parse_postgres(&rest),
@@ -284,6 +298,8 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         assert_eq!(parsed("tset"), Err(UsageError::UnknownCommand("tset".to_owned())));
+        assert_eq!(parsed("test --quick"), Ok(Command::Test(Scope::Quick)));
+        assert_eq!(parsed("test --quick now"), Err(unknown_argument("test", "now")));
         assert_eq!(parsed("test --fast"), Err(unknown_argument("test", "--fast")));
         assert_eq!(parsed(""), Err(UsageError::NoCommand));
     }

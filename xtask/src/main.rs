@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Bench(arguments) => return bench(&arguments),
-        Command::Test => return check::run(),
+        Command::Test(scope) => return check::run(scope),
         Command::Install(chosen) => install(&chosen),
         Command::Postgres(options) => serve::postgres(&options),
         Command::Broker(broker) => serve::broker(broker),

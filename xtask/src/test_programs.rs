@@ -31,11 +31,13 @@ pub(crate) enum BuildError {
     Nothing,
 }
 
-/// Builds every test program of the workspace, in order of their names; the compiler's messages go to standard error.
-pub(crate) fn build(features: &str) -> Result<Vec<TestProgram>, BuildError> {
+/// Builds test programs of the workspace and returns them in the order of their names: those of the targets (arguments of cargo), or
+/// every one if there are none. The compiler's messages go to standard error.
+pub(crate) fn build(features: &str, targets: &[String]) -> Result<Vec<TestProgram>, BuildError> {
     let cargo = PathBuf::from(cargo());
     let output = Command::new(&cargo)
         .args(["test", "--workspace", "--features", features, "--no-run", "--message-format=json-render-diagnostics"])
+        .args(targets)
         .current_dir(workspace::root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -48,6 +50,18 @@ pub(crate) fn build(features: &str) -> Result<Vec<TestProgram>, BuildError> {
     // Cargo tells of them as they get ready.
     programs.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     if programs.is_empty() { Err(BuildError::Nothing) } else { Ok(programs) }
+}
+
+/// Returns the names of the test programs in the folder `tests` of a package: files, and folders with a `main.rs`.
+pub(crate) fn named_tests(package: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(workspace::root().join(package).join("tests")) else { return Vec::new() };
+    let name = |path: PathBuf| {
+        let is_test = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        is_test.then(|| Some(path.file_stem()?.to_str()?.to_owned())).flatten()
+    };
+    let mut names: Vec<_> = entries.flatten().filter_map(|entry| name(entry.path())).collect();
+    names.sort();
+    names
 }
 
 /// The cargo that runs this program, which may be another than the first on `PATH`.
@@ -82,6 +96,14 @@ fn package_name(id: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_of_a_package_are_files_and_folders_with_a_main_file() {
+        let names = named_tests("es-projections");
+        assert!(names.contains(&"metrics".to_owned()) && names.contains(&"runner".to_owned()), "{names:?}");
+        assert!(!named_tests("es-sqlite").contains(&"common".to_owned()));
+        assert!(named_tests("no-such-package").is_empty());
+    }
 
     #[test]
     fn a_package_is_called_as_its_manifest_says() {

@@ -32,9 +32,9 @@ impl DeadLetters {
         let identity = new.identity();
         let known = self.ids.get(&(new.consumer.clone(), identity.clone()));
         if let Some(dead) = known.and_then(|id| self.by_id.get_mut(id)) {
-            let details = &mut dead.details;
-            (details.reason, details.error) = (new.reason, new.error.clone());
-            details.attempts = details.attempts.max(new.attempts);
+            let letter = &mut dead.letter;
+            (letter.reason, letter.error) = (new.reason, new.error.clone());
+            letter.attempts = letter.attempts.max(new.attempts);
             return;
         }
         *self.ever.entry(new.consumer.clone()).or_default() += 1;
@@ -46,7 +46,7 @@ impl DeadLetters {
 
     /// The dead letter, if it is there and still has the message that was read.
     fn unedited(&mut self, read: &DeadLetter) -> Option<&mut DeadLetter> {
-        self.by_id.get_mut(&read.id).filter(|dead| dead.details.message == read.details.message)
+        self.by_id.get_mut(&read.id).filter(|dead| dead.letter.message == read.letter.message)
     }
 
     pub(super) fn resolve(&mut self, published: &DeadLetter) -> bool {
@@ -64,8 +64,8 @@ impl DeadLetters {
 
     fn fail(&mut self, tried: &DeadLetter, reason: DeadReason, error: &str) -> bool {
         let Some(dead) = self.unedited(tried) else { return false };
-        (dead.details.reason, dead.details.error) = (reason, ParkFailure::new(error, 1).error);
-        dead.details.attempts = dead.details.attempts.saturating_add(1);
+        (dead.letter.reason, dead.letter.error) = (reason, ParkFailure::new(error, 1).error);
+        dead.letter.attempts = dead.letter.attempts.saturating_add(1);
         dead.is_retry_requested = false;
         true
     }
@@ -85,7 +85,7 @@ fn operations(
 ) -> Vec<NewOperation> {
     let mut counts = BTreeMap::<&ConsumerName, u64>::new();
     for dead in matched {
-        *counts.entry(&dead.details.consumer).or_default() += 1;
+        *counts.entry(&dead.letter.consumer).or_default() += 1;
     }
     let line = |(consumer, count): (&ConsumerName, u64)| {
         NewOperation::on_dead_letters(kind.clone(), consumer.clone(), one, count, request)
@@ -130,7 +130,7 @@ impl DeadLetterStore for MemoryStore {
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
         let letters = lock(&self.shared.dead_letters);
         let total = |(consumer, &ever): (&ConsumerName, &u64)| {
-            let of_it = || letters.by_id.values().filter(|dead| dead.details.consumer == *consumer);
+            let of_it = || letters.by_id.values().filter(|dead| dead.letter.consumer == *consumer);
             let oldest = of_it().map(|dead| dead.since).min();
             DeadLetterTotals::new(consumer.clone(), of_it().count() as u64, oldest, ever)
         };
@@ -163,7 +163,7 @@ impl DeadLetterStore for MemoryStore {
         message.check()?;
         let edit = |letters: &mut DeadLetters| {
             let Some(dead) = letters.by_id.get_mut(&id) else { return (false, Vec::new()) };
-            let before = std::mem::replace(&mut dead.details.message, message.clone());
+            let before = std::mem::replace(&mut dead.letter.message, message.clone());
             dead.is_retry_requested = true;
             let noted = operations(&OperationKind::DEAD_LETTER_EDIT, std::slice::from_ref(dead), Some(id), request);
             letters.edits.push((id, before));

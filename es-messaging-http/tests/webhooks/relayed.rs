@@ -61,8 +61,8 @@ async fn whatever_the_receiver_does_each_event_arrives_or_is_a_dead_letter() {
 
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
     let [letter] = &letters[..] else { panic!("{letters:?}") };
-    assert_eq!(letter.details.reason, DeadReason::Unroutable);
-    assert!(letter.details.error.contains("410"), "{}", letter.details.error);
+    assert_eq!(letter.letter.reason, DeadReason::Unroutable);
+    assert!(letter.letter.error.contains("410"), "{}", letter.letter.error);
 
     let verifier = WebhookVerifier::new([secret(1)]).unwrap();
     let mut order: HashMap<String, Vec<u64>> = HashMap::new();

@@ -66,7 +66,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
 
     /// One attempt, in one transaction with the dead letter's end.
     async fn revive(&self, dead: &DeadLetter) -> Result<Result<Revival, Failure>, StoreError> {
-        let message = match Message::from_raw(&dead.details.message) {
+        let message = match Message::from_raw(&dead.letter.message) {
             Ok(message) => message,
             Err(error) => return Ok(Err(Failure::Never(DeadReason::Undecodable, error.to_string()))),
         };

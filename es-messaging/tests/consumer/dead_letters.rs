@@ -96,7 +96,7 @@ async fn one_that_fails_again_stays_with_its_new_error_and_is_not_tried_by_itsel
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(case.calls.load(SeqCst), 2);
     let after = case.letters.show(before.id).await.unwrap().unwrap();
-    assert_eq!((after.dead.details.attempts, after.dead.is_retry_requested), (2, false));
+    assert_eq!((after.dead.letter.attempts, after.dead.is_retry_requested), (2, false));
     assert_eq!((case.depth().await, after.message.unwrap().id()), (1, "1"));
     assert!(effects(&case.store).await.is_empty());
     case.running.stop().await;
@@ -130,9 +130,9 @@ async fn bytes_that_were_no_message_can_be_mended() {
     case.letters.retry(dead.id, &ann()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let again = case.letters.show(dead.id).await.unwrap().unwrap();
-    assert_eq!((again.dead.details.reason, again.dead.details.attempts), (DeadReason::Undecodable, 2));
+    assert_eq!((again.dead.letter.reason, again.dead.letter.attempts), (DeadReason::Undecodable, 2));
     assert!(again.message.is_err());
-    let raw = &again.dead.details.message;
+    let raw = &again.dead.letter.message;
     let mended = Message::builder("order", "/shop").id("7").data("application/json", raw.body.clone()).build().unwrap();
     case.letters.edit_and_retry(dead.id, &mended, &ann().because("an old sender").unwrap()).await.unwrap();
     until("it is gone", async || case.depth().await == 0).await;
@@ -153,7 +153,7 @@ async fn messages_without_an_id_are_a_dead_letter_each_and_one_that_comes_again_
     sent.iter().cycle().take(8).for_each(|raw| case.broker.send_undecodable(raw.clone()));
     until("they are put aside", async || case.broker.left() == 0).await;
     let letters = case.letters.list(&DeadLetterQuery::default(), None, 10).await.unwrap();
-    let mut subjects: Vec<_> = letters.iter().map(|dead| dead.details.message.header("ce-subject")).collect();
+    let mut subjects: Vec<_> = letters.iter().map(|dead| dead.letter.message.header("ce-subject")).collect();
     subjects.sort_unstable();
     assert_eq!(subjects, [None, None, Some("order/17"), Some("order/18")]);
     case.running.stop().await;
@@ -200,7 +200,7 @@ async fn one_that_came_too_late_takes_effect_if_somebody_wants_it() {
     case.broker.send(late.build().unwrap());
     until("it is put aside", async || case.depth().await == 1).await;
     let dead = case.letters.list(&DeadLetterQuery::default(), None, 1).await.unwrap().remove(0);
-    assert_eq!(dead.details.reason, DeadReason::Expired);
+    assert_eq!(dead.letter.reason, DeadReason::Expired);
     case.letters.retry(dead.id, &ann()).await.unwrap();
     until("it is gone", async || case.depth().await == 0).await;
     assert_eq!(effects(&case.store).await, [("1".to_owned(), 1)]);

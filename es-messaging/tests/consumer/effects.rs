@@ -60,9 +60,9 @@ async fn another_message_under_a_known_id_is_a_dead_letter_and_can_be_retried() 
     assert_eq!((status.handled, status.duplicates), (1, 1), "{status}");
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
     let [letter] = &letters[..] else { panic!("{letters:?}") };
-    assert_eq!(letter.details.reason, DeadReason::IdReused);
-    assert!(letter.details.message.body.ends_with(br#""data":2}"#), "the second message is the dead letter");
-    assert!(letter.details.error.contains("other content"), "{}", letter.details.error);
+    assert_eq!(letter.letter.reason, DeadReason::IdReused);
+    assert!(letter.letter.message.body.ends_with(br#""data":2}"#), "the second message is the dead letter");
+    assert!(letter.letter.error.contains("other content"), "{}", letter.letter.error);
 
     let request = OperatorRequest::by("ann").unwrap();
     store.request_dead_letter_retries(&DeadLetterQuery::default(), &request).await.unwrap();

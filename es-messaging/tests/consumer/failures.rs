@@ -84,7 +84,7 @@ async fn a_message_that_always_fails_holds_up_its_own_key_alone_and_ends_as_a_de
     running.stop().await;
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
     let [dead] = &letters[..] else { panic!("{letters:?}") };
-    let letter = &dead.details;
+    let letter = &dead.letter;
     assert_eq!((letter.reason, letter.attempts, &*letter.message_id), (DeadReason::Failed, 3, "/shop#poison"));
     assert_eq!(
         (letter.key.as_deref(), letter.message_type.as_deref(), &*letter.topic),
@@ -153,7 +153,7 @@ async fn no_content_is_in_the_error_of_a_dead_letter_nor_in_the_status() {
         assert!(!format!("{status} {status:?}").contains("secret"), "{status}");
     }
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
-    let errors: Vec<&str> = letters.iter().map(|dead| &*dead.details.error).collect();
+    let errors: Vec<&str> = letters.iter().map(|dead| &*dead.letter.error).collect();
     assert_eq!(errors.len(), 3);
     for (error, says) in
         errors.iter().zip(["invalid type: string, expected u64 at line 1 column 34", "expected u64", "panicked"])
@@ -185,7 +185,7 @@ async fn a_panic_is_a_failure_and_so_is_a_handler_that_takes_too_long() {
     running.stop().await;
     assert_eq!(effects(&store).await, [("fine".to_owned(), 1)]);
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
-    let mut errors: Vec<_> = letters.iter().map(|dead| &*dead.details.error).collect();
+    let mut errors: Vec<_> = letters.iter().map(|dead| &*dead.letter.error).collect();
     errors.sort_unstable();
     let said = [
         "the handler did not return within 3s",
@@ -207,7 +207,7 @@ async fn what_its_handler_never_takes_is_put_aside_at_once() {
     assert_eq!((status.retried, status.dead), (0, 1), "{status}");
     running.stop().await;
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
-    assert_eq!((letters[0].details.reason, &*letters[0].details.error), (DeadReason::Schema, "no street"));
+    assert_eq!((letters[0].letter.reason, &*letters[0].letter.error), (DeadReason::Schema, "no street"));
 }
 
 #[tokio::test(start_paused = true)]

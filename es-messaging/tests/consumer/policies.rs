@@ -29,7 +29,7 @@ fn ordinary(store: &MemoryStore, broker: &ScriptedBroker) -> ConsumerBuilder<Mem
 
 async fn letters(store: &MemoryStore) -> Vec<NewDeadLetter> {
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 100).await.unwrap();
-    letters.into_iter().map(|dead| dead.details).collect()
+    letters.into_iter().map(|dead| dead.letter).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ fn counting(store: &MemoryStore, broker: &ScriptedBroker) -> ConsumerBuilder<Mem
 
 async fn dead(store: &MemoryStore) -> Vec<(String, DeadReason, String)> {
     let letters = store.dead_letters(&DeadLetterQuery::default(), None, 10).await.unwrap();
-    letters.into_iter().map(|dead| (dead.details.message_id, dead.details.reason, dead.details.error)).collect()
+    letters.into_iter().map(|dead| (dead.letter.message_id, dead.letter.reason, dead.letter.error)).collect()
 }
 
 #[tokio::test(start_paused = true)]

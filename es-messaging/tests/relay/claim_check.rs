@@ -65,16 +65,16 @@ async fn without_a_claim_check_what_is_too_large_is_a_dead_letter() {
     runner(&store, &publisher, bytes_out()).0.catch_up().await.unwrap();
     assert_eq!(publisher.kept().len(), 2);
     let letters = letters(&store).await;
-    assert_eq!(letters.iter().map(|dead| dead.details.reason).collect::<Vec<_>>(), [DeadReason::Refused; 2]);
+    assert_eq!(letters.iter().map(|dead| dead.letter.reason).collect::<Vec<_>>(), [DeadReason::Refused; 2]);
     assert!(
-        letters[0].details.error.contains("the broker takes 10000; use a claim check"),
+        letters[0].letter.error.contains("the broker takes 10000; use a claim check"),
         "{}",
-        letters[0].details.error
+        letters[0].letter.error
     );
-    assert_eq!(Message::from_raw(&letters[0].details.message).unwrap().data().len(), 50_000);
+    assert_eq!(Message::from_raw(&letters[0].letter.message).unwrap().data().len(), 50_000);
     // The last is too large for the dead letters too, and is never published without its content.
-    assert!(letters[1].details.error.contains("too large to be kept here"), "{}", letters[1].details.error);
-    assert!(letters[1].details.message.header("es-content-dropped").is_some());
+    assert!(letters[1].letter.error.contains("too large to be kept here"), "{}", letters[1].letter.error);
+    assert!(letters[1].letter.message.header("es-content-dropped").is_some());
 }
 
 #[tokio::test]

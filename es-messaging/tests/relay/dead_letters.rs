@@ -27,7 +27,7 @@ async fn what_the_broker_refuses_is_put_aside_and_the_rest_goes_on() {
     runner.catch_up().await.unwrap();
     assert_eq!((publisher.kept().len(), monitor.status().refused), (20, 1));
     let letters = letters(&store).await;
-    let letter = &letters[0].details;
+    let letter = &letters[0].letter;
     assert_eq!((letters.len(), letter.reason, letter.topic.as_str()), (1, DeadReason::Refused, "account.Deposited"));
     assert_eq!((letter.key.as_deref(), letter.message_type.as_deref()), (Some("account/a1"), Some("bank.money.moved")));
     assert!(letter.error.contains("it does not like it"), "{}", letter.error);
@@ -78,8 +78,8 @@ async fn a_dead_letter_that_is_refused_again_stays_with_the_new_error_and_an_edi
     };
     sleep(Duration::from_secs(20)).await;
     let kept = letters(&store).await;
-    assert_eq!((kept.len(), kept[0].is_retry_requested, kept[0].details.attempts), (1, false, 2));
-    let message = Message::from_raw(&kept[0].details.message).unwrap();
+    assert_eq!((kept.len(), kept[0].is_retry_requested, kept[0].letter.attempts), (1, false, 2));
+    let message = Message::from_raw(&kept[0].letter.message).unwrap();
     let edited = message.to_builder().data("application/json", "{\"cents\":667}").build().unwrap();
     store.edit_dead_letter(kept[0].id, &edited.to_raw(), &request()).await.unwrap();
     retrying.await.unwrap();
@@ -94,7 +94,7 @@ async fn a_dead_letter_that_is_refused_again_stays_with_the_new_error_and_an_edi
     let nonsense = es_core::RawMessage::new("text/plain", "hello");
     store.edit_dead_letter(id, &nonsense, &request()).await.unwrap();
     assert_eq!(retries.retry_requested().await.unwrap().refused, 1);
-    assert_eq!(letters(&store).await[0].details.reason, DeadReason::Undecodable);
+    assert_eq!(letters(&store).await[0].letter.reason, DeadReason::Undecodable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +134,7 @@ async fn a_real_broker_gets_what_it_takes_and_what_nobody_wants_is_a_dead_letter
     let letters_now = letters(&store).await;
     assert_eq!(letters_now.len(), 1);
     assert_eq!(
-        (letters_now[0].details.topic.as_str(), letters_now[0].details.reason),
+        (letters_now[0].letter.topic.as_str(), letters_now[0].letter.reason),
         ("alerts", DeadReason::Unroutable)
     );
     let subscriber = broker.subscriber(&books).await.unwrap();

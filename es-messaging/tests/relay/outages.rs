@@ -102,8 +102,8 @@ async fn a_refused_message_with_a_key_that_is_too_long_to_be_kept_does_not_block
     owned("one", &store, &publisher, OutboxRelay::builder()).catch_up().await.unwrap();
     let letters = letters(&store).await;
     assert_eq!((letters.len(), publisher.kept().len()), (1, 5));
-    assert!(key.starts_with(letters[0].details.key.as_deref().unwrap()));
-    assert_eq!(Message::from_raw(&letters[0].details.message).unwrap().key(), Some(&*key));
+    assert!(key.starts_with(letters[0].letter.key.as_deref().unwrap()));
+    assert_eq!(Message::from_raw(&letters[0].letter.message).unwrap().key(), Some(&*key));
 }
 
 async fn steal(store: &MemoryStore, from: &str) {

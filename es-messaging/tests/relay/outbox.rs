@@ -151,7 +151,7 @@ async fn what_is_no_message_or_is_refused_is_a_dead_letter_and_the_rest_goes_on(
     relay(&store, &publisher).catch_up().await.unwrap();
     assert_eq!((publisher.kept().len(), store.outbox_stats().await.unwrap().waiting), (9, 0));
     let letters = letters(&store).await;
-    let reasons: Vec<_> = letters.iter().map(|dead| (dead.details.consumer.as_str(), dead.details.reason)).collect();
+    let reasons: Vec<_> = letters.iter().map(|dead| (dead.letter.consumer.as_str(), dead.letter.reason)).collect();
     assert_eq!(reasons, [("outbox", DeadReason::Undecodable), ("outbox", DeadReason::Refused)]);
     // Somebody asks for the refused one.
     publisher.set(|behaviour| behaviour.refuses = None);

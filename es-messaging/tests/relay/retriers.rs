@@ -123,7 +123,7 @@ async fn a_dead_letter_that_is_edited_while_it_is_tried_is_published_as_it_is_th
         let look = look(&retries);
         sleep(Duration::from_millis(500)).await;
         let before = letters(&store).await.remove(0);
-        let edited = Message::from_raw(&before.details.message).unwrap().to_builder();
+        let edited = Message::from_raw(&before.letter.message).unwrap().to_builder();
         let edited = edited.json(&serde_json::json!({ "cents": 667 })).unwrap().build().unwrap();
         store.edit_dead_letter(before.id, &edited.to_raw(), &request()).await.unwrap();
         look.await.unwrap();

@@ -36,7 +36,7 @@ async fn list<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery) -> Vec<Dea
 async fn found<S: DeadLetterStore>(store: &S, query: &DeadLetterQuery) -> Vec<String> {
     let letters = list(store, query).await;
     assert!(letters.iter().all(|dead| query.matches(dead)), "{query:?} found what does not match it");
-    letters.into_iter().map(|dead| dead.details.message_id).collect()
+    letters.into_iter().map(|dead| dead.letter.message_id).collect()
 }
 
 /// Kind, consumer, author and reason of the operations, oldest first.
@@ -82,7 +82,7 @@ pub async fn a_dead_letter_is_kept_once_with_its_latest_failure<H: StoreHarness>
     add(&store, &[dead(&shop, "b")]).await;
     add(&store, &[]).await;
     let kept = list(&harness.reopened(&store).await, &DeadLetterQuery::default()).await;
-    assert_eq!(kept.iter().map(|dead| &dead.details).collect::<Vec<_>>(), [&first, &dead(&shop, "b")]);
+    assert_eq!(kept.iter().map(|dead| &dead.letter).collect::<Vec<_>>(), [&first, &dead(&shop, "b")]);
     assert!(kept[0].id < kept[1].id && kept[0].since <= kept[1].since && !kept[0].is_retry_requested);
 
     let mut again = first.clone().with_attempts(9);
@@ -95,7 +95,7 @@ pub async fn a_dead_letter_is_kept_once_with_its_latest_failure<H: StoreHarness>
     assert_eq!(dead_letters_of(&store).await.len(), 3);
     // A broker that counts deliveries may begin anew; what is known stays known.
     add(&store, &[again.clone().with_attempts(2)]).await;
-    assert_eq!(list(&store, &DeadLetterQuery::of(shop)).await[0].details, again);
+    assert_eq!(list(&store, &DeadLetterQuery::of(shop)).await[0].letter, again);
 }
 
 /// Dead letters that differ in anything that tells messages apart are several: consumer, topic, id, headers or body;
@@ -152,7 +152,7 @@ pub async fn dead_letters_that_differ_in_anything_are_several<H: StoreHarness>(h
             }
         }
         let kept = list(&store, &DeadLetterQuery::default()).await;
-        assert!(kept.iter().map(|dead| &dead.details).eq(&letters), "{way}: {kept:#?}");
+        assert!(kept.iter().map(|dead| &dead.letter).eq(&letters), "{way}: {kept:#?}");
         let ever: u64 = ok(store.dead_letter_totals().await).iter().map(|totals| totals.ever).sum();
         assert_eq!(ever, letters.len() as u64, "{way}");
     }
@@ -181,9 +181,9 @@ pub async fn a_redelivery_leaves_an_edit_and_a_requested_retry<H: StoreHarness>(
     ok(unit.commit().await);
     let mut expected = letters;
     for (dead, again) in expected.iter_mut().zip(again) {
-        (dead.details, dead.is_retry_requested) = (again, true);
+        (dead.letter, dead.is_retry_requested) = (again, true);
     }
-    expected[0].details.message = better;
+    expected[0].letter.message = better;
     assert_eq!(list(&store, &DeadLetterQuery::default()).await, expected);
     assert_eq!(ok(store.dead_letter_edits(expected[0].id).await).len(), 1);
 }
@@ -308,13 +308,13 @@ pub async fn an_edited_dead_letter_keeps_what_it_was<H: StoreHarness>(harness: &
     }
     let edited = list(&store, &DeadLetterQuery::default()).await;
     let mut expected = letters.clone();
-    (expected[0].details.message, expected[0].is_retry_requested) = (messages[1].clone(), true);
+    (expected[0].letter.message, expected[0].is_retry_requested) = (messages[1].clone(), true);
     assert_eq!(edited, expected);
     let line = format!("dead-letter-edit shop ann: dead letter {}: the disk was full", letters[0].id);
     assert_eq!(log_of(&store).await, [line.clone(), line]);
     assert!(ok(patiently!(store.resolve_dead_letter(&edited[0]))));
     let history = ok(store.dead_letter_edits(letters[0].id).await);
-    assert_eq!(history, [letters[0].details.message.clone(), messages[0].clone()]);
+    assert_eq!(history, [letters[0].letter.message.clone(), messages[0].clone()]);
     assert_eq!(ok(store.dead_letter_edits(letters[1].id).await), []);
 }
 
@@ -390,14 +390,14 @@ pub async fn what_happens_to_a_dead_letter_while_it_is_tried_stands<H: StoreHarn
     assert!(ok(fail(&tried[0]).await));
     let mut expected = tried[0].clone();
     expected.is_retry_requested = false;
-    (expected.details.reason, expected.details.error) = (DeadReason::Unroutable, "no queue".to_owned());
-    expected.details.attempts += 1;
+    (expected.letter.reason, expected.letter.error) = (DeadReason::Unroutable, "no queue".to_owned());
+    expected.letter.attempts += 1;
     assert_eq!(list(&store, &all).await[0], expected);
     // Thrown away meanwhile.
     assert_eq!(ok(patiently!(store.discard_dead_letters(&DeadLetterQuery::one(tried[1].id), &reasoned("bob")))), 1);
     assert!(!ok(fail(&tried[1]).await) && !ok(patiently!(store.resolve_dead_letter(&tried[1]))));
     // Edited meanwhile, in the body or in the headers alone.
-    let mut other_headers = tried[3].details.message.clone();
+    let mut other_headers = tried[3].letter.message.clone();
     other_headers.headers.insert("x".to_owned(), "y".to_owned());
     for (letter, message) in [(&tried[2], RawMessage::new("text/plain", "mended")), (&tried[3], other_headers)] {
         assert!(ok(patiently!(store.edit_dead_letter(letter.id, &message, &reasoned("bob")))));
@@ -406,7 +406,7 @@ pub async fn what_happens_to_a_dead_letter_while_it_is_tried_stands<H: StoreHarn
         assert!(!ok(unit.resolve_dead_letter(letter).await));
         ok(unit.rollback().await);
         let kept = list(&store, &DeadLetterQuery::one(letter.id)).await.remove(0);
-        assert_eq!((kept.is_retry_requested, &kept.details.message), (true, &message));
+        assert_eq!((kept.is_retry_requested, &kept.letter.message), (true, &message));
         assert!(ok(patiently!(store.resolve_dead_letter(&kept))));
     }
     assert_eq!(dead_letters_of(&store).await, ["a", "d"]);
@@ -424,7 +424,7 @@ pub async fn the_largest_dead_letters_are_kept_and_larger_ones_refused<H: StoreH
     largest.message = RawMessage { headers: [].into(), body: vec![7; limits::MAX_RAW_MESSAGE_BYTES] };
     add(&store, std::slice::from_ref(&largest)).await;
     assert!(
-        list(&store, &DeadLetterQuery::default()).await[0].details == largest,
+        list(&store, &DeadLetterQuery::default()).await[0].letter == largest,
         "the largest dead letter has changed"
     );
     let mut larger = largest.clone();

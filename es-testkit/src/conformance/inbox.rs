@@ -53,7 +53,7 @@ pub(super) fn dead(consumer: &ConsumerName, id: &str) -> NewDeadLetter {
 
 pub(super) async fn dead_letters_of<S: DeadLetterStore>(store: &S) -> Vec<String> {
     let letters = ok(store.dead_letters(&DeadLetterQuery::default(), None, limits::MAX_DEAD_LETTERS_PER_READ).await);
-    letters.into_iter().map(|dead| dead.details.message_id).collect()
+    letters.into_iter().map(|dead| dead.letter.message_id).collect()
 }
 
 fn publish(topic: &str) -> OutboxMessage {

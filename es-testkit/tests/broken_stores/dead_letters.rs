@@ -13,7 +13,7 @@ impl BrokenStore {
     /// The dead letters of a message, whatever its content.
     async fn kept(&self, letter: &NewDeadLetter) -> Result<Vec<DeadLetter>, StoreError> {
         let mut kept = self.store.dead_letters(&DeadLetterQuery::of(letter.consumer.clone()), None, 1_000).await?;
-        kept.retain(|dead| dead.details.message_id == letter.message_id);
+        kept.retain(|dead| dead.letter.message_id == letter.message_id);
         Ok(kept)
     }
 }
@@ -23,16 +23,14 @@ impl DeadLetterStore for BrokenStore {
     async fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
         for letter in letters.iter().filter(|_| letters.len() <= 1_000) {
             match (self.defect, self.kept(letter).await?.pop()) {
-                (Defect::KeepsTheFirstFailure, Some(kept)) if kept.details.identity() == letter.identity() => {
+                (Defect::KeepsTheFirstFailure, Some(kept)) if kept.letter.identity() == letter.identity() => {
                     return Ok(());
                 }
-                (Defect::KnowsDeadLettersByTheirIdAlone, Some(kept))
-                    if kept.details.identity() != letter.identity() =>
-                {
+                (Defect::KnowsDeadLettersByTheirIdAlone, Some(kept)) if kept.letter.identity() != letter.identity() => {
                     return Ok(());
                 }
                 (Defect::UndoesAnEditAtARedelivery, Some(kept))
-                    if kept.is_retry_requested && kept.details.message != letter.message =>
+                    if kept.is_retry_requested && kept.letter.message != letter.message =>
                 {
                     let request = OperatorRequest::by("nobody")?.because("it came again")?;
                     self.store.edit_dead_letter(kept.id, &letter.message, &request).await?;
@@ -120,7 +118,7 @@ impl DeadLetterStore for BrokenStore {
     async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError> {
         let was_there = self.store.fail_dead_letter(tried, reason, error).await?;
         if !was_there && self.defect == Defect::BringsBackWhatWasDiscarded {
-            self.store.add_dead_letters(std::slice::from_ref(&tried.details)).await?;
+            self.store.add_dead_letters(std::slice::from_ref(&tried.letter)).await?;
         }
         if self.defect == Defect::RetriesAgainAndAgain {
             self.store
