@@ -59,13 +59,14 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         let mut store_failures: u32 = 0;
         loop {
             self.take_incoming();
-            let batch = self.next_batch();
+            // One look at the clock: an item whose time came between two looks would be neither taken nor waited for.
+            let now = Instant::now();
+            let batch = self.next_batch(now);
             if batch.is_empty() {
                 if !self.is_open {
                     return;
                 }
-                // Whatever's time has come is behind something that waits.
-                let now = Instant::now();
+                // An item whose time has come is behind one that waits.
                 let waiting = self.queue.iter().filter(|item| item.waits_at(now));
                 let earliest = waiting.filter_map(|item| item.not_before).min();
                 self.wait(earliest, true).await;
@@ -145,10 +146,9 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         }
     }
 
-    /// What the next transaction takes: in order, but nothing that has to wait, or is behind such of its key. What has failed
+    /// Returns what the next transaction takes: in order, but nothing that has to wait, or is behind such of its key. What has failed
     /// is alone.
-    fn next_batch(&mut self) -> Vec<Item> {
-        let now = Instant::now();
+    fn next_batch(&mut self, now: Instant) -> Vec<Item> {
         let mut batch: Vec<Item> = Vec::new();
         let mut passed = VecDeque::new();
         let mut blocked: HashSet<String> = HashSet::new();
