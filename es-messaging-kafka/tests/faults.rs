@@ -11,14 +11,16 @@ use es_messaging_kafka::{Kafka, KafkaOptions};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::mock::{BROKERS, PATIENCE, assert_in_order, batch, cluster, connect, drain, outgoing, publish_at_last};
+use crate::mock::{
+    BROKERS, PATIENCE, assert_in_order, batch, cluster, connect, drain, outgoing, publish_at_last, subscribe_at_last,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_go_down_one_after_another_lose_nothing_and_keep_the_order() {
     let cluster = cluster();
     let kafka = connect(&cluster).await;
     let publisher = kafka.publisher().await.unwrap();
-    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let subscriber = subscribe_at_last(&kafka, &Subscription::new("all", ["events"])).await;
     let publishing = async {
         for round in 0..20 {
             publish_at_last(&*publisher, batch(round * 20, 20)).await;
@@ -47,7 +49,7 @@ async fn a_leader_that_moves_and_slow_brokers_change_nothing() {
         cluster.broker_round_trip_time(1 + round % BROKERS, Duration::from_millis(50)).unwrap();
         publish_at_last(&*publisher, batch(usize::try_from(round).unwrap() * 20, 20)).await;
     }
-    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let subscriber = subscribe_at_last(&kafka, &Subscription::new("all", ["events"])).await;
     let seen = drain(&*subscriber, 120).await;
     assert_in_order(&seen);
     assert_eq!(seen.len(), 120, "the idempotent producer leaves nothing twice");
@@ -62,7 +64,7 @@ async fn errors_of_requests_that_pass_are_not_seen_and_leave_nothing_twice() {
     let errors = [RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS];
     cluster.request_errors(RDKafkaApiKey::Produce, &errors);
     assert!(publisher.publish(&batch(0, 20)).await.iter().all(Result::is_ok));
-    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let subscriber = subscribe_at_last(&kafka, &Subscription::new("all", ["events"])).await;
     assert_eq!(drain(&*subscriber, 20).await.len(), 20);
 }
 
@@ -80,7 +82,7 @@ async fn a_message_that_the_brokers_refuse_for_ever_is_passed_by_none_of_its_key
     );
     // The next ones go through, by the same publisher.
     publish_at_last(&*publisher, batch(0, 20)).await;
-    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let subscriber = subscribe_at_last(&kafka, &Subscription::new("all", ["events"])).await;
     assert_in_order(&drain(&*subscriber, 20).await);
 }
 
@@ -97,7 +99,7 @@ async fn while_all_brokers_are_down_publishing_fails_soon_and_nothing_is_sent_la
     assert!(results.iter().all(|result| result.as_ref().is_err_and(PublishError::is_transient)), "{results:?}");
     (1..=BROKERS).for_each(|broker| cluster.broker_up(broker).unwrap());
     publish_at_last(&*publisher, batch(20, 20)).await;
-    let subscriber = kafka.subscriber(&Subscription::new("all", ["events"])).await.unwrap();
+    let subscriber = subscribe_at_last(&kafka, &Subscription::new("all", ["events"])).await;
     let seen = drain(&*subscriber, 40).await;
     assert!(seen.iter().all(|number| *number < 40), "what was given up was not sent when the brokers came back");
 }
@@ -119,7 +121,7 @@ async fn a_server_that_hangs_or_comes_back_empty_leaves_nobody_hanging() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     server.resume().unwrap();
     publish_at_last(&*publisher, batch(20, 20)).await;
-    let subscriber = kafka.subscriber(&all).await.unwrap();
+    let subscriber = subscribe_at_last(&kafka, &all).await;
     assert_in_order(&drain(&*subscriber, 40).await);
     drop(subscriber);
     // Everything is gone: the topics too, until they are declared.

@@ -153,6 +153,23 @@ impl Orders {
     }
 }
 
+/// Where a process writes every second how its consumers are.
+pub fn status_file(folder: &Path, process: &str) -> PathBuf {
+    folder.join(format!("{process}.status"))
+}
+
+/// What all processes of a folder have said last of their consumers, as far as those are not well.
+pub fn troubles(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = entries.filter(|path| path.extension().is_some_and(|extension| extension == "status"));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let troubles = text.lines().filter(|line| !line.contains("lag 0,"));
+        format!("{}:\n{}\n", path.display(), troubles.collect::<Vec<_>>().join("\n"))
+    };
+    files.map(read).collect()
+}
+
 /// The file in which a process notes how often it was told that somebody else has moved a checkpoint.
 pub fn moved_file(folder: &Path, process: &str) -> PathBuf {
     folder.join(format!("moved.{process}"))

@@ -28,9 +28,18 @@ impl<T: PartialEq + Debug> Progress<T> {
     /// If nothing else has been seen for [`STALL`].
     #[track_caller]
     pub fn note(&mut self, now: T) {
+        self.note_or_explain(now, String::new);
+    }
+
+    /// Notes what is seen now. `explain` returns what else helps to understand a stall.
+    ///
+    /// # Panics
+    /// If nothing else has been seen for [`STALL`].
+    #[track_caller]
+    pub fn note_or_explain(&mut self, now: T, explain: impl FnOnce() -> String) {
         if self.seen.as_ref() != Some(&now) {
             (self.seen, self.moved_at) = (Some(now), Instant::now());
         }
-        assert!(self.moved_at.elapsed() < STALL, "no progress in {STALL:?}: {:?}", self.seen);
+        assert!(self.moved_at.elapsed() < STALL, "no progress in {STALL:?}: {:?}\n{}", self.seen, explain());
     }
 }

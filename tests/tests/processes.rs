@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use es_core::{
     Position, RecordedEvent, StoreError, View,
 };
 use es_e2e::{
-    processes::{Orders, Plan, Process, REACTORS, SPLIT, TRACES},
+    processes::{Orders, Plan, Process, REACTORS, SPLIT, TRACES, troubles},
     progress::Progress,
     server::{Folder, shared_postgres_url, unique_schema},
     traces::{Applied, Place, effects},
@@ -140,7 +141,7 @@ impl Driver {
 }
 
 /// Waits until all checkpoints of some consumers are at the head.
-async fn wait_for_all(store: &(impl EventStore + ConsumerStore), names: &[&str]) -> Position {
+async fn wait_for_all(store: &(impl EventStore + ConsumerStore), names: &[&str], folder: &Path) -> Position {
     let head = store.head().await.expect("the head can be read");
     let mut progress = Progress::new();
     loop {
@@ -154,7 +155,7 @@ async fn wait_for_all(store: &(impl EventStore + ConsumerStore), names: &[&str])
             return head;
         }
         let reached = checkpoints.iter().map(|checkpoint| (checkpoint.consumer.clone(), checkpoint.position));
-        progress.note((head, reached.collect::<Vec<_>>()));
+        progress.note_or_explain((head, reached.collect::<Vec<_>>()), || troubles(folder));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -249,7 +250,7 @@ async fn soak(store: &(impl EventStore + PartitionStore), place: Place) {
     let split = [SPLIT.0, SPLIT.1];
     let names: Vec<&str> = [Balance::NAME].into_iter().chain(TRACES).chain(REACTORS).chain(split).collect();
     let over_at = Instant::now();
-    let head = wait_for_all(store, &names).await;
+    let head = wait_for_all(store, &names, folder.root()).await;
     let caught_up_in = over_at.elapsed();
     let fate = driver.fate;
     // Killed with every checkpoint at the head: what was written so far is all there is.

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use es_messaging::{Delivery, Message, Outgoing, PublishError, Publisher, Settlement, Subscriber};
+use es_messaging::{
+    Broker, Delivery, Message, Outgoing, PublishError, Publisher, Settlement, Subscriber, Subscription,
+};
 use es_messaging_kafka::{Kafka, KafkaOptions};
 use rdkafka::{
     ClientConfig, TopicPartitionList,
@@ -52,6 +54,18 @@ pub async fn publish_at_last(publisher: &dyn Publisher, mut left: Vec<Outgoing>)
             Some(Err(error @ PublishError::Refused { .. })) => panic!("{error:?}"),
             _ => true,
         });
+    }
+}
+
+/// Subscribes again until the brokers answer: right after they have come back, they do not always do so in time.
+pub async fn subscribe_at_last(kafka: &Kafka, subscription: &Subscription) -> Box<dyn Subscriber> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match kafka.subscriber(subscription).await {
+            Ok(subscriber) => return subscriber,
+            Err(error) if error.is_transient() => assert!(Instant::now() < end, "it cannot subscribe: {error:?}"),
+            Err(error) => panic!("{error:?}"),
+        }
     }
 }
 

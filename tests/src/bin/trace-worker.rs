@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use es_e2e::{
-    processes::{Orders, Plan, moved_file},
+    processes::{Orders, Plan, moved_file, status_file},
     traces::{PgTrace, Place, SqliteTrace},
 };
 use es_postgres::PgOptions;
@@ -30,7 +30,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if matches!(orders.plan, Plan::GatedTrace | Plan::GatedEffects) {
         tokio::spawn(note_moves(runner.clone(), orders.clone()));
     }
+    if orders.plan == Plan::Everything {
+        tokio::spawn(note_status(runner.clone(), orders.clone()));
+    }
     Ok(runner.run(std::future::pending()).await?)
+}
+
+/// Notes every second how the consumers are, for a test that fails.
+async fn note_status(runner: Runner, orders: Orders) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let text = match runner.status().await {
+            Ok(statuses) => statuses.iter().map(|status| format!("{status}\n")).collect(),
+            Err(error) => format!("{error:?}"),
+        };
+        // Lost if it is killed; the next one writes its own.
+        let _ = fs::write(status_file(&orders.folder, &orders.process), text);
+    }
 }
 
 /// Notes how often somebody else had moved a checkpoint.
