@@ -14,7 +14,7 @@ pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String
     }
     let mut digits = String::with_capacity(64);
     for byte in hash.finalize() {
-        // A String accepts everything.
+        // Writing to a String cannot fail.
         let _ = write!(digits, "{byte:02x}");
     }
     digits
