@@ -20,9 +20,9 @@ use crate::{
     version::Version,
 };
 
-/// A key under which an append takes effect once. If the same append is sent again with the same key, it returns the
-/// outcome of the first. Any other append with that key is refused (see [`RequestDigest`]). The key is unique in the
-/// store, and never expires.
+/// A key under which an append takes effect once. If the same append is sent again with the same key, even years later,
+/// it returns the outcome of the first. Any other append with that key is refused (see [`RequestDigest`]). The key is
+/// unique in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 

@@ -22,7 +22,7 @@ use crate::{codec::decoder::Decoder, upcast::Upcasters};
 /// impl DomainEvent for AccountEvent {
 ///     const CATEGORY: &'static str = "account";
 ///
-///     // Only where there are events of an older form:
+///     // Only needed if there are events of an older form:
 ///     fn upcasters() -> Upcasters<Self> {
 ///         Upcasters::none().rename("Credited", "Deposited")
 ///     }

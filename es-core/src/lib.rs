@@ -64,7 +64,7 @@
 //! let accounts = Repository::<Account>::new(&store);
 //! accounts.execute("ann", AccountCommand::Deposit { cents: 100 }).actor("teller").await?;
 //!
-//! // Both or neither:
+//! // Either both commands take effect, or neither:
 //! let done = accounts
 //!     .execute("ann", AccountCommand::Withdraw { cents: 30 })
 //!     .and("bob", AccountCommand::Deposit { cents: 30 })

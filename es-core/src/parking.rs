@@ -43,7 +43,7 @@ pub struct Park {
     /// The position of the event in the log.
     pub position: Position,
     /// The failure, if the event itself failed. Without a failure, it waits behind others of its key, and a store
-    /// refuses it if none of them is parked any more.
+    /// refuses it if none of them is still parked.
     pub failure: Option<ParkFailure>,
 }
 

@@ -334,8 +334,8 @@ pub fn redistributed(
 }
 
 /// Returns all checkpoints of a generation after an override, given those before it. A reset moves no slot forward, and
-/// a skip moves no slot back. Also returns where the consumer was: for a skip the lowest position of its partitions, and
-/// for a reset the furthest one. It is `None` if the consumer has never started.
+/// a skip moves no slot back. Also returns where the consumer was: for a skip the lowest position of its partitions,
+/// and for a reset the furthest one. It is `None` if the consumer has never started.
 pub fn overridden_partitions(
     all: &[PartitionCheckpoint],
     checkpoint_override: CheckpointOverride,

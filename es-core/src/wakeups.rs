@@ -28,8 +28,8 @@ struct Hints {
 }
 
 impl Wakeups {
-    /// Waits for a hint after the last one seen, and returns the position of the latest hint. If there is no sender any
-    /// more, it waits forever, so combine it with a poll interval.
+    /// Waits for a hint after the last one seen, and returns the position of the latest hint. If no sender is
+    /// left, it waits forever, so combine it with a poll interval.
     ///
     /// # Cancel safety
     /// This method is cancel safe: a hint that was not returned is returned by the next call.

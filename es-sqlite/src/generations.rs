@@ -232,7 +232,7 @@ impl GenerationStore for SqliteStore {
                 let swapped = swap_in(connection, &generation, direction).await?;
                 match swapped {
                     Swapped::Done => commit(connection).await?,
-                    // The lookup may have created a live generation. That would be harmless, but nothing should change.
+                    // A refused swap changes nothing, but `swap_in` has already frozen the live checkpoints.
                     _ => writer.rollback().await?,
                 }
                 Ok(swapped)

@@ -187,7 +187,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Returns [`StoreError::Refused`] outside a transaction, or in a transaction that has read before another one
-    /// wrote: such a transaction cannot write any more. Other errors are those of [`EventStore::append`]. After an
+    /// wrote: such a transaction can no longer write. Other errors are those of [`EventStore::append`]. After an
     /// error, the transaction is unchanged, and the caller may continue with it, except after
     /// [`StoreError::Unavailable`] and [`StoreError::Backend`].
     ///

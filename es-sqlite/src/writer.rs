@@ -55,7 +55,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Returns whether the driver assumes that the connection is inside a transaction that no caller uses any more,
+    /// Returns whether the driver assumes that the connection is inside a transaction that no caller uses anymore,
     /// because other code has ended it without the driver.
     async fn is_inside_strange_transaction(&mut self) -> bool {
         let expected = usize::from(self.group.is_some());
@@ -279,7 +279,7 @@ impl Drop for Access {
     }
 }
 
-/// The right to write, for the store's own statements. Use it only in tasks that are not cancelled. If a task is
+/// The right to write, for the store's own statements. Use it only in tasks that are not canceled. If a task is
 /// stopped inside a transaction nevertheless, the connection is closed, which rolls back the transaction.
 pub(crate) struct WriterGuard {
     access: Access,

@@ -158,8 +158,8 @@ impl Consumers {
         self.checkpoints.insert(reached.consumer.clone(), Kept::new(reached));
     }
 
-    /// Checks that a checkpoint can be started for the consumer. A partition cannot be started alone, and neither can the
-    /// unpartitioned name of a consumer that has partitions.
+    /// Checks that a checkpoint can be started for the consumer. A partition cannot be started alone, and neither can
+    /// the unpartitioned name of a consumer that has partitions.
     fn check_can_start(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         if consumer.partition().is_none() && self.partitions_of(consumer).is_empty() {
             return Ok(());

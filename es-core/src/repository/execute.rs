@@ -116,7 +116,7 @@ impl<A: Aggregate> Execute<A> {
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let notes = Repository::<C>::new(&MemoryStore::new());
     /// let body = serde_json::json!({"text": "hello"});
-    /// // The time of the attempt is a part of the command, and not of the request.
+    /// // The time of the attempt is part of the command, but not of the request.
     /// notes.execute("a", 1_000).idempotency_key("k").request(&body).await?;
     /// assert!(notes.execute("a", 2_000).idempotency_key("k").request(&body).await?.is_repeated());
     /// assert!(notes.execute("a", 1_000).idempotency_key("k").request("another").await.is_err());

@@ -72,7 +72,7 @@ use crate::{
 /// let done = counters.execute("a", Add(2)).actor("ann").idempotency_key("request-17").await?;
 /// assert_eq!((done.state.total, done.version), (2, Version::new(1)));
 ///
-/// // The same command again: the first outcome. Another one under the same key is refused.
+/// // The same command returns the first outcome. Another command with the same key is refused.
 /// let again = counters.execute("a", Add(2)).idempotency_key("request-17").await?;
 /// assert!(again.is_repeated());
 /// assert!(counters.execute("a", Add(3)).idempotency_key("request-17").await.is_err());

@@ -58,7 +58,7 @@ pub type DecideRecords<'a> = dyn FnMut(&RecordRead) -> Result<RecordBatch, Store
 /// let first = RecordBatch::new().require(counter.clone(), Condition::Absent);
 /// store.commit(&first.put(counter.clone(), Payload::from_json("1")?)).await?;
 ///
-/// // Nobody else has written the record in between, or the commit fails.
+/// // The commit fails if another commit has written the record in between.
 /// let read = store.get(&[counter.clone()]).await?;
 /// let seen = read.revision(&counter).ok_or("no counter")?;
 /// let second = RecordBatch::new().require(counter.clone(), Condition::At(seen));
