@@ -1,11 +1,11 @@
-//! The move of a checkpoint.
+//! The update of a checkpoint.
 
 use crate::{
     bookmark::Bookmark, consumer_name::ConsumerName, error::StoreError, lease_store::Lease, parking::Parking,
     position::Position,
 };
 
-/// The move of a consumer's checkpoint, by compare-and-set: of two runners with the same move one makes it.
+/// The update of a consumer's checkpoint, by compare-and-set. If two runners attempt the same update, one succeeds.
 ///
 /// ```
 /// use es_core::{Advance, ConsumerName, Position};
@@ -17,71 +17,71 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advance {
-    /// Whose checkpoint.
+    /// The consumer whose checkpoint is updated.
     pub consumer: ConsumerName,
-    /// Where it must be. A consumer that never started is at [`Position::ZERO`].
+    /// The position at which the checkpoint must be. A consumer that has never started is at [`Position::ZERO`].
     pub from: Position,
-    /// Where it goes: forwards, back, or nowhere.
+    /// The new position: later, earlier, or the same.
     pub to: Position,
-    /// The lease under which it moves. A store refuses the move once somebody else has had the lease; without one, it only
-    /// compares positions.
+    /// The lease under which the checkpoint moves. A store refuses the update if another process has held the lease
+    /// since. Without a lease, the store only compares positions.
     pub lease: Option<Lease>,
-    /// What becomes of parked events with it, in the same transaction. A move back takes those after `to` out of the queue,
-    /// since they come again.
+    /// The changes to parked events, in the same transaction. A move to an earlier position removes the events after
+    /// `to` from the queue, because they are delivered again.
     pub parking: Parking,
-    /// The partition epoch in which the mover believes; see
-    /// [`PartitionCheckpoint::partition_epoch`](crate::PartitionCheckpoint::partition_epoch). A store refuses the move
-    /// in any other.
+    /// The partition epoch that the process assumes. See
+    /// [`PartitionCheckpoint::partition_epoch`](crate::PartitionCheckpoint::partition_epoch). A store refuses the
+    /// update in any other epoch.
     pub partition_epoch: u64,
-    /// An event at `to` or after it, of the log that the mover has read. A store refuses the move with
-    /// [`StoreError::LogWentBack`] unless its log holds exactly that event: what was applied may be gone. Without one, the
-    /// mover has read nothing.
+    /// An event at `to` or later, from the log that the process has read. A store refuses the update with
+    /// [`StoreError::LogWentBack`] unless its log contains exactly that event, because the applied events may be lost.
+    /// Without this field, the process has read nothing.
     pub seen: Option<Bookmark>,
 }
 
 impl Advance {
-    /// A move without a lease, of a checkpoint whose partitions were never changed.
+    /// Creates an update without a lease, for a checkpoint whose partitions were never changed.
     pub fn new(consumer: &ConsumerName, from: Position, to: Position) -> Self {
         let parking = Parking::default();
         Self { consumer: consumer.clone(), from, to, lease: None, partition_epoch: 0, parking, seen: None }
     }
 
-    /// The same move under a lease, if there is one.
+    /// Returns the update under a lease, if there is one.
     #[must_use]
     pub fn under(mut self, lease: Option<Lease>) -> Self {
         self.lease = lease;
         self
     }
 
-    /// The same move with changes to parked events.
+    /// Returns the update with changes to parked events.
     #[must_use]
     pub fn with_parking(mut self, parking: Parking) -> Self {
         self.parking = parking;
         self
     }
 
-    /// The same move by a mover that has seen an event of the log, at `to` or after it.
+    /// Returns the update by a process that has seen an event of the log, at `to` or later.
     #[must_use]
     pub fn having_seen(mut self, seen: Option<Bookmark>) -> Self {
         self.seen = seen.filter(|seen| seen.is_verifiable());
         self
     }
 
-    /// Whether it changes what is parked, or may do so.
+    /// Returns whether the update changes parked events, or may do so.
     pub fn changes_parking(&self) -> bool {
         self.to < self.from || !self.parking.is_empty()
     }
 
-    /// Whose queue of parked events it is: the generation's, with all its partitions.
+    /// Returns the consumer that owns the queue of parked events: the generation, with all of its partitions.
     pub fn queue(&self) -> ConsumerName {
         self.consumer.unpartitioned()
     }
 
-    /// Checks the move by itself. Stores call it.
+    /// Checks the update as far as possible without the database. Stores call it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a partition that moves back: the others would keep what it has taken back, and the queue of parked
-    /// events is everybody's.
+    /// Returns [`StoreError::Refused`] for a partition that moves back. The other partitions would keep their progress,
+    /// and all partitions share the queue of parked events.
     pub fn check(&self) -> Result<(), StoreError> {
         if self.to < self.from && self.consumer.partition().is_some() {
             return Err(StoreError::Refused {
@@ -91,7 +91,7 @@ impl Advance {
         Ok(())
     }
 
-    /// The same move in a partition epoch.
+    /// Returns the update in a partition epoch.
     #[must_use]
     pub fn in_partition_epoch(mut self, partition_epoch: u64) -> Self {
         self.partition_epoch = partition_epoch;

@@ -1,11 +1,11 @@
-//! Aggregates: pure decisions, and the state they are based on.
+//! Aggregates: pure decisions and the state that they are based on.
 
 use crate::{domain_event::DomainEvent, repository::CommandContext};
 
-/// A consistency boundary of the domain: its state, built from its events, and its decisions.
+/// A consistency boundary of the domain: a state that is built from events, and the decisions on that state.
 ///
-/// Pure on purpose: no async, no I/O, no clock, no randomness. What a decision needs from outside is looked up first
-/// and put into the command.
+/// An aggregate is pure on purpose: it has no async code, I/O, clock, or randomness. Look up what a decision needs from
+/// outside first, and put it into the command.
 ///
 /// ```
 /// use es_core::{Aggregate, DomainEvent};
@@ -42,49 +42,56 @@ use crate::{domain_event::DomainEvent, repository::CommandContext};
 /// }
 /// ```
 pub trait Aggregate: Default + Clone + Send + Sync + 'static {
-    /// What happens to it.
+    /// The events of the aggregate.
     type Event: DomainEvent;
-    /// What can be asked of it.
+    /// The commands that the aggregate accepts.
     type Command: Send + Sync + 'static;
-    /// Why it refuses.
+    /// The reason why a command is rejected.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Raise it whenever the state changes its meaning, so that snapshots of the older form are ignored. New, missing
-    /// or other fields are noticed without it, in nested types too, as far as serde tells: it does not look into types
-    /// that implement `Deserialize` by hand, nor behind `flatten`, `untagged` and `tag`.
+    /// The version of the state's meaning. Increase it whenever the meaning changes, so that snapshots of the older
+    /// form are ignored.
+    ///
+    /// New, missing, or different fields are detected without it, in nested types too, as far as serde describes them.
+    /// Serde does not look into types that implement `Deserialize` by hand, nor behind `flatten`, `untagged`, and
+    /// `tag`.
     const STATE_VERSION: u32 = 1;
 
-    /// Names the aggregate among those over the same category: each has snapshots of its own. The default is the path
-    /// of the type. Where the type is moved or renamed, snapshots are taken anew; give the name here to keep those that
-    /// there are.
+    /// Returns the name that distinguishes this aggregate from others over the same category. Each of them has its own
+    /// snapshots.
+    ///
+    /// The default is the path of the type. If the type is moved or renamed, new snapshots are taken. To keep the
+    /// existing snapshots, return the previous name here.
     fn aggregate_name() -> &'static str {
         std::any::type_name::<Self>()
     }
 
-    /// Decides: the events that carry the command out, or the reason to refuse it. No events means that nothing needs
-    /// to happen.
+    /// Decides on a command: returns the events that carry it out, or the reason to reject it. An empty list of events
+    /// means that nothing needs to happen.
     fn handle(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// Decides as [`handle`](Self::handle) does, which it calls by default. For a decision that depends on when its
-    /// command [occurred](crate::Execute::occurred_at): the time comes with the command, so that the decision stays
+    /// Decides like [`handle`](Self::handle), which it calls by default. Override it for a decision that depends on
+    /// when its command [occurred](crate::Execute::occurred_at). The time comes with the command, so the decision stays
     /// pure.
     ///
-    /// A repository asks this one. An aggregate that implements it can leave `handle` to the case without a context.
+    /// A repository calls this method only. An aggregate that implements it can leave `handle` to the case without a
+    /// context.
     fn handle_at(&self, command: &Self::Command, context: &CommandContext) -> Result<Vec<Self::Event>, Self::Error> {
         let _ = context;
         self.handle(command)
     }
 
-    /// Takes an event into the state. It cannot refuse: the event has happened.
+    /// Applies an event to the state. It cannot fail: the event has already happened.
     fn apply(&mut self, event: &Self::Event);
 
-    /// How many bytes the state takes in memory, with everything that it owns; a good estimate is enough. It bounds the
-    /// aggregates that a [`Repository`](crate::Repository) caches.
+    /// Returns how many bytes the state uses in memory, including everything that it owns. A good estimate is enough.
+    /// It limits how many aggregates a [`Repository`](crate::Repository) caches.
     ///
-    /// `None`, the default, lets the repository guess: the size of the type alone if it owns nothing on the heap, or else
-    /// that plus the payloads (or the snapshot) that it was built from, as if it kept every byte of them. For a state
-    /// that sums up a long history in a few bytes this is far too much, and fewer such states are kept than could
-    /// be: say so here. For one that keeps more than the events tell, it is too little.
+    /// `None`, the default, lets the repository guess. If the type owns nothing on the heap, the guess is the size of
+    /// the type. Otherwise, the size of the payloads or the snapshot that the state was built from is added, as if the
+    /// state kept every byte of them. For a state that summarizes a long history in a few bytes, the guess is far too
+    /// high, and the repository caches fewer states than it could. For a state that holds more than its events contain,
+    /// the guess is too low.
     fn memory_bytes(&self) -> Option<usize> {
         None
     }

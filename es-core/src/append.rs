@@ -1,4 +1,4 @@
-//! What is appended, and what came of it.
+//! Appends and their outcomes.
 
 use std::{collections::HashSet, hash::Hash};
 
@@ -20,24 +20,25 @@ use crate::{
     version::Version,
 };
 
-/// A key under which an append takes effect once: the same append again with the same key returns the first one's
-/// outcome, and any other one is refused (see [`RequestDigest`]). Unique in the store; days or years may lie between
-/// the two.
+/// A key under which an append takes effect once. If the same append is sent again with the same key, even years later,
+/// it returns the outcome of the first. Any other append with that key is refused (see [`RequestDigest`]). The key is
+/// unique in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// A checked key.
+    /// Creates a key after checking the text.
     ///
     /// # Errors
-    /// [`InvalidName`] if it is empty, longer than [`limits::MAX_IDEMPOTENCY_KEY_BYTES`] or holds a control character.
+    /// Returns [`InvalidName`] if the text is empty, longer than [`limits::MAX_IDEMPOTENCY_KEY_BYTES`], or contains a
+    /// control character.
     pub fn new(key: impl Into<String>) -> Result<Self, InvalidName> {
         let key = key.into();
         check_text("idempotency key", &key, limits::MAX_IDEMPOTENCY_KEY_BYTES)?;
         Ok(Self(key))
     }
 
-    /// The key.
+    /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -49,7 +50,8 @@ impl std::fmt::Display for IdempotencyKey {
     }
 }
 
-/// What is appended to one stream. Without events it is a guard: the expectation must hold, nothing is written.
+/// The events that are appended to one stream, with the expected version. Without events it is a guard: the expectation
+/// must hold, but nothing is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamAppend {
     stream: StreamId,
@@ -59,43 +61,43 @@ pub struct StreamAppend {
 }
 
 impl StreamAppend {
-    /// Events for one stream, under an expectation.
+    /// Creates the part of an append that concerns one stream.
     pub fn new(stream: StreamId, expected: ExpectedVersion, events: Vec<NewEvent>) -> Self {
         Self { stream, expected, decided_after: None, events }
     }
 
-    /// Also expects the stream's last event to have this id; `None` expects nothing more.
+    /// Also expects the last event of the stream to have this ID. `None` adds no expectation.
     #[must_use]
     pub fn decided_after(mut self, last_event: Option<Uuid>) -> Self {
         self.decided_after = last_event;
         self
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub fn stream(&self) -> &StreamId {
         &self.stream
     }
 
-    /// The expected version.
+    /// Returns the expected version.
     pub fn expected(&self) -> ExpectedVersion {
         self.expected
     }
 
-    /// The expected id of the stream's last event, if one is expected.
+    /// Returns the expected ID of the stream's last event, if there is one.
     pub fn expected_last_event(&self) -> Option<Uuid> {
         self.decided_after
     }
 
-    /// The events, in order.
+    /// Returns the events, in order.
     pub fn events(&self) -> &[NewEvent] {
         &self.events
     }
 }
 
-/// One atomic append over one or several streams.
+/// One atomic append to one or several streams.
 ///
-/// A value of this type keeps the rules that need no store: at least one event, no stream and no event id twice,
-/// every count and size within [`limits`].
+/// A value of this type satisfies all rules that can be checked without a store: it has at least one event, it contains
+/// no stream and no event ID twice, and every count and size is within [`limits`].
 ///
 /// ```
 /// use es_core::{Append, EventType, ExpectedVersion, NewEvent, Payload, StreamId};
@@ -125,37 +127,38 @@ impl Append {
         AppendBuilder { streams: Vec::new(), idempotency_key: None, request: None }
     }
 
-    /// The streams, in the order in which their events get positions.
+    /// Returns the streams, in the order in which their events get positions.
     pub fn streams(&self) -> &[StreamAppend] {
         &self.streams
     }
 
-    /// The key under which it takes effect once.
+    /// Returns the key under which the append takes effect once.
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.keyed.as_ref().map(|(key, _)| key)
     }
 
-    /// The digest of what is requested under its key; `None` without a key.
+    /// Returns the digest of what is requested under the idempotency key, or `None` without a key.
     pub fn request(&self) -> Option<RequestDigest> {
         self.keyed.as_ref().map(|(_, request)| *request)
     }
 
-    /// Events over all streams; at least 1.
+    /// Returns the number of events over all streams, which is at least 1.
     pub fn event_count(&self) -> usize {
         self.event_count
     }
 
-    /// The id of the last event, in the order of positions.
+    /// Returns the ID of the last event, in the order of positions.
     pub fn last_event_id(&self) -> Option<Uuid> {
         self.streams.iter().rev().find_map(|part| part.events.last()).map(NewEvent::id)
     }
 
-    /// Every event with its stream, in the order of positions.
+    /// Returns every event with its stream, in the order of positions.
     pub fn events(&self) -> impl Iterator<Item = (&StreamId, &NewEvent)> {
         self.streams.iter().flat_map(|part| part.events.iter().map(move |event| (&part.stream, event)))
     }
 
-    /// Its events as they were recorded, once the outcome is known: for whoever acts on them without reading them back.
+    /// Returns the events as they were recorded, given the outcome of the append. A caller that acts on the events does
+    /// not need to read them back.
     pub fn recorded(&self, appended: &Appended) -> Vec<RecordedEvent> {
         let mut events = Vec::with_capacity(self.event_count);
         for part in &self.streams {
@@ -172,13 +175,13 @@ impl Append {
     /// Checks the largest payload against a store's setting.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`].
+    /// Returns [`StoreError::LimitExceeded`] if the payload is larger.
     pub fn check_payload_limit(&self, max_bytes: usize) -> Result<(), StoreError> {
         check_limit("bytes of an event's payload", max_bytes, self.largest_payload_bytes)
     }
 }
 
-/// Builds an [`Append`], step by step.
+/// Builds an [`Append`] step by step.
 #[derive(Debug, Clone)]
 #[must_use = "an append does nothing until it is built and given to a store"]
 pub struct AppendBuilder {
@@ -193,31 +196,33 @@ impl AppendBuilder {
         self.and_stream(StreamAppend::new(stream, expected, events))
     }
 
-    /// Adds a stream with everything that is expected of it.
+    /// Adds a stream with all of its expectations.
     pub fn and_stream(mut self, part: StreamAppend) -> Self {
         self.streams.push(part);
         self
     }
 
-    /// Makes the append take effect once under this key. The key then stands for its content, and is refused for any
-    /// other.
+    /// Makes the append take effect once under this key. The key is then bound to the content of the append, and is
+    /// refused for any other content.
     pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.idempotency_key = Some(key);
         self
     }
 
-    /// The key stands for this request instead of the content, which may differ the next time.
+    /// Binds the key to this request instead of the content, which may differ in the next attempt.
     pub(crate) fn request(mut self, request: RequestDigest) -> Self {
         self.request = Some(request);
         self
     }
 
-    /// Checks the whole and gives the append.
+    /// Checks all parts and returns the append.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without events, with a stream or an event id twice, or with a time that not every store
-    /// keeps; [`StoreError::LimitExceeded`] over [`limits::MAX_STREAMS_PER_APPEND`], [`limits::MAX_EVENTS_PER_APPEND`]
-    /// or [`limits::MAX_APPEND_BYTES`]; [`StoreError::InvalidName`] for unusable metadata.
+    /// - [`StoreError::Refused`] if there are no events, if a stream or an event ID occurs twice, or if a time is
+    ///   outside the range that every store can keep.
+    /// - [`StoreError::LimitExceeded`] over [`limits::MAX_STREAMS_PER_APPEND`], [`limits::MAX_EVENTS_PER_APPEND`], or
+    ///   [`limits::MAX_APPEND_BYTES`].
+    /// - [`StoreError::InvalidName`] for unusable metadata.
     pub fn build(self) -> Result<Append, StoreError> {
         let Self { streams, idempotency_key, request } = self;
         check_limit("streams in an append", limits::MAX_STREAMS_PER_APPEND, streams.len())?;
@@ -265,7 +270,7 @@ impl AppendBuilder {
     }
 }
 
-/// Whether one of the items comes twice.
+/// Returns whether an item occurs twice.
 fn has_repeats<T: Eq + Hash>(count: usize, items: impl Iterator<Item = T>) -> bool {
     if count < 2 {
         return false;
@@ -281,45 +286,45 @@ fn check_limit(what: &'static str, limit: usize, actual: usize) -> Result<(), St
     Ok(())
 }
 
-/// Where the events of one stream went.
+/// The places of the events that were appended to one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendedStream {
     /// The stream.
     pub stream: StreamId,
-    /// The version of its first new event.
+    /// The version of the first new event.
     pub first_version: Version,
-    /// The version of its last new event, and so of the stream after the append.
+    /// The version of the last new event, and therefore of the stream after the append.
     pub last_version: Version,
-    /// The position of its first new event; the others follow without gaps.
+    /// The position of the first new event. The others follow without gaps.
     pub first_position: Position,
 }
 
-/// What came of an append: the events have consecutive positions, in the order given.
+/// The outcome of an append. The events have consecutive positions, in the order of the append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The streams that got events, in the order given.
+    /// The streams that received events, in the order of the append.
     pub streams: Vec<AppendedStream>,
     /// The position of the first event.
     pub first_position: Position,
-    /// The position of the last event: hand it to a reader that must see its own writes.
+    /// The position of the last event. Pass it to a reader that must see its own writes.
     pub last_position: Position,
-    /// The id of the last event, if the store says so.
+    /// The ID of the last event, if the store reports it.
     pub last_event_id: Option<Uuid>,
-    /// When it was recorded, by the store's clock.
+    /// When the append was recorded, by the store's clock.
     pub recorded_at: OffsetDateTime,
-    /// Whether the events had been stored before, by an earlier call with the same ids or the same key; this is then
-    /// the earlier call's outcome.
+    /// Whether the events had already been stored by an earlier call with the same event IDs or the same key. If so,
+    /// this is the outcome of that call.
     pub repeated: bool,
-    /// The digest of what was requested under its idempotency key, if it had one.
+    /// The digest of what was requested under the append's idempotency key, if it had one.
     pub request: Option<RequestDigest>,
 }
 
 impl Appended {
-    /// An outcome, as stores report it.
+    /// Creates an outcome. Stores report outcomes in this way.
     ///
     /// # Panics
-    /// Never: an empty list of streams gives the positions zero.
+    /// Never: an empty list of streams results in positions of zero.
     pub fn new(streams: Vec<AppendedStream>, recorded_at: OffsetDateTime, repeated: bool) -> Self {
         let first_position = streams.first().map_or(Position::ZERO, |part| part.first_position);
         let last_position = streams.last().map_or(Position::ZERO, |part| {
@@ -328,27 +333,28 @@ impl Appended {
         Self { streams, first_position, last_position, last_event_id: None, recorded_at, repeated, request: None }
     }
 
-    /// The same outcome of an append with an idempotency key, which stands for this request.
+    /// Returns the outcome of an append whose idempotency key is bound to this request.
     #[must_use]
     pub fn with_request(mut self, request: Option<RequestDigest>) -> Self {
         self.request = request;
         self
     }
 
-    /// The same outcome with the id of its last event.
+    /// Returns the outcome with the ID of its last event.
     #[must_use]
     pub fn ending_with(mut self, event_id: Option<Uuid>) -> Self {
         self.last_event_id = event_id;
         self
     }
 
-    /// The place of the last event: hand it to a reader that must see its own writes, such as `Runner::wait_for`. If the log went
-    /// back and the append was lost, the reader hears that, instead of seeing other events at the same position.
+    /// Returns the bookmark of the last event. Pass it to a reader that must see its own writes, such as
+    /// `Runner::wait_for`. If the log went back and the append was lost, the reader gets an error, instead of seeing
+    /// other events at the same position.
     pub fn bookmark(&self) -> Bookmark {
         Bookmark::from_parts(self.last_position, self.last_event_id)
     }
 
-    /// Where the events of one stream went, if it got any.
+    /// Returns the places of the events of one stream, if it received any.
     pub fn stream(&self, stream: &StreamId) -> Option<&AppendedStream> {
         self.streams.iter().find(|part| part.stream == *stream)
     }

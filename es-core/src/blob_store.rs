@@ -1,4 +1,4 @@
-//! What keeps payloads that are too large for a broker.
+//! Storage for payloads that are too large for a broker.
 
 use std::sync::Arc;
 
@@ -14,36 +14,39 @@ use crate::{
 /// Checks the name of a blob. Stores call it.
 ///
 /// # Errors
-/// [`InvalidName`] if it is empty, over [`limits::MAX_BLOB_NAME_BYTES`], or has other than ASCII letters, digits, `_`, `-` and `.`.
+/// Returns [`InvalidName`] if it is empty, longer than [`limits::MAX_BLOB_NAME_BYTES`], or contains anything except
+/// ASCII letters, digits, `_`, `-`, and `.`.
 pub fn check_blob_name(name: &str) -> Result<(), InvalidName> {
     check_word("name of a blob", name, limits::MAX_BLOB_NAME_BYTES)
 }
 
-/// Keeps bytes by name: payloads that are too large for a broker, of which the message carries the name alone (a claim check).
-/// Object-safe.
+/// Stores bytes by name. It is used for payloads that are too large for a broker: the message carries only the name (a
+/// claim check). The trait is object-safe.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Keeps bytes under a name; the same bytes again count as put now.
+    /// Stores bytes under a name. Storing the same bytes again updates their time to now.
     ///
     /// # Errors
-    /// As [`check_blob`]; [`StoreError::Refused`] if other bytes are kept under the name.
+    /// Returns the errors of [`check_blob`], and [`StoreError::Refused`] if other bytes are stored under the name.
     async fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// The bytes; `None` if there are none of the name.
+    /// Returns the bytes stored under a name, or `None` if there are none.
     async fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Throws away all that were put before a time, by the store's clock. Gives how many.
+    /// Deletes all blobs that were last stored before a time, by the store's clock. Returns the number of deleted
+    /// blobs.
     async fn drop_blobs_before(&self, time: OffsetDateTime) -> Result<u64, StoreError>;
 }
 
 /// Checks the name and the size of a blob. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_BLOB_BYTES`]; [`StoreError::InvalidName`] for a name that is empty, over
-/// [`limits::MAX_BLOB_NAME_BYTES`] or of other than ASCII letters, digits, `_`, `-` and `.`.
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_BLOB_BYTES`], and [`StoreError::InvalidName`] for a name
+/// that is empty, longer than [`limits::MAX_BLOB_NAME_BYTES`], or contains anything except ASCII letters, digits, `_`,
+/// `-`, and `.`.
 pub fn check_blob(name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     check_blob_name(name)?;
     let (limit, actual) = (limits::MAX_BLOB_BYTES as u64, bytes.len() as u64);

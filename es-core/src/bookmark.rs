@@ -1,4 +1,4 @@
-//! A place in the log, together with the event that stands there.
+//! A place in the log, together with the event at that place.
 
 use std::{fmt, str::FromStr};
 
@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use crate::{append::Appended, event::RecordedEvent, position::Position};
 
-/// A position together with the id of the event that stands there.
+/// A position, together with the ID of the event at that position.
 ///
-/// A position alone does not identify a place: after a database was restored from a backup, or a standby without the last
-/// events was promoted, other events stand at the same positions. Positions have no gaps and events never change, so the id
-/// of the event at one position identifies every event up to it. Keep a bookmark wherever a position is remembered outside the
-/// database, and [verify](crate::EventStore::verify) it before acting on it.
+/// A position alone does not identify a place in the log. After a database was restored from a backup, or a standby
+/// without the last events was promoted, there are other events at the same positions. Positions have no gaps and
+/// events never change, so the ID of the event at one position identifies every event up to it. Keep a bookmark
+/// wherever you store a position outside the database, and [verify](crate::EventStore::verify) it before you act on it.
 ///
-/// As text, and in JSON, it is `position@event id`, or the position alone without an id.
+/// As text and in JSON, a bookmark is `position@event id`, or only the position if the ID is not known.
 ///
 /// ```
 /// use es_core::{Bookmark, Position};
@@ -32,40 +32,41 @@ pub struct Bookmark {
 }
 
 impl Bookmark {
-    /// Before the first event of any log.
+    /// The bookmark before the first event of any log.
     pub const START: Self = Self { position: Position::ZERO, event_id: None };
 
-    /// The place of an event.
+    /// Creates the bookmark of an event.
     pub const fn new(position: Position, event_id: Uuid) -> Self {
         Self { position, event_id: Some(event_id) }
     }
 
-    /// A position at which the event is not known. It cannot be verified beyond the length of the log.
+    /// Creates a bookmark for a position whose event is not known. Verifying it only checks the length of the log.
     pub const fn unverified(position: Position) -> Self {
         Self { position, event_id: None }
     }
 
-    /// The position, and the id if it is known.
+    /// Creates a bookmark from a position, and the event ID if it is known.
     pub const fn from_parts(position: Position, event_id: Option<Uuid>) -> Self {
         Self { position, event_id }
     }
 
-    /// The place of a stored event.
+    /// Returns the bookmark of a stored event.
     pub fn of(event: &RecordedEvent) -> Self {
         Self::new(event.position(), event.id())
     }
 
-    /// Its position.
+    /// Returns the position.
     pub const fn position(self) -> Position {
         self.position
     }
 
-    /// The id of the event at the position; `None` at the start of the log, and where it is not known.
+    /// Returns the ID of the event at the position. It is `None` at the start of the log, and where the event is not
+    /// known.
     pub const fn event_id(self) -> Option<Uuid> {
         self.event_id
     }
 
-    /// Whether it says which event stands at its position. The start of the log needs none.
+    /// Returns whether the bookmark identifies the event at its position. The start of the log needs no event.
     pub fn is_verifiable(self) -> bool {
         self.event_id.is_some() || self.position == Position::ZERO
     }
@@ -77,7 +78,7 @@ impl From<Position> for Bookmark {
     }
 }
 
-/// The last event of an append: what a reader must have seen to see the append.
+/// The bookmark of the last event of an append: what a reader must have seen to see the append.
 impl From<&Appended> for Bookmark {
     fn from(appended: &Appended) -> Self {
         appended.bookmark()
@@ -93,7 +94,7 @@ impl fmt::Display for Bookmark {
     }
 }
 
-/// A text that is not a [`Bookmark`].
+/// A text that is not a valid [`Bookmark`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a bookmark is a position, or `position@event id`")]
 pub struct InvalidBookmark;

@@ -1,4 +1,4 @@
-//! The names of consumers, and of the generations of their read models.
+//! The names of consumers and of the generations of their read models.
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
@@ -10,22 +10,24 @@ use crate::{
 };
 
 const WHAT: &str = "consumer name";
-/// Stands between the name and the generation.
+/// The separator between the name and the generation.
 const MARK: char = '@';
-/// Stands for the generation that readers are given.
+/// The text for the live generation.
 const LIVE: &str = "live";
-/// Stands before the partition.
+/// The separator before the partition.
 const PARTITION_MARK: char = '#';
 
-/// The name of a projection, view or reactor: lower-case ASCII letters, digits and `_`, a letter first. It names its
-/// checkpoint and, for a view, its table, so it must stay the same for as long as the read model lives.
+/// The name of a projection, view, or reactor. It consists of lower-case ASCII letters, digits, and `_`, and starts
+/// with a letter. The name identifies the checkpoint and, for a view, the table, so it must not change while the read
+/// model exists.
 ///
-/// A read model that was rebuilt side by side has several generations, each with a checkpoint and tables of its own. The
-/// name alone means the first one; [`in_generation`](Self::in_generation) means a later one (`balance@2`), and
-/// [`live`](Self::live) the one that readers are given at the moment (`balance@live`).
+/// A read model that was rebuilt side by side has several generations, each with its own checkpoint and tables. The
+/// name alone stands for the first generation. [`in_generation`](Self::in_generation) returns the name of a later one
+/// (`balance@2`), and [`live`](Self::live) the name of the live one (`balance@live`).
 ///
-/// A consumer that runs as several partitions has a checkpoint for each: [`in_partition`](Self::in_partition) names one
-/// (`balance@2#3of8`), [`unpartitioned`](Self::unpartitioned) the generation that it belongs to.
+/// A consumer that runs as several partitions has a checkpoint for each of them. [`in_partition`](Self::in_partition)
+/// returns the name of a partition (`balance@2#3of8`), and [`unpartitioned`](Self::unpartitioned) the name of the
+/// generation that it belongs to.
 ///
 /// ```
 /// use es_core::{ConsumerName, Generation};
@@ -44,19 +46,19 @@ pub struct ConsumerName {
 }
 
 impl ConsumerName {
-    /// A checked name, of the first generation.
+    /// Creates the name of a first generation after checking the text.
     ///
     /// # Errors
-    /// [`InvalidName`] for other characters, or over [`limits::MAX_CONSUMER_NAME_BYTES`].
+    /// Returns [`InvalidName`] for other characters, or over [`limits::MAX_CONSUMER_NAME_BYTES`].
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         check_identifier(WHAT, name, limits::MAX_CONSUMER_NAME_BYTES)?;
         Ok(Self::of(name.into(), name.len()))
     }
 
-    /// Reads what [`as_str`](Self::as_str) gave, with its generation.
+    /// Parses the text that [`as_str`](Self::as_str) returned, including the generation.
     ///
     /// # Errors
-    /// [`InvalidName`] for anything else.
+    /// Returns [`InvalidName`] for any other text.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let (unpartitioned, partition) = match text.split_once(PARTITION_MARK) {
             Some((unpartitioned, partition)) => (unpartitioned, Partition::parse(partition)),
@@ -83,11 +85,11 @@ impl ConsumerName {
     }
 
     fn of(text: Arc<str>, base_bytes: usize) -> Self {
-        // Checked: a base is shorter than 256 bytes.
+        // The base was checked to be shorter than 256 bytes.
         Self { text, base_bytes: base_bytes as u8 }
     }
 
-    /// The same consumer's read model in another generation, unpartitioned.
+    /// Returns the name of the same consumer in another generation, without a partition.
     #[must_use]
     pub fn in_generation(&self, generation: Generation) -> Self {
         let base = self.base_text();
@@ -97,15 +99,16 @@ impl ConsumerName {
         }
     }
 
-    /// The generation that readers are given at the moment. Only for reading: it has no checkpoint of its own.
+    /// Returns the name of the live generation, which readers use. It is only for reading and has no checkpoint of its
+    /// own.
     #[must_use]
     pub fn live(&self) -> Self {
         let base = self.base_text();
         Self::of(format!("{base}{MARK}{LIVE}").into(), base.len())
     }
 
-    /// One partition of the same generation. The only partition of one is the unpartitioned consumer, and
-    /// [`live`](Self::live) has none.
+    /// Returns the name of one partition of the same generation. If there is only one partition, this is the
+    /// unpartitioned consumer. [`live`](Self::live) has no partitions.
     #[must_use]
     pub fn in_partition(&self, partition: Partition) -> Self {
         let unpartitioned = self.unpartitioned();
@@ -115,12 +118,12 @@ impl ConsumerName {
         Self::of(format!("{unpartitioned}{PARTITION_MARK}{partition}").into(), self.base_bytes.into())
     }
 
-    /// The partition, if this is the name of one of several.
+    /// Returns the partition, if the consumer has several and this is the name of one of them.
     pub fn partition(&self) -> Option<Partition> {
         Partition::parse(self.text.split_once(PARTITION_MARK)?.1)
     }
 
-    /// The same generation without its partition: it names the tables, which all partitions share.
+    /// Returns the name of the same generation without the partition. It names the tables, which all partitions share.
     #[must_use]
     pub fn unpartitioned(&self) -> Self {
         match self.text.split_once(PARTITION_MARK) {
@@ -129,13 +132,13 @@ impl ConsumerName {
         }
     }
 
-    /// The name without its generation and partition.
+    /// Returns the name without the generation and the partition.
     #[must_use]
     pub fn base(&self) -> Self {
         self.in_generation(Generation::FIRST)
     }
 
-    /// The generation; `None` for [`live`](Self::live).
+    /// Returns the generation, or `None` for [`live`](Self::live).
     pub fn generation(&self) -> Option<Generation> {
         let unpartitioned =
             self.text.split_once(PARTITION_MARK).map_or(&*self.text, |(unpartitioned, _)| unpartitioned);
@@ -145,18 +148,19 @@ impl ConsumerName {
         }
     }
 
-    /// The name without its generation and partition, as text.
+    /// Returns the name without the generation and the partition, as text.
     pub fn base_text(&self) -> &str {
         &self.text[..self.base_bytes.into()]
     }
 
-    /// The name, with the generation if that is not the first, and the partition if there are several.
+    /// Returns the name as text, including the generation if it is not the first, and the partition if there are
+    /// several.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-/// As text.
+/// Serialized as text.
 impl serde::Serialize for ConsumerName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
@@ -183,17 +187,17 @@ impl Generation {
     /// The generation of a read model that was never rebuilt side by side.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// The generation of a number; `None` for 0.
+    /// Creates a generation from its number. Returns `None` for 0.
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub fn get(self) -> u32 {
         self.0.get()
     }
 
-    /// The one that is built after it.
+    /// Returns the generation that is built after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

@@ -1,4 +1,4 @@
-//! What a store keeps for consumers of the log: checkpoints, and the documents of views.
+//! The store's data for consumers of the log: checkpoints, and the documents of views.
 
 use std::sync::Arc;
 
@@ -19,35 +19,35 @@ use crate::{
     view::{View, ViewReader},
 };
 
-/// How far a consumer has come.
+/// How far a consumer has processed the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checkpoint {
-    /// Whose.
+    /// The consumer.
     pub consumer: ConsumerName,
-    /// Every event up to here has taken effect.
+    /// The position up to which every event has taken effect.
     pub position: Position,
-    /// The id of the event at the position, if the store knows it. A log that holds another event there is not the one that the
-    /// consumer has read.
+    /// The ID of the event at the position, if the store knows it. If a log has another event there, it is not the log
+    /// that the consumer has read.
     pub event_id: Option<Uuid>,
-    /// When it was last moved, by the store's clock.
+    /// When the checkpoint was last moved, by the store's clock.
     pub updated_at: OffsetDateTime,
 }
 
 impl Checkpoint {
-    /// A checkpoint, as stores report it.
+    /// Creates a checkpoint. Stores report checkpoints in this way.
     pub fn new(consumer: ConsumerName, position: Position, updated_at: OffsetDateTime) -> Self {
         Self { consumer, position, event_id: None, updated_at }
     }
 
-    /// The same checkpoint with the id of the event at its position.
+    /// Returns the checkpoint with the ID of the event at its position.
     #[must_use]
     pub fn at_event(mut self, event_id: Option<Uuid>) -> Self {
         self.event_id = event_id;
         self
     }
 
-    /// Its place in the log.
+    /// Returns the checkpoint's place in the log.
     pub fn bookmark(&self) -> Bookmark {
         Bookmark::from_parts(self.position, self.event_id)
     }
@@ -56,25 +56,26 @@ impl Checkpoint {
 /// One document of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its content as JSON.
+    /// The content as JSON.
     pub body: Payload,
 }
 
 /// A change to one document of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentChange {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its new content, or `None` to delete it.
+    /// The new content, or `None` to delete the document.
     pub body: Option<Payload>,
 }
 
 /// Checks the key of a document.
 ///
 /// # Errors
-/// [`InvalidName`] if it is empty, over [`limits::MAX_DOCUMENT_KEY_BYTES`] or holds a control character.
+/// Returns [`InvalidName`] if it is empty, longer than [`limits::MAX_DOCUMENT_KEY_BYTES`], or contains a control
+/// character.
 pub fn check_document_key(key: &str) -> Result<(), InvalidName> {
     check_text("document key", key, limits::MAX_DOCUMENT_KEY_BYTES)
 }
@@ -82,7 +83,7 @@ pub fn check_document_key(key: &str) -> Result<(), InvalidName> {
 /// Checks how many documents one call may read.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_DOCUMENTS_PER_READ`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_DOCUMENTS_PER_READ`].
 pub fn check_document_count(count: usize) -> Result<(), StoreError> {
     if count > limits::MAX_DOCUMENTS_PER_READ {
         return Err(StoreError::LimitExceeded {
@@ -94,60 +95,66 @@ pub fn check_document_count(count: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a store keeps for consumers of the log. Object-safe: a tool that knows no domain type can hold it.
+/// The part of a store that keeps checkpoints and documents for consumers of the log. The trait is object-safe, so a
+/// tool that knows no domain types can use it.
 ///
-/// A checkpoint moves by compare-and-set: whoever moves it names the position it believes in, so two runners can
-/// never both apply a page.
+/// A checkpoint moves by compare-and-set: the runner passes the position that it expects, so two runners can never both
+/// apply a page.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait ConsumerStore: Send + Sync {
-    /// The checkpoint of a consumer; `None` if it never started.
+    /// Returns the checkpoint of a consumer, or `None` if the consumer has never started.
     async fn checkpoint(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>, StoreError>;
 
-    /// All checkpoints, by name.
+    /// Returns all checkpoints, ordered by name.
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError>;
 
-    /// Gives the consumer a checkpoint at a position, unless it has one; gives the one it has then. Partitions are started together:
-    /// see [`PartitionStore::start_partitions`](crate::PartitionStore::start_partitions).
+    /// Creates a checkpoint for the consumer at a position, unless it has one. Returns the checkpoint that the consumer
+    /// has then. Partitions are started together: see
+    /// [`PartitionStore::start_partitions`](crate::PartitionStore::start_partitions).
     ///
     /// # Errors
-    /// [`StoreError::StaleGeneration`] for a partition that does not exist, and for the unpartitioned name where there
-    /// are partitions.
+    /// Returns [`StoreError::StaleGeneration`] for a partition that does not exist, and for the unpartitioned name of a
+    /// consumer that has partitions.
     async fn start_checkpoint(&self, consumer: &ConsumerName, at: Position) -> Result<Checkpoint, StoreError>;
 
-    /// Moves a checkpoint, forwards or back.
+    /// Moves a checkpoint, forward or back.
     ///
     /// # Errors
-    /// [`StoreError::LogWentBack`] if the log does not hold what the mover has [seen](Advance::seen).
-    /// [`StoreError::CheckpointMoved`] if it is not where the move begins, [`StoreError::LeaseLost`] if somebody else has had
-    /// the lease under which it moves, [`StoreError::StaleGeneration`] for a generation that is not live any more, and
-    /// for a partition epoch that is over, [`StoreError::ParkingChanged`] if its parked events are not what
-    /// the move believes, [`StoreError::Refused`] for a move that [`Advance::check`] refuses; nothing was changed.
+    /// If the method fails, nothing was changed.
+    ///
+    /// - [`StoreError::LogWentBack`] if the log does not contain what the runner has [seen](Advance::seen).
+    /// - [`StoreError::CheckpointMoved`] if the checkpoint is not at the position where the move begins.
+    /// - [`StoreError::LeaseLost`] if another process has held the lease since.
+    /// - [`StoreError::StaleGeneration`] for a generation that is no longer live, and for a partition epoch that is
+    ///   over.
+    /// - [`StoreError::ParkingChanged`] if the parked events are not those that the move expects.
+    /// - [`StoreError::Refused`] for a move that [`Advance::check`] refuses.
     async fn move_checkpoint(&self, advance: &Advance) -> Result<(), StoreError>;
 
-    /// Makes room for the documents of a view, if that has not been done. It does not start the checkpoint.
+    /// Creates the storage for the documents of a view, if it is missing. This does not start the checkpoint.
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
 
-    /// The documents of a view with these keys, those that exist, in any order. A view that was never prepared has
+    /// Returns the documents of a view with these keys that exist, in any order. A view that was never prepared has
     /// none.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_DOCUMENTS_PER_READ`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_DOCUMENTS_PER_READ`].
     async fn documents(&self, view: &ConsumerName, keys: &[String]) -> Result<Vec<Document>, StoreError>;
 
-    /// Some documents of a view, in the query's order. A view that was never prepared has none.
+    /// Returns documents of a view, in the order of the query. A view that was never prepared has none.
     async fn list_documents(&self, view: &ConsumerName, query: &DocumentQuery) -> Result<Vec<Document>, StoreError>;
 
-    /// Changes documents of a view and moves its checkpoint, both or neither.
+    /// Changes documents of a view and moves its checkpoint in one transaction.
     ///
     /// # Errors
-    /// Those of [`move_checkpoint`](Self::move_checkpoint); nothing was changed.
+    /// Returns the errors of [`move_checkpoint`](Self::move_checkpoint). In this case nothing was changed.
     async fn save_documents(&self, advance: &Advance, changes: &[DocumentChange]) -> Result<(), StoreError>;
 
-    /// Deletes all documents of a view and moves its checkpoint, or those of all its partitions, to [`Position::ZERO`], all or
-    /// nothing.
+    /// Deletes all documents of a view and moves the checkpoint, or the checkpoints of all partitions, to
+    /// [`Position::ZERO`], in one transaction.
     async fn clear_view(&self, view: &ConsumerName) -> Result<(), StoreError>;
 }
 

@@ -1,4 +1,4 @@
-//! What operators do to consumers: suspend them, override their checkpoints, retire them.
+//! What operators do with consumers: suspend them, override their checkpoints, and retire them.
 
 use std::{fmt, sync::Arc};
 
@@ -14,18 +14,18 @@ use crate::{
     timestamp::rfc3339,
 };
 
-/// How a consumer is suspended. It may be suspended in both ways at once, by different people.
+/// The kind of a suspension. A consumer may be suspended in both ways at once, by different operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SuspensionKind {
-    /// For a while: the operator who paused it means to resume it.
+    /// Temporarily: the operator intends to resume the consumer.
     Paused,
-    /// Switched off, as a feature is by its flag.
+    /// Switched off, like a feature by its flag.
     Disabled,
 }
 
 impl SuspensionKind {
-    /// As stores keep it.
+    /// Returns the text under which stores keep the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Paused => "paused",
@@ -33,12 +33,12 @@ impl SuspensionKind {
         }
     }
 
-    /// Parses what [`as_str`](Self::as_str) returned.
+    /// Parses the text that [`as_str`](Self::as_str) returned.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Paused, Self::Disabled].into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// Returns the kind under which the log of operations records its beginning.
+    /// Returns the kind of operation that records the beginning of such a suspension.
     pub fn begun(self) -> OperationKind {
         match self {
             Self::Paused => OperationKind::PAUSE,
@@ -46,7 +46,7 @@ impl SuspensionKind {
         }
     }
 
-    /// Returns the kind under which the log of operations records its end.
+    /// Returns the kind of operation that records the end of such a suspension.
     pub fn ended(self) -> OperationKind {
         match self {
             Self::Paused => OperationKind::RESUME,
@@ -54,10 +54,10 @@ impl SuspensionKind {
         }
     }
 
-    /// Checks a request that begins such a suspension: switching a consumer off needs a reason. Stores call it.
+    /// Checks a request that begins such a suspension. Disabling a consumer requires a reason. Stores call it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`].
+    /// Returns [`StoreError::Refused`] if the required reason is missing.
     pub fn check(self, request: &OperatorRequest) -> Result<(), StoreError> {
         match self {
             Self::Paused => Ok(()),
@@ -72,24 +72,24 @@ impl fmt::Display for SuspensionKind {
     }
 }
 
-/// A suspended consumer: by whom it was suspended, since when and why.
+/// The suspension of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Suspension {
-    /// Whose: a name without a generation.
+    /// The consumer, as a name without a generation.
     pub consumer: ConsumerName,
-    /// In what way.
+    /// The kind of the suspension.
     pub kind: SuspensionKind,
-    /// Who did it.
+    /// The operator who suspended the consumer.
     pub by: String,
-    /// Since when, by the store's clock.
+    /// When the suspension began, by the store's clock.
     pub since: OffsetDateTime,
-    /// Why, if they said so.
+    /// The reason, if the operator specified one.
     pub reason: Option<String>,
 }
 
 impl Suspension {
-    /// Creates a suspension, as stores report it.
+    /// Creates a suspension. Stores report suspensions in this way.
     pub fn new(
         consumer: ConsumerName,
         kind: SuspensionKind,
@@ -109,26 +109,28 @@ impl fmt::Display for Suspension {
     }
 }
 
-/// How an operator overrides a checkpoint.
+/// An operator's override of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckpointOverride {
-    /// Forwards: what lies between never takes effect.
+    /// Moves the checkpoint forward. The events in between never take effect.
     Skip(Position),
-    /// Back: what lies between takes effect again. Refused for a read model, which holds it already: rebuild that.
+    /// Moves the checkpoint back. The events in between take effect again. This is refused for a read model, which
+    /// already contains those events; rebuild it instead.
     Reset(Position),
-    /// The same for a read model too, whose handler does no harm if it is given an event again.
+    /// Moves the checkpoint back, for a read model too. Its handler must be able to process an event again without
+    /// harm.
     ResetIdempotent(Position),
 }
 
 impl CheckpointOverride {
-    /// Where to.
+    /// Returns the new position.
     pub fn to(self) -> Position {
         let (Self::Skip(to) | Self::Reset(to) | Self::ResetIdempotent(to)) = self;
         to
     }
 
-    /// Returns the kind under which the log of operations records it.
+    /// Returns the kind of operation that records the override.
     pub fn kind(self) -> OperationKind {
         match self {
             Self::Skip(_) => OperationKind::SKIP,
@@ -136,11 +138,11 @@ impl CheckpointOverride {
         }
     }
 
-    /// Checks an override of a checkpoint that is at `from`, in a log that ends at `head`. Stores call it while they
-    /// lock the checkpoint; `from` is `None` for a consumer that never began.
+    /// Checks an override of a checkpoint at `from` in a log that ends at `head`. Stores call it while they hold a lock
+    /// on the checkpoint. `from` is `None` for a consumer that has never started.
     ///
     /// # Errors
-    /// [`StoreError::CannotMove`].
+    /// Returns [`StoreError::CannotMove`] with the reason.
     pub fn check(
         self,
         consumer: &ConsumerName,
@@ -167,21 +169,22 @@ impl CheckpointOverride {
     }
 }
 
-/// What a store does for operators. Object-safe, as [`ConsumerStore`]. Each operation and its line in the log are one
-/// transaction.
+/// The part of a store that carries out operators' requests. The trait is object-safe, like [`ConsumerStore`]. Each
+/// operation and its entry in the operations log are one transaction.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait ControlStore: ConsumerStore {
-    /// Returns all suspensions, by name and kind. Runners ask for them all the time, so it is one quick call.
+    /// Returns all suspensions, ordered by name and kind. Runners call this method frequently, so it must be one fast
+    /// call.
     async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError>;
 
-    /// Suspends a consumer, in all its generations. Returns whether that changed anything: if the consumer is suspended
-    /// in that way already, the earlier suspension stays as it is, and nothing is noted.
+    /// Suspends a consumer in all of its generations. Returns whether this changed anything. If the consumer is already
+    /// suspended in that way, the earlier suspension is kept, and nothing is recorded.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason where one is required; see [`SuspensionKind::check`].
+    /// Returns [`StoreError::Refused`] if a required reason is missing; see [`SuspensionKind::check`].
     async fn suspend(
         &self,
         consumer: &ConsumerName,
@@ -189,7 +192,7 @@ pub trait ControlStore: ConsumerStore {
         request: &OperatorRequest,
     ) -> Result<bool, StoreError>;
 
-    /// Ends a suspension. Returns whether there was one; if not, nothing is noted.
+    /// Ends a suspension. Returns whether there was one. If there was none, nothing is recorded.
     async fn resume(
         &self,
         consumer: &ConsumerName,
@@ -197,16 +200,16 @@ pub trait ControlStore: ConsumerStore {
         request: &OperatorRequest,
     ) -> Result<bool, StoreError>;
 
-    /// Overrides a checkpoint, wherever it is, and returns where it was. A runner that is applying a page meanwhile
-    /// loses that page, and continues from the new place. A step back takes later events out of the queue of parked
-    /// ones, since they come again.
+    /// Overrides a checkpoint, wherever it is, and returns where it was. A runner that is applying a page at that
+    /// moment loses the page and continues from the new position. A move back removes later events from the queue of
+    /// parked events, because they are delivered again.
     ///
     /// The partitions of a consumer are moved together, each only in the direction of the override: see
     /// [`overridden_partitions`](crate::overridden_partitions).
     ///
     /// # Errors
-    /// [`StoreError::CannotMove`] says why; [`StoreError::StaleGeneration`] for a generation that was live before;
-    /// [`StoreError::Refused`] without a reason.
+    /// Returns [`StoreError::CannotMove`] with the reason, [`StoreError::StaleGeneration`] for a generation that is no
+    /// longer live, and [`StoreError::Refused`] without a reason.
     async fn override_checkpoint(
         &self,
         consumer: &ConsumerName,
@@ -215,30 +218,33 @@ pub trait ControlStore: ConsumerStore {
     ) -> Result<Position, StoreError>;
 
     /// Removes everything that the store keeps for a consumer: checkpoints, generations, suspensions, the documents of
-    /// a view and the tables of a projection that has generations. Tables that a projection names itself stay, since
-    /// the store does not know them. A process that runs it under a lease loses the lease; it must not be running
-    /// without one, or it begins anew.
+    /// a view, and the tables of a projection that has generations.
+    ///
+    /// Tables that a projection names itself are kept, because the store does not know them. A process that runs the
+    /// consumer under a lease loses the lease. The consumer must not be running without a lease, because it would start
+    /// again.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason, and if the store knows nobody of that name; [`StoreError::Busy`] if readers do
-    /// not let go of the tables in time: nothing was changed.
+    /// Returns [`StoreError::Refused`] without a reason, or if the store knows no consumer of that name. Returns
+    /// [`StoreError::Busy`] if readers do not release the tables in time; nothing was changed.
     async fn retire_consumer(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<(), StoreError>;
 
-    /// Takes the leases of a consumer, of all its generations and partitions, from the processes that have them. Returns how many
-    /// a process had; if none, nothing is noted. A process that lives and still would run the consumer may claim its lease again.
+    /// Revokes the leases of a consumer, for all generations and partitions. Returns the number of leases that a
+    /// process held; if there were none, nothing is recorded. A process that is still running and assigned to the
+    /// consumer may claim its lease again.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason.
+    /// Returns [`StoreError::Refused`] without a reason.
     async fn revoke_leases(&self, consumer: &ConsumerName, request: &OperatorRequest) -> Result<u64, StoreError>;
 
-    /// Notes an operation that was done otherwise.
+    /// Records an operation that was carried out elsewhere.
     async fn note(&self, operation: &NewOperation) -> Result<(), StoreError>;
 
-    /// The log of operations, newest first: of one consumer in all its generations or of all, and of those with numbers
-    /// below `before`.
+    /// Returns the operations log, newest first: of one consumer in all of its generations, or of all consumers. Only
+    /// entries with numbers below `before` are returned.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`MAX_OPERATIONS_PER_READ`](crate::limits::MAX_OPERATIONS_PER_READ).
+    /// Returns [`StoreError::LimitExceeded`] over [`MAX_OPERATIONS_PER_READ`](crate::limits::MAX_OPERATIONS_PER_READ).
     async fn operations(
         &self,
         consumer: Option<&ConsumerName>,

@@ -6,17 +6,17 @@ use time::OffsetDateTime;
 
 use crate::{consumer_name::ConsumerName, digest::digest_of, error::StoreError, limits, raw_message::RawMessage};
 
-/// Names a dead letter in its store; they grow.
+/// The ID of a dead letter in its store. IDs increase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeadLetterId(u64);
 
 impl DeadLetterId {
-    /// An id, as stores give it.
+    /// Creates an ID. Stores report IDs in this way.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -28,30 +28,30 @@ impl fmt::Display for DeadLetterId {
     }
 }
 
-/// Why a message is a dead letter.
+/// The reason why a message is a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DeadReason {
-    /// The broker refuses it for ever: too large, forbidden, malformed.
+    /// The broker refuses the message permanently: it is too large, forbidden, or malformed.
     Refused,
-    /// Nobody would receive it: no queue, no topic.
+    /// The message has no receiver: there is no queue or no topic.
     Unroutable,
-    /// It is no message that can be read, or it has no id.
+    /// The message cannot be decoded, or it has no ID.
     Undecodable,
-    /// Its content breaks its schema.
+    /// The content does not match the schema.
     Schema,
-    /// Nobody handles messages of its type.
+    /// There is no handler for messages of this type.
     UnknownType,
-    /// The handler failed as often as it is tried.
+    /// The handler failed at every permitted attempt.
     Failed,
-    /// It came too late: it had expired.
+    /// The message had expired when it arrived.
     Expired,
-    /// Another message with the same source and id, and with other content, was handled before.
+    /// Another message with the same source and ID, but other content, was handled before.
     IdReused,
 }
 
 impl DeadReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Unroutable,
@@ -63,7 +63,7 @@ impl DeadReason {
         Self::IdReused,
     ];
 
-    /// The word under which it is kept.
+    /// Returns the word under which stores keep the reason.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -77,7 +77,7 @@ impl DeadReason {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) gave.
+    /// Parses the text that [`as_str`](Self::as_str) returned.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
@@ -89,38 +89,40 @@ impl fmt::Display for DeadReason {
     }
 }
 
-/// A message that is put aside.
+/// A dead letter that is not stored yet.
 ///
-/// The same message of the same consumer is kept once, with the latest failure. It is the same if everything that tells messages apart is
-/// the same ([`identity`](Self::identity)): topic, id, headers and body.
+/// A store keeps the same message of the same consumer once, with the latest failure. Two messages are the same if
+/// their [`identity`](Self::identity) is the same: topic, ID, headers, and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewDeadLetter {
-    /// The relay or consumer that could not do its work on it.
+    /// The relay or consumer that could not process the message.
     pub consumer: ConsumerName,
-    /// The message's id; of a message without one, a digest of its headers and body.
+    /// The ID of the message, or a digest of its headers and body if it has no ID.
     pub message_id: String,
-    /// The message's type, as far as it is known.
+    /// The type of the message, if it is known.
     pub message_type: Option<String>,
-    /// Where it came from or was to go: topic, subject, routing key.
+    /// The source or destination: a topic, subject, or routing key.
     pub topic: String,
-    /// The key within which order counts.
+    /// The key whose messages stay in order.
     pub key: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: DeadReason,
-    /// The error with its causes, as text; cut to [`limits::MAX_PARKED_ERROR_BYTES`] by [`new`](Self::new).
+    /// The error with its causes, as text. [`new`](Self::new) cuts it to [`limits::MAX_PARKED_ERROR_BYTES`].
     pub error: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// The message as it came, or as it was to be published.
+    /// The message as it was received, or as it was to be published.
     pub message: RawMessage,
 }
 
 impl NewDeadLetter {
-    /// A dead letter that was tried once, without type and key. An empty message id becomes a digest of the message.
+    /// Creates a dead letter with one attempt, without a type and a key. An empty message ID is replaced with a digest
+    /// of the message.
     ///
-    /// Control characters, which databases refuse, become spaces, and a text that is too long is cut, here and in the methods below. A
-    /// topic or id to which that happens ends in a digest of what it was, so that two texts never become one. The message stays as it is.
+    /// Control characters, which databases refuse, become spaces, and a text that is too long is cut. This also applies
+    /// to the methods below. A topic or ID that is changed in this way ends with a digest of the original, so that
+    /// different texts stay different. The message itself is not changed.
     pub fn new(
         consumer: ConsumerName,
         message_id: impl Into<String>,
@@ -138,38 +140,39 @@ impl NewDeadLetter {
         Self { consumer, message_id, message_type: None, topic, key: None, reason, error, attempts: 1, message }
     }
 
-    /// Returns a digest of everything that tells it from other dead letters of its consumer: topic, message id, and the message with its
-    /// headers. A store keeps it beside the dead letter, since the message may be edited.
+    /// Returns a digest of everything that distinguishes it from other dead letters of its consumer: the topic, the
+    /// message ID, and the message with its headers. A store keeps the digest together with the dead letter, because
+    /// the message may be edited.
     pub fn identity(&self) -> String {
         digest_of([self.topic.as_bytes(), self.message_id.as_bytes(), self.message.digest().as_bytes()])
     }
 
-    /// The same with the message's type.
+    /// Returns the dead letter with the type of the message.
     #[must_use]
     pub fn with_type(mut self, message_type: Option<&str>) -> Self {
         self.message_type = message_type.map(|text| storable(text, limits::MAX_TOPIC_BYTES));
         self
     }
 
-    /// The same with the message's key.
+    /// Returns the dead letter with the key of the message.
     #[must_use]
     pub fn with_key(mut self, key: Option<&str>) -> Self {
         self.key = key.map(|text| storable(text, limits::MAX_MESSAGE_KEY_BYTES));
         self
     }
 
-    /// The same after so many attempts.
+    /// Returns the dead letter with this number of attempts.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Checks its sizes. Stores call it.
+    /// Checks the sizes. Stores call it.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for an id over [`limits::MAX_MESSAGE_ID_BYTES`], a type over [`limits::MAX_TOPIC_BYTES`], and as
-    /// [`OutboxMessage::check`](crate::OutboxMessage::check).
+    /// Returns [`StoreError::LimitExceeded`] for an ID over [`limits::MAX_MESSAGE_ID_BYTES`], for a type over
+    /// [`limits::MAX_TOPIC_BYTES`], and as [`OutboxMessage::check`](crate::OutboxMessage::check) does.
     pub fn check(&self) -> Result<(), StoreError> {
         let sizes = [
             ("bytes of a message id", limits::MAX_MESSAGE_ID_BYTES, self.message_id.len()),
@@ -186,7 +189,7 @@ impl NewDeadLetter {
     }
 }
 
-/// The text without control characters, at most so many bytes of it.
+/// Returns the text without control characters, cut to `max` bytes.
 fn storable(text: &str, max: usize) -> String {
     let text = &text[..text.floor_char_boundary(max)];
     match text.contains(char::is_control) {
@@ -195,7 +198,8 @@ fn storable(text: &str, max: usize) -> String {
     }
 }
 
-/// The same of a text that takes part in an identity: if it changes, it ends in a digest of what it was.
+/// Returns the storable form of a text that is part of an identity. If the text had to be changed, the result ends with
+/// a digest of the original.
 fn distinct(text: String, max: usize) -> String {
     if text.len() <= max && !text.contains(char::is_control) {
         return text;
@@ -204,59 +208,59 @@ fn distinct(text: String, max: usize) -> String {
     storable(&text, max - end.len()) + &end
 }
 
-/// A dead letter as it is kept.
+/// A stored dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Its name in the store.
+    /// The ID in the store.
     pub id: DeadLetterId,
-    /// When it was put aside first, by the store's clock.
+    /// When it was first stored, by the store's clock.
     pub since: OffsetDateTime,
-    /// Whether its retry is requested.
+    /// Whether a retry has been requested.
     pub is_retry_requested: bool,
-    /// What is known of it. The message is the edited one, once somebody has edited it.
+    /// The content. If an operator has edited the message, this is the edited one.
     pub letter: NewDeadLetter,
 }
 
 impl DeadLetter {
-    /// A dead letter, as stores give it.
+    /// Creates a stored dead letter. Stores report dead letters in this way.
     pub fn new(id: DeadLetterId, since: OffsetDateTime, is_retry_requested: bool, letter: NewDeadLetter) -> Self {
         Self { id, since, is_retry_requested, letter }
     }
 }
 
-/// Which dead letters: those that match everything it names. The default matches all.
+/// A query for dead letters. A dead letter matches if it matches all conditions. The default matches every dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetterQuery {
-    /// Of one relay or consumer.
+    /// Only those of one relay or consumer.
     pub consumer: Option<ConsumerName>,
-    /// One alone.
+    /// Only the one with this ID.
     pub id: Option<DeadLetterId>,
-    /// Of messages of one type.
+    /// Only those with messages of one type.
     pub message_type: Option<String>,
-    /// With one key.
+    /// Only those with one key.
     pub key: Option<String>,
-    /// For one reason.
+    /// Only those with one reason.
     pub reason: Option<DeadReason>,
-    /// Put aside before a time.
+    /// Only those that were stored before a time.
     pub before: Option<OffsetDateTime>,
-    /// Only those whose retry is requested, or is not.
+    /// Only those with a requested retry, or only those without.
     pub is_retry_requested: Option<bool>,
 }
 
 impl DeadLetterQuery {
-    /// All of a relay or consumer.
+    /// Creates a query for all dead letters of a relay or consumer.
     pub fn of(consumer: ConsumerName) -> Self {
         Self { consumer: Some(consumer), ..Self::default() }
     }
 
-    /// One.
+    /// Creates a query for one dead letter.
     pub fn one(id: DeadLetterId) -> Self {
         Self { id: Some(id), ..Self::default() }
     }
 
-    /// Whether a dead letter is among them.
+    /// Returns whether a dead letter matches the query.
     pub fn matches(&self, dead: &DeadLetter) -> bool {
         let letter = &dead.letter;
         self.consumer.as_ref().is_none_or(|consumer| *consumer == letter.consumer)
@@ -269,22 +273,22 @@ impl DeadLetterQuery {
     }
 }
 
-/// How many dead letters a relay or consumer has, and has had.
+/// The numbers of current and past dead letters of a relay or consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetterTotals {
     /// The relay or consumer.
     pub consumer: ConsumerName,
-    /// How many there are.
+    /// The current number of dead letters.
     pub depth: u64,
-    /// Since when the oldest is there.
+    /// When the oldest of them was stored.
     pub oldest: Option<OffsetDateTime>,
-    /// How many were ever put aside: its growth is their rate.
+    /// The number of all dead letters that were ever stored. Its growth is their rate.
     pub ever: u64,
 }
 
 impl DeadLetterTotals {
-    /// Totals, as stores give them.
+    /// Creates totals. Stores report totals in this way.
     pub fn new(consumer: ConsumerName, depth: u64, oldest: Option<OffsetDateTime>, ever: u64) -> Self {
         Self { consumer, depth, oldest, ever }
     }

@@ -1,4 +1,4 @@
-//! What a store does for dead letters.
+//! The part of a store that keeps dead letters.
 
 use std::sync::Arc;
 
@@ -14,31 +14,32 @@ use crate::{
     raw_message::RawMessage,
 };
 
-/// The dead letters of relays and consumers. Object-safe, as [`ConsumerStore`].
+/// The dead letters of relays and consumers. The trait is object-safe, like [`ConsumerStore`].
 ///
-/// A retry is requested here and carried out by the process that runs the relay or consumer, since it has the broker
-/// and the handler. Each operation is written to the log of operations
-/// ([`ControlStore::operations`](crate::ControlStore::operations)) in its own transaction, a line for each relay or
-/// consumer whose dead letters it concerns: [`OperationKind::DEAD_LETTER_RETRY`], [`OperationKind::DEAD_LETTER_EDIT`],
-/// [`OperationKind::DEAD_LETTER_DISCARD`], with the number of dead letters, or the id of the one, at the beginning of
-/// its reason ([`NewOperation::on_dead_letters`]).
+/// A retry is requested here. The process that runs the relay or consumer carries it out, because it has the broker and
+/// the handler. Each operation writes to the operations log
+/// ([`ControlStore::operations`](crate::ControlStore::operations)) in its own transaction, with one entry for each
+/// relay or consumer whose dead letters it affects: [`OperationKind::DEAD_LETTER_RETRY`],
+/// [`OperationKind::DEAD_LETTER_EDIT`], [`OperationKind::DEAD_LETTER_DISCARD`]. The reason of an entry begins with the
+/// number of dead letters, or with the ID if there is only one ([`NewOperation::on_dead_letters`]).
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait DeadLetterStore: ConsumerStore {
-    /// Puts messages aside. One that is there already ([`NewDeadLetter::identity`]) gets the new failure, and the higher number of
-    /// attempts. Everything else of it stands: its place, its message, which may have been edited, and a requested
-    /// retry.
+    /// Stores dead letters. If a dead letter already exists ([`NewDeadLetter::identity`]), it gets the new failure and
+    /// the higher number of attempts. Everything else is kept: its ID, its message, which may have been edited, and a
+    /// requested retry.
     ///
     /// # Errors
-    /// As [`check_dead_letters`].
+    /// Returns the errors of [`check_dead_letters`].
     async fn add_dead_letters(&self, dead_letters: &[NewDeadLetter]) -> Result<(), StoreError>;
 
-    /// Dead letters by id, after an id, with their messages.
+    /// Returns dead letters in the order of their IDs, after an ID, with their messages.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`](crate::limits::MAX_DEAD_LETTERS_PER_READ).
+    /// Returns [`StoreError::LimitExceeded`] over
+    /// [`limits::MAX_DEAD_LETTERS_PER_READ`](crate::limits::MAX_DEAD_LETTERS_PER_READ).
     async fn dead_letters(
         &self,
         query: &DeadLetterQuery,
@@ -46,21 +47,23 @@ pub trait DeadLetterStore: ConsumerStore {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// How many each relay or consumer has, by name; with those that have none left.
+    /// Returns the totals of each relay or consumer, ordered by name, including those that have no dead letters left.
     async fn dead_letter_totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError>;
 
-    /// Requests a retry of all that match. Returns how many match, including those whose retry was requested before.
+    /// Requests a retry of all matching dead letters. Returns how many match, including those whose retry was requested
+    /// before.
     async fn request_dead_letter_retries(
         &self,
         query: &DeadLetterQuery,
         request: &OperatorRequest,
     ) -> Result<u64, StoreError>;
 
-    /// Gives a dead letter another message and requests its retry. What it was stays in a history. Returns whether it
-    /// is there.
+    /// Replaces the message of a dead letter and requests a retry. The previous message is kept in a history. Returns
+    /// whether the dead letter exists.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason; [`StoreError::LimitExceeded`] as [`RawMessage::check`].
+    /// Returns [`StoreError::Refused`] without a reason, and [`StoreError::LimitExceeded`] as [`RawMessage::check`]
+    /// does.
     async fn edit_dead_letter(
         &self,
         id: DeadLetterId,
@@ -68,32 +71,34 @@ pub trait DeadLetterStore: ConsumerStore {
         request: &OperatorRequest,
     ) -> Result<bool, StoreError>;
 
-    /// What a dead letter was before it was edited, oldest first; kept when the dead letter is gone.
+    /// Returns the messages that a dead letter had before each edit, oldest first. They are kept when the dead letter
+    /// is removed.
     async fn dead_letter_edits(&self, id: DeadLetterId) -> Result<Vec<RawMessage>, StoreError>;
 
-    /// Throws away all that match. Gives how many.
+    /// Discards all matching dead letters. Returns their number.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason.
+    /// Returns [`StoreError::Refused`] without a reason.
     async fn discard_dead_letters(&self, query: &DeadLetterQuery, request: &OperatorRequest)
     -> Result<u64, StoreError>;
 
-    /// Takes a dead letter away because its message was published. Gives whether it did: one that is gone is none, and one whose
-    /// message was edited since it was read stays, still to be tried. A consumer does so within its transaction:
+    /// Removes a dead letter because its message was published. Returns whether it was removed. If the dead letter no
+    /// longer exists, nothing happens. If its message was edited after it was read, it is kept, so that the edited
+    /// message is tried. A consumer resolves a dead letter within its transaction:
     /// [`MessageUnit::resolve_dead_letter`](crate::MessageUnit::resolve_dead_letter).
     async fn resolve_dead_letter(&self, published: &DeadLetter) -> Result<bool, StoreError>;
 
-    /// Notes that a dead letter was tried again in vain: it keeps its message, has the new failure and one attempt
-    /// more, and its requested retry counts as carried out. Returns whether it did: one that is gone stays gone, and
-    /// one whose message was edited since it was read stays as it is.
+    /// Records that a retry of a dead letter failed. The dead letter keeps its message, gets the new failure and one
+    /// more attempt, and its requested retry counts as carried out. Returns whether it was changed. A dead letter that
+    /// no longer exists is not restored, and one whose message was edited after it was read is not changed.
     async fn fail_dead_letter(&self, tried: &DeadLetter, reason: DeadReason, error: &str) -> Result<bool, StoreError>;
 }
 
-/// Checks dead letters that are to be put aside. Stores call it.
+/// Checks dead letters before they are stored. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`] dead letters, and as
-/// [`NewDeadLetter::check`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`] dead letters, and as
+/// [`NewDeadLetter::check`] does.
 pub fn check_dead_letters(dead_letters: &[NewDeadLetter]) -> Result<(), StoreError> {
     check_dead_letter_count(dead_letters.len())?;
     dead_letters.iter().try_for_each(NewDeadLetter::check)
@@ -102,7 +107,7 @@ pub fn check_dead_letters(dead_letters: &[NewDeadLetter]) -> Result<(), StoreErr
 /// Checks how many dead letters one call may write or read. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_DEAD_LETTERS_PER_READ`].
 pub fn check_dead_letter_count(count: usize) -> Result<(), StoreError> {
     let (limit, actual) = (limits::MAX_DEAD_LETTERS_PER_READ as u64, count as u64);
     match actual > limit {
@@ -112,7 +117,7 @@ pub fn check_dead_letter_count(count: usize) -> Result<(), StoreError> {
 }
 
 impl NewOperation {
-    /// An operation on so many dead letters of a relay or consumer, or on one. Stores note it.
+    /// Creates an operation on several dead letters of a relay or consumer, or on one. Stores record it.
     pub fn on_dead_letters(
         kind: OperationKind,
         consumer: ConsumerName,

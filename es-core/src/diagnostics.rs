@@ -1,4 +1,4 @@
-//! What a store's calls wait for, as far as its database can tell.
+//! What calls of a store wait for, as far as the database can tell.
 
 use std::{fmt, sync::Arc};
 
@@ -7,25 +7,25 @@ use time::OffsetDateTime;
 
 use crate::{error::StoreError, timestamp::rfc3339};
 
-/// Who keeps a call of the store waiting.
+/// A database process that blocks a call of the store.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct DatabaseBlocker {
-    /// The process of the database that serves it.
+    /// The ID of the database process.
     pub pid: i32,
-    /// What it calls itself.
+    /// The name that the blocking application set.
     pub application_name: String,
-    /// Its latest statement, cut to [`MAX_SHOWN_QUERY_CHARS`](crate::limits::MAX_SHOWN_QUERY_CHARS).
+    /// The latest statement, cut to [`MAX_SHOWN_QUERY_CHARS`](crate::limits::MAX_SHOWN_QUERY_CHARS).
     pub query: String,
-    /// What it is doing, in the database's words: `active`, `idle in transaction`.
+    /// The state in the database's words, such as `active` or `idle in transaction`.
     pub state: String,
-    /// Since when it has been in its transaction, by the database's clock, if that is known.
+    /// When the transaction began, by the database's clock, if that is known.
     #[serde(with = "time::serde::rfc3339::option")]
     pub since: Option<OffsetDateTime>,
 }
 
 impl DatabaseBlocker {
-    /// Somebody who keeps a call waiting, as stores report it.
+    /// Creates a blocker. Stores report blockers in this way.
     pub fn new(
         pid: i32,
         application_name: String,
@@ -48,20 +48,20 @@ impl fmt::Display for DatabaseBlocker {
     }
 }
 
-/// A call of the store that waits for somebody else in the database.
+/// A call of the store that another process blocks in the database.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct DatabaseWait {
-    /// The process of the database that serves the call.
+    /// The ID of the database process that serves the call.
     pub pid: i32,
-    /// Its statement, cut to [`MAX_SHOWN_QUERY_CHARS`](crate::limits::MAX_SHOWN_QUERY_CHARS).
+    /// The statement, cut to [`MAX_SHOWN_QUERY_CHARS`](crate::limits::MAX_SHOWN_QUERY_CHARS).
     pub query: String,
-    /// For whom it waits.
+    /// The processes that block the call.
     pub blocked_by: Vec<DatabaseBlocker>,
 }
 
 impl DatabaseWait {
-    /// A call that waits, as stores report it.
+    /// Creates a waiting call. Stores report waiting calls in this way.
     pub fn new(pid: i32, query: String, blocked_by: Vec<DatabaseBlocker>) -> Self {
         Self { pid, query, blocked_by }
     }
@@ -77,14 +77,14 @@ impl fmt::Display for DatabaseWait {
     }
 }
 
-/// What a store can tell about its own troubles. Object-safe.
+/// A store's information about its own problems. The trait is object-safe.
 ///
 /// # Cancel safety
-/// Changes nothing.
+/// The method changes nothing.
 #[async_trait]
 pub trait Diagnostics: Send + Sync {
-    /// Which of this store's calls wait for somebody else in the database now; at most
-    /// [`MAX_DATABASE_WAITS`](crate::limits::MAX_DATABASE_WAITS). None where the database cannot tell.
+    /// Returns which of this store's calls are currently blocked in the database, at most
+    /// [`MAX_DATABASE_WAITS`](crate::limits::MAX_DATABASE_WAITS). The list is empty if the database cannot tell.
     async fn waiting_on(&self) -> Result<Vec<DatabaseWait>, StoreError> {
         Ok(Vec::new())
     }

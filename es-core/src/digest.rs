@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-/// Returns the SHA-256 of several parts as hexadecimal digits. Each part is preceded by its length, so that two different lists of parts
-/// never have the same digest.
+/// Returns the SHA-256 of several parts as hexadecimal digits. Each part is preceded by its length, so that two
+/// different lists of parts never have the same digest.
 pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -14,7 +14,7 @@ pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String
     }
     let mut digits = String::with_capacity(64);
     for byte in hash.finalize() {
-        // A String accepts everything.
+        // Writing to a String cannot fail.
         let _ = write!(digits, "{byte:02x}");
     }
     digits

@@ -1,4 +1,4 @@
-//! Which documents of a view to list, and in what order.
+//! Queries for the documents of a view, and their order.
 
 use std::{
     cmp::Ordering,
@@ -15,34 +15,34 @@ use crate::{
     name::check_text,
 };
 
-/// Which documents of a view to list.
+/// A query for the documents of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DocumentQuery {
-    /// In the order of their keys (bytewise), after a key.
+    /// Documents in the order of their keys (bytewise), after a key.
     ByKey {
-        /// Exclusive; `None` starts at the first.
+        /// The exclusive lower bound. `None` starts at the first key.
         after: Option<String>,
-        /// 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
+        /// The maximum number of documents: 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
         limit: usize,
     },
-    /// Those with the largest number in a top-level field, largest first, then by key. Numbers are compared exactly,
-    /// whatever their size. Documents where the field is missing or not a number come last.
+    /// Documents with the largest number in a top-level field, largest first, then by key. Numbers are compared
+    /// exactly, whatever their size. Documents where the field is missing or not a number come last.
     TopByField {
-        /// The field's name in JSON.
+        /// The name of the field in JSON.
         field: String,
-        /// 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
+        /// The maximum number of documents: 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
         limit: usize,
     },
-    /// By the number or text in a top-level field.
+    /// Documents by the number or text in a top-level field.
     ByField(FieldQuery),
 }
 
-/// Documents by the number or text in a top-level field: a range of values, in either direction, page by page. It reads
-/// every document of the view.
+/// A query for documents by the number or text in a top-level field: a range of values, in either direction, page by
+/// page. It reads every document of the view.
 ///
-/// Numbers come before texts; numbers are compared exactly, texts bytewise. Documents with equal values are ordered by
-/// key, in either direction. Documents where the field is missing or holds anything else are not listed.
+/// Numbers come before texts. Numbers are compared exactly, and texts bytewise. Documents with equal values are ordered
+/// by key, in either direction. Documents where the field is missing or holds another kind of value are not listed.
 ///
 /// ```
 /// use es_core::FieldQuery;
@@ -64,79 +64,80 @@ pub struct FieldQuery {
 }
 
 impl FieldQuery {
-    /// Documents by a field, smallest value first; at most [`limits::DEFAULT_DOCUMENTS_PER_READ`] of them.
+    /// Creates a query for documents by a field, smallest value first. It returns at most
+    /// [`limits::DEFAULT_DOCUMENTS_PER_READ`] documents.
     pub fn new(field: impl Into<String>) -> Self {
         let limit = limits::DEFAULT_DOCUMENTS_PER_READ;
         Self { field: field.into(), is_descending: false, from: None, to: None, after: None, limit }
     }
 
-    /// Largest value first.
+    /// Returns the largest value first.
     pub fn descending(mut self) -> Self {
         self.is_descending = true;
         self
     }
 
-    /// Only values of the same kind that are at least this one.
+    /// Selects only values of the same kind that are at least this one.
     pub fn from(mut self, value: impl Into<FieldValue>) -> Self {
         self.from = Some(value.into());
         self
     }
 
-    /// Only values of the same kind that are at most this one.
+    /// Selects only values of the same kind that are at most this one.
     pub fn to(mut self, value: impl Into<FieldValue>) -> Self {
         self.to = Some(value.into());
         self
     }
 
-    /// Only this value.
+    /// Selects only this value.
     pub fn equal_to(self, value: impl Into<FieldValue>) -> Self {
         let value = value.into();
         self.from(value.clone()).to(value)
     }
 
-    /// Only what comes after a document, in the query's order: the value of its field, and its key.
+    /// Selects only documents after this place in the order of the query: the value of a field, and the key.
     pub fn after(mut self, value: impl Into<FieldValue>, key: impl Into<String>) -> Self {
         self.after = Some((value.into(), key.into()));
         self
     }
 
-    /// At most so many documents: 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
+    /// Sets the maximum number of documents: 1 to [`limits::MAX_DOCUMENTS_PER_READ`].
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The field's name in JSON.
+    /// Returns the name of the field in JSON.
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// Whether the largest value comes first.
+    /// Returns whether the largest value comes first.
     pub fn is_descending(&self) -> bool {
         self.is_descending
     }
 
-    /// The smallest value.
+    /// Returns the smallest selected value.
     pub fn first_value(&self) -> Option<&FieldValue> {
         self.from.as_ref()
     }
 
-    /// The largest value.
+    /// Returns the largest selected value.
     pub fn last_value(&self) -> Option<&FieldValue> {
         self.to.as_ref()
     }
 
-    /// After which value and key.
+    /// Returns the value and the key after which the query starts.
     pub fn after_value(&self) -> Option<(&FieldValue, &str)> {
         self.after.as_ref().map(|(value, key)| (value, key.as_str()))
     }
 
-    /// At most how many documents.
+    /// Returns the maximum number of documents.
     pub fn max_documents(&self) -> usize {
         self.limit
     }
 
-    /// The place of a value in the query's order; `None` if it is not wanted.
+    /// Returns the place of a value in the order of the query, or `None` if the query does not select it.
     fn place(&self, value: Option<FieldValue>, key: &str) -> Option<Place> {
         let value = value?;
         let is_out = |bound: &Option<FieldValue>, out: Ordering| {
@@ -156,10 +157,10 @@ impl FieldQuery {
     }
 }
 
-/// A number or a text, to compare the field of a document with.
+/// A number or a text that the field of a document is compared with.
 #[derive(Debug, Clone)]
 pub enum FieldValue {
-    /// A number, as it is written in JSON.
+    /// A number, as written in JSON.
     Number(String),
     /// A text.
     Text(String),
@@ -175,7 +176,7 @@ macro_rules! from_numbers {
     };
 }
 
-// A float is written as JSON does it, but for what is not finite, which the check of the query refuses.
+// Finite floats are written as in JSON. The check of the query refuses all others.
 from_numbers!(i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, usize, f32, f64);
 
 impl From<&str> for FieldValue {
@@ -195,7 +196,7 @@ impl FieldValue {
         matches!((self, other), (Self::Number(_), Self::Number(_)) | (Self::Text(_), Self::Text(_)))
     }
 
-    /// Checks that a store can be asked for it.
+    /// Checks that stores accept the value.
     fn check(&self) -> Result<(), StoreError> {
         match self {
             Self::Number(number) if serde_json::from_str::<serde_json::Number>(number).is_ok() => Ok(()),
@@ -212,7 +213,7 @@ impl FieldValue {
         }
     }
 
-    /// The value of a field, if it is a number or a text.
+    /// Returns the value of a field, if it is a number or a text.
     fn of_field(body: &Payload, field: &str) -> Option<Self> {
         let document: BTreeMap<String, &RawValue> = serde_json::from_str(body.as_str()).ok()?;
         let value = document.get(field)?.get();
@@ -225,7 +226,7 @@ impl FieldValue {
 }
 
 impl Ord for FieldValue {
-    /// Numbers before texts; numbers by their exact value, texts bytewise.
+    /// Numbers come before texts. Numbers are compared by their exact value, and texts bytewise.
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Number(one), Self::Number(other)) => Decimal::of(one).cmp(&Decimal::of(other)),
@@ -250,11 +251,11 @@ impl PartialEq for FieldValue {
 
 impl Eq for FieldValue {}
 
-/// A number of JSON, taken apart so that no digit is lost: 0.d₁d₂… · 10^exponent.
+/// A JSON number that was parsed without losing a digit: 0.d₁d₂… · 10^exponent.
 struct Decimal {
     is_negative: bool,
     exponent: i64,
-    /// Without zeros at either end; of zero there are none.
+    /// The digits without zeros at either end. For zero, there are none.
     digits: Vec<u8>,
 }
 
@@ -268,7 +269,7 @@ impl Decimal {
         digits.drain(..leading);
         digits.truncate(digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1));
         let point = whole.len() as i64 - leading as i64;
-        // No number that can be stored has so many digits or such an exponent.
+        // A number that can be stored does not have so many digits or such an exponent.
         let exponent = exponent.parse::<i64>().unwrap_or_default().saturating_add(point);
         Self { is_negative: is_negative && !digits.is_empty(), exponent, digits }
     }
@@ -289,7 +290,7 @@ impl DocumentQuery {
     /// Checks the names and the limit. Stores call it before they use a query.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`], [`StoreError::InvalidName`] or, for a value that is not a number,
+    /// Returns [`StoreError::LimitExceeded`], [`StoreError::InvalidName`], or, for a value that is not a number,
     /// [`StoreError::Refused`].
     pub fn check(&self) -> Result<(), StoreError> {
         let check_field = |field: &str| check_text("document field", field, limits::MAX_DOCUMENT_KEY_BYTES);
@@ -318,7 +319,7 @@ impl DocumentQuery {
         }
     }
 
-    /// The place of a document in the query's order; `None` if it is not wanted.
+    /// Returns the place of a document in the order of the query, or `None` if the query does not select it.
     fn place(&self, key: &str, body: &Payload) -> Option<Place> {
         match self {
             Self::ByKey { after, .. } => {
@@ -335,7 +336,7 @@ impl DocumentQuery {
     }
 }
 
-/// Where a document comes in a list.
+/// The place of a document in a list.
 #[derive(PartialEq, Eq)]
 struct Place {
     value: Option<FieldValue>,
@@ -345,7 +346,7 @@ struct Place {
 
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
-        // `None` is below every value: last where the largest comes first.
+        // `None` is below every value, so it comes last if the largest value comes first.
         let by_value = self.value.cmp(&other.value);
         let by_value = if self.is_descending { by_value.reverse() } else { by_value };
         by_value.then_with(|| self.key.cmp(&other.key))
@@ -358,12 +359,12 @@ impl PartialOrd for Place {
     }
 }
 
-/// Picks the documents of a query from all documents of a view, for stores whose database does not compare numbers
-/// exactly. It holds as many documents as the query asks for.
+/// Selects the documents of a query from all documents of a view, for stores whose database does not compare numbers
+/// exactly. It holds at most as many documents as the query requests.
 #[derive(Debug)]
 pub struct DocumentSelection<'a> {
     query: &'a DocumentQuery,
-    /// The last one is on top.
+    /// The last document in the order of the query is on top.
     picked: BinaryHeap<Picked>,
 }
 
@@ -399,12 +400,12 @@ impl PartialEq for Picked {
 impl Eq for Picked {}
 
 impl<'a> DocumentSelection<'a> {
-    /// Nothing is picked yet.
+    /// Creates an empty selection.
     pub fn new(query: &'a DocumentQuery) -> Self {
         Self { query, picked: BinaryHeap::new() }
     }
 
-    /// Takes a look at a document. They may come in any order.
+    /// Examines a document. Documents may come in any order.
     pub fn offer(&mut self, key: &str, body: &Payload) {
         let Some(place) = self.query.place(key, body) else { return };
         if self.picked.len() >= self.query.limit() {
@@ -417,7 +418,7 @@ impl<'a> DocumentSelection<'a> {
         self.picked.push(Picked { place, body: body.clone() });
     }
 
-    /// The documents, in the query's order.
+    /// Returns the selected documents, in the order of the query.
     pub fn finish(self) -> Vec<Document> {
         let picked = self.picked.into_sorted_vec().into_iter();
         picked.map(|Picked { place, body }| Document { key: place.key, body }).collect()

@@ -1,13 +1,13 @@
-//! Domain events: a serde enum and one line.
+//! Domain events: a serde enum and one line of code.
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{codec::decoder::Decoder, upcast::Upcasters};
 
-/// A domain event: an enum in serde's default form, one variant for each type of event in a category.
+/// A domain event: an enum in serde's default form, with one variant for each event type of a category.
 ///
-/// The event type is the variant's serde name, the payload is the variant's content. Renaming a variant renames the
-/// type: keep the old name with `#[serde(rename)]`, or teach [`upcasters`](Self::upcasters) about it.
+/// The event type is the serde name of the variant, and the payload is the content of the variant. Renaming a variant
+/// renames the type. Keep the old name with `#[serde(rename)]`, or add a rule to the [`upcasters`](Self::upcasters).
 ///
 /// ```
 /// use es_core::{DomainEvent, Upcasters};
@@ -22,7 +22,7 @@ use crate::{codec::decoder::Decoder, upcast::Upcasters};
 /// impl DomainEvent for AccountEvent {
 ///     const CATEGORY: &'static str = "account";
 ///
-///     // Only where there are events of an older form:
+///     // Only needed if there are events of an older form:
 ///     fn upcasters() -> Upcasters<Self> {
 ///         Upcasters::none().rename("Credited", "Deposited")
 ///     }
@@ -32,21 +32,22 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The category of the streams that hold these events.
     const CATEGORY: &'static str;
 
-    /// The version of the form in which events are written. Events keep it in their metadata, unless it is 1. Raise it
-    /// when an event changes in a way that its payload does not show (another unit, another meaning), and read the
-    /// older ones by [`Upcasters::before`].
+    /// The version of the form in which events are written. Events store it in their metadata, unless it is 1.
+    ///
+    /// Increase it when an event changes in a way that its payload does not show, such as another unit or another
+    /// meaning. Read the older events with [`Upcasters::before`].
     const SCHEMA_VERSION: u32 = 1;
 
-    /// How much of the category the enum knows: every type, or deliberately some of them.
+    /// How much of the category the enum covers: every type, or deliberately only some of them.
     const COVERAGE: Coverage = Coverage::Whole;
 
-    /// How events of older forms become events of today.
+    /// Returns the rules that convert older forms of events to the current one.
     fn upcasters() -> Upcasters<Self> {
         Upcasters::none()
     }
 }
 
-/// How much of its category an event enum knows, and so what a type means that it does not know.
+/// How much of its category an event enum covers. This determines what happens with a type that the enum does not know.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -64,18 +65,20 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Coverage {
-    /// Every type of the category. A type that the enum does not know was written by newer code. A consumer that meets
-    /// one does not move past it, so that the newer code receives the event.
+    /// The enum covers every type of the category. A type that it does not know was written by newer code. A consumer
+    /// does not move past an event of such a type, so that the newer code receives the event.
     #[default]
     Whole,
-    /// Only some types, on purpose. Events of other types are not read, and a consumer moves past them. Newer code that
-    /// adds a type to the enum does not receive the events of that type which older code has moved past.
+    /// The enum deliberately covers only some types. Events of other types are not read, and a consumer moves past
+    /// them. If newer code adds a type to the enum, it does not receive the events of that type that older code has
+    /// moved past.
     Part,
 }
 
-/// What a view, projection or reactor listens to: a domain event enum, or an enum of one's own over several of them.
+/// The events that a view, projection, or reactor receives: a domain event enum, or an enum of your own over several of
+/// them.
 ///
-/// Every [`DomainEvent`] is one. For several categories, wrap them:
+/// Every [`DomainEvent`] is an event set. To combine several categories, wrap them:
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -98,7 +101,8 @@ pub enum Coverage {
 /// assert_eq!(BankEvent::decoder().filter().selectors().len(), 2);
 /// ```
 pub trait EventSet: Sized + Send + Sync + 'static {
-    /// How stored events become values of this type, and which ones do. Built once by whoever reads, then kept.
+    /// Returns the decoder for these events. It defines which stored events become values of this type, and how. The
+    /// reader builds it once and keeps it.
     fn decoder() -> Decoder<Self>;
 }
 

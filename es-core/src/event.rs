@@ -1,4 +1,4 @@
-//! Events in their lives: new, recorded, and typed.
+//! Events in their three forms: new, recorded, and typed.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -18,22 +18,23 @@ use crate::{
     version::Version,
 };
 
-/// What kind of event it is: the serde name of the enum's variant. Together with the stream's category it
-/// identifies the event's schema.
+/// The type of an event: the serde name of the enum's variant. Together with the category of the stream, it identifies
+/// the schema of the event.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(Arc<str>);
 
 impl EventType {
-    /// A checked event type.
+    /// Creates an event type after checking the name.
     ///
     /// # Errors
-    /// [`InvalidName`] if it is empty, longer than [`limits::MAX_EVENT_TYPE_BYTES`] or holds a control character.
+    /// Returns [`InvalidName`] if the name is empty, longer than [`limits::MAX_EVENT_TYPE_BYTES`], or contains a
+    /// control character.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         check_text("event type", name, limits::MAX_EVENT_TYPE_BYTES)?;
         Ok(Self(name.into()))
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -58,44 +59,43 @@ impl fmt::Debug for EventType {
     }
 }
 
-/// JSON text: the content of an event, a snapshot or a view's document. Stores keep its exact bytes. Cloning is
-/// cheap.
+/// JSON text: the content of an event, a snapshot, or a view's document. Stores keep its exact bytes. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(Arc<str>);
 
 impl Payload {
-    /// A payload of JSON text.
+    /// Creates a payload from JSON text.
     ///
     /// # Errors
-    /// serde_json's error if the text is not JSON, or is JSON that not every store keeps or not every reader reads: a
-    /// NUL character or half of a surrogate pair in a text, a number beyond `f64`, or more than
-    /// [`limits::MAX_JSON_DEPTH`] levels.
+    /// Returns serde_json's error if the text is not JSON, or if it contains something that not every store can keep or
+    /// not every reader can read: a NUL character or half of a surrogate pair in a string, a number outside the range
+    /// of `f64`, or more than [`limits::MAX_JSON_DEPTH`] levels.
     pub fn from_json(json: impl Into<Arc<str>>) -> Result<Self, serde_json::Error> {
         let json = json.into();
         check_json(&json)?;
         Ok(Self(json))
     }
 
-    /// A payload whose text is known to be what [`from_json`](Self::from_json) accepts, because a store or an encoder
-    /// wrote it.
+    /// Creates a payload from text that a store or an encoder wrote, and that [`from_json`](Self::from_json) is
+    /// therefore known to accept.
     pub fn trusted(json: impl Into<Arc<str>>) -> Self {
         Self(json.into())
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl fmt::Debug for Payload {
-    /// Shows the size alone: a payload may be private and has no place in a log.
+    /// Shows only the size: a payload may be private and must not appear in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({} bytes)", self.0.len())
     }
 }
 
-/// An event before it is stored.
+/// An event that is not stored yet.
 ///
 /// ```
 /// use es_core::{EventType, Metadata, NewEvent, Payload};
@@ -114,13 +114,13 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// An event with a fresh id (UUID version 7).
+    /// Creates an event with a new ID (UUID version 7).
     pub fn new(event_type: EventType, payload: Payload) -> Self {
         Self::from_parts(Uuid::now_v7(), event_type, payload)
     }
 
-    /// A domain event as it is stored, with a fresh id: for an import that appends events by itself, several thousand
-    /// to a commit. Its stream must be one of [`DomainEvent::CATEGORY`].
+    /// Encodes a domain event with a new ID. Use this for an import that appends events directly, several thousand per
+    /// commit. The stream must belong to [`DomainEvent::CATEGORY`].
     ///
     /// ```
     /// use es_core::{Append, DomainEvent, EventStore, ExpectedVersion, MemoryStore, NewEvent, StreamId};
@@ -138,8 +138,8 @@ impl NewEvent {
     /// ```
     ///
     /// # Errors
-    /// [`EncodeError`] if it holds what JSON or a database would lose, is not an externally tagged enum, or would not
-    /// be read back as it was written.
+    /// Returns [`EncodeError`] if the event contains something that JSON or a database would lose, is not an externally
+    /// tagged enum, or would not be read back as it was written.
     pub fn of<E: DomainEvent>(event: &E) -> Result<Self, EncodeError> {
         let (event_type, encoded) = encode_event(event)?;
         read_back::check_event::<E>(&event_type, &encoded)?;
@@ -147,21 +147,21 @@ impl NewEvent {
         Ok(Self::new(event_type, encoded.payload).with_metadata(metadata))
     }
 
-    /// An event with an id that is known already: what stores build from their rows. No fresh id is drawn for it.
+    /// Creates an event with a known ID. Stores build events from their rows in this way. No new ID is generated.
     pub fn from_parts(id: Uuid, event_type: EventType, payload: Payload) -> Self {
         Self { id, event_type, payload, metadata: Metadata::new(), occurred_at: None }
     }
 
-    /// The same event with an id of the caller's. Sending the same id with the same content again stores nothing
-    /// twice.
+    /// Returns the event with an ID chosen by the caller. Appending the same ID with the same content again stores
+    /// nothing twice.
     #[must_use]
     pub fn with_id(mut self, id: Uuid) -> Self {
         self.id = id;
         self
     }
 
-    /// The same event with other metadata. It keeps the schema version that [`of`](Self::of) gave it, unless the
-    /// metadata say another one.
+    /// Returns the event with other metadata. The event keeps the schema version that [`of`](Self::of) set, unless the
+    /// new metadata specify another one.
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         let own = self.metadata.schema_version();
@@ -169,39 +169,40 @@ impl NewEvent {
         self
     }
 
-    /// Says when it happened, if that is not when it is recorded. Kept to the microsecond, in UTC.
+    /// Sets when the event happened, if that differs from when it is recorded. The time is kept in UTC, to the
+    /// microsecond.
     #[must_use]
     pub fn with_occurred_at(mut self, time: OffsetDateTime) -> Self {
         self.occurred_at = Some(to_stored_precision(time));
         self
     }
 
-    /// Its id, unique in the store.
+    /// Returns the ID, which is unique in the store.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// Its type.
+    /// Returns the event type.
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
 
-    /// Its content.
+    /// Returns the content.
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// Its metadata.
+    /// Returns the metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// When it happened, if the caller said so.
+    /// Returns when the event happened, if the caller specified a time.
     pub fn occurred_at(&self) -> Option<OffsetDateTime> {
         self.occurred_at
     }
 
-    /// The event as recorded in a place: what stores build from their rows.
+    /// Returns the event as recorded at a place in the log. Stores build recorded events from their rows in this way.
     pub fn recorded(
         self,
         stream: StreamId,
@@ -215,7 +216,7 @@ impl NewEvent {
     }
 }
 
-/// Everything about a recorded event but its content.
+/// Everything about a recorded event except its content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {
     position: Position,
@@ -229,48 +230,49 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Its place in the whole log.
+    /// Returns the event's place in the log.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// Its stream.
+    /// Returns the stream.
     pub fn stream(&self) -> &StreamId {
         &self.stream
     }
 
-    /// Its place in the stream.
+    /// Returns the event's place in the stream.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Its id, unique in the store.
+    /// Returns the ID, which is unique in the store.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The type under which it is stored.
+    /// Returns the type under which the event is stored.
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
 
-    /// Who, why, from where.
+    /// Returns the metadata: for example the actor, the cause, and the source.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// When it happened: the time that the writer gave, or else [`recorded_at`](Self::recorded_at).
+    /// Returns when the event happened: the time that the writer specified, or else [`recorded_at`](Self::recorded_at).
     pub fn occurred_at(&self) -> OffsetDateTime {
         self.occurred_at.unwrap_or(self.recorded_at)
     }
 
-    /// When the store recorded it, by the store's clock, to the microsecond. It never decreases with the position.
+    /// Returns when the store recorded the event, by the store's clock and to the microsecond. The time never decreases
+    /// as the position increases.
     pub fn recorded_at(&self) -> OffsetDateTime {
         self.recorded_at
     }
 }
 
-/// An event as a store gives it back.
+/// An event that is stored, with its place and its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedEvent {
     envelope: Envelope,
@@ -278,30 +280,30 @@ pub struct RecordedEvent {
 }
 
 impl RecordedEvent {
-    /// Everything but the content.
+    /// Returns everything except the content.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The content.
+    /// Returns the content.
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// The same event with another content: what somebody gave a parked event to be tried with. The store knows nothing of
-    /// it.
+    /// Returns the event with another content: the content with which an operator retries a parked event. The store is
+    /// not changed.
     #[must_use]
     pub fn with_payload(mut self, payload: Payload) -> Self {
         self.payload = payload;
         self
     }
 
-    /// Both parts.
+    /// Returns both parts.
     pub fn into_parts(self) -> (Envelope, Payload) {
         (self.envelope, self.payload)
     }
 
-    /// Whether this is `event`, with the same id and the same content, in whatever place.
+    /// Returns whether this is `event`, with the same ID and the same content, at any place.
     pub fn is_same_as(&self, event: &NewEvent) -> bool {
         let own = &self.envelope;
         own.id == event.id
@@ -329,7 +331,7 @@ pub struct Recorded<E> {
 }
 
 impl<E> Recorded<E> {
-    /// A domain event in its envelope: for tests and for code that makes its own.
+    /// Creates a recorded domain event, for tests and for code that builds its own.
     pub fn new(event: E, envelope: Envelope) -> Self {
         Self { event, ordinal: 0, envelope }
     }
@@ -338,12 +340,12 @@ impl<E> Recorded<E> {
         Self { event, ordinal, envelope }
     }
 
-    /// 0, or the place within one stored event that an upcaster split into several.
+    /// Returns 0, or the place within one stored event that an upcaster split into several.
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }
 
-    /// Everything but the domain event.
+    /// Returns everything except the domain event.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }

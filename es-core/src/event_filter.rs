@@ -1,4 +1,4 @@
-//! Which events of the log a reader wants.
+//! Filters for the events of the log.
 
 use crate::{
     error::{InvalidName, StoreError},
@@ -7,7 +7,7 @@ use crate::{
     stream_id::StreamId,
 };
 
-/// One way to name events in a filter.
+/// One condition of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EventSelector {
@@ -24,8 +24,8 @@ pub enum EventSelector {
     Stream(StreamId),
 }
 
-/// Which events of the log a reader wants: those that at least one of its selectors names; without selectors all of
-/// them, or none.
+/// A filter for the events of the log. An event matches if at least one selector matches. A filter without selectors
+/// matches either all events or none.
 ///
 /// ```
 /// use es_core::{EventFilter, StreamId};
@@ -37,7 +37,7 @@ pub enum EventSelector {
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
     selectors: Vec<EventSelector>,
-    /// Whether it wants nothing as long as it has no selectors.
+    /// Whether the filter matches nothing while it has no selectors.
     starts_empty: bool,
 }
 
@@ -50,35 +50,35 @@ impl PartialEq for EventFilter {
 impl Eq for EventFilter {}
 
 impl EventFilter {
-    /// Every event. Adding a selector narrows it to what the selectors name.
+    /// Creates a filter for every event. Adding a selector narrows it to the events of the selectors.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// No event. Adding a selector widens it to what the selectors name.
+    /// Creates a filter for no event. Adding a selector widens it to the events of the selectors.
     pub fn none() -> Self {
         Self { selectors: Vec::new(), starts_empty: true }
     }
 
-    /// Also every event of a category.
+    /// Adds every event of a category.
     #[must_use]
     pub fn or_category(self, category: impl Into<String>) -> Self {
         self.or(EventSelector::Category(category.into()))
     }
 
-    /// Also every event of one type in a category.
+    /// Adds every event of one type in a category.
     #[must_use]
     pub fn or_type(self, category: impl Into<String>, event_type: impl Into<String>) -> Self {
         self.or(EventSelector::Type { category: category.into(), event_type: event_type.into() })
     }
 
-    /// Also every event of one stream.
+    /// Adds every event of one stream.
     #[must_use]
     pub fn or_stream(self, stream: StreamId) -> Self {
         self.or(EventSelector::Stream(stream))
     }
 
-    /// Also what the selector names.
+    /// Adds the events of a selector.
     #[must_use]
     pub fn or(mut self, selector: EventSelector) -> Self {
         if let Err(place) = self.selectors.binary_search(&selector) {
@@ -87,23 +87,23 @@ impl EventFilter {
         self
     }
 
-    /// The selectors, sorted and without repeats. If there are none, [`is_all`](Self::is_all) and
-    /// [`is_none`](Self::is_none) tell what that means.
+    /// Returns the selectors, sorted and without duplicates. If there are none, [`is_all`](Self::is_all) and
+    /// [`is_none`](Self::is_none) tell what the filter matches.
     pub fn selectors(&self) -> &[EventSelector] {
         &self.selectors
     }
 
-    /// Whether every event passes.
+    /// Returns whether every event matches.
     pub fn is_all(&self) -> bool {
         self.selectors.is_empty() && !self.starts_empty
     }
 
-    /// Whether no event passes.
+    /// Returns whether no event matches.
     pub fn is_none(&self) -> bool {
         self.selectors.is_empty() && self.starts_empty
     }
 
-    /// Whether an event of this stream and type passes.
+    /// Returns whether an event of this stream and type matches.
     pub fn matches(&self, stream: &StreamId, event_type: &str) -> bool {
         self.is_all()
             || self.selectors.iter().any(|selector| match selector {
@@ -115,10 +115,10 @@ impl EventFilter {
             })
     }
 
-    /// Checks names and count. Stores call it before they use a filter.
+    /// Checks the names and the number of selectors. Stores call it before they use a filter.
     ///
     /// # Errors
-    /// [`StoreError::InvalidName`], or [`StoreError::LimitExceeded`] over [`limits::MAX_FILTER_SELECTORS`].
+    /// Returns [`StoreError::InvalidName`], or [`StoreError::LimitExceeded`] over [`limits::MAX_FILTER_SELECTORS`].
     pub fn check(&self) -> Result<(), StoreError> {
         if self.selectors.len() > limits::MAX_FILTER_SELECTORS {
             return Err(StoreError::LimitExceeded {

@@ -1,4 +1,4 @@
-//! The keys within which the order of events counts.
+//! The keys whose events must stay in order.
 
 use std::{fmt, str::FromStr};
 
@@ -12,11 +12,11 @@ use crate::{
 
 const WHAT: &str = "event key";
 
-/// A key within which a consumer must be given events in order: of a projection or reactor its partition key, which is the
-/// stream unless it says otherwise, and of a view the documents that an event concerns. Events of different keys do not wait
-/// for each other when one of them is parked.
+/// A key whose events a consumer must receive in order. For a projection or reactor it is the partition key, which is
+/// the stream by default. For a view it is a document that an event concerns. If an event is parked, events of other
+/// keys do not wait for it.
 ///
-/// The kinds cannot be mistaken for each other: each has its own beginning in the text form.
+/// The kinds cannot be confused: each has its own prefix in the text form.
 ///
 /// ```
 /// use es_core::EventKey;
@@ -28,12 +28,12 @@ const WHAT: &str = "event key";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum EventKey {
-    /// A whole stream. Also the key of an event that cannot be read, and so has no other.
+    /// A whole stream. This is also the key of an event that cannot be read, and therefore has no other key.
     Stream(StreamId),
     /// A document of a view.
     Document(String),
-    /// What [`Projection::partition_key`](crate::Projection::partition_key) or
-    /// [`Reactor::partition_key`](crate::Reactor::partition_key) says, if that is not the stream.
+    /// The result of [`Projection::partition_key`](crate::Projection::partition_key) or
+    /// [`Reactor::partition_key`](crate::Reactor::partition_key), if it is not the stream.
     Partition(String),
 }
 
@@ -42,26 +42,27 @@ impl EventKey {
     const DOCUMENT: &'static str = "document:";
     const PARTITION: &'static str = "partition:";
 
-    /// The key of a document.
+    /// Creates the key of a document.
     ///
     /// # Errors
-    /// [`InvalidName`] as of [`check_document_key`].
+    /// Returns the [`InvalidName`] of [`check_document_key`].
     pub fn document(key: &str) -> Result<Self, InvalidName> {
         check_document_key(key)?;
         Ok(Self::Document(key.to_owned()))
     }
 
-    /// A partition key.
+    /// Creates a partition key.
     ///
     /// # Errors
-    /// [`InvalidName`] if it is empty, over [`limits::MAX_PARTITION_KEY_BYTES`] or holds a control character.
+    /// Returns [`InvalidName`] if it is empty, longer than [`limits::MAX_PARTITION_KEY_BYTES`], or contains a control
+    /// character.
     pub fn partition(key: &str) -> Result<Self, InvalidName> {
         check_text("partition key", key, limits::MAX_PARTITION_KEY_BYTES)?;
         Ok(Self::Partition(key.to_owned()))
     }
 
-    /// The key of an event for which a projection or reactor says this partition key. One that is the stream's text, or
-    /// cannot be used, is the stream.
+    /// Returns the key of an event for which a projection or reactor returned this partition key. If the partition key
+    /// is the text of the stream, or cannot be used, the stream is the key.
     pub fn of(key: &str, stream: &StreamId) -> Self {
         match key == stream.as_str() {
             true => Self::Stream(stream.clone()),

@@ -1,13 +1,13 @@
-//! What an append expects of a stream, and the one rule that decides whether it holds.
+//! The version that an append expects of a stream, and the one rule that decides whether it matches.
 
 use uuid::Uuid;
 
 use crate::version::Version;
 
-/// What an append expects of a stream (optimistic concurrency).
+/// The version that an append expects of a stream (optimistic concurrency).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExpectedVersion {
-    /// Nothing: append whatever is there.
+    /// No expectation: the append succeeds at any version.
     Any,
     /// The stream does not exist yet.
     NoStream,
@@ -18,7 +18,7 @@ pub enum ExpectedVersion {
 }
 
 impl ExpectedVersion {
-    /// Whether a stream at version `actual` is what was expected. Every store decides by this rule.
+    /// Returns whether a stream at version `actual` matches the expectation. Every store decides by this rule.
     ///
     /// ```
     /// use es_core::{ExpectedVersion, Version};
@@ -34,10 +34,11 @@ impl ExpectedVersion {
         }
     }
 
-    /// [`accepts`](Self::accepts), and the stream's last event is the one that the decision was based on.
+    /// Returns whether [`accepts`](Self::accepts) holds and the last event of the stream is the one that the decision
+    /// was based on.
     ///
-    /// `decided_after` is the id of the last event that the caller had seen. A version alone cannot tell a
-    /// stream from another one that a restored backup or a lost tail put in its place; the id can.
+    /// `decided_after` is the ID of the last event that the caller had seen. A version alone cannot distinguish a
+    /// stream from another one that replaced it after a restored backup or a lost tail. The event ID can.
     pub fn check(self, decided_after: Option<Uuid>, actual: Version, last_event: Option<Uuid>) -> bool {
         self.accepts(actual) && (decided_after.is_none() || decided_after == last_event)
     }

@@ -1,4 +1,4 @@
-//! Generations of read models: built side by side, compared, and put in each other's place.
+//! Generations of read models: built side by side, compared, and swapped.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,20 +16,20 @@ use crate::{
     position::Position,
 };
 
-/// What a generation of a read model is for.
+/// The state of a generation of a read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GenerationState {
-    /// It is being built. Nobody reads it yet.
+    /// The generation is being built, and readers do not use it yet.
     Building,
-    /// Readers are given this one, and runners keep it up to date.
+    /// Readers use this generation, and runners keep it up to date.
     Live,
-    /// It was live before, and is kept as it was then, to go back to.
+    /// The generation was live before. It is kept unchanged so that an operator can return to it.
     Retired,
 }
 
 impl GenerationState {
-    /// As stores keep it.
+    /// Returns the text under which stores keep the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Building => "building",
@@ -38,7 +38,7 @@ impl GenerationState {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) gave.
+    /// Parses the text that [`as_str`](Self::as_str) returned.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Building, Self::Live, Self::Retired].into_iter().find(|state| state.as_str() == text)
     }
@@ -50,48 +50,48 @@ impl fmt::Display for GenerationState {
     }
 }
 
-/// Who builds a generation, and until when others leave it to them.
+/// The process or operator that builds a generation, and the time until which others leave the generation to it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Builder {
-    /// Who: a process, a person, a host, as they call themselves.
+    /// The name by which the builder identifies itself: a process, a person, or a host.
     pub by: String,
-    /// Since when, by the store's clock.
+    /// When the claim began, by the store's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// When they last said that they are still at it, by the store's clock.
+    /// When the builder last extended the claim, by the store's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub renewed: OffsetDateTime,
-    /// Until when, by the store's clock, unless they say before that they are still at it.
+    /// When the claim ends, by the store's clock, unless the builder extends it.
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
 
 impl Builder {
-    /// A builder, as stores report it.
+    /// Creates a builder. Stores report builders in this way.
     pub fn new(by: String, since: OffsetDateTime, until: OffsetDateTime) -> Self {
         Self { by, since, renewed: since, until }
     }
 
-    /// The same, who said at some time that they are still at it.
+    /// Returns the builder with the time at which it last extended its claim.
     #[must_use]
     pub fn renewed_at(mut self, renewed: OffsetDateTime) -> Self {
         self.renewed = renewed;
         self
     }
 
-    /// Whether others leave the generation to them at a time of the store's clock; see [`is_in_force`].
+    /// Returns whether others leave the generation to this builder at a time of the store's clock; see [`is_in_force`].
     pub fn is_held_at(&self, now: OffsetDateTime) -> bool {
         is_in_force(self.renewed, self.until, now)
     }
 }
 
-/// How a read model is defined, as far as a store knows: the version of its code, and its tables.
+/// The definition of a read model, as far as a store knows it: the version of the code, and the tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadModelDefinition {
-    /// Its version; see [`View::VERSION`](crate::View::VERSION).
+    /// The version; see [`View::VERSION`](crate::View::VERSION).
     pub version: u32,
-    /// The names by which readers find its tables; none for a view, and for a projection that names its tables itself.
+    /// The names of the tables that readers use. Empty for a view, and for a projection that names its tables itself.
     pub tables: Vec<String>,
 }
 
@@ -99,22 +99,23 @@ pub struct ReadModelDefinition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GenerationInfo {
-    /// The consumer, in this generation.
+    /// The name of the consumer in this generation.
     pub name: ConsumerName,
-    /// What it is for.
+    /// The state.
     pub state: GenerationState,
-    /// The definition of the code that writes it.
+    /// The definition of the code that writes the generation.
     pub definition: ReadModelDefinition,
-    /// Everything up to here has taken effect, in every partition; `None` if it has not begun.
+    /// The position up to which every event has taken effect, in every partition. `None` if the generation has not
+    /// started.
     pub position: Option<Position>,
-    /// When it was first known, by the store's clock.
+    /// When the store first recorded the generation, by the store's clock.
     pub created_at: OffsetDateTime,
-    /// Who is building it, if somebody is.
+    /// The builder, if the generation is being built.
     pub builder: Option<Builder>,
 }
 
 impl GenerationInfo {
-    /// A generation, as stores report it.
+    /// Creates a generation. Stores report generations in this way.
     pub fn new(
         name: ConsumerName,
         state: GenerationState,
@@ -126,31 +127,32 @@ impl GenerationInfo {
         Self { name, state, definition, position, created_at, builder }
     }
 
-    /// Its number.
+    /// Returns the number of the generation.
     pub fn generation(&self) -> Generation {
         self.name.generation().unwrap_or(Generation::FIRST)
     }
 }
 
-/// What a builder asks for.
+/// A claim to build the next generation of a read model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BuildClaim {
-    /// Whose read model.
+    /// The consumer whose read model is built.
     pub consumer: ConsumerName,
-    /// Who asks; see [`Builder::by`]. The same text is the same builder.
+    /// The claiming process or operator; see [`Builder::by`]. The same text is the same builder.
     pub by: String,
-    /// The definition of the code that will write it.
+    /// The definition of the code that will write the generation.
     pub definition: ReadModelDefinition,
-    /// For how long the claim holds unless it is made again.
+    /// How long the claim is valid unless it is renewed.
     pub lease: Duration,
 }
 
 impl BuildClaim {
-    /// A claim.
+    /// Creates a claim.
     ///
     /// # Errors
-    /// [`InvalidName`] if `by` is empty, over [`limits::MAX_METADATA_TEXT_BYTES`] or holds a control character.
+    /// Returns [`InvalidName`] if `by` is empty, longer than [`limits::MAX_METADATA_TEXT_BYTES`], or contains a control
+    /// character.
     pub fn new(
         consumer: &ConsumerName,
         by: &str,
@@ -162,40 +164,42 @@ impl BuildClaim {
     }
 }
 
-/// What came of a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Claimed {
-    /// The generation is the claimer's to build, from where it is: it was just made, or an earlier builder left it.
+    /// The caller may build the generation, starting from its position. It is either new, or an earlier builder left
+    /// it.
     Yours(GenerationInfo),
-    /// Somebody else is building one.
+    /// Another builder is building a generation.
     Taken(GenerationInfo),
-    /// Code of another version left one half built. Drop it, and claim again.
+    /// Code of another version left a partly built generation. Drop it, and claim again.
     VersionMismatch(GenerationInfo),
 }
 
-/// Which way readers are taken by a swap.
+/// The direction of a swap for readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direction {
-    /// To a generation that is no older than the live one.
+    /// Forward to a generation that is not behind the live one.
     Forward,
-    /// Back to a generation as it was when it was retired; runners bring it up to date from there.
+    /// Back to a generation in the state in which it was retired. Runners bring it up to date from there.
     Back,
 }
 
-/// What came of putting a generation in the live one's place.
+/// The result of a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Swapped {
-    /// Readers are given this generation from now on.
+    /// Readers now use this generation.
     Done,
-    /// It is behind the live one, which is here: readers would have been taken back. Nothing was changed.
+    /// The generation is behind the live one, whose position this is, so readers would have moved back. Nothing was
+    /// changed.
     Behind(Position),
 }
 
-/// The tables of a projection, by the names that readers use. In each generation they have names of its own; what readers
-/// use is a view of the live ones.
+/// The tables of a projection, by the names that readers use. In each generation, the tables have different names. The
+/// names that readers use are database views of the live tables.
 ///
 /// ```
 /// use es_core::{Generation, TableNames};
@@ -212,17 +216,18 @@ pub struct TableNames {
 }
 
 impl TableNames {
-    /// The names of one generation's tables, none so far.
+    /// Creates an empty list of the tables of one generation.
     pub fn new(generation: Generation) -> Self {
         Self { generation, stable: Vec::new() }
     }
 
-    /// The name of a table in this generation: the one to create, write and index. It is safe in SQL without quotes.
-    /// Put [`suffix`](Self::suffix) behind the names of indexes too.
+    /// Returns the name of a table in this generation, which the projection creates, writes, and indexes. It is safe in
+    /// SQL without quotes. Append [`suffix`](Self::suffix) to the names of indexes too.
     ///
     /// # Errors
-    /// [`InvalidName`] unless the name is of lower-case ASCII letters, digits and `_`, a letter first, and at most
-    /// [`limits::MAX_TABLE_NAME_BYTES`] long. On PostgreSQL a schema and a `.` may stand before it.
+    /// Returns [`InvalidName`] unless the name consists of lower-case ASCII letters, digits, and `_`, starts with a
+    /// letter, and is at most [`limits::MAX_TABLE_NAME_BYTES`] long. On PostgreSQL, it may be preceded by a schema and
+    /// a `.`.
     pub fn table(&mut self, name: &str) -> Result<String, InvalidName> {
         for part in name.splitn(2, '.') {
             check_identifier("table name", part, limits::MAX_TABLE_NAME_BYTES)?;
@@ -233,17 +238,17 @@ impl TableNames {
         Ok(format!("{name}{}", self.suffix()))
     }
 
-    /// The table of a generation that readers find by a name.
+    /// Returns the table of a generation that readers find under a name.
     pub fn of(generation: &ConsumerName, stable: &str) -> String {
         format!("{stable}{}", Self::new(generation.generation().unwrap_or(Generation::FIRST)).suffix())
     }
 
-    /// What every name in this generation ends in.
+    /// Returns the suffix of every name in this generation.
     pub fn suffix(&self) -> String {
         format!("_g{}", self.generation)
     }
 
-    /// The names that readers use, in the order in which they were first asked for.
+    /// Returns the names that readers use, in the order in which they were first requested.
     pub fn stable(&self) -> &[String] {
         &self.stable
     }
@@ -252,25 +257,26 @@ impl TableNames {
 /// One row of a read model, as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadModelRow {
-    /// The table's name for readers; empty for the documents of a view.
+    /// The name of the table for readers. Empty for the documents of a view.
     pub table: String,
-    /// What tells it from other rows of the table: a document's key, or the columns of the primary key as JSON. Without a
-    /// primary key it is the whole row.
+    /// The part that distinguishes the row from other rows of the table: the key of a document, or the columns of the
+    /// primary key as JSON. Without a primary key, it is the whole row.
     pub key: String,
     /// The document, or all columns as JSON.
     pub content: String,
 }
 
 impl std::fmt::Debug for ReadModelRow {
-    /// Shows the sizes alone: a row may be private and has no place in a log. Without a primary key its key is the row.
+    /// Shows only the sizes: a row may be private and must not appear in logs. Without a primary key, the key is the
+    /// row.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ReadModelRow({:?}, {} + {} bytes)", self.table, self.key.len(), self.content.len())
     }
 }
 
-/// A read model as it was at one position, row by row in order: by table, then by key, bytewise.
+/// A read model as it was at one position, row by row: ordered by table, then by key, bytewise.
 ///
-/// What is written meanwhile is not in it. Memory stays bounded, whatever the number of rows.
+/// It does not contain later writes. Memory use is bounded, whatever the number of rows.
 #[derive(Debug)]
 pub struct ReadModelSnapshot {
     position: Position,
@@ -279,25 +285,25 @@ pub struct ReadModelSnapshot {
 }
 
 impl ReadModelSnapshot {
-    /// Creates a snapshot at a position, and the sender of its rows, page by page. The store stops when the receiver is
-    /// gone.
+    /// Creates a snapshot at a position, and the sender for its pages of rows. The store stops when the receiver is
+    /// dropped.
     pub fn new(position: Position) -> (Self, mpsc::Sender<Result<Vec<ReadModelRow>, StoreError>>) {
         let (sender, pages) = mpsc::channel(1);
         (Self { position, pages, page: Vec::new().into_iter() }, sender)
     }
 
-    /// Every event up to here has taken effect in it, and none after.
+    /// Returns the position of the snapshot. Every event up to it has taken effect in the snapshot, and no later one.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// The next row; `None` after the last.
+    /// Returns the next row, or `None` after the last.
     ///
     /// # Errors
-    /// [`StoreError`] if the rest could not be read.
+    /// Returns a [`StoreError`] if the rest could not be read.
     ///
     /// # Cancel safety
-    /// Safe: no row is lost.
+    /// This method is cancel safe: no row is lost.
     pub async fn next(&mut self) -> Result<Option<ReadModelRow>, StoreError> {
         loop {
             if let Some(row) = self.page.next() {
@@ -311,52 +317,60 @@ impl ReadModelSnapshot {
     }
 }
 
-/// What a store does for read models that are built side by side. Object-safe, as [`ConsumerStore`].
+/// The part of a store that keeps the generations of read models. The trait is object-safe, like [`ConsumerStore`].
 ///
-/// A consumer begins with one generation, which is live. While a later one is built, both have a checkpoint and tables of
-/// their own. Readers use names that stand for the live generation's tables, and change with the swap.
+/// A consumer starts with one generation, which is live. While a later one is built, both have their own checkpoint and
+/// tables. Readers use names that stand for the tables of the live generation and that change with the swap.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait GenerationStore: ConsumerStore {
-    /// The generations of a consumer, by number. None if no runner has run it yet.
+    /// Returns the generations of a consumer, ordered by number. The list is empty if no runner has run the consumer
+    /// yet.
     async fn generations(&self, consumer: &ConsumerName) -> Result<Vec<GenerationInfo>, StoreError>;
 
-    /// The live generation of a consumer. If it has none, the first one is, with this definition.
+    /// Returns the live generation of a consumer. If there is none, the first generation becomes live, with this
+    /// definition.
     async fn live_generation(
         &self,
         consumer: &ConsumerName,
         definition: &ReadModelDefinition,
     ) -> Result<GenerationInfo, StoreError>;
 
-    /// Claims the next generation of a read model for building: makes it, or takes over what an earlier builder of the same
-    /// code version left when its lease ran out. The same builder's claim again extends its lease.
+    /// Claims the next generation of a read model for building. The store creates the generation, or lets the caller
+    /// take over the generation that an earlier builder of the same code version left when its lease expired. A second
+    /// claim of the same builder extends its lease.
     async fn claim_build(&self, claim: &BuildClaim) -> Result<Claimed, StoreError>;
 
-    /// Gives a claim back, so that others need not wait for its lease to run out. Of no effect for anybody else's.
+    /// Releases a claim, so that other builders do not need to wait until its lease expires. It has no effect on a
+    /// claim of another builder.
     async fn release_build(&self, generation: &ConsumerName, by: &str) -> Result<(), StoreError>;
 
-    /// Puts a generation in the live one's place, for all readers at once; one that is live already stays so. The one that was live is retired: its
-    /// checkpoints do not move any more, and a runner that tries gets [`StoreError::StaleGeneration`]. If it ran as
-    /// several partitions, and the one in its place does not, that is given as many.
+    /// Makes a generation live, for all readers at once. A generation that is already live stays live.
+    ///
+    /// The previously live generation is retired. Its checkpoints can no longer move, and a runner that tries gets
+    /// [`StoreError::StaleGeneration`]. If the retired generation ran as several partitions and the new one does not,
+    /// the new one gets the same number of partitions.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if readers of the old tables do not end in time: nothing was changed, try again.
-    /// [`StoreError::Refused`] if there is no such generation.
+    /// Returns [`StoreError::Busy`] if readers of the old tables do not finish in time; nothing was changed, so try
+    /// again. Returns [`StoreError::Refused`] if there is no such generation.
     async fn make_live(&self, generation: &ConsumerName, direction: Direction) -> Result<Swapped, StoreError>;
 
-    /// Drops a generation that is not live, with its tables and its checkpoint. Of no effect if there is none.
+    /// Drops a generation that is not live, with its tables and its checkpoint. It has no effect if there is no such
+    /// generation.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if readers of its tables do not end in time: nothing was changed, try again.
-    /// [`StoreError::Refused`] for the live one.
+    /// Returns [`StoreError::Busy`] if readers of its tables do not finish in time; nothing was changed, so try again.
+    /// Returns [`StoreError::Refused`] for the live generation.
     async fn drop_generation(&self, generation: &ConsumerName) -> Result<(), StoreError>;
 
-    /// Opens a snapshot of a generation as it is now, to compare it with another.
+    /// Opens a snapshot of a generation in its current state, to compare it with another.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while its partitions are not all at one position: it would be a snapshot of no position.
+    /// Returns [`StoreError::Busy`] while its partitions are not all at one position, because the snapshot would not
+    /// have a single position.
     async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError>;
 }
 

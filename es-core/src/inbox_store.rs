@@ -1,4 +1,4 @@
-//! What a store does so that messages from elsewhere take effect once.
+//! The part of a store that makes messages from other systems take effect once.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,116 +14,121 @@ use crate::{
     outbox_store::OutboxMessage,
 };
 
-/// A transaction in which messages take effect: the handler's own writes, appends, messages to be published, dead letters, and the
-/// note of which messages have been handled, all or nothing. Dropped without a commit, it is rolled back.
+/// A transaction in which messages take effect. It contains the handler's own writes, appends, messages to publish,
+/// dead letters, and the record of which messages have been handled. Either all of them are committed, or none. If the
+/// unit is dropped without a commit, it is rolled back.
 ///
-/// Where a store has one writer, as SQLite, a unit holds it from its beginning to its end: keep it short, and give the unit what is
-/// to be written. See [`InboxStore::in_handler`].
+/// If a store has only one writer, as SQLite does, a unit occupies the writer from its beginning to its end. Keep it
+/// short, and write through the unit. See [`InboxStore::in_handler`].
 #[async_trait]
 pub trait MessageUnit: Send + Sized {
-    /// What handlers write with: `sqlx::PgConnection`, `sqlx::SqliteConnection`, … as the store says.
+    /// The connection that handlers write with, which depends on the store: `sqlx::PgConnection`,
+    /// `sqlx::SqliteConnection`, and so on.
     type Connection: Send;
 
-    /// The connection, within the transaction.
+    /// Returns the connection, within the transaction.
     fn connection(&mut self) -> &mut Self::Connection;
 
-    /// Adds an append; it is sent with the commit.
+    /// Adds an append, which is sent with the commit.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over
-    /// [`limits::MAX_APPENDS_PER_UNIT`](crate::limits::MAX_APPENDS_PER_UNIT).
+    /// Returns [`StoreError::LimitExceeded`] for a payload over the store's limit, or for more than
+    /// [`limits::MAX_APPENDS_PER_UNIT`](crate::limits::MAX_APPENDS_PER_UNIT) appends.
     fn append(&mut self, append: Append) -> Result<(), StoreError>;
 
-    /// Writes a message that is published if this commits.
+    /// Writes a message that is published if this transaction commits.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] as [`OutboxMessage::check`].
+    /// Returns [`StoreError::LimitExceeded`] as [`OutboxMessage::check`] does.
     async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError>;
 
-    /// Puts a message aside that cannot be handled, as [`DeadLetterStore::add_dead_letters`](crate::DeadLetterStore).
+    /// Stores a message that cannot be handled, like [`DeadLetterStore::add_dead_letters`](crate::DeadLetterStore).
     ///
     /// # Errors
-    /// As [`NewDeadLetter::check`].
+    /// Returns the errors of [`NewDeadLetter::check`].
     async fn add_dead_letter(&mut self, dead_letter: &NewDeadLetter) -> Result<(), StoreError>;
 
-    /// Takes a dead letter away because its message takes effect in this transaction. Returns whether it was still
-    /// there, with the message that was read; if it was not, the caller must not handle it.
+    /// Removes a dead letter because its message takes effect in this transaction. Returns whether it still existed
+    /// with the message that was read. If not, the caller must not handle the message.
     async fn resolve_dead_letter(&mut self, dead_letter: &DeadLetter) -> Result<bool, StoreError>;
 
-    /// Sets the savepoint to which [`rollback_to`](Self::rollback_to) goes back. There is one at a time: the last.
-    /// After a failed statement, roll back first.
+    /// Sets the savepoint to which [`rollback_to`](Self::rollback_to) rolls back. There is only one savepoint at a
+    /// time: the last. After a failed statement, roll back before you set a new one.
     async fn savepoint(&mut self) -> Result<(), StoreError>;
 
-    /// Rolls back everything since the [`savepoint`](Self::savepoint), appends too, and whatever a failed statement
-    /// broke. The savepoint stays. That the messages are handled stays noted: it was before the savepoint.
+    /// Rolls back everything since the [`savepoint`](Self::savepoint), including appends, and clears the error state of
+    /// a failed statement. The savepoint stays. The record that the messages are handled is kept, because it was
+    /// written before the savepoint.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a savepoint.
+    /// Returns [`StoreError::Refused`] without a savepoint.
     async fn rollback_to(&mut self) -> Result<(), StoreError>;
 
-    /// Appends everything and commits, and gives the outcomes in order.
+    /// Appends everything, commits, and returns the outcomes in order.
     ///
     /// # Errors
-    /// As [`EventStore::append`](crate::EventStore::append), for the first append that fails; everything is rolled back then. After
-    /// [`StoreError::Unavailable`] the outcome is unknown: the messages are to be given again, and are known then if it happened.
+    /// Returns the error of [`EventStore::append`](crate::EventStore::append) for the first append that fails. In this
+    /// case everything is rolled back. After [`StoreError::Unavailable`], the outcome is unknown. The messages must be
+    /// delivered again, and are recognized if the commit succeeded.
     async fn commit(self) -> Result<Vec<Appended>, StoreError>;
 
-    /// Rolls everything back.
+    /// Rolls back everything.
     async fn rollback(self) -> Result<(), StoreError>;
 }
 
-/// What a message is known by in the inbox.
+/// The key of a message in the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InboxKey<'a> {
-    /// Its id.
+    /// The ID of the message.
     pub id: &'a str,
-    /// A digest of its content, which tells a message that comes again from another one under the same id.
+    /// A digest of the content. It distinguishes a repeated message from another one with the same ID.
     pub content: u64,
 }
 
 impl<'a> InboxKey<'a> {
-    /// The key of a message.
+    /// Creates the key of a message.
     pub const fn new(id: &'a str, content: u64) -> Self {
         Self { id, content }
     }
 }
 
-/// What the inbox knows of a message.
+/// What the inbox knows about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Novelty {
-    /// It was not handled before.
+    /// The message was not handled before.
     New,
-    /// It was handled before.
+    /// The message was handled before.
     Known,
-    /// Another message was handled under its id: one with other content. This one has not taken effect.
+    /// Another message, with other content, was handled under the same ID. This message has not taken effect.
     IdReused,
 }
 
 impl Novelty {
-    /// Whether the message was not handled before, and no other under its id.
+    /// Returns whether neither the message nor another one with its ID was handled before.
     pub fn is_new(self) -> bool {
         self == Self::New
     }
 }
 
-/// Messages on their way into effect.
+/// Received messages, and the transaction in which they take effect.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received<U> {
     /// The transaction.
     pub unit: U,
-    /// What is known of each of the messages, in the order asked. Of several with one id the first is new.
+    /// What the inbox knows about each message, in the order of the request. Of several messages with one ID, the first
+    /// is new.
     pub novelty: Vec<Novelty>,
 }
 
 impl<U> Received<U> {
-    /// What stores return.
+    /// Creates the result of a receive. Stores call it.
     pub fn new(unit: U, novelty: Vec<Novelty>) -> Self {
         Self { unit, novelty }
     }
 
-    /// What stores return, from the contents that were handled under these ids before. An id that is missing there is
-    /// new, and stands for the first message of the batch that has it.
+    /// Creates the result of a receive from the contents that were handled under these IDs before. An ID that is
+    /// missing in `handled` is new, for the first message of the batch that has it. Stores call it.
     pub fn compared(unit: U, keys: &[InboxKey<'_>], handled: &HashMap<String, u64>) -> Self {
         let mut first = HashMap::new();
         let novelty = keys.iter().map(|key| {
@@ -142,52 +147,54 @@ impl<U> Received<U> {
     }
 }
 
-/// What the inbox remembers.
+/// Statistics of the inbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InboxStats {
-    /// Ids that are remembered, as far as the store knows without counting.
+    /// The number of remembered IDs, as far as the store knows it without counting.
     pub remembered: u64,
-    /// Bytes of storage that they take.
+    /// The size of their storage, in bytes.
     pub bytes: u64,
 }
 
-/// The inbox: which messages have taken effect, so that one that comes again does not a second time.
+/// The inbox: the record of handled messages, so that a message that is delivered again does not take effect twice.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait InboxStore: Send + Sync {
     /// The transaction.
     type Unit: MessageUnit;
 
-    /// Begins a transaction and notes in it that a consumer handles these messages; says which of them are new. It waits
-    /// for other transactions that handle one of them at the same moment.
+    /// Begins a transaction and records in it that a consumer handles these messages. Returns which of them are new.
+    /// The call waits for other open transactions that handle one of the same messages.
     ///
     /// # Errors
-    /// As [`check_inbox_keys`]; [`StoreError::Busy`] if the wait takes too long.
+    /// Returns the errors of [`check_inbox_keys`], and [`StoreError::Busy`] if the wait takes too long.
     async fn receive(&self, consumer: &ConsumerName, keys: &[InboxKey<'_>])
     -> Result<Received<Self::Unit>, StoreError>;
 
-    /// Begins a transaction that notes nothing: for a dead letter that is tried again.
+    /// Begins a transaction that records no messages. Use it to retry a dead letter.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if the wait for a connection, or for the only writer, takes too long.
+    /// Returns [`StoreError::Busy`] if the wait for a connection, or for the only writer, takes too long.
     async fn begin_unit(&self) -> Result<Self::Unit, StoreError>;
 
-    /// Forgets the oldest ids, whole partitions at a time, each only when all it holds is older than `keep`. Call it now and
-    /// then, a few times within `keep`: an id is remembered for `keep` at least, and for about one and a third times as long at most.
+    /// Deletes the oldest IDs. It deletes whole partitions at a time, each only when all of its content is older than
+    /// `keep`. Call it regularly, several times within `keep`. An ID is remembered for at least `keep`, and for at most
+    /// about one and a third times as long.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if units are open for too long; nothing was forgotten then, and the next call does it.
+    /// Returns [`StoreError::Busy`] if units are open for too long. In this case nothing was deleted, and the next call
+    /// tries again.
     async fn rotate_inbox(&self, keep: Duration) -> Result<(), StoreError>;
 
-    /// What is remembered.
+    /// Returns statistics of the inbox.
     async fn inbox_stats(&self) -> Result<InboxStats, StoreError>;
 
-    /// Runs a handler that is given a unit of this store. Whatever in it would write to the store past the unit is refused with
-    /// [`StoreError::Refused`], where it would wait for the unit or stay though the unit is rolled back. Stores that cannot tell
-    /// run it as it is.
+    /// Runs a handler that has a unit of this store. Writes to the store outside the unit are refused with
+    /// [`StoreError::Refused`], because they would wait for the unit, or would be kept although the unit is rolled
+    /// back. Stores that cannot detect such writes run the handler unchanged.
     fn in_handler<F>(&self, handler: F) -> impl Future<Output = F::Output> + Send
     where
         Self: Sized,
@@ -197,11 +204,11 @@ pub trait InboxStore: Send + Sync {
     }
 }
 
-/// Checks the ids of messages that are to be received together. Stores call it.
+/// Checks the IDs of messages that are received together. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_MESSAGES_PER_UNIT`] ids; [`StoreError::InvalidName`] for an id that is empty, over
-/// [`limits::MAX_MESSAGE_ID_BYTES`] or holds a control character.
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_MESSAGES_PER_UNIT`] IDs, and [`StoreError::InvalidName`]
+/// for an ID that is empty, longer than [`limits::MAX_MESSAGE_ID_BYTES`], or contains a control character.
 pub fn check_inbox_keys(keys: &[InboxKey<'_>]) -> Result<(), StoreError> {
     let limit = limits::MAX_MESSAGES_PER_UNIT;
     if keys.len() > limit {
@@ -211,18 +218,19 @@ pub fn check_inbox_keys(keys: &[InboxKey<'_>]) -> Result<(), StoreError> {
     keys.iter().try_for_each(|key| check_message_id(key.id))
 }
 
-/// Checks the id of a message: whoever takes messages in may do so before they are received with others.
+/// Checks the ID of a message. A receiver can call it before it receives the message together with others.
 ///
 /// # Errors
-/// [`StoreError::InvalidName`] if it is empty, over [`limits::MAX_MESSAGE_ID_BYTES`] or holds a control character.
+/// Returns [`StoreError::InvalidName`] if the ID is empty, longer than [`limits::MAX_MESSAGE_ID_BYTES`], or contains a
+/// control character.
 pub fn check_message_id(id: &str) -> Result<(), StoreError> {
     Ok(check_text("message id", id, limits::MAX_MESSAGE_ID_BYTES)?)
 }
 
-/// Checks how many appends a unit takes, before it takes one more. Stores call it.
+/// Checks the number of appends in a unit before another one is added. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_APPENDS_PER_UNIT`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_APPENDS_PER_UNIT`].
 pub fn check_append_count(count: usize) -> Result<(), StoreError> {
     let limit = limits::MAX_APPENDS_PER_UNIT;
     if count >= limit {

@@ -1,4 +1,4 @@
-//! Leases: which process works for a consumer, and who else could.
+//! Leases: which process runs a consumer, and which other processes could.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,147 +13,150 @@ use crate::{
     name::check_text,
 };
 
-/// The number of a lease. Whoever is given a consumer's lease after somebody else gets a higher one, so that a store can tell
-/// the writes of a process that slept through the end of its lease, and refuse them.
+/// The number of a lease. When the lease of a consumer gets a new owner, the number increases. A store can therefore
+/// recognize and refuse the writes of a process that did not notice that its lease had expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u64);
 
 impl Fence {
-    /// A fence, as stores keep it.
+    /// Creates a fence. Stores report fences in this way.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// A lease that somebody has.
+/// A lease that a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lease {
-    /// Its number.
+    /// The number of the lease.
     pub fence: Fence,
-    /// For how long it holds after each claim and each heartbeat. A store that keeps a transaction open for a page ends
-    /// it well before that, if it hears nothing from its owner.
+    /// How long the lease is valid after each claim and each heartbeat. A store that keeps a transaction open for a
+    /// page ends it well before that time if the owner sends no heartbeat.
     pub time: Duration,
 }
 
 impl Lease {
-    /// A lease, as stores give it.
+    /// Creates a lease. Stores report leases in this way.
     pub fn new(fence: Fence, time: Duration) -> Self {
         Self { fence, time }
     }
 }
 
-/// Whether a lease that was granted at one time until another is in force now, all by the store's clock.
+/// Returns whether a lease that was granted at one time until another is valid now, all by the store's clock.
 ///
-/// One from the future was granted by a clock that was ahead and has been set back since. It is not in force: nobody could tell
-/// how much of it is over, and no lease may outlive its own length.
+/// A lease from the future was granted when the clock was ahead, before it was set back. It is not valid: its remaining
+/// time cannot be determined, and no lease may last longer than its own duration.
 pub fn is_in_force(granted: OffsetDateTime, until: OffsetDateTime, now: OffsetDateTime) -> bool {
     granted <= now && now < until
 }
 
-/// Who has a lease.
+/// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct LeaseHolder {
-    /// Whose lease it is, as they call themselves.
+    /// The name by which the owner of the lease identifies itself.
     pub owner: String,
-    /// Since when, by the store's clock.
+    /// When the lease began, by the store's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// Until when, by the store's clock, unless there is another heartbeat.
+    /// When the lease ends, by the store's clock, unless the owner sends another heartbeat.
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
 
 impl LeaseHolder {
-    /// A holder, as stores report it.
+    /// Creates a holder. Stores report holders in this way.
     pub fn new(owner: String, since: OffsetDateTime, until: OffsetDateTime) -> Self {
         Self { owner, since, until }
     }
 }
 
-/// What came of a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leased {
-    /// The claimer has the lease: it was free, or had run out, or was the claimer's before.
+    /// The caller has the lease: it was free, had expired, or already belonged to the caller.
     Yours(Lease),
-    /// Somebody else has it.
+    /// Another process has the lease.
     Taken(LeaseHolder),
 }
 
-/// One process that would run a consumer.
+/// One process that can run a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// The consumer.
     pub consumer: ConsumerName,
-    /// Who, as they call themselves.
+    /// The name by which the process identifies itself.
     pub member: String,
 }
 
-/// The answer to a heartbeat: who would run what, and which leases the sender has.
+/// The response to a heartbeat: which processes can run which consumers, and which leases the sender has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Membership {
-    /// Who would run what at the moment, by consumer, then by member: the same for every process.
+    /// Which processes can currently run which consumers, ordered by consumer and member. The list is the same for
+    /// every process.
     pub members: Vec<Member>,
-    /// The consumers whose leases the sender has, by name; they hold for their full time from now on.
+    /// The consumers whose leases the sender has, ordered by name. Each lease is valid for its full time from now on.
     pub held: Vec<ConsumerName>,
 }
 
 impl Membership {
-    /// Creates a membership, as stores return it.
+    /// Creates a membership. Stores return memberships in this way.
     pub fn new(members: Vec<Member>, held: Vec<ConsumerName>) -> Self {
         Self { members, held }
     }
 }
 
-/// Checks the name by which a process calls itself.
+/// Checks the name by which a process identifies itself.
 ///
 /// # Errors
-/// [`InvalidName`] if it is empty, over [`limits::MAX_METADATA_TEXT_BYTES`] or holds a control character.
+/// Returns [`InvalidName`] if it is empty, longer than [`limits::MAX_METADATA_TEXT_BYTES`], or contains a control
+/// character.
 pub fn check_member(member: &str) -> Result<(), InvalidName> {
     check_text("member", member, limits::MAX_METADATA_TEXT_BYTES)
 }
 
-/// What a store does so that several processes share the work. Object-safe, as [`ConsumerStore`].
+/// The part of a store that lets several processes share the work. The trait is object-safe, like [`ConsumerStore`].
 ///
-/// All times are by the store's clock; processes need not agree on one.
+/// All times are by the store's clock. The clocks of the processes do not need to agree.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait LeaseStore: ConsumerStore {
-    /// Claims the lease of a consumer for some time. The same owner's claim again extends it, with the same fence.
+    /// Claims the lease of a consumer for a limited time. If the same owner claims it again, the lease is extended and
+    /// keeps its fence.
     ///
     /// # Errors
-    /// [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
+    /// Returns [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
     async fn claim_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Leased, StoreError>;
 
-    /// Takes a consumer's lease from its current owner for a limited time. The store rejects what the former owner still writes
-    /// under the lease, and rejects its claims until the lease is released or expires. Meanwhile, appends leave an inline
-    /// projection to its runner.
-    /// A page that has begun takes effect. The same owner's call again extends the lease, with the same fence.
+    /// Takes a consumer's lease from its current owner for a limited time. The store rejects all later writes of the
+    /// former owner under the lease, and rejects its claims until the lease is released or expires. During that time,
+    /// appends leave an inline projection to its runner. A page that has begun takes effect. If the same owner calls it
+    /// again, the lease is extended and keeps its fence.
     ///
-    /// It is for work that must come to an end while others write, such as a swap of generations.
+    /// Use it for work that must finish while other processes write, such as a swap of generations.
     ///
     /// # Errors
-    /// [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
+    /// Returns [`StoreError::InvalidName`] for an owner that [`check_member`] refuses.
     async fn seize_lease(&self, consumer: &ConsumerName, owner: &str, time: Duration) -> Result<Lease, StoreError>;
 
-    /// Gives a lease back: others need not wait for it to run out, and nothing more is written under it. Of no effect if
-    /// somebody else has had it since.
+    /// Releases a lease, so that other processes do not need to wait until it expires. Nothing more is written under
+    /// it. It has no effect if another process has held the lease since.
     async fn release_lease(&self, consumer: &ConsumerName, lease: Lease) -> Result<(), StoreError>;
 
-    /// Sends a heartbeat, good for some time: it names the consumers that the member would run, and extends all leases
-    /// that the member has. A lease that had run out is extended too if nobody has taken it.
+    /// Sends a heartbeat that is valid for a limited time. It names the consumers that the member can run, and extends
+    /// all leases that the member has. An expired lease is extended too if no other process has claimed it.
     ///
     /// # Errors
-    /// [`StoreError::InvalidName`] for a member that [`check_member`] refuses.
+    /// Returns [`StoreError::InvalidName`] for a member that [`check_member`] refuses.
     async fn heartbeat(
         &self,
         member: &str,
@@ -161,10 +164,10 @@ pub trait LeaseStore: ConsumerStore {
         time: Duration,
     ) -> Result<Membership, StoreError>;
 
-    /// Removes a member: releases all its leases, and takes it out of the membership.
+    /// Removes a member from the membership and releases all of its leases.
     async fn deregister(&self, member: &str) -> Result<(), StoreError>;
 
-    /// Who has which lease at the moment, by consumer.
+    /// Returns the current holders of all leases, ordered by consumer.
     async fn leases(&self) -> Result<Vec<(ConsumerName, LeaseHolder)>, StoreError>;
 }
 

@@ -1,12 +1,13 @@
-//! The contracts of an event-sourcing framework, and what stands on them without a database.
+//! The contracts of an event-sourcing framework, and the parts that need no database.
 //!
-//! - **Domain**: [`DomainEvent`] and [`Aggregate`] model it; [`Repository`] loads aggregates and executes commands.
-//! - **Read models**: [`View`] (a pure fold into documents), [`Projection`] (own tables), [`Reactor`] (effects elsewhere).
-//!   The crate `es-projections` runs them.
-//! - **Stores** implement [`EventStore`], [`SnapshotStore`], [`ConsumerStore`] and [`ProjectionStore`]. The crates `es-sqlite` and
-//!   `es-postgres` do; [`MemoryStore`] is the readable reference, and good for tests.
+//! - **Domain**: Implement [`DomainEvent`] and [`Aggregate`]. A [`Repository`] loads aggregates and executes commands.
+//! - **Read models**: Implement [`View`] (a pure fold into documents), [`Projection`] (tables of its own), or
+//!   [`Reactor`] (effects outside the database). The crate `es-projections` runs them.
+//! - **Stores** implement [`EventStore`], [`SnapshotStore`], [`ConsumerStore`], and [`ProjectionStore`]. The crates
+//!   `es-sqlite` and `es-postgres` provide them for databases. [`MemoryStore`] is the readable reference
+//!   implementation, and is useful in tests.
 //!
-//! One store is one totally ordered log: every event has a [`Version`] in its stream and a [`Position`] in the log.
+//! Each store holds one totally ordered log. Every event has a [`Version`] in its stream and a [`Position`] in the log.
 //!
 //! ```
 //! use es_core::{Aggregate, DomainEvent, MemoryStore, Repository};
@@ -63,7 +64,7 @@
 //! let accounts = Repository::<Account>::new(&store);
 //! accounts.execute("ann", AccountCommand::Deposit { cents: 100 }).actor("teller").await?;
 //!
-//! // Both or neither:
+//! // Either both commands take effect, or neither:
 //! let done = accounts
 //!     .execute("ann", AccountCommand::Withdraw { cents: 30 })
 //!     .and("bob", AccountCommand::Deposit { cents: 30 })

@@ -1,4 +1,4 @@
-//! What is known about an event besides its payload.
+//! Information about an event besides its payload.
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +15,8 @@ use crate::{
     name::check_text,
 };
 
-/// What is known about an event besides its payload: who, why, from where; typed for what everybody needs and
-/// open for the rest. Cloning is cheap: the events of one command share theirs.
+/// Information about an event besides its payload: who caused it, why, and from where. The common fields are typed, and
+/// applications can add their own. Cloning is cheap, because the events of one command share their metadata.
 ///
 /// ```
 /// use es_core::Metadata;
@@ -25,14 +25,14 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct Metadata {
-    /// `None` says nothing, as empty fields do.
+    /// `None` if all fields are empty.
     shared: Option<Arc<Shared>>,
 }
 
 #[derive(Default)]
 struct Shared {
     fields: Fields,
-    /// Its JSON text, once somebody has asked for it.
+    /// The JSON text, after it was first requested.
     json: OnceLock<String>,
 }
 
@@ -64,7 +64,7 @@ static EMPTY: Fields = Fields {
     extra: BTreeMap::new(),
 };
 
-/// A copy that is about to be changed: its JSON text is another one.
+/// A clone is made to be changed, so it does not keep the JSON text.
 impl Clone for Shared {
     fn clone(&self) -> Self {
         Self { fields: self.fields.clone(), json: OnceLock::new() }
@@ -122,7 +122,7 @@ macro_rules! text_field {
 }
 
 impl Metadata {
-    /// Metadata that says nothing yet.
+    /// Creates empty metadata.
     pub fn new() -> Self {
         Self::default()
     }
@@ -133,14 +133,14 @@ impl Metadata {
     text_field!(source, with_source, "program or system that recorded it");
     text_field!(trace_parent, with_trace_parent, "W3C trace context (`traceparent`)");
 
-    /// The [schema version](crate::DomainEvent::SCHEMA_VERSION) in which the event was written; 1 unless it says
-    /// another one.
+    /// Returns the [schema version](crate::DomainEvent::SCHEMA_VERSION) in which the event was written (by default,
+    /// 1).
     pub fn schema_version(&self) -> u32 {
         self.fields().schema_version.unwrap_or(1)
     }
 
-    /// Sets the schema version. Repositories and [`NewEvent::of`](crate::NewEvent::of) do so; for events that are made
-    /// by hand.
+    /// Sets the schema version. Repositories and [`NewEvent::of`](crate::NewEvent::of) do this automatically; use it
+    /// for events that are built by hand.
     #[must_use]
     pub fn with_schema_version(mut self, version: u32) -> Self {
         let version = (version != 1).then_some(version);
@@ -150,22 +150,22 @@ impl Metadata {
         self
     }
 
-    /// Everything else, by name.
+    /// Returns all other fields, by name.
     pub fn extra(&self) -> &BTreeMap<String, serde_json::Value> {
         &self.fields().extra
     }
 
-    /// Adds something of the application's own.
+    /// Adds a field of the application's own.
     #[must_use]
     pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.change().extra.insert(name.into(), value.into());
         self
     }
 
-    /// The JSON object that stores keep. It is written once, for all that share this metadata.
+    /// Returns the JSON object that stores keep. It is written once for all values that share this metadata.
     ///
     /// # Errors
-    /// serde_json's, which cannot happen: everything in it is JSON already.
+    /// Returns serde_json's error, which cannot happen: all fields are JSON already.
     pub fn json(&self) -> Result<&str, serde_json::Error> {
         let Some(shared) = &self.shared else { return Ok("{}") };
         if let Some(json) = shared.json.get() {
@@ -175,12 +175,12 @@ impl Metadata {
         Ok(shared.json.get_or_init(|| json))
     }
 
-    /// [`json`](Self::json) as a text of one's own.
+    /// Returns [`json`](Self::json) as an owned string.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         self.json().map(str::to_owned)
     }
 
-    /// Whether both are one in memory, so that they are equal without a look.
+    /// Returns whether both share the same memory, and are therefore equal without a comparison.
     pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
         match (&self.shared, &other.shared) {
             (None, None) => true,
@@ -202,12 +202,12 @@ impl Metadata {
     /// Reads the JSON object that [`to_json`](Self::to_json) wrote. Fields of newer versions are ignored.
     ///
     /// # Errors
-    /// serde_json's, without the content.
+    /// Returns serde_json's error, without the content.
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json).map_err(|error| without_content(&error))
     }
 
-    /// Checks sizes and characters; gives the size as JSON in bytes.
+    /// Checks sizes and characters, and returns the size as JSON in bytes.
     pub(crate) fn check(&self) -> Result<usize, StoreError> {
         let fields = self.fields();
         let texts = [
@@ -239,7 +239,7 @@ impl Metadata {
     }
 }
 
-/// Checks a value that lies inside as many arrays and objects.
+/// Checks a value that is nested in `depth` arrays and objects.
 fn check_value(name: &str, value: &serde_json::Value, depth: usize) -> Result<(), StoreError> {
     use serde_json::Value;
     let check_text = |text: &str| match text.find('\0') {

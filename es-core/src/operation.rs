@@ -1,4 +1,4 @@
-//! The log of operations: what operators did, to whom, when and why.
+//! The operations log: what operators did, to which consumer, when, and why.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,7 @@ use crate::{
     timestamp::rfc3339,
 };
 
-/// Who requests an operation, and why. It is kept in the log of operations.
+/// The operator and the reason of an action. The request is kept in the operations log.
 ///
 /// ```
 /// use es_core::OperatorRequest;
@@ -28,36 +28,38 @@ pub struct OperatorRequest {
 }
 
 impl OperatorRequest {
-    /// Creates a request without a reason, by a person or a program as they call themselves.
+    /// Creates a request without a reason. The text is the name by which a person or a program identifies itself.
     ///
     /// # Errors
-    /// [`InvalidName`] if it is empty, over [`limits::MAX_METADATA_TEXT_BYTES`] or holds a control character.
+    /// Returns [`InvalidName`] if it is empty, longer than [`limits::MAX_METADATA_TEXT_BYTES`], or contains a control
+    /// character.
     pub fn by(by: &str) -> Result<Self, InvalidName> {
         check_text("author of a request", by, limits::MAX_METADATA_TEXT_BYTES)?;
         Ok(Self { by: by.to_owned(), reason: None })
     }
 
-    /// The same with a reason.
+    /// Returns the request with a reason.
     ///
     /// # Errors
-    /// [`InvalidName`] if it is empty, over [`limits::MAX_REASON_BYTES`] or holds a control character.
+    /// Returns [`InvalidName`] if it is empty, longer than [`limits::MAX_REASON_BYTES`], or contains a control
+    /// character.
     pub fn because(mut self, reason: &str) -> Result<Self, InvalidName> {
         check_text("reason of a request", reason, limits::MAX_REASON_BYTES)?;
         self.reason = Some(reason.to_owned());
         Ok(self)
     }
 
-    /// Returns who requests it.
+    /// Returns the operator.
     pub fn author(&self) -> &str {
         &self.by
     }
 
-    /// Returns why, if they said so.
+    /// Returns the reason, if the operator specified one.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
 
-    /// The same with a few words before its reason, which is cut to [`limits::MAX_REASON_BYTES`].
+    /// Returns the request with a few words before its reason, which is cut to [`limits::MAX_REASON_BYTES`].
     pub(crate) fn about(mut self, words: &str) -> Self {
         let mut reason = match self.reason {
             Some(reason) => format!("{words}: {reason}"),
@@ -68,10 +70,10 @@ impl OperatorRequest {
         self
     }
 
-    /// Checks that there is a reason, where one is required. Stores call it.
+    /// Checks that there is a reason, for actions that require one. Stores call it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`].
+    /// Returns [`StoreError::Refused`] without a reason.
     pub fn check_reason(&self) -> Result<(), StoreError> {
         match self.reason {
             Some(_) => Ok(()),
@@ -82,62 +84,62 @@ impl OperatorRequest {
     }
 }
 
-/// What was done, as the log of operations calls it.
+/// The kind of an operation, as named in the operations log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OperationKind(Cow<'static, str>);
 
 impl OperationKind {
-    /// It was paused.
+    /// A consumer was paused.
     pub const PAUSE: Self = Self(Cow::Borrowed("pause"));
-    /// It was resumed.
+    /// A consumer was resumed.
     pub const RESUME: Self = Self(Cow::Borrowed("resume"));
-    /// It was switched off.
+    /// A consumer was disabled.
     pub const DISABLE: Self = Self(Cow::Borrowed("disable"));
-    /// It was switched on again.
+    /// A consumer was enabled again.
     pub const ENABLE: Self = Self(Cow::Borrowed("enable"));
-    /// Its checkpoint was moved back.
+    /// The checkpoint was moved back.
     pub const RESET: Self = Self(Cow::Borrowed("reset"));
-    /// Its checkpoint was moved forwards.
+    /// The checkpoint was moved forward.
     pub const SKIP: Self = Self(Cow::Borrowed("skip"));
-    /// Everything that the store kept for it was removed.
+    /// Everything that the store kept for a consumer was removed.
     pub const RETIRE: Self = Self(Cow::Borrowed("retire"));
-    /// The number of its partitions was changed.
+    /// The number of partitions was changed.
     pub const REPARTITION: Self = Self(Cow::Borrowed("repartition"));
-    /// Its leases were taken from the processes that had them.
+    /// The leases were taken from the processes that held them.
     pub const LEASE_REVOKED: Self = Self(Cow::Borrowed("lease-revoked"));
     /// A retry of the parked events of a key was requested.
     pub const PARKED_RETRY: Self = Self(Cow::Borrowed("parked-retry"));
     /// A parked event was edited, and its retry was requested.
     pub const PARKED_EDIT: Self = Self(Cow::Borrowed("parked-edit"));
-    /// Parked events were thrown away.
+    /// Parked events were discarded.
     pub const PARKED_DISCARD: Self = Self(Cow::Borrowed("parked-discard"));
-    /// A rebuild of its read model was begun.
+    /// A rebuild of a read model was started.
     pub const REBUILD_STARTED: Self = Self(Cow::Borrowed("rebuild-started"));
-    /// A rebuilt read model was put in the live one's place.
+    /// A rebuilt read model was made live.
     pub const REBUILD_ACCEPTED: Self = Self(Cow::Borrowed("rebuild-accepted"));
-    /// A rebuilt read model was thrown away.
+    /// A rebuilt read model was discarded.
     pub const REBUILD_DISCARDED: Self = Self(Cow::Borrowed("rebuild-discarded"));
-    /// The read model from before a rebuild was put in the live one's place.
+    /// The read model from before a rebuild was made live again.
     pub const ROLLED_BACK: Self = Self(Cow::Borrowed("rolled-back"));
 
     /// A retry of dead letters was requested.
     pub const DEAD_LETTER_RETRY: Self = Self(Cow::Borrowed("dead-letter-retry"));
     /// A dead letter was edited, and its retry was requested.
     pub const DEAD_LETTER_EDIT: Self = Self(Cow::Borrowed("dead-letter-edit"));
-    /// Dead letters were thrown away.
+    /// Dead letters were discarded.
     pub const DEAD_LETTER_DISCARD: Self = Self(Cow::Borrowed("dead-letter-discard"));
 
-    /// Another kind.
+    /// Creates another kind.
     ///
     /// # Errors
-    /// [`InvalidName`] unless it is of ASCII letters, digits, `_`, `-` and `.`, and at most
+    /// Returns [`InvalidName`] unless the text consists of ASCII letters, digits, `_`, `-`, and `.`, and is at most
     /// [`limits::MAX_OPERATION_KIND_BYTES`] long.
     pub fn new(kind: &str) -> Result<Self, InvalidName> {
         check_word("kind of an operation", kind, limits::MAX_OPERATION_KIND_BYTES)?;
         Ok(Self(kind.to_owned().into()))
     }
 
-    /// As stores keep it.
+    /// Returns the text under which stores keep the kind.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -149,29 +151,29 @@ impl fmt::Display for OperationKind {
     }
 }
 
-/// What is to be noted in the log of operations.
+/// An operation that is not recorded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewOperation {
-    /// What was done.
+    /// The kind of the operation.
     pub kind: OperationKind,
-    /// To whom, in its generation.
+    /// The consumer, in its generation.
     pub consumer: ConsumerName,
-    /// From where its checkpoint was moved, if it was.
+    /// The position from which the checkpoint was moved, if it was moved.
     pub from: Option<Position>,
-    /// Where to.
+    /// The position to which the checkpoint was moved.
     pub to: Option<Position>,
-    /// By whom, and why.
+    /// The operator and the reason.
     pub request: OperatorRequest,
 }
 
 impl NewOperation {
-    /// An operation that moves nothing.
+    /// Creates an operation that moves no checkpoint.
     pub fn new(kind: OperationKind, consumer: ConsumerName, request: OperatorRequest) -> Self {
         Self { kind, consumer, from: None, to: None, request }
     }
 
-    /// The same with the positions between which something moved.
+    /// Returns the operation with the positions between which something moved.
     #[must_use]
     pub fn moved(mut self, from: Option<Position>, to: Option<Position>) -> Self {
         (self.from, self.to) = (from, to);
@@ -179,20 +181,20 @@ impl NewOperation {
     }
 }
 
-/// One line of the log of operations.
+/// One entry of the operations log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Operation {
-    /// Its number: later ones have larger numbers, not always without gaps.
+    /// The number of the entry. Later entries have larger numbers, possibly with gaps.
     pub id: u64,
-    /// When, by the store's clock.
+    /// When the operation happened, by the store's clock.
     pub at: OffsetDateTime,
-    /// What was done, to whom, by whom and why.
+    /// The operation, with its consumer, operator, and reason.
     pub what: NewOperation,
 }
 
 impl Operation {
-    /// An operation, as stores report it.
+    /// Creates an entry. Stores report entries in this way.
     pub fn new(id: u64, at: OffsetDateTime, what: NewOperation) -> Self {
         Self { id, at, what }
     }
@@ -215,7 +217,7 @@ impl fmt::Display for Operation {
 /// Checks how many operations one call may read. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_OPERATIONS_PER_READ`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_OPERATIONS_PER_READ`].
 pub fn check_operation_count(count: usize) -> Result<(), StoreError> {
     let limit = limits::MAX_OPERATIONS_PER_READ;
     match count > limit {

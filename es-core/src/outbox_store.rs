@@ -1,4 +1,4 @@
-//! What a store does for messages that are to be published, and are written in the transactions of code that has no events.
+//! The part of a store that keeps messages to publish, which code without events writes in its own transactions.
 
 use std::sync::Arc;
 
@@ -10,44 +10,45 @@ use crate::{
     raw_message::RawMessage,
 };
 
-/// A message that is to be published once the transaction that wrote it has committed.
+/// A message that is published after the transaction that wrote it has committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxMessage {
-    /// Where to: a topic, subject or routing key.
+    /// The destination: a topic, subject, or routing key.
     pub topic: String,
-    /// The key within which order is kept; without one, it has no order.
+    /// The key whose messages stay in order. A message without a key has no order.
     pub key: Option<String>,
-    /// What.
+    /// The message.
     pub message: RawMessage,
-    /// Not to be published before, by the store's clock.
+    /// The time before which the message must not be published, by the store's clock.
     pub available_at: Option<OffsetDateTime>,
 }
 
 impl OutboxMessage {
-    /// A message for a topic, without a key, to be published at once.
+    /// Creates a message for a topic, without a key, that is published immediately.
     pub fn new(topic: impl Into<String>, message: RawMessage) -> Self {
         Self { topic: topic.into(), key: None, message, available_at: None }
     }
 
-    /// The same with a key within which order is kept.
+    /// Returns the message with a key whose messages stay in order.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// The same, not to be published before a time. It takes its place in the order of its key then.
+    /// Returns the message with a time before which it is not published. It takes its place in the order of its key at
+    /// that time.
     #[must_use]
     pub fn available_at(mut self, time: OffsetDateTime) -> Self {
         self.available_at = Some(time);
         self
     }
 
-    /// Checks its sizes. Stores call it.
+    /// Checks the sizes. Stores call it.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_TOPIC_BYTES`], [`limits::MAX_MESSAGE_KEY_BYTES`] or
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_TOPIC_BYTES`], [`limits::MAX_MESSAGE_KEY_BYTES`], or
     /// [`limits::MAX_RAW_MESSAGE_BYTES`].
     pub fn check(&self) -> Result<(), StoreError> {
         let sizes = [
@@ -63,105 +64,106 @@ impl OutboxMessage {
     }
 }
 
-/// A message as the outbox gives it to whoever publishes it.
+/// An outbox message as the relay reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxEntry {
-    /// Its place, for [`OutboxStore::confirm_outbox`].
+    /// The place of the message, for [`OutboxStore::confirm_outbox`].
     pub cursor: OutboxCursor,
-    /// When it was written, or, if it had to wait for its time, when that came.
+    /// When the message was written, or, for a delayed message, the time from which it may be published.
     pub enqueued_at: OffsetDateTime,
-    /// What was written.
+    /// The message.
     pub message: OutboxMessage,
 }
 
 impl OutboxEntry {
-    /// An entry, as stores give it.
+    /// Creates an entry. Stores return entries in this way.
     pub fn new(cursor: OutboxCursor, enqueued_at: OffsetDateTime, message: OutboxMessage) -> Self {
         Self { cursor, enqueued_at, message }
     }
 }
 
-/// The place of a message in the outbox; what it holds is the store's own matter.
+/// The place of a message in the outbox. Only the store interprets its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxCursor(String);
 
 impl OutboxCursor {
-    /// A place, as a store writes it down.
+    /// Creates a cursor from the store's text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// What the store wrote down.
+    /// Returns the store's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How much waits in the outbox.
+/// Statistics of the outbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxStats {
-    /// Messages that could be published now; counted up to [`limits::MAX_COUNTED_OUTBOX`].
+    /// The number of messages that could be published now, counted up to [`limits::MAX_COUNTED_OUTBOX`].
     pub waiting: u64,
     /// When the oldest of them was written.
     pub oldest: Option<OffsetDateTime>,
-    /// Messages whose time has not come.
+    /// The number of messages that must not be published yet.
     pub delayed: u64,
-    /// Bytes of storage that the outbox takes, with what was published and is not yet cleared away.
+    /// The size of the outbox's storage in bytes, including published messages that are not removed yet.
     pub bytes: u64,
 }
 
-/// The outbox: messages written in the caller's own transactions, to be published by one relay at a time. Object-safe, as
-/// [`ConsumerStore`].
+/// The outbox: messages that callers write in their own transactions, and that one relay at a time publishes. The trait
+/// is object-safe, like [`ConsumerStore`].
 ///
-/// Nothing is skipped, in whatever order transactions commit: a message is given once its transaction has, however late that is.
-/// Messages of one key are given in the order in which they were written, as far as their writers saw each other's.
+/// No message is skipped, in whatever order transactions commit: the outbox returns a message after its transaction has
+/// committed, however late that is. Messages of one key are returned in the order in which they were written, as far as
+/// their writers saw each other's messages.
 ///
-/// Who publishes claims the lease of a consumer ([`LeaseStore`](crate::LeaseStore)) and names its fence.
+/// The relay claims the lease of a consumer ([`LeaseStore`](crate::LeaseStore)) and passes its fence.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait OutboxStore: ConsumerStore {
-    /// The next messages that are not confirmed, in order; none if there are none. The same again until they are confirmed, though a
-    /// later read may give more. A batch ends after the message that brings it to [`limits::MAX_PAGE_BYTES`].
+    /// Returns the next unconfirmed messages, in order. It returns the same messages until they are confirmed, although
+    /// a later read may return more. A batch ends after the message that reaches [`limits::MAX_PAGE_BYTES`].
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_OUTBOX_PER_READ`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_OUTBOX_PER_READ`].
     async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
 
-    /// Everything up to and with this place has been published, and is not given again. Of a place that was confirmed
-    /// before it does nothing.
+    /// Confirms that every message up to and including this place has been published, so that it is not returned again.
+    /// It has no effect for a place that was confirmed before.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] if the relay's lease, under the name [`OUTBOX_CONSUMER`], went on to somebody else;
-    /// [`StoreError::Refused`] for a place that this outbox never gave.
+    /// Returns [`StoreError::LeaseLost`] if the relay's lease, under the name [`OUTBOX_CONSUMER`], has passed to
+    /// another process, and [`StoreError::Refused`] for a place that this outbox never returned.
     async fn confirm_outbox(&self, fence: Fence, upto: &OutboxCursor) -> Result<(), StoreError>;
 
-    /// Clears away what was published, as far as nobody's open transaction is in the way: whole partitions, never row by row. The
-    /// relay calls it now and then.
+    /// Removes published messages, as far as no open transaction prevents it. It removes whole partitions, never single
+    /// rows. The relay calls it regularly.
     async fn tidy_outbox(&self) -> Result<(), StoreError>;
 
-    /// How much waits.
+    /// Returns statistics of the outbox.
     async fn outbox_stats(&self) -> Result<OutboxStats, StoreError>;
 }
 
-/// The name under which the relay of the outbox claims its lease and is held.
+/// The name under which the outbox relay claims its lease and can be suspended.
 pub const OUTBOX_CONSUMER: &str = "outbox";
 
-/// The same as a name of a consumer.
+/// Returns [`OUTBOX_CONSUMER`] as a consumer name.
 ///
 /// # Errors
-/// None: the name is a valid one.
+/// Never: the name is valid.
 pub fn outbox_consumer() -> Result<ConsumerName, StoreError> {
     Ok(ConsumerName::new(OUTBOX_CONSUMER)?)
 }
 
-/// Checks how many messages a read may be asked for. Stores call it.
+/// Checks how many messages one read may request. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_OUTBOX_PER_READ`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_OUTBOX_PER_READ`].
 pub fn check_outbox_count(count: usize) -> Result<(), StoreError> {
     let (limit, actual) = (limits::MAX_OUTBOX_PER_READ as u64, count as u64);
     if actual > limit {
@@ -170,16 +172,18 @@ pub fn check_outbox_count(count: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// An outbox that the caller's own transactions write to.
+/// Writes outbox messages in the caller's own transactions.
 #[async_trait]
 pub trait Enqueue: Send + Sync {
-    /// A connection inside a transaction: `sqlx::PgConnection`, `sqlx::SqliteConnection`, … as the store says.
+    /// A connection inside a transaction, which depends on the store: `sqlx::PgConnection`, `sqlx::SqliteConnection`,
+    /// and so on.
     type Connection: Send;
 
-    /// Writes a message in the caller's transaction: it is published if that commits, and never if it does not.
+    /// Writes a message in the caller's transaction. The message is published if the transaction commits, and never
+    /// otherwise.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] as [`OutboxMessage::check`].
+    /// Returns [`StoreError::LimitExceeded`] as [`OutboxMessage::check`] does.
     async fn enqueue(&self, connection: &mut Self::Connection, message: &OutboxMessage) -> Result<(), StoreError>;
 }
 

@@ -1,84 +1,85 @@
-//! Parked events: those that could not be applied, and those of the same key that wait behind them.
+//! Parked events: events that could not be applied, and later events of the same key that wait behind them.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{consumer_name::ConsumerName, event::Payload, event_key::EventKey, limits, position::Position};
 
-/// What the move of a checkpoint does to the parked events of its consumer, in the same transaction.
+/// The changes that a move of a checkpoint makes to the parked events of its consumer, in the same transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parking {
-    /// Events that are put aside instead of taking effect.
+    /// Events that are parked instead of taking effect.
     pub park: Vec<Park>,
-    /// Parked events that take effect with this move, or are put aside under another key.
+    /// Parked events that take effect with this move, or that are parked under another key.
     pub unpark: Vec<Unpark>,
 }
 
 impl Parking {
-    /// Events that are put aside.
+    /// Creates a change that parks events.
     pub fn of(park: Vec<Park>) -> Self {
         Self { park, unpark: Vec::new() }
     }
 
-    /// The same with parked events that take effect.
+    /// Returns the change with parked events that take effect.
     #[must_use]
     pub fn and_unpark(mut self, unpark: Vec<Unpark>) -> Self {
         self.unpark = unpark;
         self
     }
 
-    /// Whether it changes nothing.
+    /// Returns whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.park.is_empty() && self.unpark.is_empty()
     }
 }
 
-/// An event that is put aside.
+/// An event that is parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Park {
-    /// The key under which it waits.
+    /// The key under which the event waits.
     pub key: EventKey,
-    /// Where it is in the log.
+    /// The position of the event in the log.
     pub position: Position,
-    /// Why, if it failed itself. Without, it waits behind others of its key: a store refuses it if none is parked any more.
+    /// The failure, if the event itself failed. Without a failure, it waits behind others of its key, and a store
+    /// refuses it if none of them is still parked.
     pub failure: Option<ParkFailure>,
 }
 
 impl Park {
-    /// An event that failed.
+    /// Creates an event that failed.
     pub fn failed(key: EventKey, position: Position, failure: ParkFailure) -> Self {
         Self { key, position, failure: Some(failure) }
     }
 
-    /// An event behind others of its key.
+    /// Creates an event that waits behind others of its key.
     pub fn behind(key: EventKey, position: Position) -> Self {
         Self { key, position, failure: None }
     }
 }
 
-/// A parked event that leaves the queue. A store refuses the move if it is not there.
+/// A parked event that leaves the queue. A store refuses the move if the event is not in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpark {
-    /// The key under which it waits.
+    /// The key under which the event waits.
     pub key: EventKey,
-    /// Where it is in the log.
+    /// The position of the event in the log.
     pub position: Position,
 }
 
-/// Why an event was parked, or could not be applied when it was tried again.
+/// The reason why an event was parked, or failed when it was retried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkFailure {
     /// The error with its causes, as text.
     pub error: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
 impl ParkFailure {
-    /// A failure; the text is cut to [`limits::MAX_PARKED_ERROR_BYTES`], and control characters become spaces.
+    /// Creates a failure. The text is cut to [`limits::MAX_PARKED_ERROR_BYTES`], and control characters become spaces.
     pub fn new(error: &str, attempts: u32) -> Self {
         let mut text = String::with_capacity(error.len().min(limits::MAX_PARKED_ERROR_BYTES));
         for c in error.chars().map(|c| if c.is_control() { ' ' } else { c }) {
@@ -91,39 +92,39 @@ impl ParkFailure {
     }
 }
 
-/// How many keys and events of a consumer are parked.
+/// The number of parked keys and events of a consumer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ParkedTotals {
-    /// Keys.
+    /// The number of keys.
     pub keys: u64,
-    /// Events of all of them.
+    /// The number of events of all keys.
     pub events: u64,
 }
 
-/// The parked queue of one key.
+/// The queue of parked events of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkedQueue {
     /// The key.
     pub key: EventKey,
-    /// How many events wait.
+    /// The number of waiting events.
     pub events: u64,
-    /// Since when, by the store's clock.
+    /// When the key was parked, by the store's clock.
     pub parked_at: OffsetDateTime,
-    /// Why its first event was parked.
+    /// The error for which the first event was parked.
     pub first_error: String,
-    /// Why it failed last.
+    /// The error of the last attempt.
     pub last_error: String,
-    /// How often its first event was tried in all.
+    /// The total number of attempts on the first event.
     pub attempts: u32,
-    /// When it was tried last.
+    /// The time of the last attempt.
     pub tried_at: OffsetDateTime,
-    /// Who requested a retry; `None` if there is no request at the moment.
+    /// The pending retry request, if there is one.
     pub retry: Option<RetryRequest>,
 }
 
 impl ParkedQueue {
-    /// A queue of events whose first failed just now, as stores report it.
+    /// Creates a queue whose first event has just failed. Stores report queues in this way.
     pub fn new(key: EventKey, events: u64, failure: &ParkFailure, now: OffsetDateTime) -> Self {
         let ParkFailure { error, attempts } = failure.clone();
         let (first_error, last_error) = (error.clone(), error);
@@ -131,20 +132,20 @@ impl ParkedQueue {
     }
 }
 
-/// A request that a parked key is retried.
+/// A request to retry a parked key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryRequest {
-    /// Who.
+    /// The operator.
     pub by: String,
-    /// When, by the store's clock.
+    /// The time of the request, by the store's clock.
     pub at: OffsetDateTime,
-    /// Why, if they said so.
+    /// The reason, if the operator specified one.
     pub reason: Option<String>,
 }
 
 impl RetryRequest {
-    /// Creates a request, as stores report it.
+    /// Creates a request. Stores report requests in this way.
     pub fn new(by: String, at: OffsetDateTime, reason: Option<String>) -> Self {
         Self { by, at, reason }
     }
@@ -154,23 +155,24 @@ impl RetryRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkedEvent {
-    /// Where it is in the log.
+    /// The position of the event in the log.
     pub position: Position,
-    /// Since when it waits, by the store's clock.
+    /// When the event was parked, by the store's clock.
     pub parked_at: OffsetDateTime,
-    /// What it is to be tried with instead of its own payload, if somebody edited it. The log is as it was.
+    /// The payload with which the event is retried instead of its own, if an operator edited it. The log is not
+    /// changed.
     pub edited: Option<Payload>,
-    /// Its id, if the store knows it: another event at its position is not the one that was parked.
+    /// The ID of the event, if the store knows it. Another event at the same position is not the parked one.
     pub event_id: Option<Uuid>,
 }
 
 impl ParkedEvent {
-    /// A parked event, as stores report it.
+    /// Creates a parked event. Stores report parked events in this way.
     pub fn new(position: Position, parked_at: OffsetDateTime, edited: Option<Payload>) -> Self {
         Self { position, parked_at, edited, event_id: None }
     }
 
-    /// The same with its id.
+    /// Returns the parked event with its ID.
     #[must_use]
     pub fn at_event(mut self, event_id: Option<Uuid>) -> Self {
         self.event_id = event_id;
@@ -182,33 +184,33 @@ impl ParkedEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkedEdit {
-    /// Which event.
+    /// The position of the event.
     pub position: Position,
-    /// What it is to be tried with.
+    /// The payload with which the event is retried.
     pub payload: Payload,
 }
 
 impl ParkedEdit {
-    /// An edit of one event.
+    /// Creates an edit of one event.
     pub fn new(position: Position, payload: Payload) -> Self {
         Self { position, payload }
     }
 }
 
-/// What was done to parked events by hand.
+/// An operator's action on parked events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParkingAction {
     /// A retry of a key was requested.
     Retry,
-    /// An event was given another payload.
+    /// The payload of an event was edited.
     Edit,
-    /// An event was thrown away.
+    /// An event was discarded.
     Discard,
 }
 
 impl ParkingAction {
-    /// As stores keep it.
+    /// Returns the text under which stores keep the action.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -217,38 +219,38 @@ impl ParkingAction {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) gave.
+    /// Parses the text that [`as_str`](Self::as_str) returned.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Retry, Self::Edit, Self::Discard].into_iter().find(|action| action.as_str() == text)
     }
 }
 
-/// One line of the history of what was done to parked events by hand. It is kept when the events are gone.
+/// One entry of the history of operators' actions on parked events. It is kept after the events are removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkingRecord {
-    /// Its number: later ones have larger numbers, not always without gaps.
+    /// The number of the entry. Later entries have larger numbers, possibly with gaps.
     pub id: u64,
-    /// When, by the store's clock.
+    /// When the action happened, by the store's clock.
     pub at: OffsetDateTime,
-    /// Whose event.
+    /// The consumer that parked the events.
     pub consumer: ConsumerName,
     /// The key.
     pub key: EventKey,
-    /// The event; `None` for the whole key.
+    /// The position of the event, or `None` for the whole key.
     pub position: Option<Position>,
-    /// What was done.
+    /// The action.
     pub action: ParkingAction,
-    /// By whom.
+    /// The operator.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
     /// The payload of an edit.
     pub payload: Option<Payload>,
 }
 
 impl ParkingRecord {
-    /// A record of what was done to a whole key, as stores report it.
+    /// Creates a record of an action on a whole key. Stores report records in this way.
     pub fn new(id: u64, at: OffsetDateTime, consumer: ConsumerName, key: EventKey, action: ParkingAction) -> Self {
         Self { id, at, consumer, key, position: None, action, by: String::new(), reason: None, payload: None }
     }

@@ -1,4 +1,4 @@
-//! What a store does for parked events.
+//! The part of a store that keeps parked events.
 
 use std::sync::Arc;
 
@@ -15,27 +15,27 @@ use crate::{
     position::Position,
 };
 
-/// The parked events of consumers. Object-safe, as [`ConsumerStore`].
+/// The parked events of consumers. The trait is object-safe, like [`ConsumerStore`].
 ///
-/// An event is parked, and leaves the queue when it takes effect, with a move of the checkpoint
-/// ([`Advance::parking`](crate::Advance::parking)), in one transaction with the read model. This trait has the
-/// questions and requests of runners and of operators.
+/// Events are parked, and leave the queue when they take effect, with a move of the checkpoint
+/// ([`Advance::parking`](crate::Advance::parking)), in one transaction with the read model. This trait contains the
+/// queries and requests of runners and operators.
 ///
-/// A queue belongs to one generation of a read model, with all its partitions. A checkpoint that moves back, or a read
-/// model that is cleared, takes the events after the new position out of the queue: they come again. A generation that is
-/// dropped loses its queue.
+/// A queue belongs to one generation of a read model, with all of its partitions. If a checkpoint moves back, or a read
+/// model is cleared, the events after the new position leave the queue, because they are delivered again. If a
+/// generation is dropped, its queue is deleted.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait ParkingStore: ConsumerStore {
-    /// How much is parked, of every consumer that has parked events, by name.
+    /// Returns the totals of every consumer that has parked events, ordered by name.
     async fn parked_totals(&self) -> Result<Vec<(ConsumerName, ParkedTotals)>, StoreError>;
 
-    /// The parked keys of a consumer in the order of their text forms (bytewise), after a key.
+    /// Returns the parked keys of a consumer after a key, in the order of their text forms (bytewise).
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
     async fn parked_queues(
         &self,
         consumer: &ConsumerName,
@@ -43,19 +43,19 @@ pub trait ParkingStore: ConsumerStore {
         limit: usize,
     ) -> Result<Vec<ParkedQueue>, StoreError>;
 
-    /// One parked key; `None` if it is not parked.
+    /// Returns the queue of one key, or `None` if the key is not parked.
     async fn parked_queue(&self, consumer: &ConsumerName, key: &EventKey) -> Result<Option<ParkedQueue>, StoreError>;
 
-    /// Which of these keys are parked, in any order.
+    /// Returns which of these keys are parked, in any order.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
     async fn parked_among(&self, consumer: &ConsumerName, keys: &[EventKey]) -> Result<Vec<EventKey>, StoreError>;
 
-    /// The parked events of a key in order, after a position.
+    /// Returns the parked events of a key after a position, in order.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
     async fn parked_events(
         &self,
         consumer: &ConsumerName,
@@ -64,11 +64,11 @@ pub trait ParkingStore: ConsumerStore {
         limit: usize,
     ) -> Result<Vec<ParkedEvent>, StoreError>;
 
-    /// Requests that the process that runs the consumer retries a parked key, if need be with another payload for one
-    /// of its events. The request is recorded. Returns whether the key is parked at all.
+    /// Requests that the process that runs the consumer retries a parked key, optionally with another payload for one
+    /// of its events. The request is recorded. Returns whether the key is parked.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for an edit without a reason, or of an event that is not in the queue;
+    /// Returns [`StoreError::Refused`] for an edit without a reason, or of an event that is not in the queue, and
     /// [`StoreError::LimitExceeded`] for an edit over [`limits::MAX_PAYLOAD_BYTES`].
     async fn request_retry(
         &self,
@@ -78,10 +78,11 @@ pub trait ParkingStore: ConsumerStore {
         request: &OperatorRequest,
     ) -> Result<bool, StoreError>;
 
-    /// Returns keys whose retry is requested, the oldest request first; at most [`limits::RETRY_REQUESTS_PER_READ`].
+    /// Returns the keys whose retry is requested, oldest request first, at most [`limits::RETRY_REQUESTS_PER_READ`].
     async fn retry_requests(&self, consumer: &ConsumerName) -> Result<Vec<EventKey>, StoreError>;
 
-    /// Notes that a key was tried again and failed. It waits until the next request. Of no effect if it is not parked.
+    /// Records that a retry of a key failed. The key waits until the next request. It has no effect if the key is not
+    /// parked.
     async fn note_failed_retry(
         &self,
         consumer: &ConsumerName,
@@ -89,10 +90,10 @@ pub trait ParkingStore: ConsumerStore {
         failure: &ParkFailure,
     ) -> Result<(), StoreError>;
 
-    /// Throws away one parked event of a key, or all of them, and records each. Gives how many.
+    /// Discards one parked event of a key, or all of them, and records each. Returns the number of discarded events.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason.
+    /// Returns [`StoreError::Refused`] without a reason.
     async fn discard_parked(
         &self,
         consumer: &ConsumerName,
@@ -101,10 +102,11 @@ pub trait ParkingStore: ConsumerStore {
         request: &OperatorRequest,
     ) -> Result<u64, StoreError>;
 
-    /// What was done to parked events of a consumer by hand, in order, after a record; 0 starts with the first.
+    /// Returns the operators' actions on parked events of a consumer after a record, in order. 0 starts with the first
+    /// record.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
     async fn parking_history(
         &self,
         consumer: &ConsumerName,
@@ -113,10 +115,10 @@ pub trait ParkingStore: ConsumerStore {
     ) -> Result<Vec<ParkingRecord>, StoreError>;
 }
 
-/// Checks how many parked keys, events or records one call may name or read. Stores call it.
+/// Checks how many parked keys, events, or records one call may name or read. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_PARKED_PER_READ`].
 pub fn check_parked_count(count: usize) -> Result<(), StoreError> {
     let limit = limits::MAX_PARKED_PER_READ;
     match count > limit {
@@ -129,10 +131,10 @@ pub fn check_parked_count(count: usize) -> Result<(), StoreError> {
     }
 }
 
-/// Checks an edit of a parked event: it needs a reason, and its payload is bounded. Stores call it.
+/// Checks an edit of a parked event: it requires a reason, and the size of its payload is limited. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::Refused`] or [`StoreError::LimitExceeded`].
+/// Returns [`StoreError::Refused`] or [`StoreError::LimitExceeded`].
 pub fn check_parked_edit(edit: &ParkedEdit, request: &OperatorRequest) -> Result<(), StoreError> {
     request.check_reason()?;
     let (limit, actual) = (limits::MAX_PAYLOAD_BYTES, edit.payload.as_str().len());

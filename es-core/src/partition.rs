@@ -1,4 +1,4 @@
-//! Partitions of a consumer: which events are whose, and how the work is shared out anew.
+//! Partitions of a consumer: which events belong to which partition, and how the work is redistributed.
 
 use std::{fmt, ops::Range};
 
@@ -9,38 +9,38 @@ use crate::{
     limits, position::Position,
 };
 
-/// A part of all keys: the smallest that is ever moved from one partition to another.
+/// One of the groups of keys that move between partitions as a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u16);
 
 impl Slot {
-    /// Its number, under [`limits::PARTITION_SLOTS`].
+    /// Returns the number, which is less than [`limits::PARTITION_SLOTS`].
     pub fn get(self) -> u16 {
         self.0
     }
 
-    /// All of them, in order.
+    /// Returns all slots, in order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..limits::PARTITION_SLOTS).map(Self)
     }
 }
 
-/// The slot of a key. It is the same in every version and on every platform, since checkpoints rest on it.
+/// Returns the slot of a key. It is the same in every version and on every platform, because checkpoints depend on it.
 ///
 /// ```
 /// assert_eq!(es_core::slot_of("account/ann").get(), 301);
 /// ```
 pub fn slot_of(key: &str) -> Slot {
-    // Its highest bits hardly depend on the last bytes, so they are mixed (the end of MurmurHash3).
+    // The highest bits hardly depend on the last bytes of the key, so they are mixed (the last step of MurmurHash3).
     let mut hash = fnv1a(key);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^= hash >> 33;
-    // Under the number of slots, and so no bit is lost.
+    // The value is less than the number of slots, so no bit is lost.
     Slot((hash % u64::from(limits::PARTITION_SLOTS)) as u16)
 }
 
-/// One of the partitions of a consumer. It has every event whose key falls into its slots.
+/// One of the partitions of a consumer. It processes every event whose key is in its slots.
 ///
 /// ```
 /// use es_core::{Partition, slot_of};
@@ -60,11 +60,11 @@ impl Partition {
     /// The only partition of an unpartitioned consumer.
     pub const UNPARTITIONED: Self = Self { index: 0, count: 1 };
 
-    /// The partition of an index, from 0 on, among a number of them.
+    /// Creates the partition with an index, starting at 0, of a number of partitions.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_PARTITIONS`], [`StoreError::Refused`] for a count of 0 or an index that is not
-    /// below it.
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_PARTITIONS`], and [`StoreError::Refused`] for a count
+    /// of 0 or an index that is not less than the count.
     pub fn new(index: u16, count: u16) -> Result<Self, StoreError> {
         if count > limits::MAX_PARTITIONS {
             return Err(StoreError::LimitExceeded {
@@ -82,46 +82,46 @@ impl Partition {
         Ok(Self { index, count })
     }
 
-    /// All partitions, if there are as many.
+    /// Returns all partitions of a consumer with this number of them.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new).
+    /// Returns the errors of [`new`](Self::new).
     pub fn all(count: u16) -> Result<Vec<Self>, StoreError> {
         Self::new(0, count)?;
         (0..count).map(|index| Self::new(index, count)).collect()
     }
 
-    /// Reads what `Display` gave: `3of8`.
+    /// Parses the text that `Display` writes, such as `3of8`.
     pub fn parse(text: &str) -> Option<Self> {
         let (index, count) = text.split_once("of")?;
         let partition = Self::new(index.parse().ok()?, count.parse().ok()?).ok()?;
         (partition.to_string() == text).then_some(partition)
     }
 
-    /// Which one, from 0 on.
+    /// Returns the index, starting at 0.
     pub fn index(self) -> u16 {
         self.index
     }
 
-    /// How many there are.
+    /// Returns the number of partitions.
     pub fn count(self) -> u16 {
         self.count
     }
 
-    /// Whether a slot is its own.
+    /// Returns whether a slot belongs to this partition.
     pub fn contains(self, slot: Slot) -> bool {
         self.slots().contains(&slot.0)
     }
 
     fn slots(self) -> Range<u16> {
         let slots = u32::from(limits::PARTITION_SLOTS);
-        // Up to the number of slots, and so no bit is lost.
+        // The value is at most the number of slots, so no bit is lost.
         let begin = |index: u16| (u32::from(index) * slots / u32::from(self.count)) as u16;
         begin(self.index)..begin(self.index + 1)
     }
 }
 
-/// As text, such as `3of8`.
+/// Serialized as text, such as `3of8`.
 impl serde::Serialize for Partition {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -134,38 +134,39 @@ impl fmt::Display for Partition {
     }
 }
 
-/// Where some slots of a partition are ahead of its checkpoint, and up to which position: another partition had taken
-/// them further before they came to this one.
+/// The slots of a partition that are ahead of its checkpoint, and the positions up to which they are. Another partition
+/// had processed these slots further before they moved to this one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct SlotOffsets {
-    /// In order, without overlap; neighbours are at different positions. So there are at most as many as slots.
+    /// Ordered, without overlap. Adjacent ranges have different positions. There are therefore at most as many ranges
+    /// as slots.
     ranges: Vec<(Range<u16>, Position)>,
 }
 
 impl SlotOffsets {
-    /// Whether an event of a slot at a position has already taken effect.
+    /// Returns whether an event of a slot at a position has already taken effect.
     pub fn covers(&self, slot: Slot, position: Position) -> bool {
         self.position_of(slot).is_some_and(|to| position <= to)
     }
 
-    /// Up to where the events of a slot have already taken effect, if this says so.
+    /// Returns the position up to which the events of a slot have already taken effect, if the slot is ahead.
     pub fn position_of(&self, slot: Slot) -> Option<Position> {
         let after = self.ranges.partition_point(|(slots, _)| slots.start <= slot.0);
         let (slots, position) = self.ranges.get(after.checked_sub(1)?)?;
         slots.contains(&slot.0).then_some(*position)
     }
 
-    /// Whether no slot is ahead.
+    /// Returns whether no slot is ahead.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Returns the furthest position of a slot; beyond it no event is covered.
+    /// Returns the furthest position of any slot. No event after it is covered.
     pub fn end(&self) -> Position {
         self.ranges.iter().map(|(_, position)| *position).max().unwrap_or_default()
     }
 
-    /// Returns the next position after another at which a slot is no longer ahead: up to there the same slots are
+    /// Returns the next position after `after` at which a slot is no longer ahead. Up to there, the same slots are
     /// covered.
     pub fn next_end(&self, after: Position) -> Option<Position> {
         self.ranges.iter().map(|(_, position)| *position).filter(|position| *position > after).min()
@@ -187,7 +188,7 @@ impl SlotOffsets {
         Some(slot_offsets)
     }
 
-    /// The same as if nothing after a position had taken effect.
+    /// Returns the offsets as if nothing after a position had taken effect.
     fn up_to(&self, position: Position) -> Self {
         let mut slot_offsets = Self::default();
         for (slots, reached) in &self.ranges {
@@ -196,7 +197,7 @@ impl SlotOffsets {
         slot_offsets
     }
 
-    /// Adds a slot after all that are in it.
+    /// Adds a slot. It must come after all slots that were added before.
     fn push(&mut self, slot: Slot, position: Position) {
         match self.ranges.last_mut() {
             Some((slots, at)) if slots.end == slot.0 && *at == position => slots.end += 1,
@@ -205,7 +206,7 @@ impl SlotOffsets {
     }
 }
 
-/// As stores keep it: `0-256:1200,300-301:1500`, the ends exclusive.
+/// Writes the text that stores keep, such as `0-256:1200,300-301:1500`. The ends are exclusive.
 impl fmt::Display for SlotOffsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (slots, position)) in self.ranges.iter().enumerate() {
@@ -216,24 +217,25 @@ impl fmt::Display for SlotOffsets {
     }
 }
 
-/// How far a partition has come.
+/// How far a partition has processed the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionCheckpoint {
-    /// Whose: the name of a partition, or of an unpartitioned consumer.
+    /// The name of the partition, or of the unpartitioned consumer.
     pub consumer: ConsumerName,
-    /// Every event of its slots up to here has taken effect.
+    /// The position up to which every event of the partition's slots has taken effect.
     pub position: Position,
-    /// The id of the event at the position, if the store knows it.
+    /// The ID of the event at the position, if the store knows it.
     pub event_id: Option<Uuid>,
-    /// The id of the event at the end of the [`slot_offsets`](Self::slot_offsets), if the store knows it.
+    /// The ID of the event at the end of the [`slot_offsets`](Self::slot_offsets), if the store knows it.
     pub slot_offsets_event_id: Option<Uuid>,
-    /// The slots whose events beyond that have taken effect. The owner of the partition leaves these events out.
+    /// The slots whose events beyond the position have already taken effect. The owner of the partition skips these
+    /// events.
     pub slot_offsets: SlotOffsets,
-    /// Grows whenever its slots come from other partitions, or its [`slot_offsets`](Self::slot_offsets) are taken back.
-    /// A process that moves the checkpoint names the epoch that it believes in
-    /// ([`Advance::in_partition_epoch`](crate::Advance::in_partition_epoch)): a position alone would not tell a
-    /// partition from one of the same name that was there before the partitions were changed twice.
+    /// A number that increases whenever the partition receives slots from other partitions, or its
+    /// [`slot_offsets`](Self::slot_offsets) are moved back. A process that moves the checkpoint passes the epoch that
+    /// it assumes ([`Advance::in_partition_epoch`](crate::Advance::in_partition_epoch)). A position alone could not
+    /// distinguish a partition from one of the same name that existed before the partitions were changed twice.
     pub partition_epoch: u64,
 }
 
@@ -250,24 +252,25 @@ impl PartitionCheckpoint {
         }
     }
 
-    /// The same checkpoint with the ids of the events at its position and at the end of its slot offsets.
+    /// Returns the checkpoint with the IDs of the events at its position and at the end of its slot offsets.
     #[must_use]
     pub fn at_events(mut self, event_id: Option<Uuid>, slot_offsets_event_id: Option<Uuid>) -> Self {
         (self.event_id, self.slot_offsets_event_id) = (event_id, slot_offsets_event_id);
         self
     }
 
-    /// Its place in the log.
+    /// Returns the checkpoint's place in the log.
     pub fn bookmark(&self) -> Bookmark {
         Bookmark::from_parts(self.position, self.event_id)
     }
 
-    /// The event on which it rests, if that is known: if the log holds it, it holds all that has taken effect.
+    /// Returns the event that proves the checkpoint, if it is known. If a log contains this event, it contains every
+    /// event that has taken effect.
     pub fn witness(&self) -> Option<Bookmark> {
         Some(self.furthest_bookmark()).filter(|furthest| furthest.event_id().is_some())
     }
 
-    /// The furthest place in the log up to which something has taken effect.
+    /// Returns the furthest place in the log up to which an event has taken effect.
     pub fn furthest_bookmark(&self) -> Bookmark {
         match self.slot_offsets.end() {
             end if end > self.position => Bookmark::from_parts(end, self.slot_offsets_event_id),
@@ -275,34 +278,35 @@ impl PartitionCheckpoint {
         }
     }
 
-    /// The same with slot offsets, in a partition epoch.
+    /// Returns the checkpoint with slot offsets, in a partition epoch.
     #[must_use]
     pub fn with(mut self, slot_offsets: SlotOffsets, partition_epoch: u64) -> Self {
         (self.slot_offsets, self.partition_epoch) = (slot_offsets, partition_epoch);
         self
     }
 
-    /// Which partition it is.
+    /// Returns the partition.
     pub fn partition(&self) -> Partition {
         self.consumer.partition().unwrap_or(Partition::UNPARTITIONED)
     }
 
-    /// Up to where the events of one of its slots have taken effect.
+    /// Returns the position up to which the events of one of the partition's slots have taken effect.
     pub fn position_of(&self, slot: Slot) -> Position {
         self.slot_offsets.position_of(slot).map_or(self.position, |slot_offsets| slot_offsets.max(self.position))
     }
 
-    /// Up to where at least one event could have taken effect.
+    /// Returns the position up to which at least one event could have taken effect.
     pub fn furthest(&self) -> Position {
         self.slot_offsets.end().max(self.position)
     }
 }
 
-/// The checkpoints of other partitions of the same slots: each event that has taken effect is before a checkpoint or
-/// covered by its slot offsets, and no other is. As many partitions as there were stay as they are.
+/// Returns the checkpoints after the slots have been redistributed over another number of partitions. Each event that
+/// has taken effect is before a checkpoint or covered by its slot offsets, and no other event is. If the number is the
+/// same, the checkpoints do not change.
 ///
 /// # Errors
-/// Those of [`Partition::new`].
+/// Returns the errors of [`Partition::new`].
 pub fn redistributed(
     old: &[PartitionCheckpoint],
     generation: &ConsumerName,
@@ -329,9 +333,9 @@ pub fn redistributed(
     Ok(partitions.into_iter().map(begin).collect())
 }
 
-/// The checkpoints of a generation before and after an override, all of them: no slot is taken forwards by a step back,
-/// or back by a step forwards. Returns where the consumer was: for a step forwards the partition that was last, for one
-/// back the one that was first; `None` if it never started.
+/// Returns all checkpoints of a generation after an override, given those before it. A reset moves no slot forward, and
+/// a skip moves no slot back. Also returns where the consumer was: for a skip the lowest position of its partitions,
+/// and for a reset the furthest one. It is `None` if the consumer has never started.
 pub fn overridden_partitions(
     all: &[PartitionCheckpoint],
     checkpoint_override: CheckpointOverride,
@@ -351,10 +355,10 @@ pub fn overridden_partitions(
     (all.iter().map(PartitionCheckpoint::furthest).max(), all.iter().map(back).collect())
 }
 
-/// The one position at which all checkpoints of a generation are: the start if there are none.
+/// Returns the position that all checkpoints of a generation share, or the start if there are no checkpoints.
 ///
 /// # Errors
-/// [`StoreError::Busy`] if they are at different ones, or have slot offsets.
+/// Returns [`StoreError::Busy`] if they are at different positions, or have slot offsets.
 pub fn position_of_all(all: &[PartitionCheckpoint]) -> Result<Position, StoreError> {
     let Some(first) = all.first() else { return Ok(Position::ZERO) };
     if all.iter().all(|reached| (reached.position, reached.furthest()) == (first.position, first.position)) {

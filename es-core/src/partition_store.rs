@@ -1,4 +1,4 @@
-//! What a store does for consumers that run as several partitions.
+//! The part of a store that keeps the partitions of consumers.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use crate::{
     position::Position,
 };
 
-/// The checkpoints of the partitions of a consumer. Object-safe, as [`ConsumerStore`].
+/// The checkpoints of the partitions of a consumer. The trait is object-safe, like [`ConsumerStore`].
 ///
-/// A generation runs unpartitioned, with a checkpoint of its name, or as several partitions, each with a checkpoint
-/// under a name of its own: never as both. An [`Advance`](crate::Advance) of a partition moves its own checkpoint. One
-/// in a partition epoch that is over gets [`StoreError::StaleGeneration`], also from a process that has not begun yet.
-/// All partitions move back together, by a reset or an override
-/// ([`ControlStore::override_checkpoint`](crate::ControlStore::override_checkpoint)), and their slot offsets are taken
-/// back too.
+/// A generation runs either unpartitioned, with a checkpoint under its own name, or as several partitions, each with a
+/// checkpoint under the partition's name. An [`Advance`](crate::Advance) of a partition moves the partition's own
+/// checkpoint. A move in a partition epoch that is over fails with [`StoreError::StaleGeneration`], even for a process
+/// that has not started yet. All partitions move back together, by a reset or an override
+/// ([`ControlStore::override_checkpoint`](crate::ControlStore::override_checkpoint)), and their slot offsets move back
+/// too.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the store as if the call had either happened or not.
+/// If the future of any method is dropped, the call either takes full effect or has no effect.
 #[async_trait]
 pub trait PartitionStore: ConsumerStore {
-    /// The checkpoints of a generation, by partition: one of its own name if it is unpartitioned, none if it never
-    /// started.
+    /// Returns the checkpoints of a generation, ordered by partition. An unpartitioned generation has one, under its
+    /// own name. A generation that has never started has none.
     async fn partitions(&self, generation: &ConsumerName) -> Result<Vec<PartitionCheckpoint>, StoreError>;
 
-    /// Gives a generation a number of partitions at a position, unless it has been started; gives what it has then, which may be
-    /// another number of them.
+    /// Starts a generation with a number of partitions at a position, unless it has been started. Returns the
+    /// checkpoints that it has then, possibly of another number of partitions.
     ///
     /// # Errors
-    /// [`StoreError::StaleGeneration`] for a generation that was live and is not any more, and those of
+    /// Returns [`StoreError::StaleGeneration`] for a generation that is no longer live, and the errors of
     /// [`Partition::new`](crate::Partition::new).
     async fn start_partitions(
         &self,
@@ -39,11 +39,13 @@ pub trait PartitionStore: ConsumerStore {
         at: Position,
     ) -> Result<Vec<PartitionCheckpoint>, StoreError>;
 
-    /// Changes the number of partitions of a generation: no event is lost or repeated, whatever their positions. Gives the new ones.
+    /// Changes the number of partitions of a generation. No event is lost or repeated, whatever the positions of the
+    /// partitions are. Returns the new checkpoints.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if it never started, [`StoreError::StaleGeneration`] as above, and those of
-    /// [`Partition::new`](crate::Partition::new); nothing was changed.
+    /// Returns [`StoreError::Refused`] if the generation has never started, [`StoreError::StaleGeneration`] for a
+    /// generation that is no longer live, and the errors of [`Partition::new`](crate::Partition::new). In all cases
+    /// nothing was changed.
     async fn repartition(&self, generation: &ConsumerName, count: u16) -> Result<Vec<PartitionCheckpoint>, StoreError>;
 }
 

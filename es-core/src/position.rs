@@ -1,8 +1,8 @@
-//! The place of an event in the whole log.
+//! The place of an event in the log.
 
-/// The place of an event in the whole log: 1, 2, 3 …, in the order of commits.
+/// The place of an event in the log: 1, 2, 3 …, in the order of commits.
 ///
-/// [`Position::ZERO`] is the place before the first event. On SQL stores positions are gapless, so the lag of a
+/// [`Position::ZERO`] is the place before the first event. On SQL stores positions have no gaps, so the lag of a
 /// consumer is one subtraction.
 ///
 /// ```
@@ -17,26 +17,27 @@
 pub struct Position(u64);
 
 impl Position {
-    /// Before the first event: reading after it reads from the beginning.
+    /// The position before the first event. Reading after it reads from the beginning.
     pub const ZERO: Self = Self(0);
 
-    /// The position with this number.
+    /// Creates the position with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The position `count` places further on.
+    /// Returns the position `count` places later.
     #[must_use]
     pub const fn advanced_by(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
     }
 
-    /// How many positions lie between `earlier` (exclusive) and this one (inclusive); 0 if `earlier` is later.
+    /// Returns the number of positions between `earlier` (exclusive) and this one (inclusive), or 0 if `earlier` is
+    /// later.
     pub const fn distance_from(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,4 +1,4 @@
-//! Projections: read models in tables of their own, written with the store's connection.
+//! Projections: read models in their own tables, written through the store's connection.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -15,32 +15,35 @@ use crate::{
     generation_store::{ReadModelDefinition, TableNames},
 };
 
-/// A read model in tables of its own. Its writes and its checkpoint are one transaction, so each event takes effect
-/// exactly once; do nothing here that a rollback cannot take back (use a [`Reactor`](crate::Reactor) for that).
+/// A read model in its own tables. Its writes and its checkpoint are committed in one transaction, so each event takes
+/// effect exactly once. A projection must not do anything that a rollback cannot undo; use a
+/// [`Reactor`](crate::Reactor) for that.
 ///
-/// One that asks [`in_generation`](Self::in_generation) for the names of its tables can be rebuilt beside the live one.
+/// A projection that takes the names of its tables from [`in_generation`](Self::in_generation) can be rebuilt beside
+/// the live one.
 ///
-/// A handler must not execute commands on its own store: it would wait for itself, and is refused.
+/// A projection must not execute commands on its own store. It would wait for itself, so such a command is refused.
 pub trait Projection: Send + Sync + 'static {
-    /// What it writes with: `sqlx::PgConnection`, `sqlx::SqliteConnection`, … as the store says.
+    /// The connection that the projection writes with, which depends on the store: `sqlx::PgConnection`,
+    /// `sqlx::SqliteConnection`, and so on.
     type Connection: Send;
-    /// The events that it wants.
+    /// The events that the projection receives.
     type Event: EventSet;
 
-    /// Names its checkpoint; see [`ConsumerName`].
+    /// Returns the name of the projection's checkpoint. See [`ConsumerName`].
     fn name(&self) -> &str;
 
-    /// The version of the code: raise it when what is written changes. Code of one version does not write the tables of
-    /// another: a runner says so, and waits for a rebuild.
+    /// Returns the version of the code. Increase it when the projection writes different rows. Code of one version does
+    /// not write the tables of another: a runner reports the mismatch and waits for a rebuild.
     fn version(&self) -> u32 {
         1
     }
 
-    /// The same projection with the tables of one generation, which takes their names from `names`. `None`, the default,
-    /// is a projection that names its tables itself, and so can only be rebuilt in place.
+    /// Returns the projection with the tables of one generation, whose names it takes from `names`. `None`, the
+    /// default, means that the projection names its tables itself, and can therefore only be rebuilt in place.
     ///
     /// # Errors
-    /// [`InvalidName`] of a table.
+    /// Returns [`InvalidName`] for an invalid table name.
     fn in_generation(&self, names: &mut TableNames) -> Result<Option<Self>, InvalidName>
     where
         Self: Sized,
@@ -49,27 +52,29 @@ pub trait Projection: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// The key within which events must be taken in order; the stream, unless it says otherwise. Events of other keys go on when
-    /// one of them is parked. It must always be the same for an event, and the same code must not write the same row for
-    /// events of two keys where their order counts.
+    /// Returns the key whose events must be applied in order. The default is the stream. If an event is parked, events
+    /// of other keys continue.
+    ///
+    /// The key of an event must never change. The code must not write the same row for events of two keys if their
+    /// order matters.
     fn partition_key<'a>(&'a self, event: &'a Recorded<Self::Event>) -> Cow<'a, str> {
         event.stream().as_str().into()
     }
 
-    /// Creates its tables if they are missing. Runs in a transaction whenever a runner starts.
+    /// Creates the projection's tables if they are missing. It runs in a transaction each time a runner starts.
     fn prepare(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), HandlerError>> + Send {
         let _ = connection;
         async { Ok(()) }
     }
 
-    /// Takes one event into the read model.
+    /// Applies one event to the read model.
     fn apply(
         &self,
         connection: &mut Self::Connection,
         event: &Recorded<Self::Event>,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
 
-    /// Takes a page of events into the read model, in order. Override it to write many rows by one statement.
+    /// Applies a page of events to the read model, in order. Override it to write many rows with one statement.
     fn apply_page(
         &self,
         connection: &mut Self::Connection,
@@ -83,76 +88,79 @@ pub trait Projection: Send + Sync + 'static {
         }
     }
 
-    /// What is better made once than kept up while a generation is loaded: indexes that no handler needs. Runs in a
-    /// transaction, once all history has been applied and before anybody reads the generation; for the first generation
-    /// with [`prepare`](Self::prepare). Use `IF NOT EXISTS`.
+    /// Creates what is cheaper to create once than to maintain while a generation is loaded, such as indexes that no
+    /// handler needs.
+    ///
+    /// It runs in a transaction, after all history has been applied and before the generation is read. For the first
+    /// generation, it runs together with [`prepare`](Self::prepare). Use `IF NOT EXISTS`.
     fn after_load(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), HandlerError>> + Send {
         let _ = connection;
         async { Ok(()) }
     }
 
-    /// Empties the read model, for a rebuild.
+    /// Empties the read model before a rebuild.
     fn clear(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), HandlerError>> + Send;
 }
 
-/// A [`Projection`] whose types are not known: what stores and runners hold.
+/// A [`Projection`] with erased types, as stores and runners use it.
 #[async_trait]
 pub trait PageProjection<C: Send>: Send + Sync {
-    /// Its name, in its generation.
+    /// Returns the name, including the generation.
     fn name(&self) -> &ConsumerName;
 
-    /// See [`Projection::version`] and [`Projection::in_generation`].
+    /// Returns the definition. See [`Projection::version`] and [`Projection::in_generation`].
     fn definition(&self) -> ReadModelDefinition;
 
-    /// The same projection in another generation; `None` if it names its tables itself.
+    /// Returns the projection in another generation, or `None` if it names its tables itself.
     ///
     /// # Errors
-    /// [`InvalidName`] of a table.
+    /// Returns [`InvalidName`] for an invalid table name.
     fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn PageProjection<C>>>, InvalidName>;
 
-    /// The events that it wants.
+    /// Returns the filter for the events that the projection receives.
     fn filter(&self) -> &EventFilter;
 
-    /// Checks that its events can be read: see [`Decoder::check`].
+    /// Checks that the projection's events can be read. See [`Decoder::check`].
     ///
     /// # Errors
-    /// [`DecodeError::Misconfigured`].
+    /// Returns [`DecodeError::Misconfigured`] if they cannot.
     fn check(&self) -> Result<(), DecodeError> {
         Ok(())
     }
 
-    /// Whether the projection's code knows the type of an event that passes the filter; see [`Decoder::knows`].
+    /// Returns whether the projection's code knows the type of an event that matches the filter. See
+    /// [`Decoder::knows`].
     fn knows(&self, event: &RecordedEvent) -> bool;
 
-    /// See [`Projection::partition_key`]; `None` for an event of a retired type. Of one that is split into several, the first
-    /// one's key.
+    /// Returns the [`Projection::partition_key`] of an event, or `None` for an event of a retired type. For an event
+    /// that is split into several, it returns the key of the first one.
     ///
     /// # Errors
-    /// [`DecodeError`] for an event that cannot be read.
+    /// Returns [`DecodeError`] for an event that cannot be read.
     fn key(&self, event: &RecordedEvent) -> Result<Option<EventKey>, DecodeError>;
 
-    /// See [`Projection::after_load`].
+    /// Calls [`Projection::after_load`].
     async fn after_load(&self, connection: &mut C) -> Result<(), ProjectionError>;
 
-    /// See [`Projection::prepare`].
+    /// Calls [`Projection::prepare`].
     async fn prepare(&self, connection: &mut C) -> Result<(), ProjectionError>;
 
-    /// See [`Projection::apply_page`].
+    /// Calls [`Projection::apply_page`].
     async fn apply_page(&self, connection: &mut C, events: &[RecordedEvent]) -> Result<(), ProjectionError>;
 
-    /// See [`Projection::clear`].
+    /// Calls [`Projection::clear`].
     async fn clear(&self, connection: &mut C) -> Result<(), ProjectionError>;
 }
 
-/// Makes a [`PageProjection`] of a [`Projection`].
+/// Turns a [`Projection`] into a [`PageProjection`].
 #[derive(Debug)]
 pub struct Projector<P: Projection> {
     name: ConsumerName,
     tables: Vec<String>,
     decoder: Decoder<P::Event>,
-    /// As it was given: what other generations are made of.
+    /// The projection as the caller passed it, from which other generations are created.
     given: Arc<P>,
-    /// The one of this generation, if it has generations.
+    /// The projection of this generation, if it has generations.
     of_generation: Option<P>,
 }
 
@@ -160,7 +168,7 @@ impl<P: Projection> Projector<P> {
     /// Wraps a projection, in its first generation.
     ///
     /// # Errors
-    /// [`InvalidName`] if its name is no [`ConsumerName`], or that of a table cannot be used.
+    /// Returns [`InvalidName`] if the name is not a valid [`ConsumerName`], or if a table name cannot be used.
     pub fn new(projection: P) -> Result<Self, InvalidName> {
         Self::of(Arc::new(projection), Generation::FIRST)
     }

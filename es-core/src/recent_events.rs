@@ -1,4 +1,4 @@
-//! The events that a store has just stored, kept in memory for readers that follow the log.
+//! Recently stored events, kept in memory for readers that follow the log.
 
 use std::{
     collections::VecDeque,
@@ -15,12 +15,12 @@ use crate::{
     position::Position,
 };
 
-/// The latest events of a store, as far as this process has stored them: for stores to answer
+/// The latest events of a store, as far as this process has stored them. A store uses them to answer
 /// [`read_all`](crate::EventStore::read_all) without asking the database.
 ///
-/// They follow each other without a gap, and each is durable. Where another process has stored events in between, only
-/// those after the gap are kept. At most [`limits::MAX_RECENT_EVENTS`] events of [`limits::MAX_RECENT_BYTES`], and only for
-/// [`limits::MAX_RECENT_AGE`]: a database can be put back to an earlier state at any time.
+/// The events follow each other without a gap, and each is durable. If another process has stored events in between,
+/// only those after the gap are kept. At most [`limits::MAX_RECENT_EVENTS`] events of [`limits::MAX_RECENT_BYTES`] are
+/// kept, and only for [`limits::MAX_RECENT_AGE`], because a database can be restored to an earlier state at any time.
 #[derive(Debug, Default)]
 pub struct RecentEvents {
     kept: Mutex<Kept>,
@@ -28,27 +28,28 @@ pub struct RecentEvents {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Every event after this place, up to the end, is kept.
+    /// The place after which every event is kept, up to the end.
     after: Bookmark,
     end: Bookmark,
-    /// When the end was stored: until then the database held all of it.
+    /// When the end was stored. At that time, the database still contained all of these events.
     stored_at: Option<Instant>,
     events: VecDeque<RecordedEvent>,
     bytes: usize,
 }
 
 impl RecentEvents {
-    /// Without any events.
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds what was just stored: all events after a place, in order. They must be durable, and visible to readers. The store
-    /// names the event that it found before them: what is kept of a log that went back must not be continued.
+    /// Adds the events that were just stored: all events after a place, in order. They must be durable and visible to
+    /// readers. The store passes the event that it found before them, because the kept events of a log that went back
+    /// must not be continued.
     pub fn push(&self, after: Bookmark, events: impl IntoIterator<Item = RecordedEvent>) {
         let mut kept = self.lock();
         if after != kept.end || !after.is_verifiable() {
-            // Of what is in between nothing is known; or the database was put back to an earlier state.
+            // The events in between are not known, or the database was restored to an earlier state.
             *kept = Kept { after, end: after, ..Kept::default() };
         }
         kept.stored_at = Some(Instant::now());
@@ -64,13 +65,14 @@ impl RecentEvents {
         }
     }
 
-    /// A page, as [`read_all`](crate::EventStore::read_all) gives it; `None` if the database has to be asked.
+    /// Returns a page as [`read_all`](crate::EventStore::read_all) does, or `None` if the store has to ask the
+    /// database.
     pub fn read(&self, after: Position, filter: &EventFilter, page: PageSize) -> Option<EventPage> {
         let kept = self.lock();
         if after < kept.after.position() || after >= kept.end.position() {
             return None;
         }
-        // Of older ones the database must say whether they are still there.
+        // For older events, the database must confirm that they still exist.
         kept.stored_at.filter(|at| at.elapsed() <= limits::MAX_RECENT_AGE)?;
         let first = kept.events.partition_point(|event| event.position() <= after);
         let before = first.checked_sub(1).and_then(|before| kept.events.get(before));
@@ -86,7 +88,7 @@ impl RecentEvents {
         Some(page.coming_after(after).having_seen(Some(kept.end)))
     }
 
-    /// Lets go of all events.
+    /// Drops all events.
     pub fn clear(&self) {
         *self.lock() = Kept::default();
     }
@@ -96,7 +98,7 @@ impl RecentEvents {
     }
 }
 
-/// What an event takes, about.
+/// Returns the approximate memory size of an event.
 fn bytes_of(event: &RecordedEvent) -> usize {
     let metadata = event.metadata().json().map_or(0, str::len);
     event.payload().as_str().len() + metadata + event.stream().as_str().len()
@@ -119,7 +121,7 @@ mod tests {
         new_event.recorded(StreamId::new(category, "1").unwrap(), Version::new(position), Position::new(position), time)
     }
 
-    /// The place of the event with this position.
+    /// Returns the place of the event with this position.
     fn place(position: u64) -> Bookmark {
         match position {
             0 => Bookmark::START,
@@ -131,7 +133,7 @@ mod tests {
         recent.push(place(positions.start() - 1), positions.map(|position| event(position, "{}")));
     }
 
-    /// The positions of a page, how far it looked, and up to where it is durable.
+    /// Returns the positions of a page, how far it was scanned, and up to where it is durable.
     fn read(recent: &RecentEvents, after: u64, filter: &EventFilter, size: usize) -> Option<(Vec<u64>, u64, u64)> {
         let page = recent.read(Position::new(after), filter, PageSize::new(size).unwrap())?;
         let positions = page.events.iter().map(|event| event.position().get()).collect();
@@ -183,7 +185,7 @@ mod tests {
     fn what_was_stored_after_another_event_than_the_last_one_does_not_continue_it() {
         let (recent, all) = (RecentEvents::new(), EventFilter::all());
         push(&recent, 1..=3);
-        // The log went back, others appended up to 3, and then this process.
+        // The log went back, other processes appended up to 3, and then this process appended.
         recent.push(Bookmark::new(Position::new(3), Uuid::from_u128(33)), [event(4, "{}")]);
         assert_eq!(read(&recent, 2, &all, 100), None);
         assert_eq!(read(&recent, 3, &all, 100), Some((vec![4], 4, 4)));

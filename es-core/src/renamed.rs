@@ -1,4 +1,4 @@
-//! The former names of renamed types. They go with the first tag.
+//! The former names of renamed types. They will be removed with the first tag.
 
 use crate::{
     control_store::{CheckpointOverride, Suspension, SuspensionKind},

@@ -1,4 +1,4 @@
-//! What an idempotency key stands for.
+//! Digests of the requests that idempotency keys are bound to.
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -13,41 +13,43 @@ use crate::{
 /// A digest of what was requested under an [idempotency key](crate::IdempotencyKey). A store keeps it with the key, and
 /// refuses the key for any other request.
 ///
-/// An append digests its content: the streams in order, also those without events, and of each event the type, the payload, and
-/// the time at which it occurred. Ids and metadata do not count: each attempt has its own. The order of a payload's fields does not
-/// count either. A command of a [`Repository`](crate::Repository) may decide otherwise when it is sent again, so it digests
-/// its aggregates and [what the caller names](crate::Execute::request).
+/// The digest of an append covers its content: the streams in order, including those without events, and for each event
+/// the type, the payload, and the time at which it occurred. IDs and metadata do not count, because they differ between
+/// attempts. The order of a payload's fields does not count either.
+///
+/// A command of a [`Repository`](crate::Repository) may decide differently when it is sent again. Its digest therefore
+/// covers its aggregates and [the request that the caller names](crate::Execute::request).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestDigest([u8; Self::BYTES]);
 
 impl RequestDigest {
-    /// The length of a digest.
+    /// The length of a digest, in bytes.
     pub const BYTES: usize = 32;
 
-    /// A digest as a store has kept it; `None` for any other number of bytes.
+    /// Creates a digest from the bytes that a store has kept. Returns `None` for any other number of bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Its bytes.
+    /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 
-    /// A digest as [`to_hex`](Self::to_hex) writes it, in either case of its letters; `None` for any other text.
+    /// Parses the text that [`to_hex`](Self::to_hex) writes, in upper or lower case. Returns `None` for any other text.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16)?.try_into().ok()).collect::<Option<_>>()?;
         let (pairs, []) = digits.as_chunks::<2>() else { return None };
         Self::from_bytes(&pairs.iter().map(|[high, low]| high << 4 | low).collect::<Vec<_>>())
     }
 
-    /// Its bytes as hexadecimal digits, in lower case.
+    /// Returns the bytes as lower-case hexadecimal digits.
     pub fn to_hex(self) -> String {
         const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]).collect()
     }
 
-    /// Of what is appended.
+    /// Returns the digest of an append's content.
     pub(crate) fn of_append(streams: &[StreamAppend]) -> Self {
         let mut fields = Fields::of("append");
         for part in streams {
@@ -62,7 +64,8 @@ impl RequestDigest {
         fields.digest()
     }
 
-    /// Of a command, whatever it decides: its aggregates, the first of which has a role of its own, and when it occurred.
+    /// Returns the digest of a command, whatever it decides: its aggregates, of which the first has a role of its own,
+    /// and the time at which it occurred.
     pub(crate) fn of_command(
         first: &StreamId,
         others: &mut [&StreamId],
@@ -75,7 +78,7 @@ impl RequestDigest {
         fields.digest()
     }
 
-    /// Of a request that its caller names, as JSON, for a command on some aggregates.
+    /// Returns the digest of a request that the caller names, as JSON, for a command on some aggregates.
     pub(crate) fn of_request(first: &StreamId, others: &mut [&StreamId], request: &str) -> Self {
         let mut fields = Fields::of("request");
         fields.streams(first, others);
@@ -84,7 +87,7 @@ impl RequestDigest {
     }
 }
 
-/// Fields of known lengths, so that no two lists of fields are the same bytes.
+/// Fields with known lengths, so that two different lists of fields never have the same bytes.
 struct Fields(Sha256);
 
 impl Fields {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::error::StoreError;
 
 impl StoreError {
-    /// The same error for everybody whose append was in one call that failed: for stores that gather appends. The kind stays
-    /// where it says what a caller should do, and the error itself becomes the source.
+    /// Returns the same error for every caller whose append was part of one failed call. Stores that combine appends
+    /// use it. The kind is kept if it tells a caller what to do, and the error itself becomes the source.
     pub fn for_each_caller(self, callers: usize) -> Vec<Self> {
         if callers == 1 {
             return vec![self];

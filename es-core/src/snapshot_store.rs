@@ -1,4 +1,4 @@
-//! Saved states of aggregates, to shorten their loading.
+//! Saved states of aggregates, which shorten loading.
 
 use std::sync::Arc;
 
@@ -7,27 +7,28 @@ use uuid::Uuid;
 
 use crate::{error::StoreError, event::Payload, hash::fnv1a, limits, stream_id::StreamId, version::Version};
 
-/// The state of an aggregate after the events up to a version. It is a cache: losing it costs time alone.
+/// The state of an aggregate after the events up to a version. It is a cache: losing it only costs time.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The aggregate's stream.
     pub stream: StreamId,
-    /// Which aggregate it is: several can be built from one stream. See
+    /// The name of the aggregate, because several can be built from one stream. See
     /// [`Aggregate::aggregate_name`](crate::Aggregate::aggregate_name).
     pub aggregate: String,
-    /// The version of the last event that the state holds.
+    /// The version of the last event that the state includes.
     pub version: Version,
-    /// The id of that event.
+    /// The ID of that event.
     pub last_event: Uuid,
-    /// What the state's type looked like. A snapshot with another fingerprint is ignored.
+    /// The fingerprint of the form of the state's type. A snapshot with another fingerprint is ignored.
     pub fingerprint: String,
     /// The state as JSON.
     pub state: Payload,
 }
 
 impl Snapshot {
-    /// A snapshot of an aggregate. Of a name over [`limits::MAX_AGGREGATE_NAME_BYTES`] the end is replaced by a hash.
+    /// Creates a snapshot of an aggregate. If the name is longer than [`limits::MAX_AGGREGATE_NAME_BYTES`], its end is
+    /// replaced with a hash.
     pub fn new(
         stream: StreamId,
         aggregate: &str,
@@ -39,10 +40,10 @@ impl Snapshot {
         Self { stream, aggregate: bounded_name(aggregate), version, last_event, fingerprint, state }
     }
 
-    /// Checks the size. Stores call it before they save.
+    /// Checks the size. Stores call it before they save a snapshot.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_SNAPSHOT_BYTES`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_SNAPSHOT_BYTES`].
     pub fn check(&self) -> Result<(), StoreError> {
         let bytes = self.state.as_str().len();
         if bytes > limits::MAX_SNAPSHOT_BYTES {
@@ -56,7 +57,7 @@ impl Snapshot {
     }
 }
 
-/// The name under which the snapshots of an aggregate are kept.
+/// Returns the name under which the snapshots of an aggregate are kept.
 pub(crate) fn bounded_name(aggregate: &str) -> String {
     const HASH_BYTES: usize = 17;
     if aggregate.len() <= limits::MAX_AGGREGATE_NAME_BYTES {
@@ -69,14 +70,14 @@ pub(crate) fn bounded_name(aggregate: &str) -> String {
 /// Keeps the latest snapshot of each aggregate of each stream.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync {
-    /// The snapshot of an aggregate, if there is one; see [`Snapshot::aggregate`].
+    /// Returns the snapshot of an aggregate, if there is one; see [`Snapshot::aggregate`].
     async fn load_snapshot(&self, stream: &StreamId, aggregate: &str) -> Result<Option<Snapshot>, StoreError>;
 
-    /// Keeps a snapshot in place of an older one of the same stream and aggregate. One that is not newer than the kept
-    /// one, and has the same fingerprint, is dropped.
+    /// Saves a snapshot in place of an older one of the same stream and aggregate. A snapshot that is not newer than
+    /// the saved one, and has the same fingerprint, is dropped.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] over [`limits::MAX_SNAPSHOT_BYTES`].
+    /// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_SNAPSHOT_BYTES`].
     async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
 }
 

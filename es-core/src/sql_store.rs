@@ -1,10 +1,10 @@
-//! SQL that is written once and runs on every store with a SQL database.
+//! SQL that is written once and runs on every store with an SQL database.
 
 use time::OffsetDateTime;
 
 use crate::{error::HandlerError, projection_store::ProjectionStore};
 
-/// A store whose connections run SQL. A projection that is generic over it has one `impl` for all of them:
+/// A store whose connections run SQL. A projection that is generic over the store has one `impl` for all of them:
 ///
 /// ```
 /// use std::marker::PhantomData;
@@ -49,18 +49,18 @@ use crate::{error::HandlerError, projection_store::ProjectionStore};
 /// }
 /// ```
 ///
-/// Bind values as `$1`, `$2`, …, which PostgreSQL and SQLite both understand; never put a value into the text of a
-/// statement. Keep to the SQL that both know: types such as `TEXT`, `BIGINT`, `BOOLEAN`, `DOUBLE PRECISION`, and
-/// `INSERT … ON CONFLICT`. Where they differ, [`DIALECT`](Self::DIALECT) says which one it is. What only one database has is
-/// written with its own driver, in a projection for that store.
+/// Bind values as `$1`, `$2`, …, which both PostgreSQL and SQLite understand. Never put a value into the text of a
+/// statement. Use only the SQL that both databases support: types such as `TEXT`, `BIGINT`, `BOOLEAN`,
+/// `DOUBLE PRECISION`, and `INSERT … ON CONFLICT`. Where they differ, check [`DIALECT`](Self::DIALECT). For features of
+/// one database, write a projection for that store with the database's own driver.
 pub trait SqlStore: ProjectionStore + 'static {
-    /// Which SQL it speaks.
+    /// The SQL dialect of the store.
     const DIALECT: SqlDialect;
 
-    /// Runs one statement. Returns how many rows it changed.
+    /// Executes one statement. Returns the number of rows that it changed.
     ///
     /// # Errors
-    /// The database's own error.
+    /// Returns the database's own error.
     fn execute(
         connection: &mut Self::Connection,
         sql: &str,
@@ -70,7 +70,7 @@ pub trait SqlStore: ProjectionStore + 'static {
     /// Runs a query. Returns its rows, each with its columns in order.
     ///
     /// # Errors
-    /// The database's own error; [`SqlTypeError`] for a column of a type that [`SqlValue`] does not have.
+    /// Returns the database's own error, or [`SqlTypeError`] for a column of a type that [`SqlValue`] does not have.
     fn fetch(
         connection: &mut Self::Connection,
         sql: &str,
@@ -78,13 +78,13 @@ pub trait SqlStore: ProjectionStore + 'static {
     ) -> impl Future<Output = Result<Vec<SqlRow>, HandlerError>> + Send;
 }
 
-/// Which SQL a store speaks.
+/// The SQL dialect of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SqlDialect {
-    /// That of PostgreSQL.
+    /// The dialect of PostgreSQL.
     PostgreSql,
-    /// That of SQLite.
+    /// The dialect of SQLite.
     Sqlite,
 }
 
@@ -94,7 +94,7 @@ pub enum SqlDialect {
 pub enum SqlValue {
     /// No value.
     Null,
-    /// A truth value. SQLite keeps it as 0 or 1, and returns that.
+    /// A boolean. SQLite stores it as 0 or 1, and returns that number.
     Bool(bool),
     /// An integer of any width.
     Integer(i64),
@@ -110,28 +110,28 @@ pub enum SqlValue {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlRow(Vec<SqlValue>);
 
-/// A column is missing, or has another type than was asked for.
+/// A column is missing, or has another type than requested.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column {column} is {found}, not {wanted}")]
 pub struct SqlTypeError {
-    /// Its index, from 0.
+    /// The index of the column, starting at 0.
     pub column: usize,
-    /// What it is.
+    /// The type that was found.
     pub found: String,
-    /// What was asked for.
+    /// The type that was requested.
     pub wanted: &'static str,
 }
 
 impl SqlRow {
-    /// A row of these columns.
+    /// Creates a row of these columns.
     pub fn new(columns: Vec<SqlValue>) -> Self {
         Self(columns)
     }
 
-    /// A column, by its index from 0. Ask for an `Option` where it may be null.
+    /// Returns a column by its index, starting at 0. Request an `Option` if it may be null.
     ///
     /// # Errors
-    /// [`SqlTypeError`] if it is missing or of another type.
+    /// Returns [`SqlTypeError`] if the column is missing or has another type.
     pub fn get<T: FromSql>(&self, column: usize) -> Result<T, SqlTypeError> {
         let value = self.0.get(column);
         value.and_then(T::from_sql).ok_or_else(|| SqlTypeError {
@@ -141,7 +141,7 @@ impl SqlRow {
         })
     }
 
-    /// All columns, in order.
+    /// Returns all columns, in order.
     pub fn columns(&self) -> &[SqlValue] {
         &self.0
     }
@@ -160,9 +160,9 @@ impl SqlValue {
     }
 }
 
-/// What can be read from a [`SqlValue`].
+/// A type that can be read from a [`SqlValue`].
 pub trait FromSql: Sized {
-    /// `None` for a value of another type.
+    /// Converts the value. Returns `None` for a value of another type.
     fn from_sql(value: &SqlValue) -> Option<Self>;
 }
 
@@ -231,14 +231,14 @@ impl<T: FromSql> FromSql for Option<T> {
 }
 
 impl From<crate::Position> for SqlValue {
-    /// Beyond the range of a database, where no event can be, the largest number there is.
+    /// A position beyond the range of a database, where there can be no event, becomes the largest number.
     fn from(it: crate::Position) -> Self {
         Self::Integer(it.get().try_into().unwrap_or(i64::MAX))
     }
 }
 
 impl From<OffsetDateTime> for SqlValue {
-    /// Microseconds since 1970, which fit a `BIGINT`.
+    /// Microseconds since 1970, which fit into a `BIGINT`.
     fn from(it: OffsetDateTime) -> Self {
         Self::Integer(crate::timestamp::unix_micros(it))
     }

@@ -8,11 +8,11 @@ use crate::{
     name::{check_text, check_word},
 };
 
-/// The name of a stream: a category ("account"), an id within it ("ann") and, in a store that serves several
+/// The name of a stream: a category ("account"), an ID within the category ("ann"), and, in a store that serves several
 /// tenants, a tenant ("acme").
 ///
-/// Its text form is `category/id` or `tenant@category/id`; it parses back to the same value. The id may hold
-/// any character but control characters. Cloning is cheap.
+/// The text form is `category/id` or `tenant@category/id`, and parses back to the same value. The ID may contain any
+/// character except control characters. Cloning is cheap.
 ///
 /// ```
 /// use es_core::StreamId;
@@ -25,27 +25,28 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
     text: Arc<str>,
-    /// Bytes of the tenant; 0 means none.
+    /// The number of bytes of the tenant; 0 means that there is none.
     tenant_bytes: u8,
     category_bytes: u8,
 }
 
 impl StreamId {
-    /// The stream of `id` in `category`.
+    /// Creates the name of the stream `id` in `category`.
     ///
     /// # Errors
-    /// [`InvalidName`] if a part is empty, too long ([`limits::MAX_CATEGORY_BYTES`], [`limits::MAX_ID_BYTES`]), holds a control
-    /// character, or if the category holds anything but ASCII letters, digits, `_`, `-` and `.`.
+    /// Returns [`InvalidName`] if a part is empty, too long ([`limits::MAX_CATEGORY_BYTES`], [`limits::MAX_ID_BYTES`]),
+    /// or contains a control character, or if the category contains anything except ASCII letters, digits, `_`, `-`,
+    /// and `.`.
     pub fn new(category: &str, id: &str) -> Result<Self, InvalidName> {
         check_word("category", category, limits::MAX_CATEGORY_BYTES)?;
         check_text("stream id", id, limits::MAX_ID_BYTES)?;
         Ok(Self { text: format!("{category}/{id}").into(), tenant_bytes: 0, category_bytes: category.len() as u8 })
     }
 
-    /// The same stream of one tenant.
+    /// Returns the name of the same stream for one tenant.
     ///
     /// # Errors
-    /// [`InvalidName`] for a tenant that could not be a category.
+    /// Returns [`InvalidName`] for a tenant that would not be a valid category.
     pub fn with_tenant(&self, tenant: &str) -> Result<Self, InvalidName> {
         check_word("tenant", tenant, limits::MAX_TENANT_BYTES)?;
         Ok(Self {
@@ -55,23 +56,23 @@ impl StreamId {
         })
     }
 
-    /// The tenant, if the stream has one.
+    /// Returns the tenant, if the stream has one.
     pub fn tenant(&self) -> Option<&str> {
         (self.tenant_bytes > 0).then(|| &self.text[..usize::from(self.tenant_bytes)])
     }
 
-    /// The category: what kind of aggregate the stream belongs to.
+    /// Returns the category: the kind of aggregate that the stream belongs to.
     pub fn category(&self) -> &str {
         let start = self.category_start();
         &self.text[start..start + usize::from(self.category_bytes)]
     }
 
-    /// The id within the category.
+    /// Returns the ID within the category.
     pub fn id(&self) -> &str {
         &self.text[self.category_start() + usize::from(self.category_bytes) + 1..]
     }
 
-    /// The text form.
+    /// Returns the text form.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -96,7 +97,7 @@ impl FromStr for StreamId {
         if head.len() > category.len() {
             check_word("tenant", tenant, limits::MAX_TENANT_BYTES)?;
         }
-        // Its parts are put together as they stand in the text, so the text itself is kept.
+        // The parts are joined in the same way as in the text, so the text itself can be kept.
         Ok(Self { text: text.into(), tenant_bytes: tenant.len() as u8, category_bytes: category.len() as u8 })
     }
 }

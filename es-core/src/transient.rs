@@ -1,15 +1,15 @@
-//! Which errors pass by themselves.
+//! Errors that are expected to pass.
 
 use std::{error::Error, io, sync::Arc};
 
 use crate::error::{StoreError, TransientFailure};
 
-/// Whether an error passes by itself, so that the same call can succeed later: it or one of its causes is a
-/// [transient](StoreError::is_transient) error of a store, or a [`TransientFailure`].
+/// Returns whether an error is expected to pass, so that the same call can succeed later. This is the case if the error
+/// or one of its causes is a [transient](StoreError::is_transient) error of a store, or a [`TransientFailure`].
 ///
-/// Looks through the whole chain of [sources](Error::source), and into errors that are shared, boxed or in an
-/// [`io::Error`]. The first error of a store decides. An [`ExecuteError`](crate::ExecuteError) of any aggregate is seen
-/// through.
+/// The function examines the whole chain of [sources](Error::source), including errors that are shared, boxed, or in an
+/// [`io::Error`]. The first error of a store decides. It also looks inside an [`ExecuteError`](crate::ExecuteError) of
+/// any aggregate.
 ///
 /// ```
 /// use es_core::{LoadError, StoreError, is_transient};
@@ -26,13 +26,13 @@ pub fn is_transient(error: &(dyn Error + 'static)) -> bool {
         .unwrap_or(false)
 }
 
-/// An error, its cause, the cause of that, and so on; also those that [`Error::source`] passes over because they are
-/// shared, boxed, or in an [`io::Error`].
+/// Returns an error, its cause, the cause of that, and so on. It includes those that [`Error::source`] skips because
+/// they are shared, boxed, or in an [`io::Error`].
 pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| within(error).or_else(|| error.source()))
 }
 
-/// The error that another one stands for, without being its source.
+/// Returns the error that another one wraps without reporting it as its source.
 fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     type Shared = Arc<dyn Error + Send + Sync>;
     if let Some(shared) = error.downcast_ref::<Shared>() {
@@ -49,7 +49,7 @@ fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stat
 }
 
 impl StoreError {
-    /// Whether trying the same call again, unchanged, can succeed.
+    /// Returns whether the same call can succeed if it is tried again unchanged.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
     }

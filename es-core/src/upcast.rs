@@ -1,4 +1,4 @@
-//! How events of older forms become events of today, while they are read. The log is never changed.
+//! The conversion of older forms of events to the current one when they are read. The log is never changed.
 
 use std::any::type_name;
 
@@ -25,21 +25,22 @@ enum Action<E> {
 
 struct Rule<E> {
     event_type: &'static str,
-    /// The schema version from which on the rule does not apply.
+    /// The schema version from which the rule no longer applies.
     before: Option<u32>,
     action: Action<E>,
 }
 
-/// Rules for events of older forms, by event type.
+/// Rules for older forms of events, by event type.
 ///
-/// A rule goes before the enum of today. Where several forms of one type read a payload (those of its rules, and the
-/// variant of today if there is one), the form that fits best is taken: the one that ignores the fewest fields of the
-/// payload, then the one that leaves the fewest of its own unfilled, then the first rule. A rule whose form fits no
-/// worse than the variant of today therefore takes the events of today as well. Where that is so, the repository
-/// refuses to write such an event; raise [`DomainEvent::SCHEMA_VERSION`] and put the rule into
-/// [`before`](Self::before), so that it applies to older events alone.
+/// A rule takes precedence over the current enum. If several forms of one type can read a payload (the forms of its
+/// rules, and the current variant if there is one), the form that matches best is used: the one that ignores the fewest
+/// fields of the payload, then the one that leaves the fewest of its own fields unset, then the first rule.
 ///
-/// A rule that can never apply is an error: `Runner::build()` reports it, and so does a repository at its first use.
+/// A rule whose form matches no worse than the current variant would therefore also read current events. In this case,
+/// the repository refuses to write such an event. Increase [`DomainEvent::SCHEMA_VERSION`] and put the rule into
+/// [`before`](Self::before), so that it applies to older events only.
+///
+/// A rule that can never apply is an error, which `Runner::build()` reports, and a repository at its first use.
 ///
 /// ```
 /// use es_core::{DomainEvent, Upcasters};
@@ -80,19 +81,20 @@ pub struct Upcasters<E> {
 }
 
 impl<E: DomainEvent> Upcasters<E> {
-    /// No rules: every event is read as it was written.
+    /// Creates an empty set of rules: every event is read as it was written.
     pub fn none() -> Self {
         Self { rules: Vec::new() }
     }
 
-    /// The type `old` is called `new` now; its content is the same, or what a rule for `new` reads.
+    /// Adds a rename: the type `old` is now called `new`. Its content is the same, or has a form that a rule for `new`
+    /// reads.
     #[must_use]
     pub fn rename(self, old: &'static str, new: &'static str) -> Self {
         self.with(old, Action::Rename(new))
     }
 
-    /// A payload of type `event_type` in the form of `Old` becomes one event of today. A type can have several such
-    /// rules, one for each older form.
+    /// Adds a conversion of a payload of type `event_type` from the form of `Old` to one current event. A type can have
+    /// several such rules, one for each older form.
     #[must_use]
     pub fn convert<Old: DeserializeOwned>(
         self,
@@ -102,8 +104,8 @@ impl<E: DomainEvent> Upcasters<E> {
         self.split(event_type, move |old| vec![convert(old)])
     }
 
-    /// A payload of type `event_type` in the form of `Old` becomes several events of today. They share its position and
-    /// differ by their ordinal.
+    /// Adds a conversion of a payload of type `event_type` from the form of `Old` to several current events. They share
+    /// the position of the stored event, and differ in their ordinals.
     #[must_use]
     pub fn split<Old: DeserializeOwned>(
         self,
@@ -114,15 +116,15 @@ impl<E: DomainEvent> Upcasters<E> {
         self.with(event_type, Action::Convert { form: type_name::<Old>(), measure: measure_value::<Old>, convert })
     }
 
-    /// Events of this type are known, and no longer of interest: reading passes over them.
+    /// Marks a type as known but no longer needed. Readers skip events of this type.
     #[must_use]
     pub fn retire(self, event_type: &'static str) -> Self {
         self.with(event_type, Action::Retire)
     }
 
-    /// Rules for events that were written before a [schema version](DomainEvent::SCHEMA_VERSION). For those, they go
-    /// before all other rules and before the enum of today; of several such blocks the one with the lowest version that
-    /// is still above the event's.
+    /// Adds rules for events that were written before a [schema version](DomainEvent::SCHEMA_VERSION). For those
+    /// events, the rules take precedence over all other rules and over the current enum. If there are several such
+    /// blocks, the one with the lowest version that is still above the event's version applies.
     ///
     /// ```
     /// # use es_core::{DomainEvent, Upcasters}; use serde::{Deserialize, Serialize};
@@ -164,11 +166,11 @@ impl<E> std::fmt::Debug for Upcasters<E> {
     }
 }
 
-/// The rules of an enum, and the enum itself: everything that reads its events.
+/// The rules of an enum, and the enum itself: everything that is needed to read its events.
 pub(crate) struct Reading<E> {
-    /// By type, then by the version before which they apply, then in the order given.
+    /// Ordered by type, then by the version before which they apply, then in the order in which they were added.
     rules: Vec<Rule<E>>,
-    /// The variants of today, by the names that are read; `None` if the type is not an externally tagged enum.
+    /// The current variants, by the names that are read. `None` if the type is not an externally tagged enum.
     variants: Option<&'static [&'static str]>,
 }
 
@@ -183,7 +185,7 @@ impl<E: DomainEvent> Reading<E> {
         self.variants.unwrap_or_default()
     }
 
-    /// The types that are read: the variants and those that have a rule.
+    /// Returns the types that are read: the variants, and those that have a rule.
     pub(crate) fn event_types(&self) -> impl Iterator<Item = &'static str> {
         self.variants().iter().copied().chain(self.rules.iter().map(|rule| rule.event_type))
     }
@@ -194,7 +196,8 @@ impl<E: DomainEvent> Reading<E> {
         &rules[..rules.partition_point(|rule| rule.event_type == event_type)]
     }
 
-    /// The rules of a type that apply to events of a schema version, in groups: for the nearest version first.
+    /// Returns the rules of a type that apply to events of a schema version, in groups. The group for the nearest
+    /// version comes first.
     fn groups(&self, event_type: &str, version: u32) -> impl Iterator<Item = &[Rule<E>]> {
         self.rules_of(event_type)
             .chunk_by(|one, next| one.before == next.before)
@@ -209,7 +212,7 @@ impl<E: DomainEvent> Reading<E> {
         out: &mut dyn FnMut(E),
     ) -> Result<(), RawDecodeError> {
         let mut event_type = event_type;
-        // A chain of renames visits each rule once at most; a circle ends as an unknown type.
+        // A chain of renames visits each rule at most once. A cycle results in an unknown type.
         'renamed: for _ in 0..=self.rules.len() {
             let mut failure = None;
             for group in self.groups(event_type, version) {
@@ -228,7 +231,7 @@ impl<E: DomainEvent> Reading<E> {
                     },
                 }
             }
-            // What neither form fits is reported by the form of today, if there is one.
+            // If no form matches, the current form reports the error, if there is one.
             return match (failure, self.variants().contains(&event_type)) {
                 (Some(failure), false) => Err(failure),
                 _ => decode_event(event_type, payload).map(out),
@@ -237,8 +240,8 @@ impl<E: DomainEvent> Reading<E> {
         Err(RawDecodeError::UnknownType)
     }
 
-    /// The events that the best of several forms makes of a payload. Rules that are bound by no version compete with
-    /// the variant of today, and win if it fits no better.
+    /// Returns the events that the best of several forms makes of a payload. Rules without a version compete with the
+    /// current variant, and win if they match no worse.
     fn convert(&self, group: &[Rule<E>], event_type: &str, payload: &str) -> Result<Vec<E>, RawDecodeError> {
         let mut best: Option<(Fit, &Convert<E>)> = None;
         let mut failure = None;
@@ -273,7 +276,7 @@ impl<E: DomainEvent> Reading<E> {
     /// Checks that the enum can be read, and that each rule can apply.
     ///
     /// # Errors
-    /// What is wrong, and what to change.
+    /// Returns the problem, and what to change.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.variants.is_none() {
             return Err(
@@ -318,9 +321,9 @@ impl<E: DomainEvent> Reading<E> {
         Ok(())
     }
 
-    /// Checks that a rename leads to something that is read.
+    /// Checks that a rename leads to a type that is read.
     fn check_chain(&self, rule: &Rule<E>) -> Result<(), String> {
-        // The last version to which the rule applies stands for all of them: later rules only drop out.
+        // The last version to which the rule applies represents all of them, because later rules only drop out.
         let version = rule.before.map_or(u32::MAX, |before| before - 1);
         let mut action = &rule.action;
         for _ in 0..=self.rules.len() {

@@ -1,6 +1,6 @@
-//! The place of an event in its own stream.
+//! The place of an event in its stream.
 
-/// The place of an event in its own stream: 1, 2, 3 …, without gaps.
+/// The place of an event in its stream: 1, 2, 3 …, without gaps.
 ///
 /// [`Version::ZERO`] means that the stream does not exist.
 ///
@@ -13,26 +13,26 @@
 pub struct Version(u64);
 
 impl Version {
-    /// The version of a stream without events, that is, of a stream that does not exist.
+    /// The version of a stream without events, that is, a stream that does not exist.
     pub const ZERO: Self = Self(0);
 
-    /// The version with this number.
+    /// Creates the version with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The version of the next event.
+    /// Returns the version of the next event.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The version after `count` more events.
+    /// Returns the version after `count` more events.
     #[must_use]
     pub const fn advanced_by(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))

@@ -1,4 +1,4 @@
-//! Views: read models that are pure folds, one JSON document per key.
+//! Views: read models that are pure folds, with one JSON document per key.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,22 +20,22 @@ use crate::{
     limits,
 };
 
-/// What a view does with a document after an event.
+/// What happens to a document after a view has applied an event to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DocumentAction {
-    /// The document is stored as it is now.
+    /// The document is stored with its current content.
     Keep,
-    /// The document is deleted; a later event for its key starts from the default again.
+    /// The document is deleted. A later event for its key starts from the default again.
     Delete,
 }
 
-/// A read model of one JSON document per key: a pure fold over events, kept by the framework.
+/// A read model of one JSON document per key: a pure fold over events whose documents the framework stores.
 ///
-/// A document starts as `Self::default()` with the first event that names its key.
+/// A document starts as `Self::default()` with the first event that returns its key.
 ///
-/// Documents are compared as JSON values, so a `HashMap` may be part of one: the order of its keys does not matter. The order
-/// of a list does, and a `HashSet` is written in another order each time. Use a `BTreeSet` instead: otherwise a document counts
-/// as changed although it is not, and a rebuild differs from the live read model.
+/// Documents are compared as JSON values, so a document may contain a `HashMap`: the order of its keys does not matter.
+/// The order of a list does matter, and a `HashSet` is written in a different order each time. Use a `BTreeSet`
+/// instead. Otherwise an unchanged document counts as changed, and a rebuild differs from the live read model.
 ///
 /// ```
 /// use es_core::{DomainEvent, DocumentAction, Recorded, View};
@@ -67,84 +67,87 @@ pub enum DocumentAction {
 /// }
 /// ```
 pub trait View: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Names the view, its checkpoint and its table; see [`ConsumerName`].
+    /// The name of the view, its checkpoint, and its table. See [`ConsumerName`].
     const NAME: &'static str;
-    /// The version of the code: raise it when `keys` or `apply` change, or the document's form. Code of one version does not
-    /// write the documents of another: a runner says so, and waits for a rebuild.
+    /// The version of the code. Increase it when `keys`, `apply`, or the form of the document changes. Code of one
+    /// version does not write the documents of another: a runner reports the mismatch and waits for a rebuild.
     const VERSION: u32 = 1;
-    /// The events that it folds.
+    /// The events that the view folds.
     type Event: EventSet;
 
-    /// The keys of the documents that an event concerns; at most [`limits::MAX_KEYS_PER_EVENT`]. None is allowed.
+    /// Returns the keys of the documents that an event concerns, at most [`limits::MAX_KEYS_PER_EVENT`]. An empty list
+    /// is allowed.
     fn keys(event: &Recorded<Self::Event>) -> Vec<String>;
 
-    /// Takes an event into the document of one of its keys. A view implements this method, or
-    /// [`apply_to`](Self::apply_to) if it matters which key it is; by default the document stays as it is.
+    /// Applies an event to the document of one of its keys. A view implements this method, or
+    /// [`apply_to`](Self::apply_to) if the result depends on the key. By default, the document does not change.
     fn apply(&mut self, event: &Recorded<Self::Event>) -> DocumentAction {
         let _ = event;
         DocumentAction::Keep
     }
 
-    /// Takes an event into the document of `key`, for events that concern several documents in different ways: an order
-    /// that changes its status leaves the document of one status and enters that of another.
+    /// Applies an event to the document of `key`. Implement it for events that concern several documents in different
+    /// ways. For example, an order that changes its status leaves the document of one status and enters the document of
+    /// another.
     fn apply_to(&mut self, key: &str, event: &Recorded<Self::Event>) -> DocumentAction {
         let _ = key;
         self.apply(event)
     }
 }
 
-/// A [`View`] whose type is not known: what stores and runners hold.
+/// A [`View`] with an erased type, as stores and runners use it.
 pub trait DocumentFold: Send + Sync {
-    /// Its name.
+    /// Returns the name.
     fn name(&self) -> &ConsumerName;
 
-    /// See [`View::VERSION`].
+    /// Returns the definition. See [`View::VERSION`].
     fn definition(&self) -> ReadModelDefinition;
 
-    /// The events that it folds.
+    /// Returns the filter for the events that the view folds.
     fn filter(&self) -> &EventFilter;
 
-    /// Checks that its events can be read: see [`Decoder::check`].
+    /// Checks that the view's events can be read. See [`Decoder::check`].
     ///
     /// # Errors
-    /// [`DecodeError::Misconfigured`].
+    /// Returns [`DecodeError::Misconfigured`] if they cannot.
     fn check(&self) -> Result<(), DecodeError> {
         Ok(())
     }
 
-    /// Whether the view's code knows the type of an event that passes the filter; see [`Decoder::knows`].
+    /// Returns whether the view's code knows the type of an event that matches the filter. See [`Decoder::knows`].
     fn knows(&self, event: &RecordedEvent) -> bool;
 
-    /// The keys of the documents that an event concerns, each once.
+    /// Returns the keys of the documents that an event concerns, each of them once.
     ///
     /// # Errors
-    /// As of [`open_page`](Self::open_page).
+    /// Returns the errors of [`open_page`](Self::open_page).
     fn keys(&self, event: &RecordedEvent) -> Result<Vec<String>, ProjectionError>;
 
-    /// Reads the events of a page and says which documents they concern.
+    /// Decodes the events of a page and determines which documents they concern.
     ///
     /// # Errors
-    /// [`ProjectionError::Decode`] for an event that cannot be read; [`ProjectionError::Store`] for an impossible key.
+    /// Returns [`ProjectionError::Decode`] for an event that cannot be read, and [`ProjectionError::Store`] for an
+    /// invalid key.
     fn open_page(&self, events: Vec<RecordedEvent>) -> Result<Box<dyn PageFold>, ProjectionError>;
 }
 
-/// The events of one page, read and sorted by the documents that they concern.
+/// The events of one page, decoded and grouped by the documents that they concern.
 pub trait PageFold: Send {
-    /// The keys of all documents that the page concerns, each once.
+    /// Returns the keys of all documents that the page concerns, each of them once.
     fn keys(&self) -> Vec<String>;
 
-    /// Leaves all documents out but those whose keys are wanted.
+    /// Removes all documents except those whose keys are wanted.
     fn retain(&mut self, is_wanted: &dyn Fn(&str) -> bool);
 
-    /// Folds the page into the documents that exist, and gives what changed.
+    /// Folds the page into the existing documents, and returns the changes.
     ///
     /// # Errors
-    /// [`ProjectionError::Decode`] for a document that does not fit the view's type, [`ProjectionError::Document`] for one that
-    /// cannot be written.
+    /// Returns [`ProjectionError::Decode`] for a document that does not match the view's type, and
+    /// [`ProjectionError::Document`] for a document that cannot be written.
     fn fold(self: Box<Self>, documents: Vec<Document>) -> Result<Vec<DocumentChange>, ProjectionError>;
 }
 
-/// Makes a [`DocumentFold`] of a [`View`].
+/// Turns a [`View`] into a [`DocumentFold`].
 #[derive(Debug)]
 pub struct ViewFold<V: View> {
     name: ConsumerName,
@@ -152,10 +155,10 @@ pub struct ViewFold<V: View> {
 }
 
 impl<V: View> ViewFold<V> {
-    /// The fold of the view `V`.
+    /// Creates the fold of the view `V`.
     ///
     /// # Errors
-    /// [`InvalidName`] if `V::NAME` is no [`ConsumerName`].
+    /// Returns [`InvalidName`] if `V::NAME` is not a valid [`ConsumerName`].
     pub fn new() -> Result<Self, InvalidName> {
         Ok(Self { name: ConsumerName::new(V::NAME)?, decoder: V::Event::decoder() })
     }
@@ -256,12 +259,13 @@ fn read_document<V: View>(view: &ConsumerName, key: &str, body: &Payload) -> Res
     })
 }
 
-/// Whether a document is what it was. The order of keys in objects does not matter: a hash map is written in any order.
+/// Returns whether a document is unchanged. The order of keys in objects does not matter, because a hash map is written
+/// in any order.
 fn is_unchanged(before: Option<&Payload>, now: Option<&Payload>) -> bool {
     let (Some(before), Some(now)) = (before, now) else { return before == now };
     let (before, now) = (before.as_str(), now.as_str());
-    // The same writer wrote both. So the same value in another order consists of the same bytes, and nearly every
-    // document that has changed is told by their sum.
+    // The same writer wrote both documents. The same value in another order therefore consists of the same bytes, and
+    // comparing the sums of the bytes detects nearly every changed document.
     let sum = |text: &str| text.bytes().map(u64::from).sum::<u64>();
     before == now || (before.len() == now.len() && sum(before) == sum(now) && is_same_json(before, now))
 }
@@ -282,14 +286,14 @@ fn write_document<V: View>(view: &ConsumerName, key: &str, document: &V) -> Resu
     Ok(body)
 }
 
-/// Why a view could not be read.
+/// The reason why a view could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewError {
-    /// The store refused or failed.
+    /// The store refused the request or failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A document does not fit the view's type: rebuild the view.
+    /// A document does not match the view's type. Rebuild the view.
     #[error("{0}")]
     Decode(#[from] DecodeError),
 }
@@ -312,18 +316,18 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
         Self { store, view: PhantomData }
     }
 
-    /// The document of a key, if there is one.
+    /// Returns the document of a key, if there is one.
     ///
     /// # Errors
-    /// [`ViewError::Decode`] if the stored document is of an older form: rebuild the view.
+    /// Returns [`ViewError::Decode`] if the stored document has an older form. In this case, rebuild the view.
     pub async fn get(&self, key: &str) -> Result<Option<V>, ViewError> {
         Ok(self.get_many(&[key]).await?.pop().flatten())
     }
 
-    /// The documents of several keys, in the order of the keys; `None` where there is none.
+    /// Returns the documents of several keys, in the order of the keys, with `None` for each key that has no document.
     ///
     /// # Errors
-    /// Over [`limits::MAX_DOCUMENTS_PER_READ`] keys: [`StoreError::LimitExceeded`].
+    /// Returns [`StoreError::LimitExceeded`] for more than [`limits::MAX_DOCUMENTS_PER_READ`] keys.
     pub async fn get_many<K: AsRef<str>>(&self, keys: &[K]) -> Result<Vec<Option<V>>, ViewError> {
         let name = ConsumerName::new(V::NAME)?.live();
         let keys: Vec<String> = keys.iter().map(|key| key.as_ref().to_owned()).collect();
@@ -335,12 +339,13 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
             .collect()
     }
 
-    /// The next `limit` documents after a key, in the order of their keys; `None` starts at the first.
+    /// Returns the next `limit` documents after a key, in the order of their keys. `None` starts at the first key.
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, V)>, ViewError> {
         self.query(DocumentQuery::ByKey { after: after.map(str::to_owned), limit }).await
     }
 
-    /// Documents by the number or text in a top-level field: a range of values, in either direction, page by page.
+    /// Returns documents by the number or text in a top-level field: a range of values, in either direction, page by
+    /// page.
     ///
     /// ```
     /// # use es_core::*; use serde::{Deserialize, Serialize};
@@ -361,12 +366,12 @@ impl<'a, S: ConsumerStore + ?Sized, V: View> ViewReader<'a, S, V> {
     /// ```
     ///
     /// # Errors
-    /// [`ViewError::Store`] for a query that [`DocumentQuery::check`] refuses.
+    /// Returns [`ViewError::Store`] for a query that [`DocumentQuery::check`] refuses.
     pub async fn find(&self, query: FieldQuery) -> Result<Vec<(String, V)>, ViewError> {
         self.query(DocumentQuery::ByField(query)).await
     }
 
-    /// The `limit` documents with the largest number in a top-level field, largest first.
+    /// Returns the `limit` documents with the largest number in a top-level field, largest first.
     pub async fn top(&self, field: &str, limit: usize) -> Result<Vec<(String, V)>, ViewError> {
         self.query(DocumentQuery::TopByField { field: field.to_owned(), limit }).await
     }

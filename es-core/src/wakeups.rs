@@ -4,44 +4,45 @@ use tokio::sync::watch;
 
 use crate::position::Position;
 
-/// Hints that there may be new events, for one reader. Hints coalesce: a slow reader gets one for many appends.
+/// Hints that there may be new events, for one reader. Hints are combined: a slow reader gets one for many appends.
 ///
-/// The position that comes with a hint is a hint too, and never a high-water mark: the log may end before it or after it, and it
-/// is lower than the one before it once the database was put back to an earlier state. Each hint counts, whatever its position.
+/// The position in a hint is also only a hint, and never a high-water mark. The log may end before or after it. After
+/// the database was restored to an earlier state, the position is lower than the previous one. Every hint counts,
+/// whatever its position.
 #[derive(Debug, Clone)]
 pub struct Wakeups {
     receiver: watch::Receiver<Hints>,
-    /// How many hints this reader has seen.
+    /// The number of hints that this reader has seen.
     seen: u64,
 }
 
 /// The hints so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Hints {
-    /// How many there were.
+    /// The number of hints.
     count: u64,
-    /// The position of the last one.
+    /// The position of the last hint.
     latest: Position,
-    /// Which of them, counted from 1, was the last one with a lower position than the one before it.
+    /// The number, starting at 1, of the last hint with a lower position than the hint before it.
     last_fall: u64,
 }
 
 impl Wakeups {
-    /// Waits for a hint that came after the last one seen, and returns the position of the latest. If nobody
-    /// will ever send one, it waits forever: use it beside a poll interval.
+    /// Waits for a hint after the last one seen, and returns the position of the latest hint. If no sender is
+    /// left, it waits forever, so combine it with a poll interval.
     ///
     /// # Cancel safety
-    /// Safe: a hint that was not returned is returned by the next call.
+    /// This method is cancel safe: a hint that was not returned is returned by the next call.
     pub async fn next(&mut self) -> Position {
         self.hint().await.0.latest
     }
 
-    /// Waits for a hint, after the last one seen, that a reader of everything up to `read_to` may have missed something. Hints of
-    /// lower positions that come late are passed over; one whose position is lower than the hint before it is not, since the log may
-    /// have gone back.
+    /// Waits for a hint, after the last one seen, that a reader of everything up to `read_to` may have missed an event.
+    /// Late hints of lower positions are skipped. A hint whose position is lower than that of the hint before it is not
+    /// skipped, because the log may have gone back.
     ///
     /// # Cancel safety
-    /// Safe: a hint that was not returned is returned by the next call.
+    /// This method is cancel safe: a hint that was not returned is returned by the next call.
     pub async fn news(&mut self, read_to: Position) {
         loop {
             let (hints, has_fallen) = self.hint().await;
@@ -51,12 +52,12 @@ impl Wakeups {
         }
     }
 
-    /// The position of the latest hint, without waiting.
+    /// Returns the position of the latest hint, without waiting.
     pub fn latest(&self) -> Position {
         self.receiver.borrow().latest
     }
 
-    /// The next hint, and whether positions have fallen since the last one seen.
+    /// Returns the next hint, and whether positions have decreased since the last one seen.
     async fn hint(&mut self) -> (Hints, bool) {
         if self.receiver.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -75,12 +76,12 @@ pub struct WakeupSender {
 }
 
 impl WakeupSender {
-    /// A sender that has hinted nothing yet.
+    /// Creates a sender that has not sent a hint yet.
     pub fn new() -> Self {
         Self { sender: watch::Sender::new(Hints::default()) }
     }
 
-    /// Tells every reader that the log may end at `head` now.
+    /// Notifies every reader that the log may now end at `head`.
     pub fn notify(&self, head: Position) {
         self.sender.send_modify(|hints| {
             hints.count += 1;
@@ -91,19 +92,19 @@ impl WakeupSender {
         });
     }
 
-    /// The position of the latest hint.
+    /// Returns the position of the latest hint.
     pub fn latest(&self) -> Position {
         self.sender.borrow().latest
     }
 
-    /// Hints for one more reader, from now on.
+    /// Returns the hints for one more reader, from now on.
     pub fn subscribe(&self) -> Wakeups {
         let receiver = self.sender.subscribe();
         let seen = receiver.borrow().count;
         Wakeups { receiver, seen }
     }
 
-    /// Whether anybody has hints to wait for: whether it is worth looking for appends of other processes.
+    /// Returns whether any reader waits for hints, so that it is worth looking for appends of other processes.
     pub fn has_subscribers(&self) -> bool {
         self.sender.receiver_count() > 0
     }
@@ -135,7 +136,7 @@ mod tests {
         sender.notify(Position::new(11));
         assert!(is_news(&mut wakeups, 10));
         assert!(!is_news(&mut wakeups, 11));
-        // The log went back to 5, for a reader that believes to be at 11.
+        // The log went back to 5, for a reader that assumes position 11.
         sender.notify(Position::new(5));
         assert!(is_news(&mut wakeups, 11));
         assert!(!is_news(&mut wakeups, 11));

@@ -1,4 +1,4 @@
-//! The rule of an append, for one or for a batch of them, inside a transaction that holds the write lock.
+//! The rule of an append, for one append or a batch, inside a transaction that holds the write lock.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -36,10 +36,10 @@ static STORE_AND_COMMIT: LazyLock<&str> = LazyLock::new(|| {
 });
 const FIND_APPEND: &str = include_str!("../sql/find_append.sql");
 
-/// An append with everything that can be made of it before it has the lock.
+/// An append, with everything that can be prepared before it has the lock.
 pub(crate) struct Prepared {
     append: Append,
-    /// One JSON array for each event, without its `[` and its version; see `sql/append_events.sql`.
+    /// One JSON array for each event, without its `[` and its version. See `sql/append_events.sql`.
     rows: Vec<String>,
 }
 
@@ -47,7 +47,8 @@ impl Prepared {
     /// Checks and encodes an append.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for a payload over the store's limit; [`StoreError::Refused`] for one that is not JSON.
+    /// Returns [`StoreError::LimitExceeded`] for a payload over the store's limit, and [`StoreError::Refused`] for a
+    /// payload that is not JSON.
     pub(crate) fn new(append: &Append, max_payload_bytes: usize) -> Result<Self, StoreError> {
         append.check_payload_limit(max_payload_bytes)?;
         let mut rows = Vec::with_capacity(append.event_count());
@@ -76,7 +77,7 @@ impl Prepared {
         &self.append
     }
 
-    /// The events for `sql/append_alone.sql`.
+    /// Returns the events for `sql/append_alone.sql`.
     pub(crate) fn to_json(&self) -> String {
         let mut json = String::with_capacity(self.bytes() + 4 * self.rows.len() + 2);
         for row in &self.rows {
@@ -87,37 +88,37 @@ impl Prepared {
         json
     }
 
-    /// Bytes that it adds to a batch.
+    /// Returns the number of bytes that it adds to a batch.
     pub(crate) fn bytes(&self) -> usize {
         self.rows.iter().map(String::len).sum()
     }
 }
 
-/// What a batch came to. The caller's transaction is as the caller asked for it.
+/// The result of a batch. The transaction is in the state that the caller requested.
 pub(crate) struct Batch {
-    /// One for each append, in order.
+    /// The outcomes of the appends, in order.
     pub(crate) outcomes: Vec<Result<Appended, StoreError>>,
     /// The position of the last event, if any was stored.
     pub(crate) head: Option<Position>,
-    /// The id of the event before the first one that was stored, if there is one.
+    /// The ID of the event before the first one that was stored, if there is one.
     pub(crate) before_id: Option<Uuid>,
 }
 
-/// Whose transaction it is.
+/// The owner of the transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Within {
-    /// It is begun by the first statement of the batch, and committed by the last if events are stored. If none are, or
-    /// after an error, it is the caller who ends it. Only for a store without inline projections.
+    /// The first statement of the batch begins the transaction, and the last one commits it if events are stored. If no
+    /// events are stored, or after an error, the caller ends it. Only for a store without inline projections.
     Own,
-    /// The caller's, which holds the write lock.
+    /// The caller owns the transaction, which holds the write lock.
     Callers,
 }
 
-/// Decides about appends, in order, and stores those that are right. No two of them may name the same stream, event id
-/// or key.
+/// Decides on appends, in order, and stores the accepted ones. No two of them may name the same stream, event ID, or
+/// key.
 ///
 /// # Errors
-/// An error of the whole batch: nothing of it may be committed.
+/// Returns an error of the whole batch. In this case no part of it may be committed.
 pub(crate) async fn append_batch(
     shared: &Shared,
     connection: &mut SqliteConnection,
@@ -146,12 +147,12 @@ pub(crate) async fn append_batch(
     Ok(Batch { outcomes, head, before_id: found.head_id })
 }
 
-/// Whether an error concerns one append alone, and not the database.
+/// Returns whether an error concerns one append only, and not the database.
 fn is_of_one_append(error: &StoreError) -> bool {
     matches!(error, StoreError::Conflict { .. } | StoreError::IdReused { .. } | StoreError::Corrupt { .. })
 }
 
-/// The new events of a batch, in the order of their positions.
+/// Returns the new events of a batch, in the order of their positions.
 pub(crate) fn recorded(appends: &[&Prepared], outcomes: &[Result<Appended, StoreError>]) -> Vec<RecordedEvent> {
     let mut events = Vec::new();
     for (prepared, outcome) in appends.iter().zip(outcomes) {
@@ -164,7 +165,7 @@ pub(crate) fn recorded(appends: &[&Prepared], outcomes: &[Result<Appended, Store
     events
 }
 
-/// The outcome of the append with a key.
+/// Returns the outcome of the append with a key.
 pub(crate) async fn find_append(readers: &Readers, key: &IdempotencyKey) -> Result<Option<Appended>, StoreError> {
     let mut reader = readers.get().await?;
     let row = sqlx::query(FIND_APPEND).bind(key.as_str()).fetch_optional(reader.connection()?).await;
@@ -176,16 +177,16 @@ pub(crate) async fn find_append(readers: &Readers, key: &IdempotencyKey) -> Resu
     KeyRow { request, streams, recorded_at, last_event_id }.outcome().map(Some)
 }
 
-/// What is remembered of a key.
+/// The stored data of a key.
 struct KeyRow {
-    /// The digest of what it stands for, in hex.
+    /// The digest of the request that the key is bound to, in hex.
     request: String,
     streams: String,
     recorded_at: i64,
     last_event_id: Option<Uuid>,
 }
 
-/// One stream of a remembered outcome.
+/// One stream of a stored outcome.
 #[derive(serde::Serialize, Deserialize)]
 struct OutcomeRow(String, u64, u64, u64);
 
@@ -209,23 +210,23 @@ impl KeyRow {
     }
 }
 
-/// Everything that decides about a batch, read under the write lock.
+/// Everything that decides on a batch, read under the write lock.
 struct Found {
     head: i64,
     head_id: Option<Uuid>,
     recorded_at: i64,
     ids: HashMap<Uuid, i64>,
     keys: HashMap<String, KeyRow>,
-    /// Version and last event of each stream that exists.
+    /// The version and last event of each stream that exists.
     streams: HashMap<StreamId, (Version, Uuid)>,
-    /// Checkpoints of the inline projections, in their order.
+    /// The checkpoints of the inline projections, in their order.
     checkpoints: Vec<i64>,
 }
 
 enum Decision {
-    /// It was stored before.
+    /// The append was stored before.
     Repeated(Appended),
-    /// It is stored after these versions of its streams.
+    /// The append is stored after these versions of its streams.
     Accepted(Vec<Version>),
 }
 
@@ -282,7 +283,7 @@ impl Found {
         })
     }
 
-    /// The rule of an append: ids first, then the key, then the versions.
+    /// Applies the rule of an append: IDs first, then the key, then the versions.
     async fn decide(&self, connection: &mut SqliteConnection, append: &Append) -> Result<Decision, StoreError> {
         let first_known = append.events().find_map(|(_, event)| self.ids.get(&event.id()).map(|&at| (event.id(), at)));
         if let Some((id, at)) = first_known {
@@ -312,7 +313,8 @@ impl Found {
         Ok(Decision::Accepted(versions))
     }
 
-    /// The earlier outcome, if every event is there already: with equal content, in order, without another between.
+    /// Returns the earlier outcome, if every event already exists: with equal content, in order, and without another
+    /// event in between.
     async fn find_repeat(
         &self,
         connection: &mut SqliteConnection,
@@ -352,19 +354,20 @@ impl Found {
     }
 }
 
-/// What a batch writes.
+/// The rows that a batch writes.
 struct Stored {
     first_position: i64,
     count: i64,
     recorded_at: OffsetDateTime,
     events: String,
-    /// Key, digest in hex, and outcome of each append that has a key.
+    /// The key, the digest in hex, and the outcome of each append that has a key.
     keys: Vec<(String, String, String)>,
 }
 
 impl Stored {
     fn after(found: &Found) -> Self {
-        // A time that cannot be shown cannot be passed either; the events that have it are reported as damaged.
+        // If the stored time is out of range, it cannot be exceeded either. Reading the events with that time reports
+        // them as damaged.
         let latest = from_unix_micros(found.recorded_at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let recorded_at = es_core::timestamp::to_stored_precision(OffsetDateTime::now_utc()).max(latest);
         Self { first_position: found.head + 1, count: 0, recorded_at, events: String::from("["), keys: Vec::new() }

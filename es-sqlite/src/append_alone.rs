@@ -1,4 +1,4 @@
-//! An append that nobody shares the transaction with: decided, stored and committed by one call.
+//! An append that does not share its transaction: one call decides, stores, and commits it.
 
 use std::sync::LazyLock;
 
@@ -25,19 +25,19 @@ static APPEND_ALONE: LazyLock<&str> = LazyLock::new(|| {
     ))
 });
 
-/// Most events for which the trip that is saved is worth more than what the statement costs in addition: it keeps the
-/// events aside before it stores them, since it reads the table that it writes to.
+/// Maximum number of events for which the saved round trip is worth more than the additional cost of the statement. The
+/// statement materializes the events before it stores them, because it reads the table that it writes to.
 const MAX_EVENTS: usize = 64;
 
-/// Whether an append is of the plain kind that [`append_alone`] can store.
+/// Returns whether [`append_alone`] can store the append.
 pub(crate) fn is_plain(prepared: &Prepared) -> bool {
     let append = prepared.append();
     append.streams().len() == 1 && append.idempotency_key().is_none() && append.event_count() <= MAX_EVENTS
 }
 
-/// Stores a [plain](is_plain) append in a transaction of its own, which it ends. `None` if something is special about it (a
-/// conflict, ids that are stored already, a clock that was put back): then nothing was stored, and
-/// [`append_batch`](crate::append::append_batch) can say more.
+/// Stores a [plain](is_plain) append in its own transaction, which it ends. Returns `None` in special cases (a
+/// conflict, IDs that are already stored, a clock that was set back). In these cases nothing was stored, and
+/// [`append_batch`](crate::append::append_batch) can determine the outcome.
 pub(crate) async fn append_alone(
     connection: &mut SqliteConnection,
     prepared: &Prepared,
@@ -52,7 +52,7 @@ pub(crate) async fn append_alone(
         .bind(lowest)
         .bind(highest)
         .bind(part.expected_last_event().map(|id| id.simple().to_string()))
-        // To its end: only then has it committed.
+        // Read all rows, because the statement commits only at its end.
         .fetch_all(connection)
         .await
         .map_err(store_error)?;
@@ -71,7 +71,7 @@ pub(crate) async fn append_alone(
     Ok(Some(Batch { outcomes: vec![Ok(appended)], head, before_id: id_in(row, "before_id")? }))
 }
 
-/// The versions that [`ExpectedVersion::accepts`], from the lowest to the highest.
+/// Returns the lowest and the highest version that [`ExpectedVersion::accepts`].
 fn accepted_versions(part: &StreamAppend) -> (i64, i64) {
     match part.expected() {
         ExpectedVersion::Any => (0, i64::MAX),
@@ -79,7 +79,7 @@ fn accepted_versions(part: &StreamAppend) -> (i64, i64) {
         ExpectedVersion::Exists => (1, i64::MAX),
         ExpectedVersion::Exact(version) => match i64::try_from(version.get()) {
             Ok(version) => (version, version),
-            // No stream can be there.
+            // No stream can have this version.
             Err(_) => (1, 0),
         },
     }

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! The options for opening a store.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,35 +14,37 @@ use sqlx::{
 
 use crate::{inline::Inline, store::SqliteStore};
 
-/// Readers unless the options say otherwise.
+/// Default number of readers.
 pub const DEFAULT_READERS: usize = 4;
-/// Most readers that the options accept.
+/// Maximum number of readers that the options accept.
 pub const MAX_READERS: usize = 64;
-/// How long a call waits for one holder of the writer, or for a free reader, unless the options say otherwise.
+/// Default time that a call waits for one holder of the writer, or for a free reader.
 pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for one holder of the writer, or for a free reader, that the options accept.
+/// Maximum time to wait for one holder of the writer, or for a free reader, that the options accept.
 pub const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// Memory for the database's pages in each connection, in KiB.
+/// Memory for the pages of the database in each connection, in KiB.
 const CACHE_KIB: u32 = 16 * 1_024;
-/// What the write-ahead log is cut back to after a large transaction, in bytes.
+/// Size to which the write-ahead log is truncated after a large transaction, in bytes.
 const WAL_BYTES_KEPT: u32 = 64 * 1_024 * 1_024;
 
-/// When a commit reaches the disk: what survives which failure.
+/// When a commit is flushed to disk, and therefore which failures it survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Synchronous {
-    /// Every commit is flushed before it returns. What was acknowledged survives a crash of the process, of the
-    /// operating system, and a loss of power. The default.
+    /// Every commit is flushed before it returns. Acknowledged data survives a crash of the process, a crash of the
+    /// operating system, and a loss of power. This is the default.
     #[default]
     Full,
-    /// Commits are flushed later, many at a time. What was acknowledged survives a crash of the process, but the last
-    /// commits can be lost when the operating system crashes or power fails. The database itself stays whole: what is
-    /// lost is a tail, events and checkpoints of this file alike; what consumers did outside this file is not lost with
-    /// it. Not for events that anybody else has acted on.
+    /// Commits are flushed later, many at a time. Acknowledged data survives a crash of the process, but the last
+    /// commits can be lost if the operating system crashes or the power fails.
+    ///
+    /// The database itself stays consistent: the lost part is a tail of the events and checkpoints in this file.
+    /// Effects of consumers outside of this file are not undone. Do not use this mode for events that another system
+    /// has acted on.
     Normal,
 }
 
-/// How a store is opened. Built by value, ended by [`open`](Self::open).
+/// The options for opening a store. Set them by chaining calls, and finish with [`open`](Self::open).
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -71,13 +73,13 @@ pub struct SqliteOptions {
     pub(crate) busy_timeout: Duration,
     pub(crate) max_payload_bytes: usize,
     pub(crate) inline: Vec<Inline>,
-    /// The first name that could not be used; reported by `open`.
+    /// The first invalid name, which `open` reports.
     problem: Option<InvalidName>,
 }
 
 impl SqliteOptions {
-    /// The defaults for a file: created if missing, [`Synchronous::Full`], [`DEFAULT_READERS`], [`DEFAULT_BUSY_TIMEOUT`],
-    /// [`limits::MAX_PAYLOAD_BYTES`].
+    /// Creates the default options for a file: created if missing, [`Synchronous::Full`], [`DEFAULT_READERS`],
+    /// [`DEFAULT_BUSY_TIMEOUT`], and [`limits::MAX_PAYLOAD_BYTES`].
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
@@ -91,45 +93,47 @@ impl SqliteOptions {
         }
     }
 
-    /// Whether a file that does not exist is created. Its folder is never created.
+    /// Sets whether a file that does not exist is created. Its folder is never created.
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
         self
     }
 
-    /// When a commit reaches the disk.
+    /// Sets when a commit is flushed to disk.
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
         self
     }
 
-    /// How many reads can run at the same time: 1 to [`MAX_READERS`]. Each has a connection, opened at first use. Reads
-    /// never wait for the writer.
+    /// Sets how many reads can run at the same time: 1 to [`MAX_READERS`]. Each reader has a connection, which is
+    /// opened at first use. Reads never wait for the writer.
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = readers;
         self
     }
 
-    /// How long a call waits for a free reader, or for one holder of the only writer, be it in this process or another,
-    /// before it returns [`StoreError::Busy`]; at most [`MAX_BUSY_TIMEOUT`]. While others in this process take turns with the
-    /// writer, a call waits for longer, up to [`MAX_WRITER_WAIT`](crate::MAX_WRITER_WAIT).
+    /// Sets how long a call waits before it returns [`StoreError::Busy`], at most [`MAX_BUSY_TIMEOUT`]. The limit
+    /// applies to the wait for a free reader, and to the wait for one holder of the only writer, in this or another
+    /// process. While other calls in this process take turns with the writer, a call waits longer, up to
+    /// [`MAX_WRITER_WAIT`](crate::MAX_WRITER_WAIT).
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// Largest payload of one event, in bytes of JSON.
+    /// Sets the maximum payload of one event, in bytes of JSON.
     pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
         self.max_payload_bytes = bytes;
         self
     }
 
-    /// Applies a projection in the transaction of each append, while its checkpoint stands right before it. So its tables
-    /// are up to date when `append` returns.
+    /// Applies a projection in the transaction of each append, if its checkpoint is directly before the append. Its
+    /// tables are then up to date when `append` returns.
     ///
-    /// Where the checkpoint stands further back, the projection is left to its runner: after the first start, after
-    /// another process that does not know the projection has appended, and after an error of its handler, which is
-    /// logged and does not fail the append. Run one with `es-projections`, or it stays behind.
+    /// If the checkpoint is further back, the runner of the projection applies the events instead. This is the case
+    /// after the first start, after another process that does not know the projection has appended, and after an error
+    /// of its handler. Such an error is logged and does not fail the append. Run the projection with `es-projections`,
+    /// or it stays behind.
     pub fn inline_projection<P: Projection<Connection = SqliteConnection>>(mut self, projection: P) -> Self {
         match Projector::new(projection) {
             Ok(projector) => self.inline.push(Inline::Projection(Arc::new(projector))),
@@ -138,7 +142,7 @@ impl SqliteOptions {
         self
     }
 
-    /// Keeps a view up to date in the transaction of each append; see [`inline_projection`](Self::inline_projection).
+    /// Updates a view in the transaction of each append. See [`inline_projection`](Self::inline_projection).
     pub fn inline_view<V: View>(mut self) -> Self {
         match ViewFold::<V>::new() {
             Ok(fold) => self.inline.push(Inline::View(Arc::new(fold) as Arc<dyn DocumentFold>)),
@@ -147,16 +151,16 @@ impl SqliteOptions {
         self
     }
 
-    /// Opens the store: creates or migrates what is needed. Several processes may do so at the same time.
+    /// Opens the store, and creates or migrates what is needed. Several processes may open it at the same time.
     ///
     /// # Errors
-    /// [`StoreError::Setup`] with a remedy: the folder is missing, the file is not a database, cannot be written, was
-    /// written by a newer version of this library, or is damaged. [`StoreError::Busy`] if another process holds it for
-    /// longer than the busy timeout. [`StoreError::LimitExceeded`], [`StoreError::InvalidName`] or [`StoreError::Refused`] for
-    /// unusable options.
+    /// - [`StoreError::Setup`] with a remedy: the folder is missing, or the file is not a database, cannot be written,
+    ///   was written by a newer version of this library, or is damaged.
+    /// - [`StoreError::Busy`] if another process locks the file for longer than the busy timeout.
+    /// - [`StoreError::LimitExceeded`], [`StoreError::InvalidName`], or [`StoreError::Refused`] for unusable options.
     ///
     /// # Cancel safety
-    /// Dropping the future opens nothing; a migration is done in full or not at all.
+    /// If the future is dropped, nothing is opened. A migration is applied completely or not at all.
     pub async fn open(self) -> Result<SqliteStore, StoreError> {
         SqliteStore::open_with(self).await
     }
@@ -189,7 +193,7 @@ impl SqliteOptions {
         Ok(())
     }
 
-    /// How a connection that may write is opened.
+    /// Returns the options of a connection that may write.
     pub(crate) fn writing(&self, path: &Path) -> SqliteConnectOptions {
         let synchronous = match self.synchronous {
             Synchronous::Full => SqliteSynchronous::Full,
@@ -198,12 +202,12 @@ impl SqliteOptions {
         self.connecting(path)
             .create_if_missing(self.create_if_missing)
             .synchronous(synchronous)
-            // Where a plain flush leaves data in the drive's own cache (macOS); elsewhere it changes nothing.
+            // On macOS, a plain flush leaves data in the drive's own cache. On other systems this changes nothing.
             .pragma("fullfsync", if self.synchronous == Synchronous::Full { "1" } else { "0" })
             .pragma("journal_size_limit", WAL_BYTES_KEPT.to_string())
     }
 
-    /// How a connection that only reads is opened.
+    /// Returns the options of a connection that only reads.
     pub(crate) fn reading(&self, path: &Path) -> SqliteConnectOptions {
         self.connecting(path).pragma("query_only", "1")
     }

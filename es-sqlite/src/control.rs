@@ -1,4 +1,4 @@
-//! What operators do to consumers, and the log of it.
+//! Operator actions on consumers, and the operations log.
 
 use async_trait::async_trait;
 use es_core::{
@@ -25,7 +25,7 @@ const NOTE: &str = include_str!("../sql/operation_note.sql");
 const OPERATIONS: &str = include_str!("../sql/operations.sql");
 const REVOKE: &str = include_str!("../sql/leases_revoke.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
-/// What removes the rows of a consumer.
+/// The statements that remove the rows of a consumer.
 const REMOVALS: [&str; 3] = [
     include_str!("../sql/consumer_remove.sql"),
     include_str!("../sql/generations_remove.sql"),

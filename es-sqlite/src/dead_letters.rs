@@ -62,7 +62,7 @@ fn to_dead_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
     Ok(DeadLetter::new(id, to_time(number("since")?)?, number("is_retry_requested")? != 0, letter))
 }
 
-/// Puts a message aside, in a transaction of the caller's.
+/// Stores a dead letter in a transaction of the caller.
 pub(crate) async fn add(connection: &mut SqliteConnection, letter: &NewDeadLetter) -> Result<(), StoreError> {
     let query =
         sqlx::query(ADD).bind(letter.consumer.as_str()).bind(letter.identity()).bind(letter.message_id.as_str());
@@ -73,12 +73,12 @@ pub(crate) async fn add(connection: &mut SqliteConnection, letter: &NewDeadLette
     Ok(())
 }
 
-/// Takes a dead letter away, in a transaction of the caller's.
+/// Removes a dead letter in a transaction of the caller.
 pub(crate) async fn resolve(connection: &mut SqliteConnection, letter: &DeadLetter) -> Result<bool, StoreError> {
     Ok(unedited(RESOLVE, letter)?.execute(connection).await.map_err(store_error)?.rows_affected() > 0)
 }
 
-/// A statement with the dead letter, and the message that it must have still, as its first binds.
+/// Returns a statement whose first binds are the dead letter, and the message that it must still have.
 fn unedited<'a>(
     statement: &'static str,
     DeadLetter { id, letter, .. }: &'a DeadLetter,
@@ -87,7 +87,7 @@ fn unedited<'a>(
     Ok(query.bind(to_json(&letter.message.headers)?).bind(letter.message.body.clone()))
 }
 
-/// A statement with what a query asks for as its first binds.
+/// Returns a statement whose first binds are the conditions of a query.
 fn matching(statement: &'static str, query: &DeadLetterQuery) -> Query<'static, Sqlite, SqliteArguments> {
     sqlx::query(statement)
         .bind(query.consumer.as_ref().map(|consumer| consumer.as_str().to_owned()))
@@ -100,7 +100,8 @@ fn matching(statement: &'static str, query: &DeadLetterQuery) -> Query<'static, 
 }
 
 impl SqliteStore {
-    /// Changes all dead letters that match, and notes that for each consumer. Gives how many.
+    /// Changes all matching dead letters, and records the operation for each consumer. Returns the number of changed
+    /// dead letters.
     async fn change_dead_letters(
         &self,
         statement: &'static str,

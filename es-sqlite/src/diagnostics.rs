@@ -1,4 +1,4 @@
-//! For whom the calls of this store wait: SQLite does not say who holds its lock.
+//! Diagnostics of blocked calls, which SQLite does not support: it does not report who holds its lock.
 
 use es_core::Diagnostics;
 

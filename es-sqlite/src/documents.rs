@@ -1,4 +1,4 @@
-//! The documents of a view: one table each.
+//! The documents of views, with one table per view.
 
 use std::sync::LazyLock;
 
@@ -21,11 +21,13 @@ const PREPARE: &str = include_str!("../sql/view_prepare.sql");
 const CLEAR: &str = include_str!("../sql/view_clear.sql");
 const EXISTS: &str = include_str!("../sql/view_exists.sql");
 
-/// Documents that one statement reads; so even the largest come to less than what SQLite can hold in one value.
+/// Number of documents that one statement reads. Even the largest documents then stay below the maximum size of a value
+/// in SQLite.
 const DOCUMENTS_PER_STATEMENT: usize = 500;
 
-/// The name of a view's table; for the live generation, of what stands for it. A [`ConsumerName`] has nothing but
-/// lower-case letters, digits, `_` and `@`, so the name can hold no SQL, and is safe between quotes.
+/// Returns the name of a view's table. For the live generation, it is the name of the database view on the live table.
+/// A [`ConsumerName`] only contains lower-case letters, digits, `_`, and `@`, so the name cannot contain SQL and is
+/// safe in quotes.
 pub(crate) fn table(view: &ConsumerName) -> String {
     match view.generation() {
         Some(generation) => format!("es_view_{}@{generation}", view.base_text()),
@@ -33,7 +35,7 @@ pub(crate) fn table(view: &ConsumerName) -> String {
     }
 }
 
-/// A statement on a view's table.
+/// Returns a statement on a view's table.
 pub(crate) fn on(view: &ConsumerName, sql: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("es_view_name", &format!("\"{}\"", table(view))))
 }
@@ -52,7 +54,7 @@ pub(crate) async fn clear(connection: &mut SqliteConnection, view: &ConsumerName
     Ok(())
 }
 
-/// The documents of some keys, those that exist.
+/// Returns the documents with these keys that exist.
 pub(crate) async fn get(
     connection: &mut SqliteConnection,
     view: &ConsumerName,
@@ -85,7 +87,7 @@ pub(crate) async fn list(
             rows.and_then(|rows| rows.iter().map(document).collect()).map_err(store_error)
         }
         DocumentQuery::TopByField { .. } | DocumentQuery::ByField(_) => {
-            // SQLite reads an integer above 2^63 as a float, and so would not tell it from its neighbors.
+            // SQLite reads an integer above 2^63 as a float, and could not distinguish it from adjacent integers.
             let mut selection = DocumentSelection::new(query);
             let mut rows = sqlx::query(on(view, EACH)).fetch(connection);
             while let Some(row) = rows.try_next().await.map_err(store_error)? {

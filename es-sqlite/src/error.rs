@@ -1,10 +1,11 @@
-//! What SQLite and sqlx report, as this framework's errors: by result code, never by the text of a message.
+//! Errors of SQLite and sqlx, converted to the errors of this framework. The conversion uses result codes, never the
+//! text of a message.
 
 use std::{str::Utf8Error, sync::Arc};
 
 use es_core::{Position, StoreError};
 
-/// SQLite's primary result codes, as far as they are told apart (<https://www.sqlite.org/rescode.html>).
+/// SQLite's primary result codes that this crate distinguishes (<https://www.sqlite.org/rescode.html>).
 mod code {
     pub(super) const ERROR: i32 = 1;
     pub(super) const PERM: i32 = 3;
@@ -18,11 +19,11 @@ mod code {
     pub(super) const PROTOCOL: i32 = 15;
     pub(super) const AUTH: i32 = 23;
     pub(super) const NOTADB: i32 = 26;
-    /// Extended: the transaction has read, and somebody has written since.
+    /// Extended code: another connection has written since the transaction first read.
     pub(super) const BUSY_SNAPSHOT: i32 = BUSY | (2 << 8);
 }
 
-/// An error of the database. It can be given to several callers, and hides the driver's type from them.
+/// An error of the database. It can be returned to several callers, and does not expose the type of the driver.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct DatabaseError(Arc<sqlx::Error>);
@@ -34,7 +35,7 @@ impl From<sqlx::Error> for DatabaseError {
 }
 
 impl DatabaseError {
-    /// SQLite's extended result code, if it was SQLite that failed.
+    /// Returns SQLite's extended result code, if the error comes from SQLite.
     fn extended_code(&self) -> Option<i32> {
         self.0.as_database_error()?.code()?.parse().ok()
     }
@@ -43,17 +44,18 @@ impl DatabaseError {
         self.extended_code().map(|code| code & 0xff)
     }
 
-    /// Whether the lock was held by another connection for longer than the busy timeout.
+    /// Returns whether another connection held the lock for longer than the busy timeout.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.primary_code(), Some(code::BUSY | code::LOCKED | code::PROTOCOL))
     }
 
-    /// Whether a transaction cannot write because another one has written since it first read.
+    /// Returns whether a transaction cannot write because another one has written since it first read.
     pub(crate) fn is_stale_snapshot(&self) -> bool {
         self.extended_code() == Some(code::BUSY_SNAPSHOT)
     }
 
-    /// Whether the statement does not fit the state of the connection: `BEGIN` inside a transaction, `ROLLBACK` outside.
+    /// Returns whether the statement is invalid in the state of the connection: `BEGIN` inside a transaction, or
+    /// `ROLLBACK` outside.
     pub(crate) fn is_misplaced(&self) -> bool {
         self.primary_code() == Some(code::ERROR)
     }
@@ -104,36 +106,36 @@ impl From<DatabaseError> for StoreError {
     }
 }
 
-/// An error of the driver, as the framework's own.
+/// Converts an error of the driver to an error of the framework.
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     if let sqlx::Error::ColumnDecode { source, .. } | sqlx::Error::Decode(source) = &error
         && source.is::<Utf8Error>()
     {
-        // SQLite keeps any bytes as a text.
+        // SQLite stores any bytes as text.
         return corrupt(0, format_args!("a text is not UTF-8: {source}"));
     }
     DatabaseError::from(error).into()
 }
 
-/// What is said where stored JSON of the store's own cannot be read.
+/// Returns the error for stored JSON of the store itself that cannot be read.
 pub(crate) fn unreadable(source: serde_json::Error) -> StoreError {
     StoreError::Backend { source: Box::new(source) }
 }
 
-/// A stored event breaks the rules; at 0, another row.
+/// Returns the error for a stored event that violates the rules. A position of 0 stands for another row.
 pub(crate) fn corrupt(position: i64, problem: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt { position: Position::new(position.unsigned_abs()), problem: problem.to_string() }
 }
 
-/// A number as SQLite keeps it.
+/// Converts a number to the type that SQLite stores.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] for one that a database of signed numbers cannot keep.
+/// Returns [`StoreError::LimitExceeded`] for a number that does not fit into a signed integer.
 pub(crate) fn to_stored(what: &'static str, number: u64) -> Result<i64, StoreError> {
     i64::try_from(number).map_err(|_| StoreError::LimitExceeded { what, limit: i64::MAX as u64, actual: number })
 }
 
-/// The largest bound that the database can compare with: nothing stored lies above it.
+/// Converts a bound to the largest value that the database can compare with. No stored value is above it.
 pub(crate) fn to_bound(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Generations of read models: claimed, put in each other's place, dropped, and read as they are.
+//! Generations of read models: claims, swaps, drops, and snapshots.
 
 use async_trait::async_trait;
 use es_core::{
@@ -36,7 +36,7 @@ const DOCUMENTS: &str = include_str!("../sql/view_all.sql");
 const TYPE_OF: &str = include_str!("../sql/stable_type.sql");
 const BEGIN_READ: &str = include_str!("../sql/begin_read.sql");
 
-/// Rows that are handed on together.
+/// Number of rows that are sent together.
 const ROWS_PER_PAGE: usize = 500;
 
 const NO_GENERATION: StoreError =
@@ -94,7 +94,7 @@ fn live_of(known: &[GenerationInfo]) -> Option<&GenerationInfo> {
     known.iter().find(|info| info.state == GenerationState::Live)
 }
 
-/// The generations, of which the first is live if none was.
+/// Returns the generations. If none was live, the first one becomes live.
 async fn all_with_live(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -118,12 +118,13 @@ async fn set_state(
     Ok(())
 }
 
-/// A statement about a table that readers find as `stable`. Both names are this crate's own, or checked by [`TableNames`].
+/// Returns a statement about a table that readers find as `stable`. Both names come from this crate, or were checked by
+/// [`TableNames`].
 pub(crate) fn on(sql: &str, stable: &str, own: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("stable_name", stable).replace("own_name", own))
 }
 
-/// Lets readers of a table read this generation's.
+/// Directs readers of a table to this generation's table.
 pub(crate) async fn show(connection: &mut SqliteConnection, stable: &str, own: &str) -> Result<(), StoreError> {
     if stable.contains('.') {
         return Err(StoreError::Refused {
@@ -145,7 +146,7 @@ pub(crate) async fn show(connection: &mut SqliteConnection, stable: &str, own: &
     Ok(())
 }
 
-/// Lets readers find the tables of the first generation, unless they find something already.
+/// Directs readers to the tables of the first generation, unless these names exist already.
 pub(crate) async fn show_first(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
@@ -231,7 +232,7 @@ impl GenerationStore for SqliteStore {
                 let swapped = swap_in(connection, &generation, direction).await?;
                 match swapped {
                     Swapped::Done => commit(connection).await?,
-                    // The position of the live one may have been made: that does no harm, but nothing is to change.
+                    // A refused swap changes nothing, but `swap_in` has already frozen the live checkpoints.
                     _ => writer.rollback().await?,
                 }
                 Ok(swapped)
@@ -272,7 +273,7 @@ impl GenerationStore for SqliteStore {
     async fn open_snapshot(&self, generation: &ConsumerName) -> Result<ReadModelSnapshot, StoreError> {
         let mut connection = self.shared.readers.open().await?;
         sqlx::query(BEGIN_READ).execute(&mut connection).await.map_err(store_error)?;
-        // The first statement that reads opens the snapshot.
+        // The first read statement opens the snapshot.
         let known = all(&mut connection, generation).await?;
         let found = known.into_iter().find(|info| info.name == *generation).ok_or(NO_GENERATION)?;
         let mut tables = found.definition.tables;
@@ -356,7 +357,7 @@ async fn swap_in(
     Ok(Swapped::Done)
 }
 
-/// Sends all rows, table by table, until nobody wants more.
+/// Sends all rows, table by table, until the receiver is dropped.
 async fn send_rows(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
@@ -373,7 +374,7 @@ async fn send_rows(
         let own = TableNames::of(generation, stable);
         let columns = sqlx::query(COLUMNS).bind(&own).fetch_one(&mut *connection).await?;
         let content: Option<String> = columns.try_get("content")?;
-        // A table that is not there has no columns.
+        // A table that does not exist has no columns.
         let Some(content) = content else { continue };
         let key = columns.try_get::<Option<String>, _>("key")?.unwrap_or_else(|| content.clone());
         let sql = ROWS.replace("own_name", &own).replace("key_of_t", &key).replace("content_of_t", &content);

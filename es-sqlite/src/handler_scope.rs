@@ -1,11 +1,11 @@
-//! Tells whether code runs inside a handler of a projection or of messages, whose transaction holds the writer.
+//! Detects whether code runs inside a handler of a projection or of messages, whose transaction holds the writer.
 
 use std::{path::Path, sync::Arc};
 
 use es_core::StoreError;
 
 tokio::task_local! {
-    /// The files whose writer is held further up in this task, by a handler.
+    /// The files whose writer a handler holds further up in this task.
     static HELD: Vec<Arc<Path>>;
 }
 
@@ -16,7 +16,7 @@ pub(crate) async fn in_handler<T>(file: &Arc<Path>, handler: impl Future<Output 
     HELD.scope(held, handler).await
 }
 
-/// Refuses to write from inside a handler on the same file: it would wait for itself.
+/// Refuses a write from inside a handler on the same file, because it would wait for itself.
 pub(crate) fn refuse_in_handler(file: &Arc<Path>) -> Result<(), StoreError> {
     let is_held = HELD.try_with(|held| held.contains(file)).unwrap_or(false);
     if is_held {

@@ -1,4 +1,4 @@
-//! Messages that take effect once.
+//! The inbox, which makes messages take effect once.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -54,7 +54,8 @@ async fn ring(connection: &mut SqliteConnection) -> Result<Vec<InUse>, StoreErro
     rows.iter().map(InUse::read).collect()
 }
 
-/// Notes that messages are handled, in a transaction that writes. Returns the contents of those that were handled before.
+/// Records that messages are handled, in a transaction that writes. Returns the contents of those that were handled
+/// before.
 async fn receive(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -81,7 +82,7 @@ async fn receive(
     rows.map_err(store_error)?.iter().map(|row| pair(row).map_err(store_error)).collect()
 }
 
-/// Forgets what is older, and opens another partition in time.
+/// Deletes old IDs, and opens another partition in time.
 async fn rotate(connection: &mut SqliteConnection, keep: i64, now: i64) -> Result<(), StoreError> {
     let mut ring = ring(connection).await?;
     let is_due = |open: &InUse| open.ids > 0 && open.opened_at <= now - turns_after(keep);
@@ -101,7 +102,7 @@ async fn rotate(connection: &mut SqliteConnection, keep: i64, now: i64) -> Resul
     let mut partitions = 0..i64::from(limits::INBOX_PARTITIONS);
     match partitions.find(|partition| ring.iter().all(|in_use| in_use.partition != *partition)) {
         Some(free) => turn(connection, free, Some(now), None).await,
-        // Only if this is called with a longer time than before: the last one stays open for longer.
+        // This only happens if the call has a longer time than before. The last partition then stays open longer.
         None => match ring.iter().find(|partition| partition.closed_at == Some(now)) {
             Some(last) => turn(connection, last.partition, Some(last.opened_at), None).await,
             None => Ok(()),
@@ -109,7 +110,8 @@ async fn rotate(connection: &mut SqliteConnection, keep: i64, now: i64) -> Resul
     }
 }
 
-/// After how long another partition is opened: then one of them is always empty when it is needed.
+/// Returns the time after which another partition is opened, chosen so that one of them is always empty when it is
+/// needed.
 fn turns_after(keep: i64) -> i64 {
     keep / i64::from(limits::INBOX_PARTITIONS - 1)
 }
@@ -125,8 +127,9 @@ async fn turn(
     Ok(())
 }
 
-/// A unit holds the store's only writer, so there is one at a time, and whoever handles one of the messages at the same moment is waited
-/// for as long as the busy timeout. A handler that writes to the store past its unit is refused: it would wait for itself.
+/// A unit holds the store's only writer, so there is one unit at a time. A call waits for a unit that handles one of
+/// the same messages for as long as the busy timeout. If a handler writes to the store outside its unit, the write is
+/// refused, because it would wait for itself.
 #[async_trait]
 impl InboxStore for SqliteStore {
     type Unit = UnitOfWork;
@@ -141,7 +144,7 @@ impl InboxStore for SqliteStore {
         if keys.is_empty() {
             return Ok(Received::new(unit, Vec::new()));
         }
-        // The first of each id.
+        // Keep the first message of each ID.
         let each_once = keys.iter().rev().map(|key| (key.id, key.content.cast_signed())).collect();
         let handled = unit.receive(consumer, &each_once).await?;
         Ok(Received::compared(unit, keys, &handled))
@@ -200,5 +203,5 @@ impl UnitOfWork {
     }
 }
 
-/// A thousand years: a time before that is still one that can be kept.
+/// A thousand years. The time that long ago can still be represented.
 const MAX_KEEP_MICROS: i64 = 1_000 * 366 * 24 * 3_600 * 1_000_000;

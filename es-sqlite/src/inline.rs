@@ -1,4 +1,4 @@
-//! Projections and views that are applied in the transaction of the append itself.
+//! Projections and views that are applied in the transaction of the append.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -44,7 +44,7 @@ impl Inline {
         }
     }
 
-    /// Whether an event is of a type that its code does not know: the runner sees to those.
+    /// Returns whether the projection's code does not know the type of an event. The runner handles such events.
     fn is_unknown(&self, event: &RecordedEvent) -> bool {
         let knows = match self {
             Self::Projection(projection) => projection.knows(event),
@@ -54,9 +54,9 @@ impl Inline {
     }
 }
 
-/// Applies new events, which were just stored in this transaction, to every inline projection whose checkpoint stands
-/// right before them. The others are left to their runners, and so is one whose handler fails: what it wrote is undone,
-/// and the append goes on.
+/// Applies new events, which were just stored in this transaction, to every inline projection whose checkpoint is
+/// directly before them. Other projections are left to their runners. If a handler fails, its writes are undone, its
+/// projection is left to its runner too, and the append continues.
 pub(crate) async fn apply(
     shared: &Shared,
     connection: &mut SqliteConnection,
@@ -77,7 +77,7 @@ pub(crate) async fn apply(
         run(connection, SAVEPOINT).await?;
         let depth_before = depth(connection);
         let applied = in_handler(&shared.file, apply_one(connection, inline, from, last.position(), events));
-        // A handler that panics must not take the append with it, any more than one that returns an error.
+        // A handler that panics must not fail the append, just like one that returns an error.
         let applied = AssertUnwindSafe(applied).catch_unwind().await;
         let left_open = roll_back_to(depth_before, connection).await?;
         let problem = match &applied {
@@ -134,7 +134,7 @@ async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(),
     Ok(())
 }
 
-/// An error with what led to it, for the log.
+/// Formats an error with its causes, for the log.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! Leases: which process works for a consumer.
+//! Leases: which process runs a consumer.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const FORGET: &str = include_str!("../sql/members_forget.sql");
 const JOIN: &str = include_str!("../sql/members_join.sql");
 const MEMBERS: &str = include_str!("../sql/members.sql");
 
-/// Now, and when something that begins now ends.
+/// Returns the current time, and the end of a period that begins now.
 fn span(time: Duration) -> (i64, i64) {
     let now = now();
     (now, now.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
@@ -48,7 +48,7 @@ fn holder(row: &SqliteRow) -> Result<LeaseHolder, StoreError> {
     Ok(LeaseHolder::new(row.try_get("owner").map_err(store_error)?, time("since")?, time("until")?))
 }
 
-/// Whether a lease is still the newest of its consumer.
+/// Returns whether a lease is still the newest of its consumer.
 pub(crate) async fn is_newest(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,

@@ -1,4 +1,4 @@
-//! The embedded event store: one SQLite file, no server.
+//! The embedded event store: one SQLite file, without a server.
 //!
 //! [`SqliteStore`] implements every contract of `es-core`. SQLite itself is compiled in.
 //!
@@ -87,7 +87,7 @@ pub use limits::{
 pub use queue::MAX_APPENDS_PER_COMMIT;
 pub use read_connection::ReadConnection;
 pub use sqlite_version::MIN_SQLITE_VERSION;
-/// The driver, of the version that this crate uses.
+/// The driver, in the version that this crate uses.
 pub use sqlx;
 pub use sqlx::SqliteConnection;
 pub use store::SqliteStore;

@@ -1,20 +1,21 @@
-//! Every bound of this crate, by name. Those of events, pages and documents are in [`es_core::limits`].
+//! All limits of this crate, by name. The limits of events, pages, and documents are in [`es_core::limits`].
 
 use std::time::Duration;
 
-/// How often a store that only reads checks whether its path still names the file that it has open. A store that writes
-/// checks before each transaction.
+/// How often a store that only reads checks whether its path still refers to the file that it has open. A store that
+/// writes checks before each transaction.
 pub const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Most writes of this process that share one commit; appends that were gathered for one transaction count as one.
+/// Maximum number of writes of this process that share one commit. Appends that were collected for one transaction
+/// count as one.
 pub const MAX_WRITES_PER_COMMIT: usize = 256;
-/// For how long writes are added to a commit that is shared: so long, and the time of one write, at most the first of
-/// them waits longer than it would by itself.
+/// How long writes are added to a shared commit. The first of them waits at most this time, plus the time of one write,
+/// longer than it would alone.
 pub const MAX_SHARED_COMMIT_TIME: Duration = Duration::from_millis(25);
-/// Longest wait for the writer while others get something done with it, unless the busy timeout is longer.
+/// Maximum wait for the writer while other calls make progress with it, unless the busy timeout is longer.
 pub const MAX_WRITER_WAIT: Duration = Duration::from_secs(60);
-/// For how long the handler of a page of several events may keep the writer from others that wait for it. It is stopped
-/// then, and its page is rolled back; a runner tries half as many events next.
+/// How long the handler of a page of several events may hold the writer while other calls wait for it. After that time
+/// it is stopped, and its page is rolled back. A runner then tries half as many events.
 pub const MAX_PAGE_TIME: Duration = Duration::from_secs(2);
-/// How often a handler that takes longer is looked at: whether others wait by now.
+/// How often a handler that takes longer is checked for whether other calls wait by now.
 pub const PAGE_TIME_CHECK_INTERVAL: Duration = Duration::from_millis(100);

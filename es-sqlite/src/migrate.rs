@@ -1,4 +1,4 @@
-//! Opening the file, and bringing its schema up to date.
+//! Opens the file, and updates its schema.
 
 use std::{fs::File, io::Read, path::Path, time::Instant};
 
@@ -19,13 +19,13 @@ const LIST: &str = include_str!("../sql/migrations_list.sql");
 const ADD: &str = include_str!("../sql/migrations_add.sql");
 const USE_WAL: &str = include_str!("../sql/use_wal.sql");
 
-/// How long to wait before trying again what SQLite's own busy timeout does not cover.
+/// The pause between attempts at operations that SQLite's own busy timeout does not cover.
 const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// What every SQLite database begins with (<https://www.sqlite.org/fileformat.html>).
+/// The first bytes of every SQLite database (<https://www.sqlite.org/fileformat.html>).
 const FILE_HEADER: &[u8] = b"SQLite format 3\0";
 
-/// One step of the schema. Never changed once released, only followed by others.
+/// One step of the schema. After its release, it never changes; later steps follow it.
 struct Migration {
     version: i64,
     name: &'static str,
@@ -43,13 +43,14 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 8, name: "records", sql: include_str!("../migrations/0008_records.sql") },
 ];
 
-/// Opens the file for writing, with the schema of this version. Gives what is known of the file, too.
+/// Opens the file for writing, with the schema of this version. Also returns the identity of the file.
 pub(crate) async fn open_database(options: &SqliteOptions) -> Result<(OpenedFile, SqliteConnection), StoreError> {
     check_path(options)?;
-    // Absolute, so that SQLite never takes it for a URI, and so that a later change of folder does not matter.
+    // The path is absolute, so that SQLite never interprets it as a URI, and so that a later change of the working
+    // directory does not matter.
     let path = std::path::absolute(&options.path).map_err(|error| bad_path(&options.path, Some(error)))?;
     let connection = connect(&path, options).await.map_err(|error| match error {
-        // Nothing was sent yet, so nothing is unknown.
+        // Nothing was sent yet, so the outcome is not unknown.
         StoreError::Unavailable { source } => {
             let problem = format!("{} cannot be read or written as a database", path.display());
             setup(problem, "check the path, the disk, and the rights of this user", Some(source))
@@ -58,7 +59,7 @@ pub(crate) async fn open_database(options: &SqliteOptions) -> Result<(OpenedFile
     })?;
     let file = path.canonicalize().map_err(|error| bad_path(&path, Some(error)))?;
     let mut anchor = options.writing(&file).connect().await.map_err(store_error)?;
-    // Until its first statement it has nothing open.
+    // The connection does not hold any files open before its first statement.
     use_wal(&mut anchor, options).await?;
     Ok((OpenedFile::new(path, file.into(), anchor), connection))
 }
@@ -80,7 +81,7 @@ fn bad_path(path: &Path, error: Option<std::io::Error>) -> StoreError {
     setup(problem, "give the path of a file, as UTF-8", error.map(Into::into))
 }
 
-/// Finds the usual mistakes before SQLite does, which knows no more than that it cannot open the file.
+/// Detects common mistakes before SQLite does, which would only report that it cannot open the file.
 fn check_path(options: &SqliteOptions) -> Result<(), StoreError> {
     let path = &options.path;
     if path.as_os_str().is_empty() || path.to_str().is_none() || path.as_os_str().as_encoded_bytes().contains(&0) {
@@ -113,15 +114,15 @@ fn check_path(options: &SqliteOptions) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a file holds something that does not begin as a database does. SQLite would take some such files for empty
-/// ones, and write over them. What cannot be read is left to SQLite to explain.
+/// Returns whether a file contains something that does not begin like a database. SQLite would treat some such files as
+/// empty, and overwrite them. If the file cannot be read, SQLite reports the reason.
 fn has_other_content(path: &Path) -> bool {
     let mut start = Vec::with_capacity(FILE_HEADER.len());
     let read = File::open(path).and_then(|file| file.take(FILE_HEADER.len() as u64).read_to_end(&mut start));
     read.is_ok_and(|bytes| bytes > 0) && start != FILE_HEADER
 }
 
-/// Switches the file to the write-ahead log, once in its life. SQLite's busy timeout does not cover this switch.
+/// Switches the file to the write-ahead log, which happens once. SQLite's busy timeout does not cover this switch.
 async fn use_wal(connection: &mut SqliteConnection, options: &SqliteOptions) -> Result<(), StoreError> {
     let start = Instant::now();
     loop {
@@ -143,7 +144,8 @@ async fn use_wal(connection: &mut SqliteConnection, options: &SqliteOptions) -> 
     }
 }
 
-/// Applies what is missing. All in one transaction that holds the write lock, so of several processes one does it.
+/// Applies missing migrations in one transaction that holds the write lock, so that only one of several processes
+/// applies them.
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let mut transaction = connection.begin_with(BEGIN_WRITE).await.map_err(store_error)?;
     sqlx::query(PREPARE).execute(&mut *transaction).await.map_err(store_error)?;
@@ -171,7 +173,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     transaction.commit().await.map_err(store_error)
 }
 
-/// Checks a migration that the database has against the one that this version knows.
+/// Checks a migration that was applied to the database against the one that this version knows.
 fn check_applied(version: i64, name: &str, checksum: &str) -> Result<(), StoreError> {
     let Some(known) = MIGRATIONS.iter().find(|migration| migration.version == version) else {
         let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
@@ -195,7 +197,7 @@ fn check_applied(version: i64, name: &str, checksum: &str) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Tells texts apart (FNV-1a, 64 bits), whatever the line ends that a checkout gave them.
+/// Returns a checksum of a text (FNV-1a, 64 bits) that does not depend on the line endings of a checkout.
 fn checksum_of(sql: &str) -> String {
     let bytes = sql.bytes().filter(|&byte| byte != b'\r');
     let hash = bytes

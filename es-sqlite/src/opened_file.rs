@@ -1,7 +1,7 @@
-//! The files of an open store, and whether their paths still name them.
+//! The files of an open store, and whether their paths still refer to them.
 //!
-//! A file that is replaced, renamed or removed under a running process lives on without a name: what is written to it
-//! is lost, and nobody else sees it.
+//! A file that is replaced, renamed, or removed while a process has it open continues to exist without a name. Data
+//! written to it is lost, and no other process sees it.
 
 use std::{
     fs::Metadata,
@@ -16,21 +16,22 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::{error::store_error, limits::FILE_CHECK_INTERVAL};
 
-/// The database file, its write-ahead log and its index, as they were when they were opened.
+/// The database file, its write-ahead log, and its index, as they were when they were opened.
 pub(crate) struct OpenedFile {
-    /// The database by the path that the store was opened with, which may go through links; the others beside `file`.
+    /// The path of the database as passed to the store, which may contain links, and the paths of the other files,
+    /// which are next to `file`.
     paths: [PathBuf; 3],
-    /// The database without links.
+    /// The path of the database without links.
     file: Arc<Path>,
-    /// What `paths` named then.
+    /// The files to which `paths` referred then.
     seen: [Option<Identity>; 3],
     checked_at: Mutex<Instant>,
-    /// A connection that nobody uses. SQLite removes the write-ahead log and its index together with the last
-    /// connection, so without this one, losing the only other connection would look like a replaced file.
+    /// A connection that is not used. SQLite removes the write-ahead log and its index together with the last
+    /// connection. Without this connection, losing the only other connection would look like a replaced file.
     anchor: Mutex<Option<SqliteConnection>>,
 }
 
-/// What tells files apart, whatever their names are.
+/// The identity of a file, independent of its names.
 #[cfg(unix)]
 type Identity = (u64, u64);
 #[cfg(not(unix))]
@@ -46,7 +47,7 @@ fn identity(metadata: &Metadata) -> Identity {
 fn identity(_: &Metadata) -> Identity {}
 
 impl OpenedFile {
-    /// Notes which files `anchor` has open. `given` is absolute, `file` the same without links.
+    /// Records which files `anchor` has open. `given` is absolute, and `file` is the same path without links.
     pub(crate) fn new(given: PathBuf, file: Arc<Path>, anchor: SqliteConnection) -> Self {
         let beside = |suffix| {
             let mut name = file.as_os_str().to_owned();
@@ -59,7 +60,7 @@ impl OpenedFile {
         Self { paths, file, seen, checked_at: Mutex::new(Instant::now()), anchor: Mutex::new(Some(anchor)) }
     }
 
-    /// Closes the connection that keeps the files in place. For after all others were closed.
+    /// Closes the connection that keeps the files in place. Call it after all others were closed.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         let anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner).take();
         match anchor {
@@ -72,22 +73,22 @@ impl OpenedFile {
         self.checked_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The database file, by an absolute path without links.
+    /// Returns the absolute path of the database file, without links.
     pub(crate) fn path(&self) -> &Arc<Path> {
         &self.file
     }
 
-    /// Checks that the paths still name the files that are open. For before a transaction that writes.
+    /// Checks that the paths still refer to the files that are open. Call it before a transaction that writes.
     ///
     /// # Errors
-    /// [`StoreError::Setup`] if a file was replaced, renamed, removed or emptied.
+    /// Returns [`StoreError::Setup`] if a file was replaced, renamed, removed, or emptied.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         for (index, (path, seen)) in self.paths.iter().zip(self.seen).enumerate() {
             let found = match std::fs::metadata(path) {
                 Ok(metadata) if index == 0 && metadata.len() == 0 => return Err(changed(path, "emptied")),
                 Ok(metadata) => Some(identity(&metadata)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                // Whether it is the same file cannot be told; what uses it will say what is wrong.
+                // It is unknown whether it is the same file. The next operation on it will report the problem.
                 Err(_) => continue,
             };
             match (seen, found) {
@@ -100,10 +101,10 @@ impl OpenedFile {
         Ok(())
     }
 
-    /// The same, at most once in [`FILE_CHECK_INTERVAL`]. For before a read.
+    /// Performs the same check, at most once in [`FILE_CHECK_INTERVAL`]. Call it before a read.
     ///
     /// # Errors
-    /// As of [`check`](Self::check).
+    /// Returns the errors of [`check`](Self::check).
     pub(crate) fn check_now_and_then(&self) -> Result<(), StoreError> {
         if self.checked_at().elapsed() < FILE_CHECK_INTERVAL {
             return Ok(());

@@ -35,14 +35,14 @@ const ROTATE: &str = include_str!("../sql/outbox_rotate.sql");
 const NEWEST: [&str; 2] = [include_str!("../sql/outbox_newest_0.sql"), include_str!("../sql/outbox_newest_1.sql")];
 const STATS: &str = include_str!("../sql/outbox_stats.sql");
 
-/// Messages are written to the other table when those in the first have so many bytes.
+/// Size at which new messages are written to the other table, in bytes of the messages in the first.
 const ROTATE_BYTES: i64 = 8 * 1_024 * 1_024;
-/// Most delayed messages that one read moves.
+/// Maximum number of delayed messages that one read moves.
 const MOVED_PER_READ: usize = 100;
 
 const UNKNOWN_PLACE: StoreError = StoreError::Refused { reason: "the outbox has no such place; confirm what it gave" };
 
-/// A message as it is written down.
+/// A message in its stored form.
 struct Stored<'a> {
     topic: &'a str,
     key: Option<&'a str>,
@@ -56,7 +56,7 @@ impl Stored<'_> {
         i64::try_from(bytes).unwrap_or(i64::MAX)
     }
 
-    /// Puts it behind the others.
+    /// Adds the message at the end of the queue.
     async fn add(
         &self,
         connection: &mut SqliteConnection,
@@ -114,7 +114,7 @@ pub(crate) async fn enqueue(connection: &mut SqliteConnection, message: &OutboxM
     }
 }
 
-/// Moves delayed messages whose time has come behind the others.
+/// Moves delayed messages whose time has come to the end of the queue.
 async fn move_due(connection: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
     for _ in 0..MOVED_PER_READ {
         let row = sqlx::query(DUE).bind(now).fetch_optional(&mut *connection).await.map_err(store_error)?;
@@ -133,7 +133,7 @@ async fn move_due(connection: &mut SqliteConnection, now: i64) -> Result<(), Sto
     Ok(())
 }
 
-/// Where the outbox is.
+/// The current state of the outbox tables.
 struct State {
     current: usize,
     last_id: i64,
@@ -156,7 +156,7 @@ impl State {
         self.bytes[self.current] >= ROTATE_BYTES
     }
 
-    /// Whether there may be something to tidy.
+    /// Returns whether there may be messages to remove.
     fn is_untidy(&self) -> bool {
         self.has_outgrown() || self.bytes[1 - self.current] > 0
     }
@@ -167,7 +167,7 @@ async fn tidy(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let other = 1 - state.current;
     let mut is_empty = state.bytes[other] == 0;
     if !is_empty {
-        // Everything in it is older than what is in the current one.
+        // Everything in this table is older than the content of the current one.
         let newest: Option<i64> =
             sqlx::query_scalar(NEWEST[other]).fetch_one(&mut *connection).await.map_err(store_error)?;
         is_empty = newest.is_none_or(|id| id <= state.confirmed_id);
@@ -260,7 +260,7 @@ impl OutboxStore for SqliteStore {
     }
 }
 
-/// With a connection to the store's file, in a transaction of the caller's.
+/// Uses a connection to the store's file, in a transaction of the caller.
 #[async_trait]
 impl Enqueue for SqliteStore {
     type Connection = SqliteConnection;

@@ -1,4 +1,4 @@
-//! How long the page of a projection may keep the writer from others.
+//! Limits how long the page of a projection may hold the writer while other calls wait.
 
 use std::{pin::pin, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     waiting::wait_at_most,
 };
 
-/// A runner takes this for a failure of the page, and tries half of it next.
+/// A runner treats this as a failure of the page, and then tries half of it.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler worked on a page of {events} events for over {limit:?} while other writes waited for it")]
 struct PageTooLong {
@@ -18,11 +18,11 @@ struct PageTooLong {
     limit: Duration,
 }
 
-/// Waits for the handler of a page. If it takes longer than [`MAX_PAGE_TIME`] while others wait for the writer, it is
-/// dropped. A page of one event cannot be made smaller, and takes as long as it takes.
+/// Waits for the handler of a page. If the handler takes longer than [`MAX_PAGE_TIME`] while other calls wait for the
+/// writer, it is dropped. A page of one event cannot be made smaller, so its handler is not limited.
 ///
 /// # Errors
-/// As of the handler; [`ProjectionError::Handler`] if it was dropped.
+/// Returns the error of the handler, or [`ProjectionError::Handler`] if it was dropped.
 pub(crate) async fn bounded(
     turns: &Turns,
     projection: &ConsumerName,

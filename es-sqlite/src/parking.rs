@@ -39,7 +39,7 @@ const RECORD: &str = include_str!("../sql/parking_record.sql");
 const HISTORY: &str = include_str!("../sql/parking_history.sql");
 const COMMIT: &str = include_str!("../sql/commit.sql");
 
-/// Does to the parked events what the move of a checkpoint asks for, in the same transaction.
+/// Applies the changes to parked events that belong to the move of a checkpoint, in the same transaction.
 pub(crate) async fn follow(connection: &mut SqliteConnection, advance: &Advance) -> Result<(), StoreError> {
     if advance.to < advance.from {
         forget_after(connection, &advance.queue(), advance.to).await?;
@@ -50,7 +50,8 @@ pub(crate) async fn follow(connection: &mut SqliteConnection, advance: &Advance)
 /// Changes the parked events of a consumer in a transaction in which its checkpoint moves.
 ///
 /// # Errors
-/// [`StoreError::ParkingChanged`] if they are not what the caller believes; the transaction must not be committed then.
+/// Returns [`StoreError::ParkingChanged`] if they are not those that the caller expects. In this case the transaction
+/// must not be committed.
 async fn change(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -86,7 +87,7 @@ async fn change(
     Ok(())
 }
 
-/// Forgets the parked events after a position, in a transaction in which the checkpoint moves back or goes away.
+/// Removes the parked events after a position, in a transaction in which the checkpoint moves back or is removed.
 pub(crate) async fn forget_after(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -97,7 +98,7 @@ pub(crate) async fn forget_after(
     Ok(())
 }
 
-/// Which keys are parked, as texts.
+/// Returns which keys are parked, as texts.
 async fn among(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -159,7 +160,7 @@ fn to_record(consumer: &ConsumerName, row: &SqliteRow) -> Result<ParkingRecord, 
     Ok(record)
 }
 
-/// Adds lines to the history.
+/// Adds entries to the history.
 async fn record(
     connection: &mut SqliteConnection,
     consumer: &ConsumerName,
@@ -203,7 +204,7 @@ impl ParkingStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<ParkedQueue>, StoreError> {
         check_parked_count(limit)?;
-        // The empty text is before every key.
+        // The empty text comes before every key.
         let after = after.map(EventKey::to_string).unwrap_or_default();
         let rows = self.rows(sqlx::query(QUEUES).bind(consumer.as_str()).bind(after).bind(limit as i64)).await?;
         rows.iter().map(to_queue).collect()

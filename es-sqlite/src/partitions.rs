@@ -44,7 +44,7 @@ fn in_order(rows: &[SqliteRow]) -> Result<Vec<PartitionCheckpoint>, StoreError> 
     Ok(all)
 }
 
-/// The checkpoints of a generation, by partition.
+/// Returns the checkpoints of a generation, ordered by partition.
 pub(crate) async fn all(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
@@ -52,7 +52,7 @@ pub(crate) async fn all(
     in_order(&rows_of(connection, generation).await?)
 }
 
-/// The same, unless they are frozen.
+/// Returns the checkpoints of a generation, unless they are frozen.
 pub(crate) async fn all_movable(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
@@ -88,7 +88,7 @@ pub(crate) async fn remove(connection: &mut SqliteConnection, generation: &Consu
     Ok(())
 }
 
-/// Shares out the slots of a generation anew, in a transaction that the caller ends.
+/// Redistributes the slots of a generation, in a transaction that the caller ends.
 pub(crate) async fn change(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
@@ -104,10 +104,10 @@ pub(crate) async fn change(
     all(connection, generation).await
 }
 
-/// Checks that the log holds everything on which some checkpoints rest.
+/// Checks that the log contains every event that proves one of these checkpoints.
 ///
 /// # Errors
-/// [`StoreError::LogWentBack`].
+/// Returns [`StoreError::LogWentBack`] if an event is missing.
 pub(crate) async fn check_fit(
     connection: &mut SqliteConnection,
     all: &[PartitionCheckpoint],
@@ -115,7 +115,7 @@ pub(crate) async fn check_fit(
     check_places(connection, all.iter().filter_map(PartitionCheckpoint::witness)).await
 }
 
-/// Puts other checkpoints in the place of those that a generation has.
+/// Replaces the checkpoints of a generation.
 pub(crate) async fn replace(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,
@@ -125,8 +125,8 @@ pub(crate) async fn replace(
     add(connection, new).await
 }
 
-/// Freezes the checkpoints of a generation, of which there is one at least from here on, or lets them move again; gives where
-/// they are.
+/// Freezes the checkpoints of a generation, or lets them move again. Creates a checkpoint if there is none. Returns the
+/// positions.
 pub(crate) async fn freeze(
     connection: &mut SqliteConnection,
     generation: &ConsumerName,

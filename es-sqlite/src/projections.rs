@@ -1,4 +1,4 @@
-//! Checkpoints, views and projections.
+//! Checkpoints, views, and projections.
 
 use async_trait::async_trait;
 use es_core::{
@@ -56,7 +56,7 @@ async fn checkpoint_row(
 async fn compare_and_move(connection: &mut SqliteConnection, advance: &Advance) -> Result<(), StoreError> {
     advance.check()?;
     let Advance { consumer, from, to, lease, seen, .. } = advance;
-    // A checkpoint beyond the database's range cannot exist, so it is not where the caller believes it to be.
+    // A checkpoint beyond the range of the database cannot exist, so it is not at the position that the caller expects.
     let from_stored = i64::try_from(from.get()).unwrap_or(-1);
     let moved = sqlx::query(MOVE)
         .bind(consumer.as_str())
@@ -64,11 +64,11 @@ async fn compare_and_move(connection: &mut SqliteConnection, advance: &Advance) 
         .bind(to_stored("a position", to.get())?)
         .bind(now())
         .bind(lease.map(|lease| to_stored("a fence", lease.fence.get())).transpose()?)
-        // A partition epoch beyond the database's range cannot exist either.
+        // A partition epoch beyond the range of the database cannot exist either.
         .bind(i64::try_from(advance.partition_epoch).unwrap_or(-1))
         .bind(seen.map(|seen| to_bound(seen.position().get())))
         .bind(seen.and_then(Bookmark::event_id).map(|id| id.simple().to_string()))
-        // To its end: only then has a statement outside a transaction committed.
+        // Read all rows: a statement outside a transaction commits only at its end.
         .fetch_all(&mut *connection)
         .await
         .map_err(store_error)?;
@@ -122,13 +122,13 @@ async fn reset(connection: &mut SqliteConnection, consumer: &ConsumerName) -> Re
 }
 
 impl SqliteStore {
-    /// Begins a write in which code of a projection may run.
+    /// Begins a write in which the code of a projection may run.
     async fn join(&self, what: &str, projection: &ConsumerName) -> Result<Member, StoreError> {
         refuse_in_handler(&self.shared.file)?;
         self.shared.writer.join(format!("{what} of {projection}")).await
     }
 
-    /// Whether a view has its table. Once made it stays, so it is looked for once.
+    /// Returns whether a view has its table. Once created, the table stays, so a positive result is remembered.
     async fn has_view(&self, view: &ConsumerName) -> Result<bool, StoreError> {
         let view = &view.unpartitioned();
         if self.shared.knows_view(view) {
@@ -144,7 +144,7 @@ impl SqliteStore {
     }
 }
 
-/// Ends a write in which code of a projection ran, or undoes it.
+/// Ends a write in which the code of a projection ran, or undoes it.
 async fn end(mut member: Member, done: Result<(), ProjectionError>) -> Result<(), ProjectionError> {
     match done {
         Ok(()) => Ok(member.end().await?),
@@ -182,7 +182,7 @@ impl ConsumerStore for SqliteStore {
                 let query = sqlx::query(START).bind(consumer.as_str()).bind(at).bind(now());
                 match query.fetch_optional(connection).await.map_err(store_error)? {
                     Some(row) => to_checkpoint(&row),
-                    // It has other partitions.
+                    // The consumer has other partitions.
                     None => Err(StoreError::StaleGeneration { generation: consumer }),
                 }
             })

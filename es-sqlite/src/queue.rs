@@ -19,10 +19,10 @@ use crate::{
     writer::{Access, WriterGuard},
 };
 
-/// What appends are called where something waits for them.
+/// The description of appends in errors of calls that wait for them.
 const APPENDS: Holder = Cow::Borrowed("an append");
 
-/// Most appends that share a transaction.
+/// Maximum number of appends that share a transaction.
 pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
 
 type Answer = oneshot::Sender<Result<Appended, StoreError>>;
@@ -35,7 +35,7 @@ pub(crate) struct AppendQueue {
 
 #[derive(Default)]
 struct Waiting {
-    /// In the order of their numbers.
+    /// Ordered by number.
     jobs: VecDeque<Job>,
     next_number: u64,
 }
@@ -50,7 +50,7 @@ struct Job {
     number: u64,
     prepared: Prepared,
     answer: Answer,
-    /// Dropped with the job: its task has nothing left to do then.
+    /// Dropped with the job, which tells its task that it has nothing left to do.
     _done: oneshot::Sender<()>,
 }
 
@@ -72,14 +72,14 @@ impl AppendQueue {
         (number, done)
     }
 
-    /// Takes a job back that nobody has begun.
+    /// Removes a job that has not begun.
     fn take_back(&self, number: u64) -> Option<Job> {
         let mut waiting = self.lock();
         let index = waiting.index_of(number)?;
         waiting.jobs.remove(index)
     }
 
-    /// Puts back what was taken and is to be tried once more, before everything else.
+    /// Puts jobs back at the front, to be tried once more.
     fn put_back(&self, jobs: Vec<Job>) {
         let mut waiting = self.lock();
         for job in jobs.into_iter().rev() {
@@ -91,9 +91,9 @@ impl AppendQueue {
         self.lock().index_of(number).is_some()
     }
 
-    /// The next jobs that can share a transaction: within the limits of one append, and without a stream, event id or
-    /// key that two of them name; such a one waits for the next transaction, and so does everything behind it. What
-    /// nobody waits for any more is not begun.
+    /// Returns the next jobs that can share a transaction: within the limits of one append, and without a stream, event
+    /// ID, or key that two of them name. A job that conflicts waits for the next transaction, and so do all jobs behind
+    /// it. Jobs whose callers no longer wait are not begun.
     fn next_batch(&self) -> Vec<Job> {
         let mut waiting = self.lock();
         waiting.jobs.retain(|job| !job.answer.is_closed());
@@ -102,8 +102,8 @@ impl AppendQueue {
     }
 }
 
-/// How many of the first of some appends can share a batch: within the limits of one append, and without a stream, event id or key
-/// that two of them name. One at least, if there is any.
+/// Returns how many of the first appends can share a batch: within the limits of one append, and without a stream,
+/// event ID, or key that two of them name. It is at least one, if there are any.
 pub(crate) fn together<'a>(appends: impl Iterator<Item = &'a Prepared>) -> usize {
     let mut seen = Names::default();
     let (mut events, mut bytes) = (0, 0);
@@ -121,7 +121,7 @@ pub(crate) fn together<'a>(appends: impl Iterator<Item = &'a Prepared>) -> usize
     count
 }
 
-/// What two appends of one batch must not share.
+/// The names that two appends of one batch must not share.
 #[derive(Default)]
 struct Names<'a> {
     streams: HashSet<&'a str>,
@@ -144,8 +144,8 @@ impl<'a> Names<'a> {
 }
 
 impl Shared {
-    /// Appends, together with whatever else waits for the writer. The work is done by a task, so that it goes on when the
-    /// caller is dropped in the midst of it.
+    /// Appends, together with other appends that wait for the writer. A task does the work, so the append continues if
+    /// the caller is dropped.
     pub(crate) async fn append(self: &Arc<Self>, prepared: Prepared) -> Result<Appended, StoreError> {
         let (answer, outcome) = oneshot::channel();
         let runtime = runtime()?;
@@ -154,8 +154,8 @@ impl Shared {
         outcome.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: Box::new(WriterStopped) }))
     }
 
-    /// Writes batches until a job is done, by this task or by that of another job. So there are never more of these tasks
-    /// than appends that are waited for.
+    /// Writes batches until a job is done, by this task or by the task of another job. There are therefore never more
+    /// of these tasks than appends with waiting callers.
     async fn write_until_done(self: Arc<Self>, number: u64, mut done: oneshot::Receiver<()>) {
         loop {
             let access = match select(pin!(self.writer.for_appends(APPENDS)), &mut done).await {
@@ -191,7 +191,7 @@ impl Shared {
         self.answer_all(jobs, result);
     }
 
-    /// Tells the callers what came of their appends, and readers that there is something new.
+    /// Returns the outcomes to the callers, and notifies readers of the new events.
     fn answer_all(&self, jobs: Vec<Job>, result: Result<Batch, StoreError>) {
         let outcomes = match result {
             Ok(batch) => {
@@ -207,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// Writes in the transaction that other writes have left open, and share.
+    /// Writes in the transaction that other writes have left open to share it.
     async fn write_shared(self: &Arc<Self>, access: Access, jobs: Vec<Job>) {
         let mut member = match self.writer.begin_member(access, APPENDS).await {
             Ok(member) => member,
@@ -223,13 +223,13 @@ impl Shared {
                 let ended = member.end_with(move |outcome| {
                     match &outcome {
                         Ok(()) => shared.answer_all(jobs, Ok(batch)),
-                        // Perhaps another write was to blame: they are tried once more, alone.
+                        // Another write may have been the cause, so they are tried once more, alone.
                         Err(StoreError::Busy { .. }) => shared.queue.put_back(jobs),
                         Err(_) => {}
                     }
                     outcome
                 });
-                // The callers were told, or the next writer tells them.
+                // Either the callers were told, or the next writer tells them.
                 let _ = ended.await;
             }
             Err(error) => {
@@ -247,8 +247,8 @@ impl Shared {
         }
     }
 
-    /// One trip to the connection's thread for a plain append by itself. Two for others: one decides, one writes and
-    /// commits.
+    /// Uses one round trip to the connection's thread for a single plain append. Others need two: one to decide, and
+    /// one to write and commit.
     async fn write_own(&self, writer: &mut WriterGuard, appends: &[&Prepared]) -> Result<Batch, StoreError> {
         if let &[prepared] = appends
             && is_plain(prepared)
@@ -274,7 +274,7 @@ impl Shared {
         writer.settle(result)
     }
 
-    /// In a transaction that the driver knows of, since handlers may have nested ones.
+    /// Uses a transaction that the driver knows, because handlers may have nested ones.
     async fn write_with_inline(&self, writer: WriterGuard, appends: &[&Prepared]) -> Result<Batch, StoreError> {
         let mut transaction = writer.begin().await?;
         let batch = append_batch(self, transaction.connection(), appends, Within::Callers).await;
@@ -290,7 +290,7 @@ fn appends_of(jobs: &[Job]) -> Vec<&Prepared> {
     jobs.iter().map(|job| &job.prepared).collect()
 }
 
-/// A caller that was dropped does not want to know.
+/// A caller that was dropped needs no answer.
 fn answer(to: Answer, outcome: Result<Appended, StoreError>) {
     let _ = to.send(outcome);
 }

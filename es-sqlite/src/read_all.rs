@@ -1,4 +1,4 @@
-//! Reading the whole log.
+//! Reads the whole log.
 
 use es_core::{Bookmark, EventFilter, EventPage, EventSelector, PageSize, Position, RecordedEvent, StoreError, limits};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -15,10 +15,10 @@ const READ_FILTERED: &str = include_str!("../sql/read_filtered.sql");
 const FIND_MISFIT: &str = include_str!("../sql/find_misfit.sql");
 const HEAD: &str = include_str!("../sql/head.sql");
 
-/// How many positions a filtered read looks at first. Where events are frequent that fills a page, and no more is
-/// sorted than is needed; where they are rare, the next looks are wider.
+/// Number of positions that a filtered read examines first. If matching events are frequent, this fills a page without
+/// sorting more than necessary. If they are rare, the next scans are larger.
 const FIRST_SCAN_POSITIONS: i64 = 512;
-/// How much wider each look is than the one before.
+/// Factor by which each scan is larger than the one before.
 const SCAN_GROWTH: i64 = 8;
 
 pub(crate) async fn head(readers: &Readers) -> Result<Position, StoreError> {
@@ -57,7 +57,7 @@ pub(crate) async fn read_all(
             found_in(&reader.settle(found.map_err(store_error))?)?;
         match looked_to {
             None => before_id = before,
-            // The log may go back between two looks.
+            // The log may go back between two scans.
             Some(seen) if before.is_some() => check_same(seen, before)?,
             Some(_) => {}
         }
@@ -67,7 +67,7 @@ pub(crate) async fn read_all(
         if is_full || scan >= head.min(end) {
             let (head, end_at) = (Position::new(head.unsigned_abs()), Position::new(scan.min(head).unsigned_abs()));
             let reached = match events.last() {
-                // There may be more between the last one and the end of what was looked at.
+                // There may be more events between the last one and the end of the scan.
                 Some(last) if is_full => Bookmark::of(last),
                 _ if end_at < after => Bookmark::unverified(after),
                 _ => Bookmark::from_parts(end_at, end_id),
@@ -81,7 +81,7 @@ pub(crate) async fn read_all(
     }
 }
 
-/// Which part of the log one look takes in.
+/// The part of the log that one scan covers.
 struct Bounds {
     from: i64,
     to: i64,
@@ -102,14 +102,14 @@ async fn look(
     query.fetch_one(connection).await
 }
 
-/// What one look found.
+/// The result of one scan.
 struct Found {
     head: i64,
-    /// Whether the page ended because of its bytes.
+    /// Whether the page ended because of its size in bytes.
     is_cut: bool,
-    /// The id of the event before what was looked at.
+    /// The ID of the event before the scanned part.
     before: Option<Uuid>,
-    /// The id of the last event of what was looked at, whether it is wanted or not.
+    /// The ID of the last event of the scanned part, whether or not it matches.
     end: Option<Uuid>,
     events: Vec<RecordedEvent>,
 }
@@ -130,10 +130,10 @@ fn check_same(seen: Bookmark, found: Option<Uuid>) -> Result<(), StoreError> {
     }
 }
 
-/// Checks that the log holds what was seen at some places.
+/// Checks that the log contains what was seen at several places.
 ///
 /// # Errors
-/// [`StoreError::LogWentBack`] for the first one, by position, where it does not.
+/// Returns [`StoreError::LogWentBack`] for the first place, by position, where it does not.
 pub(crate) async fn check_places(
     connection: &mut SqliteConnection,
     places: impl Iterator<Item = Bookmark>,
@@ -154,7 +154,7 @@ pub(crate) async fn check_places(
     })
 }
 
-/// A few events from a position on, however large: what an earlier append stored.
+/// Reads a few events starting at a position, whatever their size: the events that an earlier append stored.
 pub(crate) async fn read_range(
     connection: &mut SqliteConnection,
     first: i64,

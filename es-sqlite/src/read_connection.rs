@@ -1,4 +1,4 @@
-//! A connection that the application reads with.
+//! Connections with which the application reads.
 
 use std::ops::{Deref, DerefMut};
 
@@ -8,7 +8,8 @@ use tokio::sync::SemaphorePermit;
 
 use crate::store::SqliteStore;
 
-/// A connection to the store's file for the application's own SELECTs. It cannot write, and is closed when dropped.
+/// A connection to the store's file for the application's own SELECT statements. It cannot write, and is closed when it
+/// is dropped.
 #[derive(Debug)]
 pub struct ReadConnection<'a> {
     connection: SqliteConnection,
@@ -16,12 +17,12 @@ pub struct ReadConnection<'a> {
 }
 
 impl SqliteStore {
-    /// Lends a connection for SELECTs of the application's own: on tables of projections, on views' documents, on the
-    /// log. It sees what is committed when a statement begins, or when the caller's `BEGIN` does, and never waits for
-    /// the writer.
+    /// Returns a connection for the application's own SELECT statements on the tables of projections, the documents of
+    /// views, or the log. Each statement sees what was committed when it began, or when the caller's `BEGIN` took
+    /// effect. The connection never waits for the writer.
     ///
-    /// It counts as one of the store's readers ([`SqliteOptions::readers`](crate::SqliteOptions::readers)), so return
-    /// it soon.
+    /// The connection counts as one of the store's readers ([`SqliteOptions::readers`](crate::SqliteOptions::readers)),
+    /// so drop it soon.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,11 +37,11 @@ impl SqliteStore {
     /// ```
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if all readers are in use for longer than the busy timeout; [`StoreError::Refused`] if the
-    /// store was closed.
+    /// Returns [`StoreError::Busy`] if all readers are in use for longer than the busy timeout, and
+    /// [`StoreError::Refused`] if the store was closed.
     ///
     /// # Cancel safety
-    /// Safe: nothing has happened yet.
+    /// This method is cancel safe: it has no effect until it returns.
     pub async fn read_connection(&self) -> Result<ReadConnection<'_>, StoreError> {
         let (connection, permit) = self.shared.readers.lend().await?;
         Ok(ReadConnection { connection, _permit: permit })

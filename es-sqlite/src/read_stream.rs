@@ -1,4 +1,4 @@
-//! Reading one stream.
+//! Reads one stream.
 
 use es_core::{PageSize, StoreError, StreamId, StreamPage, Version, limits};
 use futures_util::future::join;
@@ -12,15 +12,15 @@ use crate::{
 
 const READ_STREAM: &str = include_str!("../sql/read_stream.sql");
 
-/// Most events that one statement reads: a page is read in parts, so that one part is decoded here while the connection's
-/// thread reads the next.
+/// Maximum number of events that one statement reads. A page is read in parts, so that one part is decoded while the
+/// connection's thread reads the next.
 const EVENTS_PER_STATEMENT: usize = 256;
 
-/// Which part of a stream one statement reads.
+/// The part of a stream that one statement reads.
 #[derive(Clone, Copy)]
 struct Part {
     after: i64,
-    /// Of the page.
+    /// The number of events left in the page.
     events_left: usize,
     bytes_left: i64,
 }
@@ -44,14 +44,14 @@ pub(crate) async fn read_stream(
         let payloads: Option<&str> = row.try_get("payloads").map_err(store_error)?;
         part.events_left = part.events_left.saturating_sub(usize::try_from(page_events).unwrap_or_default());
         part.bytes_left -= payloads.map_or(0, str::len) as i64;
-        // A part without events has none left to read, as it begins at the stream's end or beyond it.
+        // A part without events is the last, because it begins at the end of the stream or after it.
         let is_last = page_version.is_none() || page_version == last_version;
         if is_last || part.events_left == 0 || part.bytes_left <= 0 {
             events.extend(events_of_page(&row, Some(stream))?);
             return Ok(StreamPage::new(events, is_last));
         }
         part.after = page_version.unwrap_or(part.after);
-        // The statement is on its way before the decoding begins.
+        // The next statement is sent before this part is decoded.
         let next = read_part(reader.connection()?, stream, part);
         let (next, decoded) = join(next, async { events_of_page(&row, Some(stream)) }).await;
         let next = reader.settle(next)?;

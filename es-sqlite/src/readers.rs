@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::{error::store_error, opened_file::OpenedFile, waiting::wait_at_most};
 
-/// A few connections that cannot write. They see what was committed when their statement began, and never wait for
-/// the writer.
+/// A pool of connections that cannot write. A statement sees what was committed when it began, and never waits for the
+/// writer.
 pub(crate) struct Readers {
     idle: Mutex<Vec<SqliteConnection>>,
     permits: Semaphore,
@@ -22,8 +22,8 @@ pub(crate) struct Readers {
     busy_timeout: Duration,
 }
 
-/// The use of one reading connection. It goes back when dropped; a statement that still runs then is waited for by the
-/// next user.
+/// The use of one reading connection, which is returned to the pool when the guard is dropped. If a statement is still
+/// running then, the next user waits for it.
 pub(crate) struct ReaderGuard<'a> {
     readers: &'a Readers,
     connection: Option<SqliteConnection>,
@@ -44,10 +44,10 @@ impl Readers {
         Self { idle: Mutex::default(), permits: Semaphore::new(count), options, opened, count, busy_timeout }
     }
 
-    /// A connection to read with. Waits for a free one for as long as the busy timeout.
+    /// Returns a connection for reading. It waits for a free one for as long as the busy timeout.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] after the busy timeout; [`StoreError::Refused`] if the store was closed;
+    /// Returns [`StoreError::Busy`] after the busy timeout, [`StoreError::Refused`] if the store was closed, and
     /// [`StoreError::Setup`] if the file was replaced.
     pub(crate) async fn get(&self) -> Result<ReaderGuard<'_>, StoreError> {
         let permit = self.permit().await?;
@@ -60,10 +60,11 @@ impl Readers {
         Ok(ReaderGuard { readers: self, connection: Some(connection), _permit: permit })
     }
 
-    /// A connection of its own for other code, which may leave it in any state; so it does not come back.
+    /// Opens a separate connection for code of the application, which may leave it in any state. It is therefore not
+    /// returned to the pool.
     ///
     /// # Errors
-    /// Those of [`get`](Self::get).
+    /// Returns the errors of [`get`](Self::get).
     pub(crate) async fn lend(&self) -> Result<(SqliteConnection, SemaphorePermit<'_>), StoreError> {
         let permit = self.permit().await?;
         self.opened.check_now_and_then()?;
@@ -89,12 +90,12 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another connection of the same kind, for a use of its own.
+    /// Opens another connection of the same kind for a separate use.
     pub(crate) async fn open(&self) -> Result<SqliteConnection, StoreError> {
         self.options.connect().await.map_err(store_error)
     }
 
-    /// Closes all connections; those in use when they come back.
+    /// Closes all connections. Those in use are closed when they are returned.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.permits.close();
         let idle = std::mem::take(&mut *self.idle());
@@ -106,12 +107,12 @@ impl Readers {
 }
 
 impl ReaderGuard<'_> {
-    /// The connection.
+    /// Returns the connection.
     pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         self.connection.as_mut().ok_or_else(|| store_error(sqlx::Error::WorkerCrashed))
     }
 
-    /// Notes whether the connection was lost: such a one does not go back.
+    /// Records whether the connection was lost. A lost connection is not returned to the pool.
     pub(crate) fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if matches!(result, Err(StoreError::Unavailable { .. })) {
             self.connection = None;

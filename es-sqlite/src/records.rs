@@ -32,7 +32,7 @@ const PUT: &str = include_str!("../sql/put_records.sql");
 const TOUCH: &str = include_str!("../sql/touch_records.sql");
 const DELETE: &str = include_str!("../sql/delete_records.sql");
 
-/// The clock of this machine, with the precision of what is stored.
+/// Returns the time of this machine's clock, with the precision of stored times.
 fn now() -> Result<(OffsetDateTime, i64), StoreError> {
     let micros = projections::now();
     let now = from_unix_micros(micros);
@@ -76,7 +76,7 @@ impl RecordStore for SqliteStore {
             ScanOrder::Ascending => SCAN,
             ScanOrder::Descending => SCAN_DOWN,
         };
-        // One more, from which the next scan continues.
+        // Reads one more record, where the next scan continues.
         let query = sqlx::query(scan).bind(from).bind(to).bind(to_stored("a limit", limit as u64 + 1)?);
         let rows = self.rows(query).await?;
         let next = rows.get(limit).map(to_key).transpose()?;
@@ -95,14 +95,14 @@ impl RecordStore for SqliteStore {
     async fn update(&self, scope: &[RecordRange], decide: &mut DecideRecords<'_>) -> Result<Committed, StoreError> {
         let scope = check_scope(scope)?;
         refuse_in_handler(&self.shared.file)?;
-        // Not in a task of its own, because the decision is only borrowed. Dropped half way, the transaction is rolled
-        // back.
+        // This does not run in a separate task, because the decision is only borrowed. If the future is dropped, the
+        // transaction is rolled back.
         let mut transaction = self.shared.writer.lock("an update of records").await?.begin().await?;
         let updated = decide_and_apply(transaction.connection(), &scope, decide).await;
         match transaction.settle(updated) {
             Ok(committed) => transaction.commit().await.map(|()| committed),
             Err(error) => {
-                // A rollback that fails closes the connection, which rolls back as well.
+                // If the rollback fails, the connection is closed, which also rolls back.
                 let _ = transaction.rollback().await;
                 Err(error)
             }
@@ -110,14 +110,14 @@ impl RecordStore for SqliteStore {
     }
 }
 
-/// Reads the ranges, decides and writes, in a transaction that holds the write lock.
+/// Reads the ranges, decides, and writes, in a transaction that holds the write lock.
 async fn decide_and_apply(
     connection: &mut SqliteConnection,
     scope: &[RecordBounds],
     decide: &mut DecideRecords<'_>,
 ) -> Result<Committed, StoreError> {
     let scope: Vec<(&str, Option<&str>)> = scope.iter().map(|it| (it.from.as_str(), it.to.as_deref())).collect();
-    // One over the limit is enough to know.
+    // One more than the limit is enough to detect that it is exceeded.
     let most = to_stored("a limit", limits::MAX_RECORDS_PER_UPDATE as u64 + 1)?;
     let query = sqlx::query(OF_SCOPE).bind(to_json(&scope)?).bind(most);
     let rows = query.fetch_all(&mut *connection).await.map_err(store_error)?;

@@ -1,4 +1,4 @@
-//! Pages of events as the database gives them, turned into recorded events.
+//! Converts pages of events from the database to recorded events.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use crate::error::{corrupt, store_error, unreadable};
 
-/// A value as JSON, which is how several rows are given to one statement.
+/// Converts a value to JSON, which is how several rows are passed to one statement.
 pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(unreadable)
 }
 
-/// One event without its texts; see `sql/read_stream.sql` for the columns.
+/// One event without its texts. See `sql/read_stream.sql` for the columns.
 #[derive(Deserialize)]
 struct EnvelopeRow<'a>(
     i64,
@@ -31,7 +31,7 @@ struct EnvelopeRow<'a>(
     usize,
 );
 
-/// The texts of one event, as they are stored.
+/// The texts of one event, in their stored form.
 #[derive(Clone, Copy)]
 struct Contents<'a> {
     id: &'a [u8],
@@ -39,26 +39,26 @@ struct Contents<'a> {
     payload: &'a str,
 }
 
-/// What many events of a page share: each is checked and allocated once.
+/// Values that many events of a page share. Each is checked and allocated once.
 #[derive(Default)]
 struct Names<'a> {
     streams: HashMap<Cow<'a, str>, StreamId>,
     types: HashMap<Cow<'a, str>, EventType>,
-    /// Of the event before: those of one command have the same.
+    /// The metadata of the previous event, because events of one command have the same.
     metadata: Option<(&'a str, Metadata)>,
 }
 
-/// The id of an event in a column, if there is one.
+/// Returns the ID of an event in a column, if there is one.
 pub(crate) fn id_in(row: &SqliteRow, column: &str) -> Result<Option<Uuid>, StoreError> {
     let id: Option<&[u8]> = row.try_get(column).map_err(store_error)?;
     id.map(|id| Uuid::from_slice(id).map_err(|error| StoreError::Backend { source: error.into() })).transpose()
 }
 
-/// The events of a page, from its columns `envelopes`, `ids`, `metadata` and `payloads`. `stream` is that of the events
-/// that have none of their own there.
+/// Returns the events of a page, from its columns `envelopes`, `ids`, `metadata`, and `payloads`. `stream` is the
+/// stream of events that do not specify one.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for an event that breaks the rules.
+/// Returns [`StoreError::Corrupt`] for an event that violates the rules.
 pub(crate) fn events_of_page(row: &SqliteRow, stream: Option<&StreamId>) -> Result<Vec<RecordedEvent>, StoreError> {
     let envelopes: &[u8] = row.try_get("envelopes").map_err(store_error)?;
     let ids: Option<&[u8]> = row.try_get("ids").map_err(store_error)?;
@@ -129,19 +129,19 @@ fn number(position: i64, number: i64, problem: &'static str) -> Result<u64, Stor
     u64::try_from(number).map_err(|_| corrupt(position, problem))
 }
 
-/// A column of texts, one after the other; NULL where there are none.
+/// Returns a column of concatenated texts. The column is NULL if there are none.
 fn texts<'a>(row: &'a SqliteRow, column: &str) -> Result<&'a [u8], StoreError> {
     let texts: Option<&[u8]> = row.try_get(column).map_err(store_error)?;
     Ok(texts.unwrap_or_default())
 }
 
-/// Cuts the first `bytes` off; `None` if there are not so many, or if they are not UTF-8. Checked one by one, so that a damaged
-/// event is known by its position.
+/// Splits off the first `bytes`. Returns `None` if there are not enough bytes, or if they are not UTF-8. Each text is
+/// checked separately, so that a damaged event is reported with its position.
 fn text<'a>(texts: &mut &'a [u8], bytes: usize) -> Option<&'a str> {
     std::str::from_utf8(texts.split_off(..bytes)?).ok()
 }
 
-/// Which event has a name that is not UTF-8.
+/// Returns the error for the event whose name is not UTF-8.
 fn damaged_envelope(envelopes: &[u8]) -> StoreError {
     let envelopes = String::from_utf8_lossy(envelopes);
     let rows: Vec<EnvelopeRow<'_>> = serde_json::from_str(&envelopes).unwrap_or_default();
@@ -150,7 +150,8 @@ fn damaged_envelope(envelopes: &[u8]) -> StoreError {
     corrupt(damaged.map_or(0, |row| row.0), "its stream or type is not UTF-8")
 }
 
-/// Cuts the first `bytes` off; `None` if there are not so many, or if the cut goes through a character.
+/// Splits off the first `bytes`. Returns `None` if there are not enough bytes, or if the end would be within a
+/// character.
 pub(crate) fn take<'a>(texts: &mut &'a str, bytes: usize) -> Option<&'a str> {
     let (text, rest) = texts.split_at_checked(bytes)?;
     *texts = rest;

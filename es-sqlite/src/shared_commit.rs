@@ -1,7 +1,8 @@
-//! One commit for the writes of several: each is a savepoint of one transaction, and can fail alone.
+//! One commit for several writes: each is a savepoint of one transaction, and can fail alone.
 //!
-//! A write that is done while others wait for the writer leaves its transaction open for them. It then waits for the
-//! writer once more, behind those who wait already, and commits unless one of them has done so before.
+//! If a write is done while other calls wait for the writer, it leaves its transaction open for them. It then waits for
+//! the writer once more, behind the calls that are already waiting, and commits unless another write has done so
+//! before.
 
 use std::{
     pin::pin,
@@ -29,19 +30,19 @@ const SAVEPOINT: &str = include_str!("../sql/member_begin.sql");
 const RELEASE: &str = include_str!("../sql/member_keep.sql");
 const UNDO: &str = include_str!("../sql/member_undo.sql");
 
-/// What came of a commit.
+/// The outcome of a commit.
 type Outcome = Result<(), StoreError>;
-/// What is done with it.
+/// The function that is called with the outcome.
 type After = Box<dyn FnOnce(Outcome) + Send>;
-/// What is done with it before the caller has it.
+/// The function that is called with the outcome before the caller receives it.
 type Passed = Box<dyn FnOnce(Outcome) -> Outcome + Send>;
 
 /// A transaction that several writes share, one after the other.
 pub(crate) struct Group {
-    /// Those that are done, with what each does once it knows the outcome.
+    /// The writes that are done, with the function that each calls with the outcome.
     members: Vec<(Holder, After)>,
     opened_at: Instant,
-    /// Every member that waits for the outcome has it too.
+    /// Shared with every member that waits for the outcome.
     ticket: Arc<()>,
     /// Whether a write is in a savepoint, or was stopped there.
     pub(crate) is_untidy: bool,
@@ -52,7 +53,7 @@ impl Group {
         self.members.len() >= MAX_WRITES_PER_COMMIT || self.opened_at.elapsed() >= MAX_SHARED_COMMIT_TIME
     }
 
-    /// Whether nobody waits for its outcome.
+    /// Returns whether no caller waits for the outcome.
     fn is_forgotten(&self) -> bool {
         Arc::strong_count(&self.ticket) == 1
     }
@@ -63,7 +64,7 @@ impl Group {
 }
 
 impl Slot {
-    /// Rolls back what a write has left that was stopped half way, and nothing else.
+    /// Rolls back the remains of a write that was stopped halfway, and nothing else.
     pub(crate) async fn tidy(&mut self) -> Result<(), StoreError> {
         if self.group.as_ref().is_none_or(|group| !group.is_untidy) {
             return Ok(());
@@ -73,7 +74,7 @@ impl Slot {
             connection.ping().await.map_err(store_error)?;
             roll_back_to(1, connection).await?;
             match sqlx::raw_sql(UNDO).execute(connection).await.map_err(DatabaseError::from) {
-                // It was not begun, or is done.
+                // The savepoint was not begun, or is already released.
                 Err(error) if error.is_misplaced() => Ok(()),
                 result => result.map(drop).map_err(StoreError::from),
             }
@@ -86,7 +87,7 @@ impl Slot {
         undone
     }
 
-    /// Rolls the shared transaction back if nobody waits for its outcome: nothing else would end it.
+    /// Rolls back the shared transaction if no caller waits for its outcome, because nothing else would end it.
     pub(crate) fn roll_back_if_forgotten(&mut self) {
         if self.group.take_if(|group| group.is_forgotten()).is_some()
             && let Some(connection) = &mut self.connection
@@ -109,8 +110,8 @@ impl Slot {
         Ok(())
     }
 
-    /// Commits what is open, or rolls it back, and tells all that share it. The outcome is the caller's own if there is
-    /// nobody to be told.
+    /// Commits the open transaction, or rolls it back, and tells all members. Returns the outcome to the caller if
+    /// there are no members.
     async fn commit(&mut self) -> Result<(), StoreError> {
         let committed = self.try_commit().await;
         if committed.is_err() {
@@ -143,14 +144,15 @@ impl Slot {
         self.opened.check()?;
         let connection = self.connection()?;
         if depth(connection) != 1 {
-            // The driver would take a commit outside of a transaction for a success.
+            // The driver would treat a commit outside of a transaction as a success.
             return Err(store_error(sqlx::Error::WorkerCrashed));
         }
         SqliteTransactionManager::commit(connection).await.map_err(store_error)
     }
 }
 
-/// Why none of those that shared a commit is stored. What may be the fault of one of them is tried again by each alone.
+/// Returns why none of the members of a shared commit is stored. If one of them may be the cause, each is tried again
+/// alone.
 fn of_all(error: StoreError, count: usize) -> StoreError {
     match error {
         StoreError::Setup { .. } | StoreError::Busy { .. } | StoreError::Unavailable { .. } => error,
@@ -163,16 +165,16 @@ fn of_all(error: StoreError, count: usize) -> StoreError {
 }
 
 impl Access {
-    /// Commits what others share, if anything is open, and tells them.
+    /// Commits the shared transaction, if one is open, and tells its members.
     pub(crate) async fn commit_group(&mut self) {
         if let Some(slot) = self.slot.as_deref_mut().filter(|slot| slot.group.is_some()) {
-            // It has members, and those are told.
+            // The group has members, and they receive the outcome.
             let _ = slot.commit().await;
         }
     }
 }
 
-/// A write that may share its commit with others. Undone when it is dropped.
+/// A write that may share its commit with others. It is undone when it is dropped.
 pub(crate) struct Member {
     writer: Writer,
     holder: Holder,
@@ -184,7 +186,7 @@ impl Writer {
     /// Waits for the writer, and begins a write that may share its commit.
     ///
     /// # Errors
-    /// As of [`lock`](Self::lock).
+    /// Returns the errors of [`lock`](Self::lock).
     pub(crate) async fn join(&self, holder: impl Into<Holder>) -> Result<Member, StoreError> {
         let holder = holder.into();
         self.begin_member(self.in_lane(holder.clone()).await?, holder).await
@@ -201,11 +203,11 @@ impl Writer {
         Ok(Member { writer: self.clone(), holder, access, is_apart })
     }
 
-    /// Adds a write that is done to those that share the transaction, and waits for the outcome.
+    /// Adds a completed write to those that share the transaction, and waits for the outcome.
     async fn wait_with_others(&self, mut access: Access, holder: Holder, after: Passed) -> Outcome {
         let Some(group) = &mut access.slot()?.group else { return after(Err(store_error(sqlx::Error::WorkerCrashed))) };
         let (sender, outcome) = oneshot::channel();
-        // A caller that was dropped does not want to know.
+        // A caller that was dropped needs no answer.
         group.members.push((holder, Box::new(move |result| drop(sender.send(after(result))))));
         let awaited = Awaited { slot: Arc::clone(&self.slot), ticket: Arc::clone(&group.ticket) };
         if self.turns.are_waited_for() && !group.is_full() {
@@ -216,7 +218,7 @@ impl Writer {
         self.wait_for(awaited, outcome).await
     }
 
-    /// Waits for the outcome of a shared commit, and sees to it that there is one.
+    /// Waits for the outcome of a shared commit, and makes sure that there is one.
     async fn wait_for(&self, awaited: Awaited, outcome: oneshot::Receiver<Outcome>) -> Outcome {
         let ticket = Arc::downgrade(&awaited.ticket);
         let closing = pin!(async {
@@ -234,7 +236,7 @@ impl Writer {
     }
 }
 
-/// Commits for all that share a transaction, in a task that continues when one of them is dropped.
+/// Commits for all members of a shared transaction, in a task that continues if one of them is dropped.
 async fn commit_in_task(mut access: Access) {
     match runtime() {
         Ok(runtime) => drop(runtime.spawn(async move { access.commit_group().await })),
@@ -247,19 +249,19 @@ impl Member {
         self.access.connection()
     }
 
-    /// Ends the write, and returns once it is committed.
+    /// Ends the write, and returns after it is committed.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if a nested transaction was left open, or the transaction was ended. An error of the
-    /// commit; it stored nothing then.
+    /// Returns [`StoreError::Refused`] if a nested transaction was left open, or the transaction was ended. Returns an
+    /// error of the commit if it failed; nothing was stored then.
     pub(crate) async fn end(self) -> Result<(), StoreError> {
         self.end_with(|result| result).await
     }
 
-    /// The same. Once the outcome is known, and before those that come after, `after` is called with it.
+    /// Ends the write, and calls `after` with the outcome, before later writes.
     ///
     /// # Errors
-    /// As of [`end`](Self::end), as far as `after` passes them on.
+    /// Returns the errors of [`end`](Self::end), as far as `after` passes them on.
     pub(crate) async fn end_with(
         mut self,
         after: impl FnOnce(Outcome) -> Outcome + Send + 'static,
@@ -291,16 +293,17 @@ impl Member {
         writer.wait_with_others(access, holder, Box::new(after)).await
     }
 
-    /// Notes what an outcome says about the connection.
+    /// Records what a result says about the state of the connection.
     pub(crate) fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.access.settle(result)
     }
 
-    /// Undoes the write; those that share its transaction stay. What failed may have failed because of what they wrote, so
-    /// this waits until that is committed.
+    /// Undoes the write. Other writes that share its transaction are kept. Their changes may have caused the failure,
+    /// so this waits until they are committed.
     ///
     /// # Errors
-    /// Of their commit: then it is not known what the write would have come to by itself.
+    /// Returns the error of their commit. In this case it is not known what the result of the write alone would have
+    /// been.
     pub(crate) async fn undo(self) -> Outcome {
         let Self { writer, holder, mut access, .. } = self;
         let slot = access.slot()?;
@@ -326,7 +329,7 @@ impl Member {
     }
 }
 
-/// Ends the savepoint of a write. If that fails, nobody knows what the transaction holds.
+/// Ends the savepoint of a write. If that fails, the content of the transaction is unknown.
 async fn release(slot: &mut Slot) -> Result<(), StoreError> {
     let released = sqlx::raw_sql(RELEASE).execute(slot.connection()?).await.map_err(DatabaseError::from);
     released.map(drop).map_err(|error| {
@@ -351,7 +354,7 @@ impl Drop for Awaited {
     fn drop(&mut self) {
         let ticket = Arc::downgrade(&self.ticket);
         self.ticket = Arc::default();
-        // The group has a ticket of its own for as long as it is open. The others may be given back at the same moment.
+        // The group has its own ticket while it is open. Other tickets may be returned at the same moment.
         while ticket.strong_count() == 1 {
             // The holder of the slot checks this when it releases the slot.
             let Ok(mut slot) = self.slot.try_lock() else { return };

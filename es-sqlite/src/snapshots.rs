@@ -24,7 +24,7 @@ impl SnapshotStore for SqliteStore {
         let last_event: &[u8] = row.try_get("last_event").map_err(store_error)?;
         let fingerprint: String = row.try_get("fingerprint").map_err(store_error)?;
         let state: &str = row.try_get("state").map_err(store_error)?;
-        // A snapshot is a cache: one that makes no sense is as good as none.
+        // A snapshot is a cache, so an invalid one is treated as missing.
         let (Ok(version), Ok(last_event)) = (u64::try_from(version), Uuid::from_slice(last_event)) else {
             return Ok(None);
         };

@@ -1,4 +1,4 @@
-//! Statements that are written for SQLite and PostgreSQL alike.
+//! Statements that are written for both SQLite and PostgreSQL.
 
 use es_core::{HandlerError, SqlDialect, SqlRow, SqlStore, SqlTypeError, SqlValue};
 use sqlx::{
@@ -27,7 +27,7 @@ impl SqlStore for SqliteStore {
 }
 
 fn query(sql: &str, values: &[SqlValue]) -> Query<'static, Sqlite, SqliteArguments> {
-    // The caller's own statement, as with the driver.
+    // The caller is responsible for the statement, as with the driver.
     let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
     for value in values {
         query = match value {

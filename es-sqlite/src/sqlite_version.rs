@@ -1,4 +1,4 @@
-//! Which version of SQLite this program is linked with, and what follows from it.
+//! The version of SQLite that this program is linked with, and its consequences.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::error::store_error;
 
-/// The oldest SQLite that a store works with. An older one is refused when a store is opened.
+/// The oldest SQLite that a store works with. Opening a store with an older version is refused.
 pub const MIN_SQLITE_VERSION: &str = "3.46.0";
 
 /// The first SQLite that has `jsonb_each`, which reads nested arrays about a third faster than `json_each`.
@@ -21,7 +21,7 @@ static LINKED: OnceLock<[u32; 3]> = OnceLock::new();
 /// Checks the version of the linked SQLite, and remembers it.
 ///
 /// # Errors
-/// [`StoreError::Setup`] for a version older than [`MIN_SQLITE_VERSION`].
+/// Returns [`StoreError::Setup`] for a version older than [`MIN_SQLITE_VERSION`].
 pub(crate) async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let linked: String = sqlx::query_scalar(VERSION).fetch_one(connection).await.map_err(store_error)?;
     check_version(&linked)?;
@@ -42,8 +42,8 @@ fn check_version(linked: &str) -> Result<(), StoreError> {
     })
 }
 
-/// The statement for the linked SQLite: `jsonb_each` where it exists, `json_each` with the same rows otherwise. For
-/// statements that run after a store was opened.
+/// Returns the statement for the linked SQLite: with `jsonb_each` if it exists, and otherwise with `json_each`, which
+/// returns the same rows. Use it for statements that run after a store was opened.
 pub(crate) fn fitted(sql: &'static str) -> &'static str {
     if LINKED.get().is_some_and(|linked| *linked >= FIRST_WITH_JSONB_EACH) { sql } else { portable(sql).leak() }
 }
@@ -52,7 +52,7 @@ fn portable(sql: &str) -> String {
     sql.replace("jsonb_each", "json_each")
 }
 
-/// Major, minor and patch; 0 for what is missing or is not a number.
+/// Returns major, minor, and patch, with 0 for a part that is missing or not a number.
 fn parse(version: &str) -> [u32; 3] {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     std::array::from_fn(|_| parts.next().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! The store: its handle, opening and closing it, and the event store's contract.
+//! The store: its handle, opening and closing, and the event store's contract.
 
 use std::{
     collections::HashSet,
@@ -31,17 +31,17 @@ use crate::{
     writer::{Writer, WriterGuard},
 };
 
-/// The embedded event store: one SQLite file, no server. Cloning gives another handle to the same connections.
+/// The embedded event store: one SQLite file, without a server. Cloning returns another handle to the same connections.
 ///
-/// - Several processes may have the same file open, and several stores in one process; what one appends, all see. The
-///   file must be on a disk of this machine: SQLite's write-ahead log does not work over a network.
-/// - There is one writer at a time. Appends, pages and checkpoints that wait for it in one process share a transaction,
-///   and so a flush; each can fail alone. Reads never wait for the writer.
-/// - With [`Synchronous::Full`](crate::Synchronous::Full), the default, whatever was acknowledged survives a loss of power.
-/// - Its tables are prefixed `es_`; an application may keep its own tables in the same file and change them in the same
-///   transaction: see [`begin`](Self::begin) and [`append_in`](Self::append_in).
+/// - Several processes may open the same file, and so may several stores in one process. All of them see each other's
+///   events. The file must be on a local disk, because SQLite's write-ahead log does not work over a network.
+/// - There is one writer at a time. Appends, pages, and checkpoints that wait for it in one process share a
+///   transaction, and therefore a flush. Each of them can fail alone. Reads never wait for the writer.
+/// - With [`Synchronous::Full`](crate::Synchronous::Full), the default, all acknowledged data survives a loss of power.
+/// - The store's tables have the prefix `es_`. An application may keep its own tables in the same file and change them
+///   in the same transaction: see [`begin`](Self::begin) and [`append_in`](Self::append_in).
 ///
-/// It is used from within a tokio runtime with time enabled.
+/// Use it within a tokio runtime with time enabled.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,16 +67,16 @@ pub struct SqliteStore {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all handles of a store share.
+/// The data that all handles of a store share.
 pub(crate) struct Shared {
-    /// The file, by an absolute path without links: what tells stores apart.
+    /// The absolute path of the file, without links. It identifies the store.
     pub(crate) file: Arc<Path>,
     pub(crate) opened: Arc<OpenedFile>,
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
     pub(crate) inline: Vec<Inline>,
     pub(crate) wakeups: WakeupSender,
-    /// What was stored last, while somebody waits for hints.
+    /// The latest stored events, kept while a reader waits for hints.
     pub(crate) recent: RecentEvents,
     pub(crate) watch: Watch,
     pub(crate) queue: AppendQueue,
@@ -104,10 +104,10 @@ impl SqliteStore {
     /// Opens the store in a file, which is created if it is missing, with the defaults of [`SqliteOptions`].
     ///
     /// # Errors
-    /// As of [`SqliteOptions::open`].
+    /// Returns the errors of [`SqliteOptions::open`].
     ///
     /// # Cancel safety
-    /// As of [`SqliteOptions::open`].
+    /// The same as for [`SqliteOptions::open`].
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         SqliteOptions::new(path).open().await
     }
@@ -155,21 +155,21 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// The file, by an absolute path without links.
+    /// Returns the absolute path of the file, without links.
     pub fn path(&self) -> &Path {
         &self.shared.file
     }
 
-    /// Closes all connections, for all handles of this store: waits for what is being written, and refuses what comes
-    /// after. The last process to close the file tidies its write-ahead log away.
+    /// Closes all connections, for all handles of this store. It waits for writes in progress, and refuses later calls.
+    /// The last process that closes the file removes its write-ahead log.
     ///
-    /// Dropping the last handle closes them as well, without waiting.
+    /// Dropping the last handle also closes the connections, without waiting.
     ///
     /// # Errors
-    /// [`StoreError`] if a connection ended badly; nothing that was acknowledged is lost.
+    /// Returns a [`StoreError`] if a connection was closed with an error. No acknowledged data is lost.
     ///
     /// # Cancel safety
-    /// Safe; call it again to wait for the end.
+    /// This method is cancel safe. Call it again to wait for the end.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.shared.watch.close();
         self.shared.writer.close().await?;
@@ -178,45 +178,46 @@ impl SqliteStore {
         self.shared.opened.close().await
     }
 
-    /// Appends in a transaction of the caller's, on a connection to the same file: the events are stored when and if the
-    /// caller commits. Inline projections are applied in it too.
+    /// Appends in a transaction of the caller, on a connection to the same file. The events are stored if and when the
+    /// caller commits. Inline projections are applied in the transaction too.
     ///
-    /// Begin it with `BEGIN IMMEDIATE` (`connection.begin_with("BEGIN IMMEDIATE")`). It holds the file's only write lock from
-    /// then on, so keep it short. Readers in this process learn of the events a little later than of others, since
-    /// the store does not see the caller's commit. [`begin`](Self::begin) is easier to use.
+    /// Begin the transaction with `BEGIN IMMEDIATE` (`connection.begin_with("BEGIN IMMEDIATE")`). From then on, it
+    /// holds the file's only write lock, so keep it short. Readers in this process detect these events a little later
+    /// than others, because the store does not see the caller's commit. [`begin`](Self::begin) is easier to use.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] outside a transaction, or in one that has read before somebody else wrote: such a
-    /// transaction cannot write any more. Others as of [`EventStore::append`]; the transaction is as it was then, and
-    /// the caller may go on with it, except after [`StoreError::Unavailable`] and [`StoreError::Backend`].
+    /// Returns [`StoreError::Refused`] outside a transaction, or in a transaction that has read before another one
+    /// wrote: such a transaction can no longer write. Other errors are those of [`EventStore::append`]. After an
+    /// error, the transaction is unchanged, and the caller may continue with it, except after
+    /// [`StoreError::Unavailable`] and [`StoreError::Backend`].
     ///
     /// # Cancel safety
-    /// After dropping the future, roll the transaction back.
+    /// If the future is dropped, roll back the transaction.
     pub async fn append_in(&self, connection: &mut SqliteConnection, append: &Append) -> Result<Appended, StoreError> {
         refuse_in_handler(&self.shared.file)?;
         unit_of_work::append_in(&self.shared, connection, append).await
     }
 
-    /// Begins a unit of work: writes of the caller's own and appends, in one transaction.
+    /// Begins a unit of work: the caller's own writes and appends, in one transaction.
     ///
-    /// It holds the store's only writer until it is committed or dropped, so keep it short; everything else that writes
-    /// waits for it, for as long as the busy timeout. An append to the store itself, in the midst of it, would wait for it too: give it to
-    /// the unit of work.
+    /// It holds the store's only writer until it is committed or dropped, so keep it short. All other writes wait for
+    /// it, for as long as the busy timeout. An append to the store itself would also wait for the unit of work, so add
+    /// it to the unit instead.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if the writer is in use for longer than the busy timeout; [`StoreError::Refused`] inside a
-    /// handler of a projection.
+    /// Returns [`StoreError::Busy`] if the writer is in use for longer than the busy timeout, and
+    /// [`StoreError::Refused`] inside a handler of a projection.
     ///
     /// # Cancel safety
-    /// Safe.
+    /// This method is cancel safe.
     pub async fn begin(&self) -> Result<UnitOfWork, StoreError> {
         refuse_in_handler(&self.shared.file)?;
         let transaction = self.shared.writer.lock("a unit of work").await?.begin().await?;
         Ok(UnitOfWork::new(Arc::clone(&self.shared), transaction))
     }
 
-    /// Writes in a task of its own, so that a dropped caller does not stop it half way. `write` begins and commits by
-    /// statements of its own; after an error the transaction is rolled back.
+    /// Writes in a separate task, so that a dropped caller does not stop it halfway. `write` begins and commits with
+    /// its own statements. After an error, the transaction is rolled back.
     pub(crate) async fn write_in_task<T: Send + 'static>(
         &self,
         write: impl for<'a> FnOnce(&'a mut WriterGuard) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
@@ -237,8 +238,8 @@ impl SqliteStore {
         task.await.unwrap_or_else(|error| Err(StoreError::Unavailable { source: Box::new(error) }))
     }
 
-    /// The same for what many do at the same time: writes that wait for each other share a commit, and each can fail alone.
-    /// The transaction is the store's to begin and to end.
+    /// Writes in a separate task, for frequent concurrent writes. Writes that wait for each other share a commit, and
+    /// each can fail alone. The store begins and ends the transaction.
     pub(crate) async fn write_shared<T: Send + 'static>(
         &self,
         holder: String,
@@ -261,7 +262,7 @@ impl SqliteStore {
     }
 }
 
-/// The runtime that the caller runs in.
+/// Returns the runtime that the caller runs in.
 pub(crate) fn runtime() -> Result<Handle, StoreError> {
     Handle::try_current().map_err(|_| StoreError::Refused {
         reason: "es-sqlite was called outside a tokio runtime; call it from within one",
@@ -286,7 +287,7 @@ impl EventStore for SqliteStore {
 
     async fn read_all(&self, after: Position, filter: &EventFilter, page: PageSize) -> Result<EventPage, StoreError> {
         filter.check()?;
-        // What is kept in memory is of no use once another file is there.
+        // Events in memory are invalid if the file was replaced.
         self.shared.opened.check_now_and_then()?;
         match self.shared.recent.read(after, filter, page) {
             Some(page) => Ok(page),
@@ -311,14 +312,15 @@ impl EventStore for SqliteStore {
         self.shared.recent.clear();
     }
 
-    /// Returns at once: a commit is flushed before anybody can see it. With
-    /// [`Synchronous::Normal`](crate::Synchronous::Normal) it survives a crash of the process, but not one of the machine.
+    /// Returns immediately, because a commit is flushed before it becomes visible. With
+    /// [`Synchronous::Normal`](crate::Synchronous::Normal), it survives a crash of the process, but not one of the
+    /// machine.
     async fn wait_durable(&self, _: Position) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Hints come at once after an append of this store, and within [`POLL_INTERVAL`](crate::POLL_INTERVAL) after one of
-    /// another store or process.
+    /// Hints arrive immediately after an append of this store, and within [`POLL_INTERVAL`](crate::POLL_INTERVAL) after
+    /// an append of another store or process.
     fn wakeups(&self) -> Wakeups {
         self.shared.subscribe()
     }

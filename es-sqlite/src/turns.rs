@@ -1,4 +1,4 @@
-//! Who uses the writer, and for how long others wait for it.
+//! Which call uses the writer, and how long other calls wait for it.
 
 use std::{
     borrow::Cow,
@@ -14,10 +14,10 @@ use es_core::StoreError;
 
 use crate::{limits::MAX_WRITER_WAIT, waiting::wait_at_most};
 
-/// What uses the writer, in words for an error: "the page of balance".
+/// The use of the writer, in words for an error: "the page of balance".
 pub(crate) type Holder = Cow<'static, str>;
 
-/// Who uses the writer, and how many wait for it.
+/// The current use of the writer, and the number of waiting calls.
 pub(crate) struct Turns {
     state: Mutex<State>,
     waiting: AtomicUsize,
@@ -25,7 +25,7 @@ pub(crate) struct Turns {
 
 struct State {
     holder: Option<(Holder, Instant)>,
-    /// When the writer was last released by a holder that had made progress.
+    /// When a holder that had made progress last released the writer.
     progressed_at: Instant,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Turn {
     was_stuck: bool,
 }
 
-/// One more that waits.
+/// Counts one more waiting call.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -60,21 +60,22 @@ impl Turns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody waits for the writer now.
+    /// Returns whether a call is waiting for the writer.
     pub(crate) fn are_waited_for(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Notes who has the writer from now on.
+    /// Records the new holder of the writer.
     pub(crate) fn begin(self: &Arc<Self>, holder: Holder) -> Turn {
         self.lock().holder = Some((holder, Instant::now()));
         Turn { turns: Arc::clone(self), was_stuck: false }
     }
 
-    /// Waits for the writer: as long as others get something done with it, and then for as long as `patience` says.
+    /// Waits for the writer: as long as other calls make progress with it, and then for `patience`.
     ///
     /// # Errors
-    /// [`StoreError::Busy`], which names the holder, after `patience` without any progress, or after [`MAX_WRITER_WAIT`].
+    /// Returns [`StoreError::Busy`], which names the holder, after `patience` without any progress, or after
+    /// [`MAX_WRITER_WAIT`].
     pub(crate) async fn wait<T>(&self, patience: Duration, writer: impl Future<Output = T>) -> Result<T, StoreError> {
         let _waiting = Waiting::new(&self.waiting);
         let start = Instant::now();
@@ -109,7 +110,7 @@ impl Turns {
 }
 
 impl Turn {
-    /// The transaction could not begin, so those who wait are not any closer to their turn.
+    /// Records that the transaction could not begin, so the waiting calls are no closer to their turn.
     pub(crate) fn was_stuck(&mut self) {
         self.was_stuck = true;
     }

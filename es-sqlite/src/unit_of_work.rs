@@ -25,11 +25,11 @@ const SAVEPOINT: &str = include_str!("../sql/savepoint.sql");
 const SAVEPOINT_AGAIN: &str = include_str!("../sql/savepoint_again.sql");
 const ROLLBACK_TO: &str = include_str!("../sql/rollback_to.sql");
 
-/// Writes of the caller's own and appends, in one transaction: all are stored by [`commit`](Self::commit), or none.
-/// Dropping it rolls back.
+/// The caller's own writes and appends, in one transaction: [`commit`](Self::commit) stores all of them, or none.
+/// Dropping the unit rolls back.
 ///
-/// It is the [`MessageUnit`] of this store as well. It holds the store's only writer from its beginning to its end: messages are handled
-/// one unit after the other, and everything else that writes waits meanwhile, for as long as the busy timeout.
+/// It is also the [`MessageUnit`] of this store. It holds the store's only writer from its beginning to its end.
+/// Messages are therefore handled one unit after the other, and all other writes wait, for as long as the busy timeout.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,7 +56,7 @@ pub struct UnitOfWork {
     shared: Arc<Shared>,
     pub(crate) transaction: Transaction,
     appends: Vec<Prepared>,
-    /// How many appends there were at the savepoint.
+    /// The number of appends at the savepoint.
     savepoint: Option<usize>,
 }
 
@@ -65,31 +65,33 @@ impl UnitOfWork {
         Self { shared, transaction, appends: Vec::new(), savepoint: None }
     }
 
-    /// The connection, inside the transaction. Do not end the transaction through it; nested ones are welcome.
+    /// Returns the connection, inside the transaction. Do not end the transaction through it. Nested transactions are
+    /// allowed.
     pub fn connection(&mut self) -> &mut SqliteConnection {
         self.transaction.connection()
     }
 
-    /// Adds an append. It is checked against the store, and stored, by [`commit`](Self::commit); in the order of adding. A later append may
-    /// build on the streams of an earlier one; those in a row that share no stream are stored by one statement.
+    /// Adds an append. [`commit`](Self::commit) checks it against the store and stores it, in the order in which
+    /// appends were added. A later append may build on the streams of an earlier one. Consecutive appends that share no
+    /// stream are stored with one statement.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over
-    /// [`limits::MAX_APPENDS_PER_UNIT`](es_core::limits::MAX_APPENDS_PER_UNIT).
+    /// Returns [`StoreError::LimitExceeded`] for a payload over the store's limit, or for more than
+    /// [`limits::MAX_APPENDS_PER_UNIT`](es_core::limits::MAX_APPENDS_PER_UNIT) appends.
     pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
         check_append_count(self.appends.len())?;
         self.appends.push(Prepared::new(&append, self.shared.max_payload_bytes)?);
         Ok(())
     }
 
-    /// Stores everything, or nothing; gives one outcome for each append.
+    /// Stores everything, or nothing. Returns one outcome for each append.
     ///
     /// # Errors
-    /// As of [`EventStore::append`](es_core::EventStore::append) for the first append that is refused: nothing was
-    /// stored, of the others and of the caller's own writes neither.
+    /// Returns the error of [`EventStore::append`](es_core::EventStore::append) for the first append that is refused.
+    /// In this case nothing was stored, neither the other appends nor the caller's own writes.
     ///
     /// # Cancel safety
-    /// Dropping the future stores everything or nothing.
+    /// If the future is dropped, either everything is stored or nothing.
     pub async fn commit(self) -> Result<Vec<Appended>, StoreError> {
         let Self { shared, mut transaction, appends, .. } = self;
         let mut outcomes = Vec::with_capacity(appends.len());
@@ -115,22 +117,22 @@ impl UnitOfWork {
 }
 
 impl UnitOfWork {
-    /// Writes a message that is published if this commits.
+    /// Writes a message that is published if this unit commits.
     ///
     /// # Errors
-    /// As of [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
+    /// Returns the errors of [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
     ///
     /// # Cancel safety
-    /// Roll back if the future is dropped: the message may be in the transaction or not.
+    /// If the future is dropped, roll back: the message may or may not be in the transaction.
     pub async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
         let enqueued = outbox::enqueue(self.transaction.connection(), message).await;
         self.transaction.settle(enqueued)
     }
 
-    /// Rolls everything back, and returns when that has happened. Dropping the unit does the same a moment later.
+    /// Rolls back everything, and waits until that is done. Dropping the unit does the same a moment later.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the connection is lost; nothing is stored then either.
+    /// Returns [`StoreError::Unavailable`] if the connection is lost. In this case nothing is stored either.
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.transaction.rollback().await
     }
@@ -181,7 +183,7 @@ impl MessageUnit for UnitOfWork {
                 reason: "this unit has no savepoint: call savepoint before rollback_to",
             });
         };
-        // Nested transactions that were left open since, of which the driver keeps count.
+        // Roll back nested transactions that were left open since, because the driver counts them.
         roll_back_to(1, self.transaction.connection()).await?;
         self.run(ROLLBACK_TO).await?;
         self.appends.truncate(appends);
@@ -203,7 +205,7 @@ impl std::fmt::Debug for UnitOfWork {
     }
 }
 
-/// Appends in a transaction that holds the write lock; also gives the new head, if there is one.
+/// Appends in a transaction that holds the write lock. Also returns the new head, if there is one.
 async fn append_one(
     shared: &Shared,
     connection: &mut SqliteConnection,
@@ -216,7 +218,7 @@ async fn append_one(
     }
 }
 
-/// Appends in a transaction of the caller's.
+/// Appends in a transaction of the caller.
 pub(crate) async fn append_in(
     shared: &Shared,
     connection: &mut SqliteConnection,
@@ -238,7 +240,7 @@ pub(crate) async fn append_in(
     Ok(appended)
 }
 
-/// Whether there is a transaction is something that SQLite tells by refusing to begin another.
+/// SQLite shows whether there is a transaction by refusing to begin another one.
 async fn refuse_outside_transaction(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     match sqlx::query(BEGIN).execute(&mut *connection).await.map_err(DatabaseError::from) {
         Err(error) if error.is_misplaced() => Ok(()),

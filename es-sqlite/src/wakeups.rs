@@ -1,4 +1,4 @@
-//! Hints that there may be new events: pushed within the store, polled for other stores and processes.
+//! Hints that there may be new events: pushed within the store, and polled for other stores and processes.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -16,12 +16,13 @@ use crate::{
     store::Shared,
 };
 
-/// How often a store looks whether another store or process has appended; only while somebody waits for hints.
+/// How often a store checks whether another store or process has appended. It checks only while a reader waits for
+/// hints.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 const DATA_VERSION: &str = include_str!("../sql/data_version.sql");
 
-/// Whether there is a task that looks for appends of others.
+/// Whether a task is running that looks for appends of other stores and processes.
 #[derive(Default)]
 pub(crate) struct Watch {
     state: Mutex<State>,
@@ -38,14 +39,14 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the task end at its next look.
+    /// Makes the task end at its next check.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
     }
 }
 
 impl Shared {
-    /// Tells readers of this store what was stored, and keeps it in memory for them.
+    /// Notifies readers of this store of the stored events, and keeps the events in memory for them.
     pub(crate) fn announce(&self, head: Position, appends: &[&Prepared], batch: &Batch) {
         if self.wakeups.has_subscribers() {
             let events = recorded(appends, &batch.outcomes);
@@ -55,11 +56,12 @@ impl Shared {
         self.wakeups.notify(head);
     }
 
-    /// Hints for one more reader; the task that looks for appends of others runs from now on.
+    /// Returns the hints for one more reader. From now on, the task that looks for appends of other stores and
+    /// processes is running.
     pub(crate) fn subscribe(self: &Arc<Self>) -> Wakeups {
         let mut state = self.watch.lock();
         let wakeups = self.wakeups.subscribe();
-        // Without a runtime there is nothing to run it in; hints are allowed to be missing.
+        // Without a runtime, the task cannot run. Hints are allowed to be missing.
         if !state.is_running
             && !state.is_closed
             && let Ok(runtime) = Handle::try_current()
@@ -71,7 +73,7 @@ impl Shared {
     }
 }
 
-/// Notes the end of the task, however it ends: also when its runtime is shut down.
+/// Records the end of the task, however it ends, including the shutdown of its runtime.
 struct Running {
     shared: Weak<Shared>,
     is_noted: bool,
@@ -85,14 +87,14 @@ impl Drop for Running {
     }
 }
 
-/// Looks for appends of others until nobody waits for hints, or the store is gone.
+/// Looks for appends of other stores and processes, until no reader waits for hints or the store is dropped.
 async fn watch(mut running: Running) {
     let mut poll = None;
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         let Some(shared) = running.shared.upgrade() else { return };
         {
-            // Under the lock, so that nobody subscribes between the question and the end.
+            // Checked under the lock, so that no reader subscribes between the check and the end.
             let mut state = shared.watch.lock();
             if state.is_closed || !shared.wakeups.has_subscribers() {
                 state.is_running = false;
@@ -102,7 +104,7 @@ async fn watch(mut running: Running) {
         }
         match look(&shared, &mut poll).await {
             Ok(()) => {}
-            // Nothing that a later look could find. Readers are told the same by their next read.
+            // A later check would not find anything either. Readers get the same error from their next read.
             Err(error @ StoreError::Setup { .. }) => {
                 tracing::error!(%error, "no more hints of appends of other processes");
                 return;
@@ -127,7 +129,7 @@ async fn look(shared: &Shared, poll: &mut Option<Poll>) -> Result<(), StoreError
         None => poll.insert(Poll { connection: shared.readers.open().await?, data_version: None }),
     };
     let version: i64 = sqlx::query_scalar(DATA_VERSION).fetch_one(&mut poll.connection).await.map_err(store_error)?;
-    // The first look counts as a change: others may have appended before it.
+    // The first check counts as a change, because other processes may have appended before it.
     if poll.data_version != Some(version) {
         let head = read_head(&mut poll.connection).await.map_err(store_error)?;
         poll.data_version = Some(version);

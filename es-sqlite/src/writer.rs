@@ -1,4 +1,4 @@
-//! The one connection that writes, and who may use it.
+//! The one connection that writes, and the order in which calls use it.
 
 use std::{
     collections::HashSet,
@@ -28,12 +28,12 @@ pub(crate) const BEGIN_WRITE: &str = include_str!("../sql/begin_write.sql");
 const COMMIT: &str = include_str!("../sql/commit.sql");
 const ROLLBACK: &str = include_str!("../sql/rollback.sql");
 
-/// The one connection that writes. Each that waits for it gets it in the order of asking, but appends wait for no more
-/// than one of the others.
+/// The one connection that writes. Waiting calls receive it in the order of their requests, except that appends wait
+/// for at most one other call.
 #[derive(Clone)]
 pub(crate) struct Writer {
     pub(crate) slot: Arc<Mutex<Slot>>,
-    /// Where all but appends wait. The one that holds it waits for the slot, or has it.
+    /// Where all calls except appends wait. The holder of the lane waits for the slot, or has it.
     pub(crate) lane: Arc<Mutex<()>>,
     pub(crate) turns: Arc<Turns>,
     is_lost: Arc<AtomicBool>,
@@ -42,34 +42,34 @@ pub(crate) struct Writer {
 
 /// The connection, and what is open on it.
 pub(crate) struct Slot {
-    /// `None` until it is opened again: after it was lost, or after somebody was stopped in the middle of a transaction.
+    /// `None` until it is reopened, after it was lost or after a caller was stopped in the middle of a transaction.
     pub(crate) connection: Option<SqliteConnection>,
     options: SqliteConnectOptions,
     pub(crate) opened: Arc<OpenedFile>,
     is_closed: bool,
     /// The transaction that several writes share, while it is open.
     pub(crate) group: Option<Group>,
-    /// Those whose shared transaction could not be committed. Each is by itself until it has committed once, so that
-    /// one that cannot be committed fails no others.
+    /// The holders whose shared transaction could not be committed. Each of them runs alone until it has committed
+    /// once, so that one that cannot be committed does not make others fail.
     pub(crate) apart: HashSet<Holder>,
 }
 
 impl Slot {
-    /// Whether the driver believes the connection to be inside a transaction that nobody has any more: somebody else's
-    /// code has ended it behind the driver's back.
+    /// Returns whether the driver assumes that the connection is inside a transaction that no caller uses anymore,
+    /// because other code has ended it without the driver.
     async fn is_inside_strange_transaction(&mut self) -> bool {
         let expected = usize::from(self.group.is_some());
         let Some(connection) = &mut self.connection else { return false };
         if depth(connection) == expected {
             return false;
         }
-        // A rollback may be on its way; what is asked for now is answered after it.
+        // A rollback may be in progress. This request is answered after it.
         let is_alive = connection.ping().await.is_ok();
         let is_untidy = self.group.as_ref().is_some_and(|group| group.is_untidy);
         !is_alive || depth(connection) < expected || (depth(connection) > expected && !is_untidy)
     }
 
-    /// Opens the connection again where that is needed, and checks that there is something to write to.
+    /// Reopens the connection if necessary, and checks that the files still exist.
     async fn make_ready(&mut self, is_lost: &AtomicBool) -> Result<(), StoreError> {
         if self.is_closed {
             return Err(StoreError::Refused { reason: "the store was closed; open it again" });
@@ -81,13 +81,13 @@ impl Slot {
         self.tidy().await?;
         if self.connection.is_none() {
             self.connection = Some(self.options.connect().await.map_err(store_error)?);
-            // What was opened now is what was open before.
+            // The reopened files are the same as before.
             self.opened.check()?;
         }
         Ok(())
     }
 
-    /// Closes the connection; what was open on it is rolled back, and those who share it learn that.
+    /// Closes the connection. Open transactions are rolled back, and the writes that share them are told.
     pub(crate) fn lose_connection(&mut self) {
         (self.connection, self.group) = (None, None);
     }
@@ -97,12 +97,12 @@ impl Slot {
     }
 }
 
-/// How many transactions, one in the other, the driver believes to be open on a connection.
+/// Returns how many nested transactions the driver assumes to be open on a connection.
 pub(crate) fn depth(connection: &SqliteConnection) -> usize {
     SqliteTransactionManager::get_transaction_depth(connection)
 }
 
-/// Rolls back nested transactions that somebody else's code has left open on a connection. Whether there were any.
+/// Rolls back nested transactions that other code has left open on a connection. Returns whether there were any.
 pub(crate) async fn roll_back_to(depth_before: usize, connection: &mut SqliteConnection) -> Result<bool, StoreError> {
     let were_any = depth(connection) > depth_before;
     while depth(connection) > depth_before {
@@ -111,9 +111,9 @@ pub(crate) async fn roll_back_to(depth_before: usize, connection: &mut SqliteCon
     Ok(were_any)
 }
 
-/// Rolls everything back, nested transactions too, before the next statement.
+/// Rolls back everything, including nested transactions, before the next statement.
 pub(crate) fn start_rollback(connection: &mut SqliteConnection) {
-    // Once at least: the driver may be at a commit whose end nobody has waited for.
+    // At least once, because the driver may be in a commit whose end was not awaited.
     for _ in 0..depth(connection).max(1) {
         SqliteTransactionManager::start_rollback(connection);
     }
@@ -122,9 +122,9 @@ pub(crate) fn start_rollback(connection: &mut SqliteConnection) {
 /// Where a call waits for the writer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Behind all that have asked before.
+    /// Behind all earlier calls.
     Lane,
-    /// Before all that are still in the lane.
+    /// Before all calls that are still in the lane.
     Ahead,
 }
 
@@ -152,28 +152,29 @@ impl Writer {
         }
     }
 
-    /// Waits for the writer, with nothing open on it: as long as others get something done, and then for the busy timeout.
+    /// Waits for the writer, with no open transaction on it: as long as other calls make progress, and then for the
+    /// busy timeout.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] after the busy timeout; [`StoreError::Refused`] if the store was closed;
+    /// Returns [`StoreError::Busy`] after the busy timeout, [`StoreError::Refused`] if the store was closed, and
     /// [`StoreError::Setup`] if the file was replaced.
     pub(crate) async fn lock(&self, holder: impl Into<Holder>) -> Result<WriterGuard, StoreError> {
         let access = self.take(holder.into(), Place::Lane).await?;
         access.alone().await
     }
 
-    /// Waits for the writer on behalf of appends, which may share what is open on it.
+    /// Waits for the writer on behalf of appends, which may share the open transaction.
     ///
     /// # Errors
-    /// As of [`lock`](Self::lock).
+    /// Returns the errors of [`lock`](Self::lock).
     pub(crate) async fn for_appends(&self, holder: Holder) -> Result<Access, StoreError> {
         self.take(holder, Place::Ahead).await
     }
 
-    /// Waits for the writer in the lane, for a write that may share what is open on it.
+    /// Waits for the writer in the lane, for a write that may share the open transaction.
     ///
     /// # Errors
-    /// As of [`lock`](Self::lock).
+    /// Returns the errors of [`lock`](Self::lock).
     pub(crate) async fn in_lane(&self, holder: Holder) -> Result<Access, StoreError> {
         self.take(holder, Place::Lane).await
     }
@@ -211,7 +212,7 @@ impl Writer {
         }
     }
 
-    /// Closes the connection, after those who wait for it now.
+    /// Closes the connection, after the calls that wait for it now.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         let lane = Some(Arc::clone(&self.lane).lock_owned().await);
         let mut access = self.access("closing the store".into(), lane, Arc::clone(&self.slot).lock_owned().await);
@@ -225,14 +226,14 @@ impl Writer {
     }
 }
 
-/// The writer, for as long as this lives.
+/// Access to the writer, for as long as this value lives.
 pub(crate) struct Access {
-    /// `None` once a [`Transaction`] has it. Given back before the lane, so that appends come first.
+    /// `None` after a [`Transaction`] has taken it. It is released before the lane, so that appends come first.
     pub(crate) slot: Option<OwnedMutexGuard<Slot>>,
     _lane: Option<OwnedMutexGuard<()>>,
     turn: Turn,
     is_lost: Arc<AtomicBool>,
-    /// Whether a transaction is open that statements of the store's own have begun.
+    /// Whether a transaction is open that the store's own statements have begun.
     in_transaction: bool,
 }
 
@@ -245,18 +246,18 @@ impl Access {
         self.slot()?.connection()
     }
 
-    /// Whether there is a transaction that more writes can share.
+    /// Returns whether there is a transaction that more writes can share.
     pub(crate) fn is_shared(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.group.is_some())
     }
 
-    /// The right to write with nothing open: what others share is committed first.
+    /// Returns the right to write without an open transaction. A shared transaction is committed first.
     pub(crate) async fn alone(mut self) -> Result<WriterGuard, StoreError> {
         self.commit_group().await;
         Ok(WriterGuard { access: self })
     }
 
-    /// Notes whether the connection was lost, and whether nothing could be done with it.
+    /// Records whether the connection was lost, and whether nothing could be done with it.
     pub(crate) fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         match &result {
             Err(StoreError::Unavailable { .. }) => self.is_lost.store(true, Ordering::Relaxed),
@@ -278,19 +279,19 @@ impl Drop for Access {
     }
 }
 
-/// The right to write, for the store's own statements. Only for tasks that nobody cancels: where one is stopped inside
-/// a transaction after all, the connection is closed, and the transaction rolled back with it.
+/// The right to write, for the store's own statements. Use it only in tasks that are not canceled. If a task is
+/// stopped inside a transaction nevertheless, the connection is closed, which rolls back the transaction.
 pub(crate) struct WriterGuard {
     access: Access,
 }
 
 impl WriterGuard {
-    /// The connection, for single statements.
+    /// Returns the connection, for single statements.
     pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         self.access.connection()
     }
 
-    /// Begins a transaction in which other people's code may run.
+    /// Begins a transaction in which code of the application may run.
     pub(crate) async fn begin(mut self) -> Result<Transaction, StoreError> {
         let opened = Arc::clone(&self.access.slot()?.opened);
         let slot = self.access.slot.take();
@@ -304,24 +305,24 @@ impl WriterGuard {
         Ok(transaction)
     }
 
-    /// The connection, for statements that begin a transaction. To be followed by [`committed`](Self::committed) or
-    /// [`rollback`](Self::rollback).
+    /// Returns the connection, for statements that begin a transaction. Call [`committed`](Self::committed) or
+    /// [`rollback`](Self::rollback) afterwards.
     pub(crate) fn for_transaction(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         self.access.in_transaction = true;
         self.connection()
     }
 
-    /// The transaction was committed by a statement of its own.
+    /// Records that the transaction was committed by a statement.
     pub(crate) fn committed(&mut self) {
         self.access.in_transaction = false;
     }
 
-    /// Ends the transaction, if one is open; nothing in it is stored.
+    /// Ends the transaction, if one is open. Nothing in it is stored.
     pub(crate) async fn rollback(&mut self) -> Result<(), StoreError> {
         let result = sqlx::query(ROLLBACK).execute(self.connection()?).await.map_err(DatabaseError::from);
         match result {
             Err(error) if !error.is_misplaced() => self.settle(Err(error.into())),
-            // Or SQLite has rolled it back by itself, or it was never begun.
+            // Either SQLite has rolled it back automatically, or it was never begun.
             _ => {
                 self.access.in_transaction = false;
                 Ok(())
@@ -329,16 +330,16 @@ impl WriterGuard {
         }
     }
 
-    /// Notes what an outcome says about the connection.
+    /// Records what a result says about the state of the connection.
     pub(crate) fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.access.settle(result)
     }
 }
 
-/// A transaction in which other people's code runs, with the connection and nested transactions of its own. Rolled back
-/// when it is dropped.
+/// A transaction in which code of the application runs, with its own connection and nested transactions. It is rolled
+/// back when it is dropped.
 pub(crate) struct Transaction {
-    /// Given back before the lane.
+    /// Released before the lane.
     connection: OwnedMappedMutexGuard<Slot, SqliteConnection>,
     opened: Arc<OpenedFile>,
     is_open: bool,
@@ -350,23 +351,23 @@ impl Transaction {
         &mut self.connection
     }
 
-    /// Commits.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if a nested transaction was left open, since it is not known what was meant with it;
-    /// [`StoreError::Setup`] if the file was replaced meanwhile.
+    /// Returns [`StoreError::Refused`] if a nested transaction was left open, because its intended outcome is unknown.
+    /// Returns [`StoreError::Setup`] if the file was replaced in the meantime.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         if depth(&self.connection) != 1 {
             return Err(LEFT_OPEN);
         }
-        // It may have been open for long.
+        // The transaction may have been open for a long time.
         self.opened.check()?;
         let committed = SqliteTransactionManager::commit(&mut self.connection).await;
         self.is_open = committed.is_err();
         self.settle(committed.map_err(store_error))
     }
 
-    /// Rolls back, nested transactions too, and returns when that has happened.
+    /// Rolls back, including nested transactions, and waits until that is done.
     pub(crate) async fn rollback(mut self) -> Result<(), StoreError> {
         let rolled_back = roll_back_to(0, &mut self.connection).await;
         self.is_open = rolled_back.is_err();
@@ -374,7 +375,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Notes what an outcome says about the connection.
+    /// Records what a result says about the state of the connection.
     pub(crate) fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.access.settle(result)
     }
@@ -399,7 +400,7 @@ pub(crate) async fn begin(writer: &mut WriterGuard) -> Result<&mut SqliteConnect
     Ok(connection)
 }
 
-/// Ends it.
+/// Commits the transaction.
 pub(crate) async fn commit(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::query(COMMIT).execute(connection).await.map_err(store_error)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Puts an event enum together again from its type and payload.
+//! Builds an event enum from its type and payload.
 
 use std::fmt;
 
@@ -9,28 +9,28 @@ use serde::{
 
 use super::fit::{Fit, Measure, Measured};
 
-/// Why an event could not be put together; where it happened is added by the caller.
+/// The reason why an event could not be decoded. The caller adds the place of the event.
 #[derive(Debug)]
 pub(crate) enum RawDecodeError {
     /// The enum has no such variant.
     UnknownType,
-    /// The payload does not fit the variant.
+    /// The payload does not match the variant.
     Payload(serde_json::Error),
 }
 
-/// The event of a stored type and payload.
+/// Decodes the event of a stored type and payload.
 pub(crate) fn decode_event<E: DeserializeOwned>(event_type: &str, payload: &str) -> Result<E, RawDecodeError> {
     read_event(EventDeserializer { event_type, payload, measure: None })
 }
 
-/// The event of a stored type and payload, and how well the payload fits it.
+/// Decodes the event of a stored type and payload. Also returns how well the payload matches it.
 pub(crate) fn measure_event<E: DeserializeOwned>(event_type: &str, payload: &str) -> Result<(E, Fit), RawDecodeError> {
     let measure = Measure::default();
     let event = read_event(EventDeserializer { event_type, payload, measure: Some(&measure) })?;
     Ok((event, measure.fit()))
 }
 
-/// How well a payload fits any other type.
+/// Returns how well a payload matches any other type.
 pub(crate) fn measure_value<T: DeserializeOwned>(payload: &str) -> Result<Fit, serde_json::Error> {
     let measure = Measure::default();
     let mut json = serde_json::Deserializer::from_str(payload);
@@ -83,7 +83,7 @@ impl From<serde_json::Error> for Failure {
 struct EventDeserializer<'a> {
     event_type: &'a str,
     payload: &'a str,
-    /// Takes the measure of the payload, if that is wanted.
+    /// Measures the payload, if requested.
     measure: Option<&'a Measure>,
 }
 
@@ -135,7 +135,7 @@ impl<'de> EventDeserializer<'de> {
 impl<'de> de::VariantAccess<'de> for EventDeserializer<'de> {
     type Error = Failure;
 
-    /// Whatever the payload holds is ignored, as serde ignores fields that a struct no longer has.
+    /// The content of the payload is ignored, as serde ignores fields that a struct no longer has.
     fn unit_variant(self) -> Result<(), Failure> {
         let Some(measure) = self.measure else {
             return self.read(|json| de::Deserialize::deserialize(json).map(|IgnoredAny| ()));
@@ -167,7 +167,7 @@ impl<'de> de::VariantAccess<'de> for EventDeserializer<'de> {
     }
 }
 
-/// Counts the fields of an object, or the elements of an array; everything else but null counts as one.
+/// Counts the fields of an object, or the elements of an array. Every other value except null counts as one.
 struct CountFields;
 
 impl<'de> Visitor<'de> for CountFields {

@@ -1,4 +1,4 @@
-//! How stored events become domain events: which ones are wanted, by what variant or upcaster.
+//! How stored events become domain events: which events are read, and by which variant or upcaster.
 
 use std::{
     any::type_name,
@@ -21,12 +21,12 @@ use crate::{
 
 type Decode<E> = dyn Fn(&RecordedEvent, &mut dyn FnMut(E)) -> Result<(), RawDecodeError> + Send + Sync;
 
-/// Turns stored events into values of `E`, and knows the filter that names exactly those events.
+/// Decodes stored events into values of `E`, and provides the filter for exactly those events.
 pub struct Decoder<E> {
     categories: Vec<(&'static str, Arc<Decode<E>>)>,
     filter: EventFilter,
     known: BTreeMap<&'static str, KnownTypes>,
-    /// What is wrong with one of the enums: its type and the problem.
+    /// The first enum that cannot be read: its type, and the problem.
     misconfigured: Option<(&'static str, String)>,
 }
 
@@ -55,27 +55,28 @@ impl<E> std::fmt::Debug for Decoder<E> {
 }
 
 impl<E: 'static> Decoder<E> {
-    /// A decoder of no events; add enums by [`with`](Self::with).
+    /// Creates a decoder of no events. Add enums with [`with`](Self::with).
     #[expect(clippy::new_without_default, reason = "an empty decoder is a start, not a useful default")]
     pub fn new() -> Self {
         Self { categories: Vec::new(), filter: EventFilter::none(), known: BTreeMap::new(), misconfigured: None }
     }
 
     /// Adds the events of one enum: its variants, and the older types that its upcasters name. The
-    /// [coverage](DomainEvent::COVERAGE) says whether other types of the category are read too, so that they are noticed.
+    /// [coverage](DomainEvent::COVERAGE) determines whether other types of the category are read too, so that they are
+    /// noticed.
     #[must_use]
     pub fn with<D: DomainEvent>(mut self, wrap: impl Fn(D) -> E + Send + Sync + 'static) -> Self {
         let reading = Reading::<D>::new();
         if let Err(problem) = reading.check() {
             self.misconfigured.get_or_insert((type_name::<D>(), problem));
         }
-        // A `#[serde(other)]` variant knows every type.
+        // A `#[serde(other)]` variant accepts every type.
         let types = match decode_event::<D>("\u{1}", "{}") {
             Ok(_) => KnownTypes::All,
             Err(_) => KnownTypes::Some(reading.event_types().collect()),
         };
         self.filter = match &types {
-            // Nobody has written events of an enum without variants.
+            // An enum without variants cannot have written any events.
             KnownTypes::Some(types) if types.is_empty() => self.filter,
             KnownTypes::Some(types) if D::COVERAGE == Coverage::Part => {
                 let by_type = types.iter().fold(self.filter.clone(), |all, name| all.or_type(D::CATEGORY, *name));
@@ -86,7 +87,7 @@ impl<E: 'static> Decoder<E> {
             }
             _ => self.filter.or_category(D::CATEGORY),
         };
-        // Several enums may share a category, each knowing some of its types.
+        // Several enums may share a category, and each knows some of its types.
         match (self.known.entry(D::CATEGORY).or_insert(KnownTypes::Some(BTreeSet::new())), types) {
             (KnownTypes::Some(known), KnownTypes::Some(types)) => known.extend(types),
             (known, _) => *known = KnownTypes::All,
@@ -99,10 +100,10 @@ impl<E: 'static> Decoder<E> {
         self
     }
 
-    /// Checks that each enum can be read and that each of its upcasters can apply. Decoding does so too.
+    /// Checks that each enum can be read and that each of its upcasters can apply. Decoding also performs this check.
     ///
     /// # Errors
-    /// [`DecodeError::Misconfigured`], which says what to change.
+    /// Returns [`DecodeError::Misconfigured`], which says what to change.
     pub fn check(&self) -> Result<(), DecodeError> {
         match &self.misconfigured {
             None => Ok(()),
@@ -110,8 +111,8 @@ impl<E: 'static> Decoder<E> {
         }
     }
 
-    /// Whether an enum of this decoder knows the type of an event, of whatever category the event is. Events that pass
-    /// the [filter](Self::filter) and are not known were written by newer code.
+    /// Returns whether an enum of this decoder knows the type of an event, whatever the category of the event is.
+    /// Events that match the [filter](Self::filter) and are not known were written by newer code.
     pub fn knows(&self, event: &RecordedEvent) -> bool {
         match self.known.get(event.stream().category()) {
             Some(KnownTypes::Some(types)) => types.contains(event.event_type()),
@@ -120,22 +121,24 @@ impl<E: 'static> Decoder<E> {
         }
     }
 
-    /// The events to read for this decoder: whole categories, and of enums with [`Coverage::Part`] the types that they know.
+    /// Returns the filter for this decoder: whole categories, and for enums with [`Coverage::Part`] the types that they
+    /// know.
     pub fn filter(&self) -> &EventFilter {
         &self.filter
     }
 
-    /// The domain events of a stored event: one; several if an upcaster splits it; none if its type is retired.
+    /// Returns the domain events of a stored event: one, several if an upcaster splits it, or none if its type is
+    /// retired.
     ///
     /// # Errors
-    /// [`DecodeError::UnknownType`] or [`DecodeError::Payload`], with the event's place.
+    /// Returns [`DecodeError::UnknownType`] or [`DecodeError::Payload`], with the event's place.
     pub fn decode(&self, event: RecordedEvent) -> Result<Vec<Recorded<E>>, DecodeError> {
         let mut out = Vec::with_capacity(1);
         self.decode_into(event, &mut out)?;
         Ok(out)
     }
 
-    /// [`decode`](Self::decode) to the end of a list; on an error the list is as before.
+    /// Appends the result of [`decode`](Self::decode) to a list. If it fails, the list is not changed.
     pub fn decode_into(&self, event: RecordedEvent, out: &mut Vec<Recorded<E>>) -> Result<(), DecodeError> {
         let (first, others) = self.parts(&event)?;
         Self::push(first, others, event.into_parts().0, out);
@@ -161,10 +164,10 @@ impl<E: 'static> Decoder<E> {
         out.extend((1..).zip(others).map(|(ordinal, event)| Recorded::part(event, ordinal, envelope.clone())));
     }
 
-    /// Gives each domain event of a stored event to `emit`.
+    /// Passes each domain event of a stored event to `emit`.
     pub(crate) fn visit(&self, event: &RecordedEvent, emit: &mut dyn FnMut(E)) -> Result<(), DecodeError> {
         self.check()?;
-        // Several enums may share a category, each knowing some of its types.
+        // Several enums may share a category, and each knows some of its types.
         let mut result = Err(RawDecodeError::UnknownType);
         for (_, decode) in self.categories.iter().filter(|(category, _)| *category == event.stream().category()) {
             result = decode(event, emit);
@@ -187,7 +190,7 @@ impl<E: 'static> Decoder<E> {
         })
     }
 
-    /// The domain events of a page that others read too, in order.
+    /// Returns the domain events of a page, in order. It borrows the page, which has other readers too.
     pub fn decode_events(&self, events: &[RecordedEvent]) -> Result<Vec<Recorded<E>>, DecodeError> {
         let mut out = Vec::with_capacity(events.len());
         for event in events {
@@ -197,7 +200,7 @@ impl<E: 'static> Decoder<E> {
         Ok(out)
     }
 
-    /// The domain events of a page, in order.
+    /// Returns the domain events of a page, in order.
     pub fn decode_page(&self, events: Vec<RecordedEvent>) -> Result<Vec<Recorded<E>>, DecodeError> {
         let mut out = Vec::with_capacity(events.len());
         events.into_iter().try_for_each(|event| self.decode_into(event, &mut out))?;

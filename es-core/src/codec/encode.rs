@@ -1,4 +1,4 @@
-//! Takes an event enum apart: the variant's name is the event type, its content the payload.
+//! Splits an event enum: the name of the variant becomes the event type, and its content the payload.
 
 use std::{any::type_name, cell::Cell, fmt};
 
@@ -12,14 +12,14 @@ use crate::{
     limits,
 };
 
-/// An event or value as JSON, and what was seen in it.
+/// An event or value as JSON, with the findings of the check.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) payload: Payload,
     pub(crate) storable: Storable,
 }
 
-/// The type and payload of an event.
+/// Returns the type and payload of an event.
 pub(crate) fn encode_event<E: Serialize>(event: &E) -> Result<(EventType, Encoded), EncodeError> {
     let mut variant = "";
     let storable = Cell::default();
@@ -32,7 +32,7 @@ pub(crate) fn encode_event<E: Serialize>(event: &E) -> Result<(EventType, Encode
     Ok((EventType::new(variant)?, Encoded { payload: Payload::trusted(json), storable: storable.get() }))
 }
 
-/// Any other value as JSON, with the same checks.
+/// Returns any other value as JSON, with the same checks.
 pub(crate) fn encode_value<T: Serialize>(what: &str, value: &T) -> Result<Encoded, EncodeError> {
     let storable = check_storable(value, 0).map_err(|problem| not_storable(what, problem))?;
     let json = serde_json::to_string(value).map_err(|source| not_json(what, &source))?;
@@ -75,7 +75,7 @@ impl ser::Error for Failure {
     }
 }
 
-/// Accepts an enum's variant and nothing else.
+/// Accepts the variant of an enum and nothing else.
 struct VariantSerializer<'a> {
     variant: &'a mut &'static str,
     storable: &'a Cell<Storable>,
@@ -90,7 +90,7 @@ fn check<T: Serialize + ?Sized>(value: &T, depth: usize, storable: &Cell<Storabl
     Ok(())
 }
 
-/// The JSON text of a variant's content, field by field.
+/// Writes the JSON text of a variant's content, field by field.
 struct Content<'a> {
     json: Vec<u8>,
     closing: u8,
@@ -98,7 +98,7 @@ struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// Room to begin with: enough for most events.
+    /// The initial capacity, which is enough for most events.
     const USUAL_BYTES: usize = 256;
 
     fn open(opening: u8, closing: u8, storable: &'a Cell<Storable>) -> Self {

@@ -1,30 +1,31 @@
-//! How well JSON fits a type that reads it: what the type ignores, and what it fills in.
+//! How well JSON matches a type that reads it: what the type ignores, and what it fills in.
 
 use std::{cell::Cell, fmt};
 
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-/// How well a payload fits a form. The smaller, the better.
+/// How well a payload matches a form. A smaller value is a better match.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fit {
-    /// Fields of the payload that the form does not know.
+    /// Number of fields of the payload that the form does not know.
     pub(crate) ignored: usize,
-    /// Whether the form takes any fields at all, as a map does: it fits less than one that names them.
+    /// Whether the form accepts any fields at all, as a map does. It is a worse match than a form that names the
+    /// fields.
     pub(crate) takes_anything: bool,
-    /// Fields of the form that the payload does not have.
+    /// Number of fields of the form that the payload does not have.
     pub(crate) defaulted: usize,
 }
 
 impl Fit {
-    /// Nothing is ignored and nothing filled in.
+    /// Nothing is ignored and nothing is filled in.
     pub(crate) const PERFECT: Self = Self { ignored: 0, takes_anything: false, defaulted: 0 };
 }
 
-/// Takes the measure while something is read.
+/// Measures the match while a payload is read.
 #[derive(Debug, Default)]
 pub(crate) struct Measure {
     fit: Cell<Fit>,
-    /// Whether the value that was read last was ignored as a whole.
+    /// Whether the last value was ignored as a whole.
     was_ignored: Cell<bool>,
 }
 
@@ -44,23 +45,23 @@ impl Measure {
     }
 }
 
-/// Passes everything on to the inner deserializer, visitor, seed or access.
+/// Passes everything on to the inner deserializer, visitor, seed, or access.
 pub(crate) struct Measured<'a, T> {
     inner: T,
     measure: &'a Measure,
-    /// The fields that a struct names.
+    /// The number of fields that a struct names.
     named: usize,
     /// Whether it is the payload itself, not a part of it.
     is_root: bool,
 }
 
 impl<'a, T> Measured<'a, T> {
-    /// Measures what reads a whole payload.
+    /// Measures the reader of a whole payload.
     pub(crate) fn root(inner: T, measure: &'a Measure) -> Self {
         Self { inner, measure, named: 0, is_root: true }
     }
 
-    /// Measures the visitor of a struct variant that names so many fields.
+    /// Measures the visitor of a struct variant that names this number of fields.
     pub(crate) fn fields(inner: T, measure: &'a Measure, named: usize) -> Self {
         Self { inner, measure, named, is_root: false }
     }
@@ -164,7 +165,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Measured<'_, V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<V::Value, A::Error> {
-        // What is there and known is taken off as it comes.
+        // Each known field that is present is subtracted when it is read.
         self.measure.change(|fit| fit.defaulted += self.named);
         self.inner.visit_map(Measured::fields(fields, self.measure, self.named))
     }

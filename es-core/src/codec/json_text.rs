@@ -1,4 +1,4 @@
-//! Checks JSON text that no value of the program was written to: raw payloads.
+//! Checks JSON text that does not come from a value of the program: raw payloads.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 
 use crate::limits::MAX_JSON_DEPTH;
 
-/// Checks that a text is JSON which every store keeps and every reader reads.
+/// Checks that a text is JSON that every store can keep and every reader can read.
 ///
 /// # Errors
-/// serde_json's for what is not JSON, for half of a surrogate pair, and for a number beyond `f64`; one of its errors
-/// too for a NUL character, and over [`MAX_JSON_DEPTH`].
+/// Returns serde_json's error for text that is not JSON, for half of a surrogate pair, and for a number beyond `f64`.
+/// Also returns such an error for a NUL character, and for more than [`MAX_JSON_DEPTH`] levels.
 pub(crate) fn check_json(text: &str) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     Check { depth: 0 }.deserialize(&mut reader)?;
     reader.end()
 }
 
-/// A value inside as many arrays and objects.
+/// A value that is nested in this number of arrays and objects.
 #[derive(Clone, Copy)]
 struct Check {
     depth: usize,

@@ -1,12 +1,12 @@
-//! JSON texts compared by what they hold: the order of an object's keys does not matter, the order of an array's
+//! Compares JSON texts by their values. The order of an object's keys does not matter, and the order of an array's
 //! elements does.
 
 use std::borrow::Cow;
 
 use crate::limits::MAX_COMPARED_JSON_DEPTH;
 
-/// Whether two JSON texts hold the same value. Numbers are the same if they are written alike, so that no digit is
-/// lost.
+/// Returns whether two JSON texts have the same value. Numbers are only equal if they are written in the same way, so
+/// that no digit is lost.
 ///
 /// ```
 /// use es_core::is_same_json;
@@ -17,13 +17,14 @@ pub fn is_same_json(one: &str, other: &str) -> bool {
     one == other || canonical_json(one) == canonical_json(other)
 }
 
-/// The value in one form: keys sorted, no white space. A text that is not JSON, or too deep to be taken apart, is left
-/// as it is.
+/// Returns the text in canonical form: sorted keys, no white space. A text that is not JSON, or is nested too deeply,
+/// is returned unchanged.
 pub fn canonical_json(text: &str) -> Cow<'_, str> {
     canonical(text, Arrays::InOrder).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// [`is_same_json`], but the order of an array's elements does not matter either: a hash set is written in any order.
+/// Compares like [`is_same_json`], except that the order of an array's elements does not matter either: a hash set is
+/// written in any order.
 pub(crate) fn is_same_but_for_order(one: &str, other: &str) -> bool {
     is_same_json(one, other)
         || canonical(one, Arrays::Sorted).is_some_and(|one| canonical(other, Arrays::Sorted) == Some(one))
@@ -48,7 +49,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The next byte that is not white space.
+    /// Returns the next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..)?;
         self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -118,7 +119,7 @@ impl Reader<'_> {
         if !quoted.contains('\\') {
             return Some(quoted.to_owned());
         }
-        // One character may be escaped in several ways.
+        // The same character can be escaped in several ways.
         let text: String = serde_json::from_str(quoted).ok()?;
         serde_json::to_string(&text).ok()
     }

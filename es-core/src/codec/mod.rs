@@ -1,8 +1,8 @@
 //! How domain events become JSON and back.
 //!
-//! The event type is the serde name of the enum's variant and the payload is the variant's content, written and read
-//! without an intermediate value. serde_json does the JSON; what stands here is the one layer around it that takes
-//! the enum apart ([`encode`]) and puts it together again ([`decode`]).
+//! The event type is the serde name of the enum's variant, and the payload is the variant's content. Both are written
+//! and read without an intermediate value. serde_json handles the JSON. This module is the one layer around it, which
+//! splits the enum ([`encode`]) and rebuilds it ([`decode`]).
 
 pub(crate) mod decode;
 pub(crate) mod decoder;

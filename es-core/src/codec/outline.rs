@@ -1,8 +1,8 @@
-//! What a type looks like to serde, as far down as serde tells: its fields, variants and kinds of values. Nothing is
-//! read.
+//! The form of a type as serde sees it, as deep as serde describes it: its fields, variants, and kinds of values. No
+//! data is read.
 //!
-//! The type is asked again and again what it would like to read, each time one step further on the way to one of its
-//! parts, and each time the probe refuses in the end. So no value of the type is ever made.
+//! The outline repeatedly asks the type what it expects to read, each time one step further on the way to one of its
+//! parts. Each time, the probe rejects the request in the end, so no value of the type is ever created.
 
 use std::fmt::{self, Write};
 
@@ -16,7 +16,7 @@ use serde::{
 
 use crate::limits::{MAX_OUTLINE_DEPTH, MAX_OUTLINE_PARTS};
 
-/// The variants of an externally tagged enum, by the names that are read; `None` for any other type.
+/// Returns the variants of an externally tagged enum, by the names that are read, or `None` for any other type.
 pub(crate) fn variants_of<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     match node_at::<T>(&[]) {
         Node::Enum(_, variants) => Some(variants),
@@ -24,14 +24,14 @@ pub(crate) fn variants_of<T: DeserializeOwned>() -> Option<&'static [&'static st
     }
 }
 
-/// The whole of it as a text. A type that contains itself is followed once.
+/// Returns the whole outline as text. A type that contains itself is followed once.
 pub(crate) fn outline_of<T: DeserializeOwned>() -> String {
     let mut outline = Outline { text: String::new(), parts: 0, path: Vec::new(), open: Vec::new() };
     outline.add::<T>();
     outline.text
 }
 
-/// What the type wants at a place.
+/// What the type expects at a place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Node {
     Leaf(&'static str),
@@ -47,9 +47,9 @@ enum Node {
 struct Outline {
     text: String,
     parts: usize,
-    /// Which part was taken at each step.
+    /// The index of the part at each step.
     path: Vec<usize>,
-    /// The nodes on the way.
+    /// The nodes on the path.
     open: Vec<Node>,
 }
 
@@ -78,7 +78,7 @@ impl Outline {
     }
 
     fn list<T: DeserializeOwned>(&mut self, name: &str, parts: impl IntoIterator<Item = impl fmt::Display>) {
-        // Writing to a text cannot fail.
+        // Writing to a String cannot fail.
         let _ = write!(self.text, "{name}(");
         for (index, part) in parts.into_iter().enumerate() {
             let _ = write!(self.text, "{part}:");
@@ -93,19 +93,19 @@ impl Outline {
 
 fn node_at<T: DeserializeOwned>(path: &[usize]) -> Node {
     let mut node = Node::Leaf("opaque");
-    // Always an error: the probe notes the request and refuses it.
+    // Always an error: the probe records the request and rejects it.
     let _ = T::deserialize(Probe { path, node: &mut node });
     node
 }
 
-/// Goes along a path, and notes what is wanted at its end.
+/// Follows a path, and records what the type expects at its end.
 struct Probe<'a> {
     path: &'a [usize],
     node: &'a mut Node,
 }
 
 impl<'a> Probe<'a> {
-    /// The part to go on with, and the probe for it; at the end of the path the node is noted.
+    /// Returns the next part and the probe for it. At the end of the path, records the node.
     fn step(self, node: Node) -> Result<(usize, Self), Refused> {
         match self.path.split_first() {
             Some((&part, path)) => Ok((part, Self { path, ..self })),
@@ -211,7 +211,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 }
 
-/// The elements before the one that is probed, as far as they can be made up, and that one.
+/// The elements up to the one that is probed. Those before it are made up, as far as that is possible.
 struct Elements<'a> {
     probe: Option<Probe<'a>>,
     before: usize,
@@ -288,7 +288,7 @@ impl<'de> VariantAccess<'de> for Probe<'_> {
     }
 }
 
-/// Makes up a value of a simple kind, to get past it.
+/// Makes up a value of a simple kind, to skip an element.
 struct MadeUp;
 
 impl<'de> Deserializer<'de> for MadeUp {

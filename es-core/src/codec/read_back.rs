@@ -1,8 +1,8 @@
-//! Reads back what was written, before it is stored: the reader has to be the inverse of the writer, and serde does not
-//! see to it.
+//! Reads values back before they are stored. The reader must be the inverse of the writer, and serde does not guarantee
+//! that.
 //!
-//! What is tried: everything in debug builds, so in every test; in release builds the first value of each kind and
-//! every value that uses what often cannot be read back ([`Storable::is_unusual`]).
+//! Debug builds, and therefore all tests, check every value. Release builds check the first value of each kind, and
+//! every value with features that often cannot be read back ([`Storable::is_unusual`]).
 
 use std::{
     any::{TypeId, type_name},
@@ -26,10 +26,11 @@ use crate::{
     upcast::Reading,
 };
 
-/// The kinds of values that were read back as they were written, by type and name. As many as the program has types.
+/// The kinds of values that were read back correctly, by type and name. The size is bounded by the number of types in
+/// the program.
 static PROVEN: LazyLock<RwLock<HashMap<TypeId, HashSet<String>>>> = LazyLock::new(RwLock::default);
 
-/// Makes the check, unless it is needless.
+/// Runs the check, unless it is unnecessary.
 fn check_once<T: 'static>(
     name: &str,
     storable: Storable,
@@ -50,7 +51,7 @@ fn check_once<T: 'static>(
     Ok(())
 }
 
-/// Checks that an event will be read as it was written.
+/// Checks that an event will be read back as it was written.
 pub(crate) fn check_event<E: DomainEvent>(event_type: &EventType, encoded: &Encoded) -> Result<(), EncodeError> {
     let check = || try_event::<E>(event_type, encoded);
     check_once::<E>(event_type, encoded.storable, check).map_err(|problem| EncodeError::NotReadable {
@@ -84,7 +85,7 @@ fn try_event<E: DomainEvent>(event_type: &EventType, encoded: &Encoded) -> Resul
             read.len()
         ));
     };
-    // The same again, to see whether the form itself knows every field.
+    // Read the payload again, to find out whether the form itself knows every field.
     if let Ok((_, fit)) = measure_event::<E>(event_type, payload)
         && fit.ignored > 0
     {
@@ -94,7 +95,7 @@ fn try_event<E: DomainEvent>(event_type: &EventType, encoded: &Encoded) -> Resul
     if again.0 == *event_type { check_same(encoded, &again.1) } else { Err(CHANGED.to_owned()) }
 }
 
-/// [`encode_value`], and checks that the value will be read as it was written.
+/// Encodes like [`encode_value`], and checks that the value will be read back as it was written.
 pub(crate) fn encode_readable<T>(what: &str, value: &T) -> Result<Payload, EncodeError>
 where
     T: Serialize + DeserializeOwned + 'static,
@@ -115,7 +116,7 @@ fn try_value<T: Serialize + DeserializeOwned>(what: &str, encoded: &Encoded) -> 
     check_same(encoded, &again)
 }
 
-/// Checks that what was read back is written as the first time.
+/// Checks that the value that was read back is written in the same way again.
 fn check_same(first: &Encoded, again: &Encoded) -> Result<(), String> {
     let is_same = first.storable.null_somes == again.storable.null_somes
         && is_same_but_for_order(first.payload.as_str(), again.payload.as_str());

@@ -3,15 +3,15 @@
 use serde::de::Error as _;
 use serde_json::error::Category;
 
-/// The same error without content: `invalid type: string, expected i64 at line 1 column 20`. serde_json quotes the
-/// value that does not fit, and a type's own `Deserialize` may say anything; both can be private, and errors end up in
-/// logs and dead letters.
+/// Returns the error without content: `invalid type: string, expected i64 at line 1 column 20`. serde_json quotes the
+/// value that does not match, and a type's own `Deserialize` may include any text. Both can be private, and errors are
+/// written to logs and dead letters.
 ///
-/// To see the content, read the payload with the type itself.
+/// To see the content, decode the payload with the type itself.
 pub fn without_content(error: &serde_json::Error) -> serde_json::Error {
     let message = error.to_string();
     if error.classify() != Category::Data {
-        // What is wrong with the JSON itself is said in fixed words.
+        // Problems of the JSON itself are reported in fixed words.
         return serde_json::Error::custom(message);
     }
     let place = match error.line() {
@@ -22,10 +22,10 @@ pub fn without_content(error: &serde_json::Error) -> serde_json::Error {
     serde_json::Error::custom(format!("{}{place}", fixed_part(message)))
 }
 
-/// What serde says in front of a value of the content.
+/// The words that serde writes before a value of the content.
 const PROBLEMS: [&str; 5] =
     ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `", "unknown field `"];
-/// What serde calls kinds of values, in front of the value itself.
+/// The names of serde's kinds of values, which precede the value itself.
 const KINDS: [&str; 17] = [
     "boolean",
     "integer",
@@ -46,8 +46,8 @@ const KINDS: [&str; 17] = [
     "null",
 ];
 
-/// Returns a text without the value that serde quotes in it: what remains is the problem, the kind of the value, and what
-/// was expected. For texts of errors that repeat an error of serde.
+/// Returns a text without the value that serde quotes in it. What remains is the problem, the kind of the value, and
+/// what was expected. Use it for texts of errors that repeat an error of serde.
 ///
 /// ```
 /// let text = r#"not an order: invalid type: string "secret", expected u64 at line 1 column 9"#;
@@ -58,14 +58,14 @@ pub fn text_without_content(text: &str) -> String {
     let Some((at, problem)) = first else { return text.to_owned() };
     let rest = &text[at + problem.len()..];
     let kind = KINDS.iter().find(|kind| rest.starts_with(**kind));
-    // The last one: what stands before it may belong to the value.
+    // The last occurrence, because an earlier one may belong to the value.
     let expected = rest.rfind(", expected ").map_or("", |at| &rest[at..]);
     let problem = problem.trim_end_matches([' ', ':', '`']);
     let kind = kind.map_or(String::new(), |kind| format!(": {kind}"));
     format!("{}{problem}{kind}{expected}", &text[..at])
 }
 
-/// The part of a message that the code says, not the content.
+/// Returns the part of a message that comes from the code, not from the content.
 fn fixed_part(message: &str) -> String {
     let is_field_name = |name: &str| name.strip_suffix('`').is_some_and(|name| !name.contains('`'));
     for kind in ["missing field `", "duplicate field `", "data did not match any variant of untagged enum "] {

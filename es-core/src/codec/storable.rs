@@ -1,8 +1,8 @@
-//! Finds what JSON, a database or a reader would lose: floats that are not finite numbers, NUL characters in texts,
-//! keys that an object has twice, and nesting that is deeper than readers go.
+//! Finds what JSON, a database, or a reader would lose: floats that are not finite, NUL characters in texts, duplicate
+//! keys of an object, and nesting that is deeper than readers support.
 //!
-//! serde_json writes NaN as `null` without a word, so a value is walked once before it is written. The walk also notes
-//! whether the value uses something of serde's that is often written in a form that is not read back
+//! serde_json silently writes NaN as `null`, so each value is walked once before it is written. The walk also records
+//! whether the value uses a feature of serde that is often written in a form that cannot be read back
 //! ([`Storable::is_unusual`]).
 
 use std::{cell::Cell, collections::HashSet, fmt};
@@ -11,14 +11,14 @@ use serde::ser::{self, Serialize};
 
 use crate::limits::MAX_JSON_DEPTH;
 
-/// What cannot be stored.
+/// The reason why a value cannot be stored.
 #[derive(Debug)]
 pub(crate) enum NotStorable {
     NotFinite,
     Nul,
     TooDeep,
     RepeatedKey,
-    /// The value's own `Serialize` failed. What it says may quote the value.
+    /// The value's own `Serialize` failed. The error may quote the value.
     Custom,
 }
 
@@ -42,26 +42,26 @@ impl ser::Error for NotStorable {
     }
 }
 
-/// What the walk has seen of a value that can be stored.
+/// The findings about a value that can be stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Storable {
-    /// Whether there is a flattened field, a field that was skipped, an `Option` whose content is null, an integer of
-    /// more than 64 bits, bytes, a key that is not a text, or an `f32` that a detour over `f64` would change. Whether
-    /// such a value is read back depends on the attributes of its type, which serde does not tell, so it has to be
-    /// tried.
+    /// Whether there is a flattened field, a skipped field, an `Option` whose content is null, an integer of more than
+    /// 64 bits, bytes, a key that is not a text, or an `f32` that a conversion through `f64` would change. Whether such
+    /// a value can be read back depends on the attributes of its type, which serde does not report. It therefore has to
+    /// be tried.
     pub(crate) is_unusual: bool,
-    /// How many `Some` were written as `null`: `Some(None)` and `Some(())`. In the JSON they look like `None`.
+    /// How many `Some` values were written as `null`: `Some(None)` and `Some(())`. In JSON they look like `None`.
     pub(crate) null_somes: usize,
 }
 
-/// Walks a value that lies `depth` levels deep in the JSON text, and stops at the first part that cannot be stored.
+/// Walks a value that is `depth` levels deep in the JSON text, and stops at the first part that cannot be stored.
 pub(crate) fn check_storable<T: Serialize + ?Sized>(value: &T, depth: usize) -> Result<Storable, NotStorable> {
     let seen = Cell::default();
     value.serialize(Walk { depth, seen: &seen })?;
     Ok(seen.get())
 }
 
-/// What a value is in JSON.
+/// The kind of a value in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrote {
     Text,
@@ -71,7 +71,7 @@ enum Wrote {
 
 #[derive(Clone, Copy)]
 struct Walk<'a> {
-    /// The arrays and objects around the value.
+    /// The number of arrays and objects around the value.
     depth: usize,
     seen: &'a Cell<Storable>,
 }
@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
         self.seen.set(Storable { is_unusual: true, ..self.seen.get() });
     }
 
-    /// The inside of as many arrays or objects.
+    /// Enters this number of arrays or objects.
     fn inside(self, levels: usize) -> Result<Elements<'a>, NotStorable> {
         let depth = self.depth + levels;
         if depth > MAX_JSON_DEPTH {
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
 /// The elements of an array or the fields of an object.
 struct Elements<'a> {
     walk: Walk<'a>,
-    /// The keys so far, where nothing else keeps them apart: of flattened fields.
+    /// The keys so far, for flattened fields, where nothing else prevents duplicates.
     keys: Option<HashSet<String>>,
 }
 
@@ -138,7 +138,7 @@ impl<'a> ser::Serializer for Walk<'a> {
         if !value.is_finite() {
             return Err(NotStorable::NotFinite);
         }
-        // Behind `flatten` and tags serde reads a number as `f64` first.
+        // Behind `flatten` and tags, serde first reads a number as `f64`.
         if value.to_string().parse::<f64>().ok().is_none_or(|read| (read as f32).to_bits() != value.to_bits()) {
             self.note_unusual();
         }
@@ -306,7 +306,7 @@ impl ser::SerializeMap for Elements<'_> {
         if key.serialize(self.walk)? != Wrote::Text {
             self.walk.note_unusual();
         }
-        // What cannot be a key is reported by the writer.
+        // A value that cannot be a key is reported by the writer.
         if let Some(keys) = &mut self.keys
             && let Ok(json) = serde_json::to_string(key)
             && !keys.insert(json)

@@ -1,4 +1,4 @@
-//! The codec: what an event looks like when it is stored, and what is refused.
+//! The codec: the stored form of events, and what is refused.
 
 use serde::{Deserialize, Serialize};
 

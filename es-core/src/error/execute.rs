@@ -3,24 +3,24 @@
 use super::{BoxError, DecodeError, EncodeError, InvalidName, StoreError};
 use crate::{expected_version::ExpectedVersion, stream_id::StreamId, version::Version};
 
-/// Why an aggregate could not be loaded.
+/// The reason why an aggregate could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The store did not answer with events.
+    /// The store refused or failed.
     #[error("{0}")]
     Store(#[from] StoreError),
     /// An event could not be read.
     #[error("{0}")]
     Decode(#[from] DecodeError),
-    /// The stream has not reached the version that was asked for.
+    /// The stream has not reached the requested version.
     #[error("stream {stream} is at version {actual}; version {asked} does not exist yet")]
     VersionInFuture {
         /// The stream.
         stream: StreamId,
-        /// The version that was asked for.
+        /// The requested version.
         asked: Version,
-        /// The stream's version.
+        /// The version of the stream.
         actual: Version,
     },
 }
@@ -31,23 +31,23 @@ impl From<InvalidName> for LoadError {
     }
 }
 
-/// Why a command was not carried out. `E` is the aggregate's own error.
+/// The reason why a command was not executed. `E` is the error type of the aggregate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError<E: std::error::Error + 'static> {
-    /// The domain refused the command. Nothing was stored.
+    /// The domain rejected the command. Nothing was stored.
     #[error("{0}")]
     Rejected(#[source] E),
-    /// Another aggregate type that takes part in the command refused it. Nothing was stored.
+    /// Another aggregate that takes part in the command rejected it. Nothing was stored.
     #[error("the command was refused by {stream}")]
     RejectedBy {
-        /// The stream of the aggregate that refused.
+        /// The stream of the aggregate that rejected the command.
         stream: StreamId,
-        /// Its domain error.
+        /// The domain error of that aggregate.
         source: BoxError,
     },
     /// The store refused or failed; see [`StoreError`]. A `Conflict` here means that the retries are used up, or that
-    /// `expecting(..)` does not hold.
+    /// the version in `expecting(..)` does not match.
     #[error("{0}")]
     Store(#[from] StoreError),
     /// An aggregate could not be loaded because an event could not be read.
@@ -59,7 +59,7 @@ pub enum ExecuteError<E: std::error::Error + 'static> {
 }
 
 impl<E: std::error::Error + 'static> ExecuteError<E> {
-    /// The domain's own refusal, if this is one.
+    /// Returns the domain's rejection, if this is one.
     pub fn rejection(&self) -> Option<&E> {
         match self {
             Self::Rejected(error) => Some(error),
@@ -69,7 +69,7 @@ impl<E: std::error::Error + 'static> ExecuteError<E> {
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> ExecuteError<E> {
-    /// The same error for a command of another aggregate type: a refusal becomes one by `stream`.
+    /// Converts the error for a command of another aggregate type. A rejection becomes a rejection by `stream`.
     pub(crate) fn by_participant<F: std::error::Error + 'static>(self, stream: &StreamId) -> ExecuteError<F> {
         match self {
             Self::Rejected(error) => ExecuteError::RejectedBy { stream: stream.clone(), source: Box::new(error) },

@@ -1,12 +1,12 @@
-//! Errors of handlers: projections, views, reactors.
+//! Errors of handlers: projections, views, and reactors.
 
 use std::any::Any;
 
 use super::{BoxError, DecodeError, EncodeError, InvalidName, StoreError};
 use crate::{consumer_name::ConsumerName, position::Position};
 
-/// The error of a projection's, reactor's or message handler's own code: made by `?` from any error, from a boxed one,
-/// and from whatever turns into a boxed one, as `anyhow::Error` does.
+/// The error of the code of a projection, reactor, or message handler. The operator `?` creates it from any error, from
+/// a boxed one, and from any type that converts to a boxed one, such as `anyhow::Error`.
 ///
 /// ```
 /// use es_core::{BoxError, HandlerError};
@@ -20,9 +20,9 @@ use crate::{consumer_name::ConsumerName, position::Position};
 /// # assert!(react().is_ok());
 /// ```
 ///
-/// A failure of the store among its causes is found ([`is_transient`](crate::is_transient)): the consumer waits for the
-/// store, and the event is not blamed. It does not implement [`std::error::Error`] itself, so that every error converts
-/// into it.
+/// If a cause is a failure of the store, it is found ([`is_transient`](crate::is_transient)): the consumer waits for
+/// the store, and the failure does not count against the event. This type does not implement [`std::error::Error`], so
+/// that every error converts into it.
 #[derive(Debug)]
 pub struct HandlerError {
     position: Option<Position>,
@@ -30,14 +30,14 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
-    /// An error that belongs to the event at a position. Handlers of whole pages use it to name the event.
+    /// Creates an error for the event at a position. Handlers of whole pages use it to name the event.
     pub fn at(position: Position, source: impl Into<BoxError>) -> Self {
         Self { position: Some(position), source: source.into() }
     }
 
-    /// A failure that will pass without anybody's help: a service that does not answer, a rate limit. The runner waits and
-    /// tries the event again for as long as it takes, and says so in the status, instead of counting it as a failure
-    /// of the event and stopping in the end.
+    /// Creates an error for a failure that is expected to pass, such as an unavailable service or a rate limit. The
+    /// runner waits, retries the event for as long as necessary, and shows this in its status. It does not count the
+    /// failure against the event, and does not stop.
     ///
     /// ```
     /// # use es_core::HandlerError;
@@ -51,25 +51,25 @@ impl HandlerError {
         Self { position: None, source: Box::new(TransientFailure { source: source.into() }) }
     }
 
-    /// The event's position, if it is known.
+    /// Returns the position of the event, if it is known.
     pub fn position(&self) -> Option<Position> {
         self.position
     }
 
-    /// Names the event, unless one is named already.
+    /// Sets the position of the event, unless it is already set.
     #[must_use]
     pub fn or_at(mut self, position: Position) -> Self {
         self.position.get_or_insert(position);
         self
     }
 
-    /// The error itself.
+    /// Returns the wrapped error.
     pub fn into_source(self) -> BoxError {
         self.source
     }
 }
 
-/// What [`HandlerError::transient`] wraps an error in; runners look for it among the causes of a failure.
+/// The wrapper that [`HandlerError::transient`] creates. Runners look for it among the causes of a failure.
 #[derive(Debug, thiserror::Error)]
 #[error("a failure that will pass")]
 pub struct TransientFailure {
@@ -79,7 +79,7 @@ pub struct TransientFailure {
 impl<E: Into<BoxError> + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
         let mut error = Some(error);
-        // By `into`, the error within could not be found among the causes.
+        // With `into`, the inner error could not be found among the causes.
         let anyhow = (&mut error as &mut dyn Any).downcast_mut().and_then(Option::<anyhow::Error>::take);
         let source = match (anyhow, error) {
             (Some(anyhow), _) => anyhow.reallocate_into_boxed_dyn_error_without_backtrace(),
@@ -90,7 +90,7 @@ impl<E: Into<BoxError> + 'static> From<E> for HandlerError {
     }
 }
 
-/// Why a projection, view or reactor did not advance. Its checkpoint and its read model are as before.
+/// The reason why a projection, view, or reactor did not advance. Its checkpoint and its read model have not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
@@ -103,27 +103,27 @@ pub enum ProjectionError {
     /// The handler's own code failed.
     #[error("{consumer} failed on the event at position {}", position.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string()))]
     Handler {
-        /// Whose handler.
+        /// The consumer whose handler failed.
         consumer: ConsumerName,
-        /// The event, if the handler said which.
+        /// The position of the event, if the handler reported it.
         position: Option<Position>,
         /// The handler's error.
         source: BoxError,
     },
-    /// A view's changed document cannot be stored.
+    /// A changed document of a view cannot be stored.
     #[error("the document {key:?} of the view {view} cannot be written")]
     Document {
         /// The view.
         view: ConsumerName,
-        /// The document's key.
+        /// The key of the document.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         source: EncodeError,
     },
 }
 
 impl ProjectionError {
-    /// Tells whose code failed on which event.
+    /// Creates the error of a consumer's handler.
     pub fn handler(consumer: &ConsumerName, error: HandlerError) -> Self {
         Self::Handler { consumer: consumer.clone(), position: error.position, source: error.source }
     }

@@ -1,6 +1,6 @@
-//! A name that cannot be used.
+//! Names that cannot be used.
 
-/// A name, key or other short text that cannot be used: fix the caller. Nothing was stored.
+/// A name, key, or other short text that cannot be used. Fix the caller. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {name:?} {problem}")]
 pub struct InvalidName {
@@ -10,7 +10,7 @@ pub struct InvalidName {
 }
 
 impl InvalidName {
-    /// Characters of the offending text that an error shows.
+    /// Number of characters of the invalid text that an error shows.
     const SHOWN_CHARS: usize = 80;
 
     pub(crate) fn new(what: &'static str, text: &str, problem: NameProblem) -> Self {
@@ -21,47 +21,47 @@ impl InvalidName {
         Self { what, name, problem }
     }
 
-    /// What kind of name it is: "category", "event type", "idempotency key" …
+    /// Returns the kind of name, such as "category", "event type", or "idempotency key".
     pub fn what(&self) -> &'static str {
         self.what
     }
 
-    /// What is wrong with it.
+    /// Returns the problem.
     pub fn problem(&self) -> &NameProblem {
         &self.problem
     }
 }
 
-/// What is wrong with a name.
+/// The problem with a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameProblem {
-    /// It has no characters.
+    /// The text is empty.
     #[error("is empty: give it at least one character")]
     Empty,
-    /// It is longer than its limit.
+    /// The text is longer than its limit.
     #[error("has {bytes} bytes, the limit is {max_bytes}: shorten it")]
     TooLong {
-        /// Its length in bytes.
+        /// The length in bytes.
         bytes: usize,
         /// The limit, from [`limits`](crate::limits).
         max_bytes: usize,
     },
-    /// It holds a NUL, a line end or another control character.
+    /// The text contains a NUL, a line break, or another control character.
     #[error("has a control character at byte {at}: remove it")]
     ControlCharacter {
-        /// Byte offset of the first one.
+        /// The byte offset of the first control character.
         at: usize,
     },
-    /// It holds a character that its kind of name does not allow.
+    /// The text contains a character that this kind of name does not allow.
     #[error("has a forbidden character at byte {at}: allowed are {allowed}")]
     ForbiddenCharacter {
-        /// Byte offset of the first one.
+        /// The byte offset of the first such character.
         at: usize,
-        /// What may be used instead.
+        /// The allowed characters.
         allowed: &'static str,
     },
-    /// The text form of a stream id has no `/` between category and id.
+    /// The text form of a stream ID has no `/` between the category and the ID.
     #[error("has no '/': write category/id or tenant@category/id")]
     NoSeparator,
 }

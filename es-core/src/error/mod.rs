@@ -1,4 +1,4 @@
-//! Errors: one enum per layer. Each variant says what the caller should do.
+//! Errors, with one enum per layer. Each variant says what the caller should do.
 
 mod codec;
 mod execute;
@@ -12,5 +12,5 @@ pub use handler::{HandlerError, ProjectionError, TransientFailure};
 pub use invalid_name::{InvalidName, NameProblem};
 pub use store::StoreError;
 
-/// Any error of somebody else's code.
+/// Any error from the caller's code or another crate.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -11,7 +11,7 @@ use crate::{
     error::StoreError,
 };
 
-/// Bytes by name, with when they were put.
+/// Bytes by name, with the time when they were stored.
 pub(super) type Blobs = HashMap<String, (OffsetDateTime, Vec<u8>)>;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! What operators do, in memory.
+//! Operator actions, in memory.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -73,7 +73,7 @@ impl ControlStore for MemoryStore {
         request: &OperatorRequest,
     ) -> Result<Position, StoreError> {
         request.check_reason()?;
-        // Waits for a page of a projection that is being applied, as a row lock would.
+        // Waits for a projection that is applying a page, as a row lock would.
         let _tables = self.shared.tables.lock().await;
         let log = lock(&self.shared.log);
         let head = log.head();

@@ -17,11 +17,11 @@ use crate::{
     timestamp::to_stored_precision,
 };
 
-/// All dead letters, what they were before, and how many there ever were.
+/// All dead letters, their earlier messages, and the total number ever stored.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeadLetters {
     by_id: BTreeMap<DeadLetterId, DeadLetter>,
-    /// The dead letter of each consumer and identity.
+    /// The ID of the dead letter of each consumer and identity.
     ids: BTreeMap<(ConsumerName, String), DeadLetterId>,
     edits: Vec<(DeadLetterId, RawMessage)>,
     ever: BTreeMap<ConsumerName, u64>,
@@ -44,7 +44,7 @@ impl DeadLetters {
         self.ids.insert((new.consumer.clone(), identity), id);
     }
 
-    /// The dead letter, if it is there and still has the message that was read.
+    /// Returns the dead letter, if it exists and still has the message that was read.
     fn unedited(&mut self, read: &DeadLetter) -> Option<&mut DeadLetter> {
         self.by_id.get_mut(&read.id).filter(|dead| dead.letter.message == read.letter.message)
     }
@@ -70,13 +70,13 @@ impl DeadLetters {
         true
     }
 
-    /// Those that match.
+    /// Returns the matching dead letters.
     fn matching<'a>(&'a self, query: &'a DeadLetterQuery) -> impl Iterator<Item = &'a DeadLetter> {
         self.by_id.values().filter(|dead| query.matches(dead))
     }
 }
 
-/// What is to be noted of an operation, a line for each consumer.
+/// Returns the operations to record, one for each consumer.
 fn operations(
     kind: &OperationKind,
     matched: &[DeadLetter],
@@ -94,7 +94,7 @@ fn operations(
 }
 
 impl MemoryStore {
-    /// Changes dead letters once no unit is open, and notes what is given.
+    /// Changes dead letters when no unit is open, and records the operations that `change` returns.
     async fn change_dead_letters<T>(&self, change: impl FnOnce(&mut DeadLetters) -> (T, Vec<NewOperation>)) -> T {
         let _tables = self.shared.tables.lock().await;
         let mut consumers = lock(&self.shared.consumers);

@@ -84,7 +84,7 @@ impl Log {
         Position::new(self.events.len() as u64)
     }
 
-    /// The id of the event at a position, if there is one.
+    /// Returns the ID of the event at a position, if there is one.
     pub(super) fn id_at(&self, position: Position) -> Option<Uuid> {
         let index = usize::try_from(position.get().checked_sub(1)?).ok()?;
         self.events.get(index).map(|event| event.id())
@@ -94,7 +94,7 @@ impl Log {
         Bookmark::from_parts(position, self.id_at(position))
     }
 
-    /// Checks that the log holds what was seen at a position.
+    /// Checks that the log contains what was seen at a position.
     pub(super) fn check(&self, seen: Bookmark) -> Result<(), StoreError> {
         let (position, expected, found) = (seen.position(), seen.event_id(), self.id_at(seen.position()));
         let head = (position > self.head()).then(|| self.head());
@@ -104,7 +104,7 @@ impl Log {
         Ok(())
     }
 
-    /// The whole rule of an append. The caller holds the lock that orders all appends.
+    /// Implements the complete rule of an append. The caller holds the lock that orders all appends.
     fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         if let Some(earlier) = self.find_repeat(append)? {
             return Ok(earlier);
@@ -127,7 +127,7 @@ impl Log {
         Ok(self.write(append))
     }
 
-    /// Appends all, or nothing.
+    /// Appends everything, or nothing.
     pub(super) fn append_all(&mut self, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
         let stored = self.events.len();
         let mut outcomes = Vec::with_capacity(appends.len());
@@ -147,7 +147,7 @@ impl Log {
         Ok(outcomes)
     }
 
-    /// Takes back what was stored last.
+    /// Removes the events that were stored last.
     fn truncate(&mut self, stored: usize) {
         for event in self.events.drain(stored..) {
             self.by_id.remove(&event.id());
@@ -157,11 +157,11 @@ impl Log {
         }
     }
 
-    /// The earlier outcome, if every event is there already with equal content and place.
+    /// Returns the earlier outcome, if every event already exists with equal content and place.
     fn find_repeat(&self, append: &Append) -> Result<Option<Appended>, StoreError> {
         let mut found = append.events().map(|(_, event)| self.by_id.get(&event.id()).copied()).peekable();
         let Some(first) = append.events().find_map(|(_, event)| self.by_id.get(&event.id())) else { return Ok(None) };
-        // In the same place: at consecutive positions, in the order given.
+        // The same place means consecutive positions, in the order of the append.
         let is_repeat = found.peek() == Some(&Some(*first))
             && append.events().zip(found).zip(*first..).all(|(((stream, event), index), place)| {
                 index == Some(place) && self.events[place].stream() == stream && self.events[place].is_same_as(event)

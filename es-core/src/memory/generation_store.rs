@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Consumers {
-    /// The live generation of a consumer, if one is known.
+    /// Returns the live generation of a consumer, if one is known.
     pub(super) fn live(&self, consumer: &ConsumerName) -> Option<&GenerationInfo> {
         self.of_consumer(consumer).find(|known| known.state == GenerationState::Live)
     }
@@ -180,7 +180,7 @@ impl GenerationStore for MemoryStore {
             (position_of_all(&consumers.partitions_of(generation))?, rows)
         };
         let (snapshot, sender) = ReadModelSnapshot::new(position);
-        // There is room for one page, and nobody else sends.
+        // The channel has room for one page, and there is no other sender.
         let _ = sender.try_send(Ok(rows));
         Ok(snapshot)
     }

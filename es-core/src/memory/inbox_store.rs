@@ -1,4 +1,4 @@
-//! Which messages have been handled, in memory.
+//! The inbox in memory.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     limits,
 };
 
-/// The ids of handled messages, each with a digest of the message's content.
+/// The IDs of handled messages, each with a digest of the message's content.
 type Ids = HashMap<(ConsumerName, String), u64>;
 
-/// What was handled: one partition takes new ids, the others grow old.
+/// The handled messages. One partition receives new IDs, and the others age.
 #[derive(Debug)]
 pub(super) struct Inbox {
     current: Ids,
@@ -27,7 +27,7 @@ pub(super) struct Inbox {
 #[derive(Debug)]
 struct Older {
     ids: Ids,
-    /// When the last of them was noted, or later.
+    /// A time at or after the last record in the partition.
     until: OffsetDateTime,
 }
 
@@ -38,7 +38,7 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// The digest of the content that was handled under an id.
+    /// Returns the digest of the content that was handled under an ID.
     fn content_of(&self, id: &(ConsumerName, String)) -> Option<u64> {
         let older = || self.older.iter().find_map(|older| older.ids.get(id));
         self.current.get(id).or_else(older).copied()
@@ -71,7 +71,7 @@ impl InboxStore for MemoryStore {
         keys: &[InboxKey<'_>],
     ) -> Result<Received<MemoryUnit>, StoreError> {
         check_inbox_keys(keys)?;
-        // From here on no other unit is open: whoever handles one of them has ended.
+        // From here on, no other unit is open, so no other caller is handling one of these messages.
         let mut unit = self.begin_unit().await?;
         let inbox = lock(&self.shared.inbox);
         let mut handled = HashMap::new();

@@ -14,7 +14,7 @@ use crate::{
     timestamp::to_stored_precision,
 };
 
-/// Who works for which consumer, and who would.
+/// Which process runs which consumer, and which processes could.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_consumer: BTreeMap<ConsumerName, Entry>,
@@ -44,7 +44,7 @@ impl Holder {
     }
 }
 
-/// For how long something was granted.
+/// The period of a grant.
 #[derive(Debug, Clone, Copy)]
 struct Term {
     granted: OffsetDateTime,
@@ -62,7 +62,7 @@ impl Term {
 }
 
 impl Leases {
-    /// Refuses a move under a lease that somebody else has had since.
+    /// Refuses a move under a lease that another process has held since.
     pub(super) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
         match advance.lease {
             Some(lease) => self.check_fence(&advance.consumer, lease.fence),
@@ -70,7 +70,7 @@ impl Leases {
         }
     }
 
-    /// Refuses what is written under a lease that somebody else has had since.
+    /// Refuses a write under a lease that another process has held since.
     pub(super) fn check_fence(&self, consumer: &ConsumerName, fence: Fence) -> Result<(), StoreError> {
         let current = self.by_consumer.get(consumer).map_or(0, |entry| entry.fence);
         match fence.get() == current {
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(leases.held(now + TIME / 2).len(), 1);
         assert!(matches!(leases.claim(&consumer, "bob", now + TIME / 2, TIME), Leased::Taken(_)));
         fence(leases.claim(&consumer, "bob", now + TIME, TIME));
-        // An owner that lives has it from now on, not from the future.
+        // An owner that sends heartbeats holds the lease from now on, not from the future.
         leases.claim(&consumer, "bob", ahead, TIME);
         leases.heartbeat("bob", &[], now + TIME, TIME);
         assert_eq!(leases.held(now + TIME)[0].1.until, now + TIME * 2);

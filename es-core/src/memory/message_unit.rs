@@ -16,21 +16,22 @@ use crate::{
     outbox_store::OutboxMessage,
 };
 
-/// The transaction of a [`MemoryStore`] in which messages take effect. There is one at a time: others, projections, and operations on
-/// dead letters wait for its end, [`MemoryStore::tables`] too. Appends to the store itself do not; they stay if it is rolled back.
+/// The transaction of a [`MemoryStore`] in which messages take effect. There is one at a time. Other units,
+/// projections, operations on dead letters, and [`MemoryStore::tables`] wait for its end. Appends to the store itself
+/// do not wait, and are kept if the unit is rolled back.
 #[must_use = "a unit that is dropped is rolled back"]
 #[derive(Debug)]
 pub struct MemoryUnit {
     store: MemoryStore,
-    /// Held to the end of the unit.
+    /// Held until the end of the unit.
     tables: OwnedMutexGuard<MemoryTables>,
-    /// Messages by consumer and id, each with a digest of its content.
+    /// Messages by consumer and ID, each with a digest of its content.
     pub(super) handled: HashMap<(ConsumerName, String), u64>,
     changes: Changes,
     savepoint: Option<Changes>,
 }
 
-/// What happens with the commit.
+/// The changes that the commit makes.
 #[derive(Debug, Clone)]
 struct Changes {
     tables: MemoryTables,
@@ -44,7 +45,7 @@ impl MemoryUnit {
         Self { store, tables, handled: HashMap::new(), changes, savepoint: None }
     }
 
-    /// The dead letters as they are for this unit.
+    /// Returns the dead letters as this unit sees them.
     fn dead_letters(&mut self) -> &mut DeadLetters {
         let store = &self.store;
         self.changes.dead_letters.get_or_insert_with(|| lock(&store.shared.dead_letters).clone())
@@ -100,7 +101,7 @@ impl MessageUnit for MemoryUnit {
     }
 
     async fn commit(mut self) -> Result<Vec<Appended>, StoreError> {
-        // Nothing is awaited, and nothing fails after the appends: all of it happens or nothing.
+        // Nothing is awaited and nothing can fail after the appends, so either everything happens or nothing.
         let outcomes = lock(&self.store.shared.log).append_all(&self.changes.appends)?;
         lock(&self.store.shared.inbox).remember(std::mem::take(&mut self.handled));
         if let Some(dead_letters) = self.changes.dead_letters {

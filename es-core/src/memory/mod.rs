@@ -1,4 +1,5 @@
-//! The store in memory: the contracts in their plainest form. For tests, and to read before the SQL stores.
+//! The store in memory: the simplest implementation of the contracts. Use it in tests, and read it before the SQL
+//! stores.
 
 mod blob_store;
 mod control_store;
@@ -43,10 +44,10 @@ use crate::{
 
 pub use transaction::MemoryTransaction;
 
-/// A store that keeps everything in memory and forgets it when its last clone is dropped.
+/// A store that keeps everything in memory until its last clone is dropped.
 ///
-/// It holds every guarantee of [`EventStore`](crate::EventStore) but durability. Cloning gives another handle to the same
-/// store.
+/// It provides every guarantee of [`EventStore`](crate::EventStore) except durability. Cloning returns another handle
+/// to the same store.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
@@ -57,15 +58,15 @@ struct Shared {
     log: Mutex<Log>,
     wakeups: WakeupSender,
     command_queue: CommandQueue,
-    /// Held while a projection or a unit writes: tables change one page or unit at a time.
+    /// Held while a projection or a unit writes. The tables change one page or unit at a time.
     tables: Arc<tokio::sync::Mutex<MemoryTables>>,
     consumers: Mutex<Consumers>,
-    /// Locked after the consumers where both are.
+    /// Locked after the consumers, if both are locked.
     outbox: Mutex<outbox_store::Outbox>,
     /// By stream and aggregate.
     snapshots: Mutex<HashMap<(StreamId, String), Snapshot>>,
     inbox: Mutex<inbox_store::Inbox>,
-    /// Changed only by who holds `tables`, so that a unit can prepare a change.
+    /// Changed only while `tables` is held, so that a unit can prepare a change.
     dead_letters: Mutex<dead_letter_store::DeadLetters>,
     blobs: Mutex<blob_store::Blobs>,
     records: Mutex<record_store::Records>,
@@ -91,18 +92,18 @@ struct Consumers {
     leases: lease_store::Leases,
 }
 
-/// What projections on a [`MemoryStore`] write with: named tables of JSON rows by key.
+/// The tables that projections on a [`MemoryStore`] write: named tables of JSON rows by key.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MemoryTables {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     /// The tables of live generations, by the names that readers use.
     live: BTreeMap<String, String>,
-    /// What is to be published at the commit; empty outside a transaction.
+    /// The messages to publish after the commit. Empty outside a transaction.
     enqueued: Vec<OutboxMessage>,
 }
 
 impl MemoryTables {
-    /// A table by name; empty at first use.
+    /// Returns a table by name. It is empty at first use.
     pub fn table(&mut self, name: &str) -> &mut BTreeMap<String, Value> {
         let name = self.live.get(name).map_or(name, String::as_str).to_owned();
         self.tables.entry(name).or_default()
@@ -110,18 +111,19 @@ impl MemoryTables {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What projections have written so far.
+    /// Returns what projections have written so far.
     pub async fn tables(&self) -> MemoryTables {
         self.shared.tables.lock().await.clone()
     }
 }
 
-/// Nothing panics while it holds one of these locks half way through a change, so what a poisoned one guards is whole.
+/// No code panics in the middle of a change while it holds one of these locks, so the data behind a poisoned lock is
+/// complete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,17 +17,18 @@ use crate::{
     timestamp::to_stored_precision,
 };
 
-/// What was committed and is not confirmed. Messages get their number when they may be published, so that it is their order.
+/// The messages that were committed and are not confirmed. A message gets its number when it may be published, so the
+/// numbers give the order.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     numbers: u64,
     waiting: VecDeque<(u64, OutboxEntry)>,
-    /// By the time they wait for, then by the order of their commits.
+    /// By the time for which they wait, then by the order of their commits.
     delayed: BTreeMap<(OffsetDateTime, u64), OutboxMessage>,
 }
 
 impl Outbox {
-    /// Takes in what a transaction wrote, at its commit.
+    /// Adds the messages of a transaction when it commits.
     pub(super) fn add(&mut self, messages: impl IntoIterator<Item = OutboxMessage>) {
         let now = now();
         for message in messages {
@@ -47,7 +48,7 @@ impl Outbox {
         self.waiting.push_back((self.numbers, OutboxEntry::new(cursor, enqueued_at, message)));
     }
 
-    /// Puts those whose time has come behind the others.
+    /// Moves the messages whose time has come to the end of the queue.
     fn take_due(&mut self) {
         let now = now();
         while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {

@@ -21,7 +21,7 @@ use crate::{
     timestamp::to_stored_precision,
 };
 
-/// The queues of all consumers, and what was done to them by hand.
+/// The queues of all consumers, and the operators' actions on them.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     /// By consumer, then by the text form of the key.
@@ -46,7 +46,7 @@ fn now() -> OffsetDateTime {
 }
 
 impl Parked {
-    /// Whether [`apply`](Self::apply) would change what it is to change.
+    /// Checks whether [`apply`](Self::apply) can make all of its changes.
     pub(super) fn check(&self, consumer: &ConsumerName, parking: &Parking) -> Result<(), StoreError> {
         let queues = self.queues.get(consumer);
         let queue = |key: &EventKey| queues.and_then(|queues| queues.get(&key.to_string()));
@@ -68,7 +68,7 @@ impl Parked {
             return;
         }
         let queues = self.queues.entry(consumer.clone()).or_default();
-        // Queues are opened by what failed, wherever that stands in the list.
+        // A failed event opens a queue, wherever it is in the list.
         for park in &parking.park {
             if let Some(failure) = &park.failure {
                 let open =
@@ -90,7 +90,7 @@ impl Parked {
         queues.retain(|_, queue| !queue.events.is_empty());
     }
 
-    /// Forgets what comes after a position, because it will come again.
+    /// Removes the events after a position, because they will be delivered again.
     pub(super) fn forget_after(&mut self, consumer: &ConsumerName, position: Position) {
         let Some(queues) = self.queues.get_mut(consumer) else { return };
         for queue in queues.values_mut() {
@@ -99,7 +99,7 @@ impl Parked {
         queues.retain(|_, queue| !queue.events.is_empty());
     }
 
-    /// Forgets all that is parked of a consumer, in all its generations.
+    /// Removes all parked events of a consumer, in all of its generations.
     pub(super) fn remove(&mut self, base: &ConsumerName) {
         self.queues.retain(|consumer, _| consumer.base() != *base);
     }

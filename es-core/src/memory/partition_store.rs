@@ -1,4 +1,4 @@
-//! Checkpoints in memory, of partitions and of what has but one.
+//! Checkpoints of partitions and unpartitioned consumers, in memory.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -16,7 +16,7 @@ use crate::{
     timestamp::to_stored_precision,
 };
 
-/// How far a partition has come, and when it did.
+/// How far a partition has processed the log, and when the checkpoint moved.
 #[derive(Debug)]
 pub(super) struct Kept {
     reached: PartitionCheckpoint,
@@ -33,7 +33,7 @@ impl Kept {
         Checkpoint::new(consumer.clone(), *position, self.updated_at).at_event(*event_id)
     }
 
-    /// Moves it. One that moves back keeps no slot offsets.
+    /// Moves the checkpoint. A checkpoint that moves back keeps no slot offsets.
     fn set(&mut self, log: &Log, position: Position, keeps_slot_offsets: bool) {
         let mut reached = PartitionCheckpoint { position, event_id: log.id_at(position), ..self.reached.clone() };
         if !keeps_slot_offsets {
@@ -112,7 +112,7 @@ impl Consumers {
         Ok(())
     }
 
-    /// All checkpoints of a generation, by partition.
+    /// Returns all checkpoints of a generation, ordered by partition.
     pub(super) fn partitions_of(&self, generation: &ConsumerName) -> Vec<PartitionCheckpoint> {
         let generation = generation.unpartitioned();
         let reached = self.checkpoints.values().map(|kept| &kept.reached);
@@ -122,10 +122,11 @@ impl Consumers {
         own
     }
 
-    /// Shares out the slots of a generation anew.
+    /// Redistributes the slots of a generation.
     ///
     /// # Errors
-    /// [`StoreError::LogWentBack`] if one of its checkpoints belongs to another log; those of [`redistributed`].
+    /// Returns [`StoreError::LogWentBack`] if one of its checkpoints belongs to another log, and the errors of
+    /// [`redistributed`].
     pub(super) fn redistribute(
         &mut self,
         log: &Log,
@@ -139,7 +140,7 @@ impl Consumers {
         Ok(self.partitions_of(generation))
     }
 
-    /// Puts other checkpoints in the place of those that a generation has.
+    /// Replaces the checkpoints of a generation.
     pub(super) fn replace(&mut self, log: &Log, generation: &ConsumerName, new: &[PartitionCheckpoint]) {
         self.remove(generation);
         new.iter().for_each(|reached| self.keep(log, reached.clone()));
@@ -157,7 +158,8 @@ impl Consumers {
         self.checkpoints.insert(reached.consumer.clone(), Kept::new(reached));
     }
 
-    /// Refuses a checkpoint of its own to a partition, and to the unpartitioned name of a consumer that has partitions.
+    /// Checks that a checkpoint can be started for the consumer. A partition cannot be started alone, and neither can
+    /// the unpartitioned name of a consumer that has partitions.
     fn check_can_start(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         if consumer.partition().is_none() && self.partitions_of(consumer).is_empty() {
             return Ok(());

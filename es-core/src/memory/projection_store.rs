@@ -1,4 +1,4 @@
-//! Checkpoints, documents and projections in memory.
+//! Checkpoints, documents, and projections in memory.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Consumers {
-    /// The documents of a view; for the live generation, of the one that this is now.
+    /// Returns the documents of a view. The name of the live generation stands for the current one.
     fn documents_of(&self, view: &ConsumerName) -> Option<&BTreeMap<String, Payload>> {
         match view.generation() {
             Some(_) => self.documents.get(&view.unpartitioned()),
@@ -28,7 +28,7 @@ impl Consumers {
     }
 }
 
-/// Under the locks of the log and of the consumers, in that order.
+/// All methods need the locks of the log and of the consumers, acquired in that order.
 impl MemoryStore {
     fn check(&self, advance: &Advance) -> Result<(), StoreError> {
         let log = lock(&self.shared.log);
@@ -154,7 +154,7 @@ impl ProjectionStore for MemoryStore {
         if !events.is_empty() {
             projection.apply_page(&mut changed, events).await?;
         }
-        // Nothing is awaited from here on, so both happen or neither.
+        // Nothing is awaited after this, so either both happen or neither.
         self.advance(advance)?;
         self.commit(&mut tables, changed);
         Ok(())

@@ -69,10 +69,10 @@ impl Records {
         Ok(committed)
     }
 
-    /// What an update reads.
+    /// Returns the records that an update reads.
     fn of_scope(&self, scope: &[RecordBounds]) -> Result<RecordRead, StoreError> {
         let found = scope.iter().flat_map(|bounds| self.within(bounds));
-        // One over the limit is enough to know.
+        // One more than the limit is enough to detect that it is exceeded.
         let records = cloned(found.take(limits::MAX_RECORDS_PER_UPDATE + 1));
         check_scope_size(records.len())?;
         Ok(RecordRead::new(records, now(), None))
@@ -83,7 +83,7 @@ fn cloned<'a>(found: impl Iterator<Item = (&'a RecordKey, &'a Record)>) -> BTree
     found.map(|(key, record)| (key.clone(), record.clone())).collect()
 }
 
-/// Whether two reads saw the same records, each as the same commit wrote it.
+/// Returns whether two reads saw the same records, with the same revisions.
 fn is_same(one: &RecordRead, other: &RecordRead) -> bool {
     let revisions =
         |read: &RecordRead| read.records.iter().map(|(key, record)| (key.clone(), record.revision)).collect::<Vec<_>>();
@@ -113,7 +113,8 @@ impl RecordStore for MemoryStore {
         let scope = check_scope(scope)?;
         let mut read = lock(&self.shared.records).of_scope(&scope)?;
         loop {
-            // Nothing is locked while other people's code runs. If the scope changes meanwhile, it decides again.
+            // No lock is held while the caller's code runs. If the scope changes in the meantime, the update decides
+            // again.
             let batch = decide(&read)?;
             batch.check()?;
             let mut records = lock(&self.shared.records);

@@ -1,10 +1,11 @@
-//! A transaction of the caller's own, in memory.
+//! A caller's own transaction, in memory.
 
 use super::{MemoryStore, MemoryTables, lock};
 use crate::error::StoreError;
 
-/// A transaction on the tables of a [`MemoryStore`]: for tests of code that writes rows and messages without events. Several may be
-/// open at once; of those that change tables, the first to commit wins. Dropped, nothing of it is kept.
+/// A transaction on the tables of a [`MemoryStore`], for tests of code that writes rows and messages without events.
+/// Several transactions may be open at once. Of those that change tables, the first one to commit wins. If a
+/// transaction is dropped, none of its changes are kept.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct MemoryTransaction {
@@ -14,16 +15,16 @@ pub struct MemoryTransaction {
 }
 
 impl MemoryStore {
-    /// Begins a transaction on its tables.
+    /// Begins a transaction on the tables.
     ///
     /// # Cancel safety
-    /// Safe: nothing has happened yet.
+    /// This method is cancel safe: it has no effect until it returns.
     pub async fn begin(&self) -> MemoryTransaction {
         let before = self.tables().await;
         MemoryTransaction { store: self.clone(), tables: before.clone(), before }
     }
 
-    /// Makes what was done to a copy of the tables.
+    /// Applies the changes that were made to a copy of the tables.
     pub(super) fn commit(&self, tables: &mut MemoryTables, mut changed: MemoryTables) {
         let enqueued = std::mem::take(&mut changed.enqueued);
         lock(&self.shared.outbox).add(enqueued);
@@ -32,18 +33,19 @@ impl MemoryStore {
 }
 
 impl MemoryTransaction {
-    /// What the transaction writes with.
+    /// Returns the tables that the transaction writes.
     pub fn connection(&mut self) -> &mut MemoryTables {
         &mut self.tables
     }
 
-    /// Makes it.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if it changed tables, and somebody else did since it began: nothing was stored, begin again.
+    /// Returns [`StoreError::Busy`] if the transaction changed tables and another one has also changed tables since it
+    /// began. Nothing was stored. Begin again.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves everything stored or nothing.
+    /// If the future is dropped, either everything is stored or nothing.
     pub async fn commit(self) -> Result<(), StoreError> {
         let Self { store, before, tables: mut changed } = self;
         let mut tables = store.shared.tables.lock().await;

@@ -13,8 +13,8 @@ use hashlink::LruCache;
 use super::Loaded;
 use crate::{aggregate::Aggregate, limits, stream_id::StreamId};
 
-/// How many aggregates a repository caches. Whichever bound is reached first, those that were not
-/// used for the longest time go first.
+/// Limits for the aggregates that a repository caches. When one limit is reached, the least recently used aggregates
+/// are removed.
 ///
 /// ```
 /// use es_core::CacheOptions;
@@ -28,14 +28,14 @@ pub struct CacheOptions {
 }
 
 impl CacheOptions {
-    /// Most states; 0 keeps none. [`limits::DEFAULT_CACHED_STATES`] if not said.
+    /// Sets the maximum number of states; 0 disables the cache. The default is [`limits::DEFAULT_CACHED_STATES`].
     #[must_use]
     pub fn max_states(mut self, states: usize) -> Self {
         self.max_states = states;
         self
     }
 
-    /// The same for states that only repeated commands need: at most [`limits::RECALLED_STATES`] and
+    /// Returns the limits for states that only repeated commands need: at most [`limits::RECALLED_STATES`] and
     /// [`limits::RECALLED_BYTES`].
     pub(super) fn for_recalled(self) -> Self {
         Self {
@@ -44,8 +44,8 @@ impl CacheOptions {
         }
     }
 
-    /// Most bytes of all states together, as far as [their sizes](Aggregate::memory_bytes) are known. A state that is
-    /// larger than this by itself is not kept. [`limits::DEFAULT_CACHED_BYTES`] if not said.
+    /// Sets the maximum size of all states together in bytes, as far as [their sizes](Aggregate::memory_bytes) are
+    /// known. A single state that is larger than this is not cached. The default is [`limits::DEFAULT_CACHED_BYTES`].
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
@@ -59,20 +59,20 @@ impl Default for CacheOptions {
     }
 }
 
-/// Recent states by stream. What is in here may be stale: whoever uses a state has it checked, by the append or by a
-/// look at the stream's tail.
+/// Recent states by stream. They may be stale. A caller that uses a state must have it checked, either by the append or
+/// by reading the tail of the stream.
 pub(super) struct Cache<A> {
     options: CacheOptions,
     kept: Mutex<Kept<A>>,
-    /// How many of the states that were used lately had become stale, as a share of [`STALENESS_SCALE`].
+    /// The share of recently used states that were stale, in units of 1 / [`STALENESS_SCALE`].
     staleness: AtomicU32,
 }
 
 const STALENESS_SCALE: u32 = 1 << 16;
-/// From this share on, a look at the stream before the decision costs less than the appends that fail without it: a
-/// conflict costs about three times what such a look does, and then the look as well.
+/// The share from which reading the stream before the decision costs less than the appends that fail without it. A
+/// conflict costs about three times as much as such a read, and the read is needed afterwards anyway.
 const MAX_STALENESS: u32 = STALENESS_SCALE / 4;
-/// How many uses the share is about.
+/// The number of uses that the share covers.
 const STALENESS_WINDOW: u32 = 32;
 
 struct Kept<A> {
@@ -86,7 +86,7 @@ struct Entry<A> {
 }
 
 impl<A: Aggregate> Cache<A> {
-    /// What an entry takes besides the state and the stream's name: two ids, links and the table's slot.
+    /// The size of an entry besides the state and the stream's name: two IDs, links, and the table's slot.
     const ENTRY_BYTES: usize = 192;
 
     pub(super) fn new(options: CacheOptions) -> Self {
@@ -94,9 +94,9 @@ impl<A: Aggregate> Cache<A> {
         Self { options, kept: Mutex::new(kept), staleness: AtomicU32::new(0) }
     }
 
-    /// Notes whether a state that was used had become stale.
+    /// Records whether a state was stale when it was used.
     pub(super) fn note_use(&self, was_stale: bool) {
-        // Lost updates of other tasks do no harm.
+        // Lost updates of other tasks are harmless.
         let share = self.staleness.load(Ordering::Relaxed);
         let target = if was_stale { STALENESS_SCALE } else { 0 };
         let kept = u64::from(share) * u64::from(STALENESS_WINDOW - 1) + u64::from(target);
@@ -104,22 +104,22 @@ impl<A: Aggregate> Cache<A> {
         self.staleness.store(share, Ordering::Relaxed);
     }
 
-    /// Whether states are fresh often enough to decide on them without a look at the stream.
+    /// Returns whether states are fresh often enough to decide on them without reading the stream.
     pub(super) fn is_mostly_fresh(&self) -> bool {
         self.staleness.load(Ordering::Relaxed) < MAX_STALENESS
     }
 
-    /// The state of a stream as it was some time ago.
+    /// Returns the cached state of a stream, which may be stale.
     pub(super) fn get(&self, stream: &StreamId) -> Option<Loaded<A>> {
         self.kept().states.get(stream).map(|entry| entry.loaded.clone())
     }
 
-    /// Keeps a state, unless a newer one of its stream is kept.
+    /// Caches a state, unless a newer one of its stream is cached.
     pub(super) fn put(&self, stream: &StreamId, loaded: &Loaded<A>) {
         self.keep(stream, loaded, false);
     }
 
-    /// Keeps a state in the place of any other one of its stream.
+    /// Caches a state in place of any other one of its stream.
     pub(super) fn replace(&self, stream: &StreamId, loaded: &Loaded<A>) {
         self.keep(stream, loaded, true);
     }
@@ -129,7 +129,7 @@ impl<A: Aggregate> Cache<A> {
             return;
         }
         let bytes = Self::ENTRY_BYTES + stream.as_str().len() + loaded.bytes();
-        // Filled under the lock, dropped after it: a large state takes its time.
+        // Filled under the lock and dropped after it, because dropping a large state takes time.
         let mut dropped = Vec::new();
         let mut kept = self.kept();
         if !may_be_older && kept.states.peek(stream).is_some_and(|entry| entry.loaded.version > loaded.version) {
@@ -151,7 +151,7 @@ impl<A: Aggregate> Cache<A> {
         }
     }
 
-    /// Drops a state that turned out to be of no use; one that somebody has put in its place since is kept.
+    /// Removes a state that turned out to be useless. If it has been replaced in the meantime, the replacement is kept.
     pub(super) fn forget(&self, stream: &StreamId, useless: &Loaded<A>) {
         let mut kept = self.kept();
         let is_it = kept.states.peek(stream).is_some_and(|entry| entry.loaded.ends_like(useless));
@@ -160,7 +160,7 @@ impl<A: Aggregate> Cache<A> {
         drop(dropped);
     }
 
-    /// No code of others runs under this lock, so what a poisoned one guards is whole.
+    /// No foreign code runs under this lock, so the data behind a poisoned lock is complete.
     fn kept(&self) -> MutexGuard<'_, Kept<A>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Executing a command: load, decide, append, and what to do when that does not go through at once.
+//! Executing a command: load, decide, append, and the handling of conflicts and failures.
 
 use std::{
     collections::HashSet,
@@ -28,9 +28,9 @@ use crate::{
     version::Version,
 };
 
-/// Executes a command. An idempotency key costs no call of its own where the append answers for it: the key is looked
-/// up before a decision that has a right not to be asked twice, where it is likely to be known, and before anything but
-/// an append is returned.
+/// Executes a command. An idempotency key costs no separate call if the append can answer for it. The key is looked up
+/// in three cases: before a decision that must not run twice, if the key is likely to be known, and before anything
+/// other than an append is returned.
 pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>, ExecuteError<A::Error>> {
     let shared = &execute.repository.shared;
     let (retries, time) = (shared.conflict_retries, shared.conflict_retry_time);
@@ -41,7 +41,7 @@ pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>
     {
         return command.recall(earlier).await;
     }
-    // Code of others that decides may execute commands itself, and would wait for its own turn.
+    // A caller's function may execute commands itself, and would then wait for its own turn.
     let turns = if is_pure { command.take_turns().await } else { Vec::new() };
     let result = command.carry_out(retries, time).await;
     if let Err(ExecuteError::Store(error)) = &result
@@ -66,8 +66,8 @@ pub(super) async fn run<A: Aggregate>(execute: Execute<A>) -> Result<Executed<A>
     }
 }
 
-/// Decides a command from the ends of its streams, without appending. The append alone would not tell whether an
-/// earlier one under its key was decided in the same way.
+/// Decides a command on the current ends of its streams, without appending. The append alone could not tell whether an
+/// earlier append under the same key was decided in the same way.
 pub(super) async fn decide<A: Aggregate>(execute: Execute<A>) -> Result<Option<Append>, ExecuteError<A::Error>> {
     let mut command = Command::prepare(execute)?;
     if let Some(earlier) = command.find_earlier().await? {
@@ -79,15 +79,15 @@ pub(super) async fn decide<A: Aggregate>(execute: Execute<A>) -> Result<Option<A
     Ok(command.decide().await??)
 }
 
-/// A command whose settings are checked.
+/// A command whose settings have been checked.
 struct Command<A: Aggregate> {
     store: Arc<dyn EventStore>,
     first: Participant<A>,
     more: Vec<Participant<A>>,
     others: Vec<Box<dyn OtherParticipant>>,
-    /// The idempotency key, with what it stands for.
+    /// The idempotency key, with the digest of what it is bound to.
     keyed: Option<(IdempotencyKey, RequestDigest)>,
-    /// Whether the key stands for what the caller names, and not for what the command decides.
+    /// Whether the key is bound to the request that the caller names, and not to what the command decides.
     is_request_named: bool,
     stamp: Stamp,
 }
@@ -132,13 +132,13 @@ impl<A: Aggregate> Command<A> {
         Ok(command)
     }
 
-    /// The streams of all aggregates that take part.
+    /// Returns the streams of all participating aggregates.
     fn streams(&self) -> impl Iterator<Item = &StreamId> {
         let own = iter::once(&self.first).chain(&self.more).map(Participant::stream);
         own.chain(self.others.iter().map(|other| other.stream()))
     }
 
-    /// What its idempotency key stands for.
+    /// Returns the digest of what the idempotency key is bound to.
     fn digest(&self, request: Option<&str>, IsPure(is_pure): IsPure) -> RequestDigest {
         let first = self.first.stream();
         let mut others: Vec<_> = self.streams().skip(1).collect();
@@ -148,7 +148,7 @@ impl<A: Aggregate> Command<A> {
         }
     }
 
-    /// The append that was stored under the command's key, if there is one.
+    /// Returns the append that was stored under the command's key, if there is one.
     async fn find_earlier(&self) -> Result<Option<Appended>, StoreError> {
         let Some((key, request)) = &self.keyed else { return Ok(None) };
         let Some(earlier) = self.store.find_append(key).await? else { return Ok(None) };
@@ -158,7 +158,8 @@ impl<A: Aggregate> Command<A> {
         }
     }
 
-    /// Waits until no other command of this process is at one of the aggregates. All commands take them in the same order.
+    /// Waits until no other command of this process works on one of the aggregates. All commands take their turns in
+    /// the same order, which prevents deadlocks.
     async fn take_turns(&self) -> Vec<Turn> {
         let own = iter::once(&self.first).chain(&self.more).map(|own| (own.stream(), own.queue()));
         let mut wanted: Vec<_> = own.chain(self.others.iter().map(|other| (other.stream(), other.queue()))).collect();
@@ -170,7 +171,7 @@ impl<A: Aggregate> Command<A> {
         turns
     }
 
-    /// Decides and appends until that goes through; `None` if there is nothing to record.
+    /// Decides and appends until the append succeeds. Returns `None` if there is nothing to record.
     async fn carry_out(
         &mut self,
         mut retries_left: u32,
@@ -183,7 +184,7 @@ impl<A: Aggregate> Command<A> {
             let append = match self.decide().await? {
                 Ok(Some(append)) => append,
                 Ok(None) => return Ok(None),
-                // What cannot be an append may have been decided from a stale state.
+                // This result, which cannot become an append, may have been decided on a stale state.
                 Err(error) => match self.confirm().await? {
                     true => continue,
                     false => return Err(error.into()),
@@ -218,7 +219,8 @@ impl<A: Aggregate> Command<A> {
         }
     }
 
-    /// Whether a conflict on a stream says no more than that the cached aggregate was stale: that is no lost race.
+    /// Returns whether a conflict on a stream only means that the cached aggregate was stale. Such a conflict is not a
+    /// lost race.
     fn is_excused(&self, stream: &StreamId) -> bool {
         let mut own = iter::once(&self.first).chain(&self.more).filter(|own| own.stream() == stream);
         own.any(Participant::is_excused) || self.others.iter().any(|o| o.stream() == stream && o.is_excused())
@@ -241,7 +243,7 @@ impl<A: Aggregate> Command<A> {
         try_join(more, others).await.map(|_| ())
     }
 
-    /// Brings up to date what the stream of a conflict holds.
+    /// Reloads the participants on the stream of a conflict.
     async fn reload(
         &mut self,
         stream: &StreamId,
@@ -257,8 +259,8 @@ impl<A: Aggregate> Command<A> {
         Ok(())
     }
 
-    /// Looks at the tail of whatever was not read from the store by this command. Says whether anything had changed: then what
-    /// was decided is void.
+    /// Reads the tail of each stream that this command has not read from the store. Returns whether any of them had
+    /// changed, in which case the decision is void.
     async fn confirm(&mut self) -> Result<bool, ExecuteError<A::Error>> {
         let mut has_changed = false;
         for participant in iter::once(&mut self.first).chain(&mut self.more) {
@@ -270,8 +272,8 @@ impl<A: Aggregate> Command<A> {
         Ok(has_changed)
     }
 
-    /// What all participants decided, as one append, or why it cannot be one; `None` if none has anything to record, and
-    /// that is confirmed.
+    /// Returns what all participants decided as one append, or the reason why it cannot be one. Returns `None` if no
+    /// participant has anything to record, after confirming that.
     async fn decide(&mut self) -> Result<Result<Option<Append>, StoreError>, ExecuteError<A::Error>> {
         loop {
             for participant in iter::once(&mut self.first).chain(&mut self.more) {
@@ -290,27 +292,28 @@ impl<A: Aggregate> Command<A> {
                 }
                 return Ok(append.build().map(Some));
             }
-            // Nothing is appended, so nothing checks it.
+            // There is no append that would check the state.
             if !self.confirm().await? {
                 return Ok(Ok(None));
             }
         }
     }
 
-    /// Appends. When the store is busy or the outcome is unknown, the same events are sent again, with the same ids.
+    /// Appends the events. If the store is busy or the outcome is unknown, it sends the same events again, with the
+    /// same IDs.
     async fn append(&self, append: &Append) -> Result<Appended, StoreError> {
         let mut retries_left = limits::UNKNOWN_OUTCOME_RETRIES;
         let mut busy_retries_left = limits::BUSY_RETRIES;
         let mut is_unknown = false;
         loop {
             let error = match self.store.append(append).await {
-                // An attempt of this very command went through, and only its answer was lost.
+                // An attempt of this command succeeded, and only its response was lost.
                 Ok(mut appended) if is_unknown && appended.repeated => {
                     appended.repeated = !self.holds(append, &appended).await?;
                     return Ok(appended);
                 }
                 Err(error @ StoreError::Unavailable { .. }) => error,
-                // This attempt stored nothing; an earlier one may have.
+                // This attempt stored nothing, but an earlier one may have.
                 Err(error @ StoreError::Busy { .. }) if is_unknown => {
                     StoreError::Unavailable { source: Box::new(error) }
                 }
@@ -330,7 +333,7 @@ impl<A: Aggregate> Command<A> {
         }
     }
 
-    /// Whether the appended events are the ones of `append`, by their ids.
+    /// Returns whether the appended events are those of `append`, by their IDs.
     async fn holds(&self, append: &Append, appended: &Appended) -> Result<bool, StoreError> {
         let before = Position::new(appended.first_position.get().saturating_sub(1));
         let first = self.store.read_all(before, &EventFilter::all(), PageSize::new(1)?).await?;
@@ -338,7 +341,7 @@ impl<A: Aggregate> Command<A> {
         Ok(stored.is_some() && stored == append.events().next().map(|(_, event)| event.id()))
     }
 
-    /// Removes from the cache what an append failed on: it may have been stored.
+    /// Removes the aggregates of a failed append from the cache, because the append may have been stored.
     fn forget(&self) {
         iter::once(&self.first).chain(&self.more).for_each(Participant::forget);
         self.others.iter().for_each(|other| other.forget());

@@ -1,7 +1,8 @@
-//! Commands of one process on one aggregate, one after the other.
+//! Executes the commands of one process on one aggregate one after the other.
 //!
-//! Nothing depends on it but speed: two commands that decide at once on one aggregate are a conflict, of which one is
-//! decided again. Here the second command waits for the first and decides on the state that the first one cached.
+//! This only improves speed. If two commands decide on one aggregate at the same time, they conflict, and one of them
+//! is decided again. With the queue, the second command waits for the first and decides on the state that the first one
+//! cached.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,53 +17,54 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{limits, stream_id::StreamId};
 
-/// A future that ends after a time.
+/// A future that completes after a time.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The queue of the commands that one process executes on one store: those of all its repositories take turns at each
-/// stream.
+/// The queue of the commands that one process executes on one store. The commands of all of its repositories take turns
+/// at each stream.
 ///
-/// A store keeps one, and returns clones of it by [`EventStore::command_queue`](crate::EventStore::command_queue).
+/// A store keeps one, and returns clones of it with [`EventStore::command_queue`](crate::EventStore::command_queue).
 #[derive(Clone, Default)]
 pub struct CommandQueue {
     streams: Arc<Streams>,
     sleep: Option<fn(Duration) -> Sleep>,
 }
 
-/// One permit for each stream that a command is at.
+/// One permit for each stream that a command works on.
 #[derive(Default)]
 struct Streams(Mutex<HashMap<StreamId, Arc<Semaphore>>>);
 
 impl CommandQueue {
-    /// An empty queue whose commands pause by `sleep` before they are decided again: a store knows its runtime. Without
-    /// it, as of [`default`](Default::default), they try again at once.
+    /// Creates an empty queue whose commands pause with `sleep` before they are decided again. A store passes the
+    /// function of its runtime. Without it, as in [`default`](Default::default), commands try again immediately.
     pub fn with_sleep(sleep: fn(Duration) -> Sleep) -> Self {
         Self { streams: Arc::default(), sleep: Some(sleep) }
     }
 
-    /// Waits until no other command is at a stream, in the order of asking; or until the one that is at it lets all go.
+    /// Waits until no other command works on a stream, in the order of the calls, or until the command that has the
+    /// turn releases all waiters.
     pub(super) async fn take(&self, stream: &StreamId) -> Turn {
         let streams = Arc::clone(&self.streams);
         let new = || Arc::new(Semaphore::new(1));
         let semaphore = Arc::clone(streams.taken().entry(stream.clone()).or_insert_with(new));
-        // There before the wait: it clears up after a caller that gives up.
+        // Created before the wait, so that it cleans up if the caller gives up.
         let mut turn = Turn { streams, stream: stream.clone(), semaphore, permit: None };
         turn.permit = Arc::clone(&turn.semaphore).acquire_owned().await.ok();
         turn
     }
 
-    /// Pauses after a lost race: for a random time, so that those who lost together do not meet again. The more races a
-    /// command has lost, the sooner it tries again, so that newer commands do not starve it.
+    /// Pauses for a random time after a lost race, so that commands that lost together do not conflict again. The more
+    /// races a command has lost, the sooner it tries again, so that newer commands do not starve it.
     pub(super) async fn pause(&self, lost_races: u32) {
         if let Some(sleep) = self.sleep {
-            // Each `RandomState` has keys of its own.
+            // Each `RandomState` has its own keys.
             let random = RandomState::new().build_hasher().finish() >> 11;
             let share = random as f64 / (1_u64 << 53) as f64;
             sleep(longest_pause(lost_races).mul_f64(share)).await;
         }
     }
 
-    /// The address of what its clones share: what tells queues apart.
+    /// Returns the address of the data that clones share, which identifies the queue.
     pub(super) fn address(&self) -> usize {
         Arc::as_ptr(&self.streams).addr()
     }
@@ -84,7 +86,7 @@ impl Streams {
     }
 }
 
-/// The right to be at a stream, until it is dropped.
+/// The right to work on a stream, until it is dropped.
 pub(super) struct Turn {
     streams: Arc<Streams>,
     stream: StreamId,
@@ -93,8 +95,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Lets everybody who waits go on at once: the store fails, and each of them shall hear it from the store, in its
-    /// own time.
+    /// Releases all waiters at once. If the store fails, each of them must receive the error from the store without
+    /// waiting for its turn.
     pub(super) fn let_all_go(&self) {
         self.semaphore.close();
     }
@@ -106,7 +108,7 @@ impl Drop for Turn {
         let mut taken = self.streams.taken();
         if let Entry::Occupied(entry) = taken.entry(self.stream.clone())
             && Arc::ptr_eq(entry.get(), &self.semaphore)
-            // The map's and this one: nobody else waits. More can come only under the lock.
+            // The map's reference and this one: there are no waiters. New ones can only come under the lock.
             && (Arc::strong_count(entry.get()) == 2 || self.semaphore.is_closed())
         {
             entry.remove();

@@ -18,10 +18,11 @@ use crate::{
     metadata::Metadata,
 };
 
-/// A command on its way: awaited, it is executed.
+/// A command that is executed when it is awaited.
 ///
 /// # Cancel safety
-/// Dropping the future executes the command or does not; without an idempotency key the caller cannot tell which.
+/// If the future is dropped, the command either takes full effect or has no effect. Without an idempotency key, the
+/// caller cannot find out which.
 #[must_use = "a command is executed when it is awaited"]
 pub struct Execute<A: Aggregate> {
     pub(super) repository: Repository<A>,
@@ -30,11 +31,11 @@ pub struct Execute<A: Aggregate> {
     pub(super) others: Vec<Box<dyn OtherParticipant>>,
     pub(super) expecting: Option<ExpectedVersion>,
     pub(super) idempotency_key: Option<String>,
-    /// What the caller says that it asks for, as JSON.
+    /// The request that the caller names, as JSON.
     pub(super) request: Option<String>,
     pub(super) stamp: Stamp,
     pub(super) is_pure: IsPure,
-    /// The first thing that was wrong with a setting; reported when the command is awaited.
+    /// The first invalid setting. It is reported when the command is awaited.
     pub(super) problem: Option<StoreError>,
 }
 
@@ -54,13 +55,13 @@ impl<A: Aggregate> Execute<A> {
         }
     }
 
-    /// Also a command on another aggregate of the same type: all events are stored, or none.
+    /// Adds a command on another aggregate of the same type. Either all events are stored, or none.
     pub fn and(mut self, id: impl Into<String>, command: impl Into<A::Command>) -> Self {
         self.more.push((id.into(), handle_by(command.into())));
         self
     }
 
-    /// Also a command on an aggregate of another type, in the same store: all events are stored, or none.
+    /// Adds a command on an aggregate of another type, in the same store. Either all events are stored, or none.
     pub fn and_on<B: Aggregate>(
         mut self,
         repository: &Repository<B>,
@@ -80,27 +81,29 @@ impl<A: Aggregate> Execute<A> {
         self
     }
 
-    /// Executes the command once per key: executed again, it returns the first outcome, even if it would be refused
-    /// now. The key is unique in the store. Using it for another command is [`StoreError::IdReused`], and the error
-    /// names the first use.
+    /// Executes the command once per key. If it is executed again, it returns the first outcome, even if the command
+    /// would be rejected now. The key is unique in the store. Using it for another command is [`StoreError::IdReused`],
+    /// and the error names the first use.
     ///
-    /// A command is the same one if it concerns the same aggregates, says the same time by
-    /// [`occurred_at`](Self::occurred_at), and decides the same events on the states on which it was decided first.
-    /// Metadata and expectations do not count. Two decisions cannot be compared in this way: the function of
-    /// [`execute_with`](Repository::execute_with), which does not run again, and one whose code has changed since,
-    /// which is refused as another command. Name the [request](Self::request) where that matters, as for keys that live
-    /// longer than the code, or where a command holds a new id or the present time in each attempt.
+    /// Two commands are the same if they concern the same aggregates, specify the same time with
+    /// [`occurred_at`](Self::occurred_at), and decide the same events on the states on which the first one was decided.
+    /// Metadata and expectations do not count. Two kinds of decisions cannot be compared in this way: the function of
+    /// [`execute_with`](Repository::execute_with), which does not run again, and a decision whose code has changed
+    /// since, which is refused as another command. Name the [request](Self::request) if that matters, for example if
+    /// keys live longer than the code, or if a command contains a new ID or the current time in each attempt.
     ///
-    /// Only what was recorded is remembered: a command that was refused, or had nothing to record, is decided again.
+    /// Only recorded commands are remembered. A command that was rejected, or had nothing to record, is decided again.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self
     }
 
-    /// Says what the [idempotency key](Self::idempotency_key) stands for: the body of an HTTP request, a message, a
-    /// line of a file. The same request for the same aggregates is the same command, whatever it decides and whenever
-    /// it occurred; any other is refused. Compared by its JSON; the order of fields does not matter. Of no effect
-    /// without a key.
+    /// Names the request that the [idempotency key](Self::idempotency_key) is bound to, such as the body of an HTTP
+    /// request, a message, or a line of a file.
+    ///
+    /// The same request for the same aggregates is the same command, whatever it decides and whenever it occurred. Any
+    /// other request is refused. Requests are compared as JSON; the order of fields does not matter. Without a key,
+    /// this setting has no effect.
     ///
     /// ```
     /// # use es_core::*; use serde::{Deserialize, Serialize};
@@ -113,7 +116,7 @@ impl<A: Aggregate> Execute<A> {
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let notes = Repository::<C>::new(&MemoryStore::new());
     /// let body = serde_json::json!({"text": "hello"});
-    /// // The time of the attempt is a part of the command, and not of the request.
+    /// // The time of the attempt is part of the command, but not of the request.
     /// notes.execute("a", 1_000).idempotency_key("k").request(&body).await?;
     /// assert!(notes.execute("a", 2_000).idempotency_key("k").request(&body).await?.is_repeated());
     /// assert!(notes.execute("a", 1_000).idempotency_key("k").request("another").await.is_err());
@@ -130,64 +133,66 @@ impl<A: Aggregate> Execute<A> {
         self
     }
 
-    /// Executes the command only if the first aggregate's stream is as expected; otherwise [`StoreError::Conflict`],
-    /// without a retry. `NoStream` saves the reading of a stream that is known to be new.
+    /// Executes the command only if the stream of the first aggregate has the expected version. Otherwise it fails with
+    /// [`StoreError::Conflict`], without a retry. `NoStream` saves reading a stream that is known to be new.
     pub fn expecting(mut self, expected: ExpectedVersion) -> Self {
         self.expecting = Some(expected);
         self
     }
 
-    /// Who or what asked for it.
+    /// Sets who or what sent the command.
     pub fn actor(self, actor: impl Into<String>) -> Self {
         self.with_metadata(|metadata| metadata.with_actor(actor))
     }
 
-    /// The request or process that it belongs to. Without one, the command starts its own.
+    /// Sets the request or process that the command belongs to. Without it, the command starts a new correlation.
     pub fn correlation(self, correlation: impl Into<String>) -> Self {
         self.with_metadata(|metadata| metadata.with_correlation(correlation))
     }
 
-    /// The program or system that records it.
+    /// Sets the program or system that records the command.
     pub fn source(self, source: impl Into<String>) -> Self {
         self.with_metadata(|metadata| metadata.with_source(source))
     }
 
-    /// The W3C trace context (`traceparent`) that it belongs to.
+    /// Sets the W3C trace context (`traceparent`) that the command belongs to.
     pub fn trace_parent(self, trace_parent: impl Into<String>) -> Self {
         self.with_metadata(|metadata| metadata.with_trace_parent(trace_parent))
     }
 
-    /// Something of the application's own.
+    /// Adds a field of the application's own to the metadata.
     pub fn extra(self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.with_metadata(|metadata| metadata.with_extra(name, value))
     }
 
-    /// The event that led to this command: it becomes the causation, and its correlation goes on.
+    /// Sets the event that led to this command. The event becomes the causation, and its correlation continues.
     pub fn caused_by(self, event: &Envelope) -> Self {
         let correlation = event.metadata().correlation().map_or_else(|| event.id().to_string(), str::to_owned);
         self.with_metadata(|metadata| metadata.with_causation(event.id().to_string()).with_correlation(correlation))
     }
 
-    /// What is known of it so far: sets all metadata, of the message that led to it for example.
+    /// Sets all metadata, for example those of the message that led to the command.
     pub fn metadata(self, metadata: Metadata) -> Self {
         self.with_metadata(|_| metadata)
     }
 
-    /// Decides without appending: for a transaction of the caller's, which takes the append and commits it with other writes
-    /// ([`MessageUnit::append`](crate::MessageUnit::append)). `None` if there is nothing to record, or if the command
-    /// was executed before under its idempotency key. The states are read to the end of their streams first; if one
-    /// moves on before the commit, that is a [`StoreError::Conflict`] there, and the caller decides again.
+    /// Decides without appending. The caller commits the returned append in its own transaction, together with other
+    /// writes ([`MessageUnit::append`](crate::MessageUnit::append)).
+    ///
+    /// Returns `None` if there is nothing to record, or if the command was executed before under its idempotency key.
+    /// The states are read up to the end of their streams first. If a stream changes before the commit, the commit
+    /// fails with [`StoreError::Conflict`], and the caller decides again.
     ///
     /// # Errors
-    /// Those of the command, as if it were awaited.
+    /// Returns the same errors as awaiting the command.
     ///
     /// # Cancel safety
-    /// Only reads.
+    /// This method only reads.
     pub async fn decide(self) -> Result<Option<Append>, ExecuteError<A::Error>> {
         command::decide(self).await
     }
 
-    /// When it happened, if that is not now.
+    /// Sets when the command happened, if that is not now.
     pub fn occurred_at(mut self, time: OffsetDateTime) -> Self {
         self.stamp.occurred_at = Some(time);
         self

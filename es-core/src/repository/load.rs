@@ -1,4 +1,4 @@
-//! Loading aggregates: from their events, from snapshots, from the cache.
+//! Loading aggregates from their events, from snapshots, and from the cache.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use crate::{
     version::Version,
 };
 
-/// Which moment of an aggregate to load. A question about time says which time it means.
+/// The moment at which to load an aggregate. A query by time specifies which time it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
     /// After the event with this version.
     Version(Version),
-    /// As the store knew it at this time: with every event recorded by then.
+    /// What the store knew at this time: every event recorded by then.
     Recorded(OffsetDateTime),
-    /// As the world was at this time, as far as is known today: with every event that occurred by then, in the order of
-    /// versions, whenever it was recorded.
+    /// What had happened by this time, as far as is known today: every event that occurred by then, in the order of
+    /// versions, no matter when it was recorded.
     Occurred(OffsetDateTime),
 }
 
 impl AsOf {
-    /// Whether a state as of this moment holds an event.
+    /// Returns whether a state as of this moment includes an event.
     pub(super) fn includes(self, event: &RecordedEvent) -> bool {
         match self {
             Self::Version(version) => event.version() <= version,
@@ -39,17 +39,17 @@ impl AsOf {
     }
 }
 
-/// An aggregate and how far its stream was read.
+/// An aggregate, with the version up to which its stream was read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Loaded<A> {
-    /// Its state; the default for a stream without events.
+    /// The state, which is the default for a stream without events.
     pub state: Arc<A>,
-    /// The version of the last event that the state holds; [`Version::ZERO`] for a stream without events.
+    /// The version of the last event that the state includes, or [`Version::ZERO`] for a stream without events.
     pub version: Version,
-    /// The id of that event.
+    /// The ID of that event.
     pub last_event: Option<Uuid>,
-    /// Bytes of the payloads, or of the snapshot, that the state was built from.
+    /// The size in bytes of the payloads, or of the snapshot, that the state was built from.
     pub(super) source_bytes: usize,
 }
 
@@ -60,7 +60,7 @@ impl<A> Clone for Loaded<A> {
 }
 
 impl<A> Loaded<A> {
-    /// Whether both are the same place in the same history.
+    /// Returns whether both are at the same place of the same history.
     pub(super) fn ends_like(&self, other: &Self) -> bool {
         self.version == other.version && self.last_event == other.last_event
     }
@@ -75,34 +75,34 @@ impl<A: Aggregate> Loaded<A> {
         Arc::make_mut(&mut self.state).apply(event);
     }
 
-    /// The state holds the event at this place now. It may be of a retired type, which no one has seen.
+    /// Moves to the event at this place. The event may be of a retired type and not change the state.
     pub(super) fn advance(&mut self, version: Version, last_event: Uuid, payload_bytes: usize) {
         (self.version, self.last_event) = (version, Some(last_event));
         self.source_bytes += payload_bytes;
     }
 }
 
-/// Whether a reader has seen enough.
+/// Whether a reader needs more events.
 pub(super) enum Next {
     Event,
     Enough,
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// The aggregate as it is now. One that has no events is the default, at [`Version::ZERO`].
+    /// Returns the aggregate in its current state. An aggregate without events is the default, at [`Version::ZERO`].
     ///
-    /// If the repository has the aggregate in its cache, only the events after it are read.
+    /// If the repository has cached the aggregate, it reads only the later events.
     ///
     /// # Errors
-    /// [`LoadError::Decode`] if an event cannot be read: none is ever skipped.
+    /// Returns [`LoadError::Decode`] if an event cannot be read. No event is ever skipped.
     pub async fn load(&self, id: &str) -> Result<Loaded<A>, LoadError> {
         self.load_stream(&self.stream_id(id)?).await
     }
 
-    /// The aggregate as it was at a moment.
+    /// Returns the aggregate as it was at a moment.
     ///
     /// # Errors
-    /// [`LoadError::VersionInFuture`] for a version that the stream has not reached.
+    /// Returns [`LoadError::VersionInFuture`] for a version that the stream has not reached.
     pub async fn load_at(&self, id: &str, as_of: AsOf) -> Result<Loaded<A>, LoadError> {
         let stream = self.stream_id(id)?;
         let mut loaded = Loaded::nothing();
@@ -132,14 +132,14 @@ impl<A: Aggregate> Repository<A> {
         self.shared.cache.as_ref()?.get(stream)
     }
 
-    /// Notes whether a cached aggregate that was used had become stale.
+    /// Records whether a cached aggregate was stale when it was used.
     pub(super) fn note_use(&self, was_stale: bool) {
         if let Some(cache) = &self.shared.cache {
             cache.note_use(was_stale);
         }
     }
 
-    /// Whether cached aggregates are fresh often enough to decide on them without a look at the stream.
+    /// Returns whether cached aggregates are fresh often enough to decide on them without reading the stream.
     pub(super) fn is_mostly_fresh(&self) -> bool {
         self.shared.cache.as_ref().is_some_and(|cache| cache.is_mostly_fresh())
     }
@@ -158,7 +158,7 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// The present state, from as little as possible.
+    /// Returns the current state, and reads as little as possible for it.
     pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<A>, LoadError> {
         let mut loaded = match (self.cached(stream), &self.shared.snapshots) {
             (Some(loaded), _) => loaded,
@@ -169,13 +169,13 @@ impl<A: Aggregate> Repository<A> {
         Ok(loaded)
     }
 
-    /// Applies what came after the version that is loaded, and caches the aggregate. If the stream does not hold the
-    /// event that the loaded state ends with (a restored backup, a lost tail), the state is of another history, and
-    /// everything is read.
+    /// Applies the events after the loaded version, and caches the aggregate. If the stream does not contain the last
+    /// event of the loaded state (after a restored backup or a lost tail), the state belongs to another history, and
+    /// the whole stream is read.
     pub(super) async fn load_tail(&self, stream: &StreamId, loaded: &mut Loaded<A>) -> Result<(), LoadError> {
         let mut first_page = None;
         if let Some(last_event) = loaded.last_event {
-            // From the last event on, to see whether it is still there.
+            // Starts at the last event, to check that it still exists.
             let before = Version::new(loaded.version.get().saturating_sub(1));
             let page = self.shared.store.read_tail(stream, before).await?;
             if page.events.first().map(|event| event.id()) == Some(last_event) {
@@ -204,8 +204,8 @@ impl<A: Aggregate> Repository<A> {
         Ok(())
     }
 
-    /// Reads a stream page by page, up to a version or until `visit` has seen enough. The first page may have been read
-    /// already. While the events of a page are visited, the next one is on its way.
+    /// Reads a stream page by page, up to a version or until `visit` needs no more events. The caller may have read the
+    /// first page already. The next page is read while the events of a page are visited.
     pub(super) async fn read_on(
         &self,
         stream: &StreamId,
@@ -238,7 +238,7 @@ impl<A: Aggregate> Repository<A> {
                 visiting()?;
                 return Ok(());
             };
-            // The read is asked for first, so that the store is at work meanwhile.
+            // Starts the read first, so that the store works while the events are visited.
             let reading = store.read_stream(stream, last.version(), page_size(last.version(), until));
             let (next, visited) = join(reading, lazy(|_| visiting())).await;
             if let Next::Enough = visited? {
@@ -249,7 +249,7 @@ impl<A: Aggregate> Repository<A> {
     }
 }
 
-/// How many events to ask for after a version, where no more than those up to another one are wanted.
+/// Returns how many events to request after a version, given the version of the last event that is needed.
 fn page_size(after: Version, until: Option<Version>) -> PageSize {
     let wanted = until.map(|until| until.get().saturating_sub(after.get()).max(1));
     wanted.and_then(|wanted| PageSize::new(usize::try_from(wanted).ok()?).ok()).unwrap_or_default()

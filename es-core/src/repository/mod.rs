@@ -47,10 +47,10 @@ use crate::{
 
 /// Loads aggregates of one type and executes commands on them. Cloning is cheap.
 ///
-/// It caches recent aggregates, for all its clones ([`CacheOptions`]). A command on one of them is one call of the
-/// store: the append, which checks that the state is still the stream's last. What no append checks is looked at before it is
-/// returned: a refusal or a decision to do nothing is confirmed by the stream's tail, and so is a state that
-/// [`load`](Self::load) gives. So a stale state is never visible.
+/// A repository caches recent aggregates for all of its clones ([`CacheOptions`]). A command on a cached aggregate
+/// needs only one call of the store: the append, which checks that the stream has not changed since. If there is no
+/// append to check the state, the repository reads the tail of the stream before it returns: for a rejection, for a
+/// decision to do nothing, and for a state that [`load`](Self::load) returns. A stale state is therefore never visible.
 ///
 /// ```
 /// # use es_core::{Aggregate, AsOf, DomainEvent, MemoryStore, Repository, Version};
@@ -72,7 +72,7 @@ use crate::{
 /// let done = counters.execute("a", Add(2)).actor("ann").idempotency_key("request-17").await?;
 /// assert_eq!((done.state.total, done.version), (2, Version::new(1)));
 ///
-/// // The same command again: the first outcome. Another one under the same key is refused.
+/// // The same command returns the first outcome. Another command with the same key is refused.
 /// let again = counters.execute("a", Add(2)).idempotency_key("request-17").await?;
 /// assert!(again.is_repeated());
 /// assert!(counters.execute("a", Add(3)).idempotency_key("request-17").await.is_err());
@@ -93,9 +93,9 @@ struct Shared<A: Aggregate> {
     tenant: Option<String>,
     snapshots: Option<Snapshots<A>>,
     cache: Option<Arc<Cache<A>>>,
-    /// Earlier states, of commands that were sent again.
+    /// Earlier states, for commands that are sent again.
     recalled: Option<Arc<Cache<A>>>,
-    /// Whether the last command with a key had been executed before.
+    /// Whether the last command with an idempotency key was a repetition.
     was_repetition: Arc<AtomicBool>,
     queue: CommandQueue,
     conflict_retries: u32,
@@ -132,7 +132,7 @@ impl<A: Aggregate> std::fmt::Debug for Repository<A> {
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// A repository on a store; the store's handle is cloned.
+    /// Creates a repository on a store. It clones the store's handle.
     pub fn new<S: EventStore + Clone + 'static>(store: &S) -> Self {
         let shared = Shared {
             store: Arc::new(store.clone()),
@@ -149,7 +149,7 @@ impl<A: Aggregate> Repository<A> {
         Self { shared: Arc::new(shared) }.with_cache(CacheOptions::default())
     }
 
-    /// The same repository, with a cache of its own, in other bounds.
+    /// Returns the repository with its own cache, with other limits.
     #[must_use]
     pub fn with_cache(self, options: CacheOptions) -> Self {
         self.with(|shared| {
@@ -158,7 +158,7 @@ impl<A: Aggregate> Repository<A> {
         })
     }
 
-    /// The same repository without a cache: every command loads its aggregate.
+    /// Returns the repository without a cache. Every command then loads its aggregate.
     #[must_use]
     pub fn without_cache(self) -> Self {
         self.with(|shared| (shared.cache, shared.recalled) = (None, None))
@@ -169,16 +169,17 @@ impl<A: Aggregate> Repository<A> {
         self
     }
 
-    /// The same repository for the streams of one tenant.
+    /// Returns the repository for the streams of one tenant.
     #[must_use]
     pub fn for_tenant(self, tenant: impl Into<String>) -> Self {
         self.with(|shared| shared.tenant = Some(tenant.into()))
     }
 
-    /// Saves the state of an aggregate after every `every` events, and loads from there.
+    /// Saves the state of an aggregate after every `every` events, and loads from the saved state.
     ///
-    /// A snapshot is ignored when the state's fields, also of nested types, or [`Aggregate::STATE_VERSION`] have
-    /// changed since. Several aggregates over one category have snapshots of their own ([`Aggregate::aggregate_name`]).
+    /// A snapshot is ignored if the fields of the state, including those of nested types, or
+    /// [`Aggregate::STATE_VERSION`] have changed since. If a category has several aggregates, each has its own
+    /// snapshots ([`Aggregate::aggregate_name`]).
     #[must_use]
     pub fn with_snapshots<S: SnapshotStore + Clone + 'static>(self, store: &S, every: NonZeroU64) -> Self
     where
@@ -187,24 +188,24 @@ impl<A: Aggregate> Repository<A> {
         self.with(|shared| shared.snapshots = Some(Snapshots::new(Arc::new(store.clone()), every)))
     }
 
-    /// How often a command is decided again after a conflict; at most [`limits::MAX_CONFLICT_RETRIES`]. The
-    /// [time](Self::with_conflict_retry_time) may end it earlier.
+    /// Sets how often a command is decided again after a conflict, at most [`limits::MAX_CONFLICT_RETRIES`]. The
+    /// [time](Self::with_conflict_retry_time) may end the retries earlier.
     #[must_use]
     pub fn with_conflict_retries(self, retries: u32) -> Self {
         self.with(|shared| shared.conflict_retries = retries.min(limits::MAX_CONFLICT_RETRIES))
     }
 
-    /// How long a command is decided again after conflicts; at most [`limits::MAX_CONFLICT_RETRY_TIME`]. The
-    /// [number](Self::with_conflict_retries) of retries may end it earlier.
+    /// Sets for how long a command is decided again after conflicts, at most [`limits::MAX_CONFLICT_RETRY_TIME`]. The
+    /// [number](Self::with_conflict_retries) of retries may end them earlier.
     #[must_use]
     pub fn with_conflict_retry_time(self, time: Duration) -> Self {
         self.with(|shared| shared.conflict_retry_time = time.min(limits::MAX_CONFLICT_RETRY_TIME))
     }
 
-    /// The stream of an aggregate.
+    /// Returns the stream of an aggregate.
     ///
     /// # Errors
-    /// [`InvalidName`] if the id, the category or the tenant cannot be used.
+    /// Returns [`InvalidName`] if the ID, the category, or the tenant cannot be used.
     pub fn stream_id(&self, id: &str) -> Result<StreamId, InvalidName> {
         let stream = StreamId::new(A::Event::CATEGORY, id)?;
         match &self.shared.tenant {
@@ -213,7 +214,8 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// The aggregate's events with their envelopes, oldest first, page by page: for an audit.
+    /// Returns the aggregate's events with their envelopes, oldest first, page by page. Use it for an audit, for
+    /// example.
     ///
     /// ```
     /// # use es_core::*; use serde::{Deserialize, Serialize};
@@ -244,12 +246,13 @@ impl<A: Aggregate> Repository<A> {
         })
     }
 
-    /// Executes a command on an aggregate: loads it, decides, appends. Await the result; settings go in between.
+    /// Executes a command on an aggregate: loads it, decides, and appends the events. Change settings on the returned
+    /// value, and then await it.
     ///
-    /// After a conflict the tail is loaded and the command is decided again, a bounded number of times. `handle` may be
-    /// asked more than once for other reasons too: about a cached aggregate that turned out to be stale, or about a
-    /// command that was executed before under its [idempotency key](Execute::idempotency_key). It is pure, and nobody
-    /// sees those answers.
+    /// After a conflict, the repository loads the tail and decides the command again, a bounded number of times. It may
+    /// call `handle` more than once for other reasons too: about a cached aggregate that turned out to be stale, or
+    /// about a command that was executed before under its [idempotency key](Execute::idempotency_key). `handle` is
+    /// pure, and those results are discarded.
     pub fn execute(&self, id: impl Into<String>, command: impl Into<A::Command>) -> Execute<A> {
         Execute::new(self.clone(), id.into(), handle_by(command.into()), IsPure(true))
     }

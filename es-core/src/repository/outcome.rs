@@ -1,4 +1,4 @@
-//! What came of a command.
+//! The outcome of a command.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -7,31 +7,31 @@ use crate::{
     stream_id::StreamId, version::Version,
 };
 
-/// What became of one aggregate.
+/// The outcome of a command for one aggregate.
 #[non_exhaustive]
 pub struct Outcome<A: Aggregate> {
-    /// Its stream.
+    /// The stream of the aggregate.
     pub stream: StreamId,
-    /// Its state after the command.
+    /// The state after the command.
     pub state: Arc<A>,
-    /// Its version after the command.
+    /// The version after the command.
     pub version: Version,
-    /// The events that the command led to.
+    /// The events that the command resulted in.
     pub events: Vec<Recorded<A::Event>>,
 }
 
-/// What came of a command. It dereferences to the [`Outcome`] of the first aggregate.
+/// The outcome of a command. It dereferences to the [`Outcome`] of the first aggregate.
 #[non_exhaustive]
 pub struct Executed<A: Aggregate> {
-    /// What became of the aggregate that [`execute`](crate::Repository::execute) named.
+    /// The outcome for the aggregate that [`execute`](crate::Repository::execute) named.
     pub outcome: Outcome<A>,
-    /// What became of those added by [`and`](crate::Execute::and), in that order.
+    /// The outcomes for the aggregates that [`and`](crate::Execute::and) added, in that order.
     pub others: Vec<Outcome<A>>,
-    /// Where the events went; `None` if no aggregate had anything to record.
+    /// The outcome of the append, or `None` if no aggregate had anything to record.
     pub appended: Option<Appended>,
 }
 
-/// Shows where things went, whatever the domain's own types can show.
+/// Shows the place of each outcome, so that the domain's types do not need to implement `Debug`.
 impl<A: Aggregate> fmt::Debug for Outcome<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events: Vec<_> = self.events.iter().map(Recorded::envelope).collect();
@@ -54,18 +54,20 @@ impl<A: Aggregate> fmt::Debug for Executed<A> {
 }
 
 impl<A: Aggregate> Executed<A> {
-    /// The position of the last event: a read model that has come this far shows the command's effect. `None` if
-    /// nothing was recorded.
+    /// Returns the position of the last event. A read model that has reached this position shows the effect of the
+    /// command. Returns `None` if nothing was recorded.
     pub fn position(&self) -> Option<Position> {
         self.appended.as_ref().map(|appended| appended.last_position)
     }
 
-    /// The same with the id of that event, so that a lost command is not taken for another one's: pass it to `Runner::wait_for`.
+    /// Returns the bookmark of the last event: its position and its ID. Pass it to `Runner::wait_for`, which then
+    /// detects that the command was lost and that another event has taken the position.
     pub fn bookmark(&self) -> Option<Bookmark> {
         self.appended.as_ref().map(Appended::bookmark)
     }
 
-    /// Whether the command had been executed before, under the same idempotency key: this is that outcome.
+    /// Returns whether the command had been executed before under the same idempotency key. If so, this is the outcome
+    /// of that execution.
     pub fn is_repeated(&self) -> bool {
         self.appended.as_ref().is_some_and(|appended| appended.repeated)
     }

@@ -1,4 +1,4 @@
-//! One aggregate that takes part in a command: loaded, asked for its decision, told the outcome.
+//! One aggregate that takes part in a command: it is loaded, decides, and receives the outcome.
 
 use std::{convert::Infallible, future::ready, pin::Pin, sync::Arc};
 
@@ -26,11 +26,11 @@ type Decision<A> = Result<Vec<<A as Aggregate>::Event>, <A as Aggregate>::Error>
 pub(super) type Decide<A> =
     Arc<dyn Fn(Arc<A>, &CommandContext) -> Pin<Box<dyn Future<Output = Decision<A>> + Send>> + Send + Sync>;
 
-/// Whether the decision is the aggregate's own, so that it may be asked for without need.
+/// Whether the decision is the aggregate's own, and may therefore run more often than necessary.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IsPure(pub(super) bool);
 
-/// The aggregate's own decision about a command.
+/// Returns the aggregate's own decision about a command.
 pub(super) fn handle_by<A: Aggregate>(command: A::Command) -> Decide<A> {
     Arc::new(move |state, context| Box::pin(ready(state.handle_at(&command, context))))
 }
@@ -44,7 +44,7 @@ where
     Arc::new(move |state, _| Box::pin(decide(state)))
 }
 
-/// What every event of one command is stamped with.
+/// The metadata that all events of one command share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stamp {
     pub(super) metadata: Metadata,
@@ -52,7 +52,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Causation and correlation default to an id of the command's own, which its events share.
+    /// Adds a causation and a correlation if they are missing: an ID of the command's own, which its events share.
     pub(super) fn complete(mut self) -> Self {
         let own_id = Uuid::now_v7();
         if self.metadata.causation().is_none() {
@@ -64,7 +64,7 @@ impl Stamp {
         self
     }
 
-    /// What a decision can see of it.
+    /// Returns the context that a decision receives.
     fn context(&self) -> CommandContext {
         self.occurred_at.map_or_else(CommandContext::new, |time| CommandContext::new().with_occurred_at(time))
     }
@@ -77,7 +77,7 @@ pub(super) struct Participant<A: Aggregate> {
     is_pure: bool,
     expecting: Option<ExpectedVersion>,
     loaded: Loaded<A>,
-    /// Whether `loaded` was read from the store by this command, or only assumed, or cached.
+    /// Whether this command read `loaded` from the store. Otherwise it was assumed or cached.
     is_read: bool,
     /// Whether `loaded` is the state that was in the cache at first.
     is_cached: bool,
@@ -119,13 +119,13 @@ impl<A: Aggregate> Participant<A> {
         self.repository.note_repetition(is_repetition);
     }
 
-    /// Where it waits for its turn at its stream.
+    /// Returns the queue in which the command waits for its turn at the stream.
     pub(super) fn queue(&self) -> &CommandQueue {
         &self.repository.shared.queue
     }
 
-    /// Finds the state for the first decision: the cached one, whose mistakes will be noticed, or else what the store
-    /// holds. Whoever expects no stream needs neither: the append checks it.
+    /// Finds the state for the first decision: the cached one, whose staleness will be detected, or else the one in the
+    /// store. A command that expects no stream needs neither, because the append checks it.
     pub(super) async fn load(&mut self) -> Result<(), ExecuteError<A::Error>> {
         if let Some(ExpectedVersion::NoStream | ExpectedVersion::Exact(Version::ZERO)) = self.expecting {
             return Ok(());
@@ -137,7 +137,7 @@ impl<A: Aggregate> Participant<A> {
             if self.repository.is_mostly_fresh() {
                 return Ok(());
             }
-            // Other processes write to the same streams. To look first costs less than to fail.
+            // Other processes write to the same streams, so reading first costs less than failing.
             return self.read_tail().await;
         }
         self.loaded = self.repository.load_stream(&self.stream).await?;
@@ -145,13 +145,13 @@ impl<A: Aggregate> Participant<A> {
         self.check_expectation()
     }
 
-    /// Whether a conflict says no more than that the cached state was stale.
+    /// Returns whether a conflict only means that the cached state was stale.
     pub(super) fn is_excused(&self) -> bool {
         self.is_cached
     }
 
-    /// After a conflict: takes the state that the winner cached, or reads the tail; or everything, snapshot
-    /// or not, if the stream holds other events than the ones that were read.
+    /// Updates the state after a conflict: takes the state that the winner cached, or reads the tail. If the stream
+    /// contains other events than those that were read, it reads the whole stream, without a snapshot.
     pub(super) async fn reload(&mut self, actual: Version, may_be_cached: bool) -> Result<(), ExecuteError<A::Error>> {
         if std::mem::take(&mut self.is_cached) {
             self.repository.note_use(true);
@@ -170,7 +170,7 @@ impl<A: Aggregate> Participant<A> {
         self.read_tail().await
     }
 
-    /// Looks at the tail, unless this command has done so. Says whether the state has changed.
+    /// Reads the tail, unless this command has already done so. Returns whether the state has changed.
     pub(super) async fn confirm(&mut self) -> Result<bool, ExecuteError<A::Error>> {
         if self.is_read {
             return Ok(false);
@@ -205,8 +205,8 @@ impl<A: Aggregate> Participant<A> {
         }
     }
 
-    /// Asks for the decision. A refusal from a state that was not read by this command is confirmed first: no append
-    /// will check it.
+    /// Asks for the decision. A rejection based on a state that this command has not read is confirmed first, because
+    /// no append will check it.
     pub(super) async fn decide(&mut self, stamp: &Stamp) -> Result<(), ExecuteError<A::Error>> {
         let result = self.ask(stamp).await;
         if result.is_err() && self.confirm().await? { self.ask(stamp).await } else { result }
@@ -226,14 +226,14 @@ impl<A: Aggregate> Participant<A> {
         Ok(())
     }
 
-    /// The decision as a part of an append.
+    /// Returns the decision as a part of an append.
     pub(super) fn part(&self) -> StreamAppend {
         let new_events = self.decided.iter().map(|(_, new_event)| new_event.clone()).collect();
         let expected = ExpectedVersion::Exact(self.loaded.version);
         StreamAppend::new(self.stream.clone(), expected, new_events).decided_after(self.loaded.last_event)
     }
 
-    /// The outcome of the decision that was appended, or of one that needed no events.
+    /// Returns the outcome of the decision that was appended, or of one that needed no events.
     pub(super) async fn finish(mut self, appended: Option<&Appended>) -> Outcome<A> {
         let before = self.loaded.version;
         let mut events = Vec::with_capacity(self.decided.len());
@@ -258,8 +258,8 @@ impl<A: Aggregate> Participant<A> {
         Outcome { stream: self.stream, state, version, events }
     }
 
-    /// The outcome that an earlier command with the same key had. With a stamp, a decision of the aggregate's own is
-    /// made again on the state on which it was made then. Says whether it is the same one now.
+    /// Returns the outcome of an earlier command with the same key. With a stamp, the aggregate's own decision is made
+    /// again on the state of that time. Also returns whether it is still the same decision.
     pub(super) async fn recall(
         &self,
         appended: &Appended,
@@ -278,7 +278,7 @@ impl<A: Aggregate> Participant<A> {
     }
 }
 
-/// A participant of another aggregate type than the command's first one.
+/// A participant of another aggregate type than that of the command's first one.
 #[async_trait]
 pub(super) trait OtherParticipant: Send + Sync {
     fn stream(&self) -> &StreamId;
@@ -341,7 +341,7 @@ impl<A: Aggregate> OtherParticipant for Participant<A> {
     }
 }
 
-/// Whether a decision is what an earlier one has recorded: as it is stored, or as the code of today would write it.
+/// Returns whether a decision is the same as a recorded one: either as stored, or as current code would write it.
 fn is_same_decision<E: DomainEvent>(decided: &[E], stored: &[RecordedEvent], recorded: &[Recorded<E>]) -> bool {
     let Some(decided) = encoded(decided.iter()) else { return false };
     let is_same = |(event_type, payload): &(EventType, Payload), other: (&str, &Payload)| {

@@ -1,7 +1,8 @@
-//! Reading back what an earlier command did to one aggregate, from the nearest earlier state that is known.
+//! Reads back what an earlier command did to one aggregate, from the nearest earlier state that is known.
 //!
-//! Commands that are sent again often come as they came first: a file is imported again, line by line. So the state on which a
-//! command was decided is kept, and the next one of the stream reads on from there.
+//! Repeated commands often come in their original order, for example when a file is imported again, line by line. The
+//! repository therefore keeps the state on which a command was decided, and the next command of the stream continues
+//! reading from there.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -17,7 +18,7 @@ use crate::{
 
 /// One aggregate's part in an earlier command.
 pub(super) struct Recalled<A: Aggregate> {
-    /// Whether the state that it began with is a part of this history.
+    /// Whether the initial state is known to belong to this history.
     has_begun: bool,
     /// The state on which it was decided.
     pub(super) before: Loaded<A>,
@@ -25,20 +26,20 @@ pub(super) struct Recalled<A: Aggregate> {
     pub(super) state: Arc<A>,
     /// The version after it.
     pub(super) version: Version,
-    /// What it recorded, as it is stored.
+    /// The events that it recorded, as stored.
     pub(super) stored: Vec<RecordedEvent>,
-    /// The same as domain events.
+    /// The same events, decoded.
     pub(super) events: Vec<Recorded<A::Event>>,
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// Whether the last command with an idempotency key had been executed before: then the next one may have been, too, and
-    /// it is cheaper to look up its key first.
+    /// Returns whether the last command with an idempotency key was a repetition. If so, the next one may be one too,
+    /// and looking up its key first costs less.
     pub(super) fn expects_repetition(&self) -> bool {
         self.shared.was_repetition.load(Ordering::Relaxed)
     }
 
-    /// Notes whether a command with an idempotency key had been executed before.
+    /// Records whether a command with an idempotency key was a repetition.
     pub(super) fn note_repetition(&self, is_repetition: bool) {
         self.shared.was_repetition.store(is_repetition, Ordering::Relaxed);
     }
@@ -56,7 +57,7 @@ impl<A: Aggregate> Repository<A> {
         Ok(recalled)
     }
 
-    /// The latest state that is known without reading events and may come before an append.
+    /// Returns the latest state that is known without reading events and that may precede an append.
     async fn nearest_before(&self, stream: &StreamId, appended: &Appended) -> Loaded<A> {
         let place = appended.stream(stream);
         let is_before = |loaded: &Loaded<A>| place.is_none_or(|place| loaded.version < place.first_version);
@@ -72,7 +73,7 @@ impl<A: Aggregate> Repository<A> {
         saved.filter(is_before).unwrap_or_else(Loaded::nothing)
     }
 
-    /// Reads on from a state, unless it does not come before the append or is of another history.
+    /// Continues reading from a state, unless it does not precede the append or belongs to another history.
     async fn recall_from(
         &self,
         known: Loaded<A>,
@@ -80,7 +81,7 @@ impl<A: Aggregate> Repository<A> {
         appended: &Appended,
     ) -> Result<Recalled<A>, LoadError> {
         let place = appended.stream(stream);
-        // From the last event that it holds, to see whether that is still there.
+        // Starts at the last event of the state, to check that it still exists.
         let after = Version::new(known.version.get().saturating_sub(1));
         let until = place.map(|place| place.last_version);
         let mut has_begun = known.last_event.is_none();

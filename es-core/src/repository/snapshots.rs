@@ -16,7 +16,7 @@ use crate::{
     version::Version,
 };
 
-/// The policy "every N events", with the means to write and read states of `A`.
+/// The policy "every N events", with functions that write and read states of `A`.
 pub(super) struct Snapshots<A> {
     store: Arc<dyn SnapshotStore>,
     every: NonZeroU64,
@@ -52,7 +52,8 @@ impl<A: Aggregate> Snapshots<A> {
         }
     }
 
-    /// The saved state of a stream, if it is of today's form. Whatever is wrong with a snapshot, the events are there.
+    /// Returns the saved state of a stream, if it has the current form. A problem with a snapshot is ignored, because
+    /// the events exist.
     pub(super) async fn load(&self, stream: &StreamId) -> Option<Loaded<A>> {
         let snapshot = match self.store.load_snapshot(stream, &self.aggregate).await {
             Ok(snapshot) => snapshot?,
@@ -80,8 +81,8 @@ impl<A: Aggregate> Snapshots<A> {
         }
     }
 
-    /// Saves the state if it has passed a multiple of N events since `before`. A failure costs the next load some time
-    /// and is only logged: the command itself is done.
+    /// Saves the state if it has passed a multiple of N events since `before`. A failure only makes the next load
+    /// slower, so it is logged: the command itself is done.
     pub(super) async fn save_if_due(&self, stream: &StreamId, before: Version, loaded: &Loaded<A>) {
         let every = self.every.get();
         let is_due = loaded.version.get() / every > before.get() / every;
@@ -101,7 +102,7 @@ impl<A: Aggregate> Snapshots<A> {
     }
 }
 
-/// What the state's type looks like, with all its parts, and the number that its author raises.
+/// Returns the form of the state's type with all of its parts, and the version that its author increases.
 fn fingerprint<A: Aggregate + DeserializeOwned>() -> String {
     format!("{}:{:016x}", A::STATE_VERSION, fnv1a(&outline_of::<A>()))
 }

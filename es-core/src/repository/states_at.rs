@@ -1,4 +1,4 @@
-//! The states of all aggregates of a category as of a moment.
+//! The states of all aggregates of a category at a moment.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::{
 };
 
 impl<A: Aggregate> Repository<A> {
-    /// All aggregates of the category, and of the repository's tenant, as they were at a moment, by their ids: for a report or
-    /// an audit. Those without an event by then are left out. With [`AsOf::Version`], each is as of its own event of that
-    /// version, or of its last one.
+    /// Returns all aggregates of the category, and of the repository's tenant, as they were at a moment, by their IDs.
+    /// Use it for a report or an audit. Aggregates without an event by then are omitted. With [`AsOf::Version`], each
+    /// is returned as of its own event of that version, or of its last one.
     ///
-    /// Reads every event of the category up to the moment, or up to the present end of the log. A question that is asked often is
-    /// a [`View`](crate::View).
+    /// This reads every event of the category up to the moment, or up to the current end of the log. For a frequent
+    /// query, use a [`View`](crate::View).
     ///
     /// ```
     /// # use es_core::*; use serde::{Deserialize, Serialize};
@@ -40,7 +40,8 @@ impl<A: Aggregate> Repository<A> {
     /// ```
     ///
     /// # Errors
-    /// [`LoadError::Decode`] if an event cannot be read; [`StoreError::LimitExceeded`] over [`limits::MAX_STATES_AT`] aggregates.
+    /// Returns [`LoadError::Decode`] if an event cannot be read, and [`StoreError::LimitExceeded`] over
+    /// [`limits::MAX_STATES_AT`] aggregates.
     pub async fn states_at(&self, as_of: AsOf) -> Result<BTreeMap<String, Loaded<A>>, LoadError> {
         let store = &self.shared.store;
         let filter = EventFilter::all().or_category(A::Event::CATEGORY);
@@ -51,7 +52,7 @@ impl<A: Aggregate> Repository<A> {
             let page = store.read_all(scanned_to, &filter, PageSize::default()).await?;
             for event in page.events.iter().filter(|event| event.position() <= head) {
                 match as_of {
-                    // Times of recording do not decrease.
+                    // The times of recording do not decrease.
                     AsOf::Recorded(time) if event.recorded_at() > time => return Ok(states),
                     _ if !as_of.includes(event) || event.stream().tenant() != self.shared.tenant.as_deref() => continue,
                     _ => {}
@@ -66,7 +67,7 @@ impl<A: Aggregate> Repository<A> {
                 let loaded = states.entry(event.stream().id().to_owned()).or_insert_with(Loaded::nothing);
                 self.apply(loaded, event)?;
             }
-            // Never back: a log that lost its tail has an earlier end.
+            // Never backward: a log that lost its tail has an earlier end.
             if page.scanned_to <= scanned_to {
                 break;
             }

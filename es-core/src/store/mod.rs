@@ -1,5 +1,5 @@
-//! What a store implements, and what only authors of stores and of libraries above them need. The crate root does not
-//! re-export it.
+//! The traits that stores implement, and types that only authors of stores and of libraries on top of them need. The
+//! crate root does not re-export them.
 
 mod record;
 

@@ -1,24 +1,25 @@
-//! What is committed together.
+//! Batches of records that are committed together.
 
 use std::collections::BTreeMap;
 
 use super::{check_limit, key::RecordKey, read::Revision};
 use crate::{error::StoreError, event::Payload, limits};
 
-/// What must be so when a batch is committed. It is held until the commit: no other commit can come in between and make
-/// it untrue.
+/// A condition that must hold when a batch is committed. No other commit can invalidate it before this commit is
+/// complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     /// The record exists, and this commit wrote it last.
     At(Revision),
     /// The record does not exist.
     Absent,
-    /// The record exists, whatever it holds.
+    /// The record exists, with any value.
     Present,
 }
 
 impl Condition {
-    /// Whether the condition holds for a record of this revision; `None` stands for a record that does not exist.
+    /// Returns whether the condition holds for a record of this revision. `None` stands for a record that does not
+    /// exist.
     pub fn holds(self, current: Option<Revision>) -> bool {
         match self {
             Self::At(revision) => current == Some(revision),
@@ -28,14 +29,14 @@ impl Condition {
     }
 }
 
-/// What a batch does to a record.
+/// A batch's change to a record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Writes the record, whether or not it exists.
     Put(Payload),
     /// Assigns a new revision and keeps the value. Fails if the record does not exist.
     Touch,
-    /// Removes the record. Nothing happens to one that does not exist.
+    /// Removes the record. This has no effect if the record does not exist.
     Delete,
 }
 
@@ -56,7 +57,7 @@ pub enum Change {
 pub struct RecordBatch {
     conditions: BTreeMap<RecordKey, Condition>,
     changes: BTreeMap<RecordKey, Change>,
-    /// Whether a key was given twice among the conditions, or twice among the changes. The batch is refused then.
+    /// Whether a key occurs twice among the conditions, or twice among the changes. Such a batch is refused.
     has_repeated_key: bool,
 }
 
@@ -66,14 +67,14 @@ impl RecordBatch {
         Self::default()
     }
 
-    /// Adds a condition. At most one for each key.
+    /// Adds a condition. A batch holds at most one condition per key.
     #[must_use]
     pub fn require(mut self, key: RecordKey, condition: Condition) -> Self {
         self.has_repeated_key |= self.conditions.insert(key, condition).is_some();
         self
     }
 
-    /// Writes a record, whether or not it exists. At most one change for each key.
+    /// Writes a record, whether or not it exists. A batch holds at most one change per key.
     #[must_use]
     pub fn put(self, key: RecordKey, value: Payload) -> Self {
         self.change(key, Change::Put(value))
@@ -85,7 +86,7 @@ impl RecordBatch {
         self.change(key, Change::Touch)
     }
 
-    /// Removes a record, if it exists. At most one change for each key.
+    /// Removes a record, if it exists. A batch holds at most one change per key.
     #[must_use]
     pub fn delete(self, key: RecordKey) -> Self {
         self.change(key, Change::Delete)
@@ -106,10 +107,10 @@ impl RecordBatch {
         &self.changes
     }
 
-    /// Checks the form of the batch. Stores call it before they do anything.
+    /// Checks the form of the batch. Stores call it first.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if a key is there twice among the conditions, or twice among the changes;
+    /// Returns [`StoreError::Refused`] if a key occurs twice among the conditions, or twice among the changes. Returns
     /// [`StoreError::LimitExceeded`] over [`limits::MAX_RECORDS_PER_BATCH`] conditions and changes, and for a value
     /// over [`limits::MAX_RECORD_BYTES`].
     pub fn check(&self) -> Result<(), StoreError> {
@@ -126,11 +127,11 @@ impl RecordBatch {
         })
     }
 
-    /// Checks the batch against the records that are there. Stores call it while nobody else can change these records.
+    /// Checks the batch against the current records. Stores call it while no other commit can change these records.
     ///
     /// # Errors
-    /// [`StoreError::RecordChanged`] with the lowest key of which a condition does not hold, or whose record is to be
-    /// touched and does not exist.
+    /// Returns [`StoreError::RecordChanged`] with the lowest key whose condition does not hold, or whose record would
+    /// be touched and does not exist.
     pub fn check_against(&self, current: impl Fn(&RecordKey) -> Option<Revision>) -> Result<(), StoreError> {
         let conditions = self.conditions.iter().map(|(key, condition)| (key, *condition));
         let touched = self.changes.iter().filter(|(_, change)| matches!(change, Change::Touch));

@@ -11,11 +11,11 @@ const WHAT: &str = "record key";
 const SEPARATOR: char = '/';
 const ESCAPE: char = '%';
 
-/// The key of a record: segments, joined by `/`. Any text that is not empty can be a segment: a `/`, a `%` or a control
-/// character in it is kept as `%XX`. Cloning is cheap.
+/// The key of a record: segments, joined by `/`. Any text that is not empty can be a segment. A `/`, a `%`, or a
+/// control character in a segment is kept as `%XX`. Cloning is cheap.
 ///
 /// Keys are ordered by the bytes of their text form, in every store: `a-b` comes before `a/b`, and `a/b` before `a/bc`.
-/// All keys below a key lie together; see [`RecordRange::under`](super::RecordRange::under).
+/// All keys below a key are adjacent; see [`RecordRange::under`](super::RecordRange::under).
 ///
 /// ```
 /// use es_core::store::RecordKey;
@@ -33,8 +33,8 @@ impl RecordKey {
     /// Returns the key of these segments.
     ///
     /// # Errors
-    /// [`InvalidName`] without a segment, for an empty one, and over [`limits::MAX_RECORD_KEY_BYTES`], which counts the
-    /// escaped text.
+    /// Returns [`InvalidName`] without a segment, for an empty segment, and over [`limits::MAX_RECORD_KEY_BYTES`],
+    /// which counts the escaped text.
     pub fn of<S: AsRef<str>>(segments: impl IntoIterator<Item = S>) -> Result<Self, InvalidName> {
         let mut text = String::new();
         for segment in segments {
@@ -56,10 +56,10 @@ impl RecordKey {
         Err(InvalidName::new(WHAT, &text, problem))
     }
 
-    /// Reads what [`as_str`](Self::as_str) returned.
+    /// Parses the text that [`as_str`](Self::as_str) returned.
     ///
     /// # Errors
-    /// [`InvalidName`] for anything else, also for a text that escapes what needs no escape.
+    /// Returns [`InvalidName`] for any other text, including a text with unnecessary escapes.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let forbidden = |at| {
             let allowed = "'%2F', '%25' and control characters as '%XX' after a '%', and no control characters";
@@ -76,9 +76,9 @@ impl RecordKey {
         }
     }
 
-    /// Returns the segments, as they were given to [`of`](Self::of).
+    /// Returns the segments, as they were passed to [`of`](Self::of).
     pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        // Every key has passed the check, so each of its segments can be read.
+        // Every key has passed the check, so each of its segments can be unescaped.
         self.0.split(SEPARATOR).map(|segment| unescape(segment).unwrap_or(Cow::Borrowed(segment)))
     }
 
@@ -100,7 +100,7 @@ fn escape(segment: &str, text: &mut String) {
     }
 }
 
-/// The segment as it was before it was escaped; `None` if an escape cannot be read.
+/// Returns the segment before it was escaped, or `None` for an invalid escape.
 fn unescape(segment: &str) -> Option<Cow<'_, str>> {
     let mut parts = segment.split(ESCAPE);
     let first = parts.next()?;
@@ -110,7 +110,7 @@ fn unescape(segment: &str) -> Option<Cow<'_, str>> {
     let mut bytes = first.as_bytes().to_vec();
     for part in parts {
         let (digits, rest) = part.split_at_checked(2)?;
-        // `from_str_radix` would also read a sign.
+        // `from_str_radix` would also accept a sign.
         digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         bytes.extend_from_slice(rest.as_bytes());

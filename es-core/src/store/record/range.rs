@@ -3,12 +3,12 @@
 use super::{check_limit, key::RecordKey};
 use crate::{error::StoreError, limits};
 
-/// In which order a scan returns records.
+/// The order in which a scan returns records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScanOrder {
-    /// The lowest key first.
+    /// Lowest key first.
     Ascending,
-    /// The highest key first.
+    /// Highest key first.
     Descending,
 }
 
@@ -36,17 +36,18 @@ enum Which {
     Key(RecordKey),
 }
 
-/// The bounds of a range, as texts that are compared by their bytes with [`RecordKey::as_str`]. Stores use it.
+/// The bounds of a range, as texts that are compared bytewise with [`RecordKey::as_str`]. Stores use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordBounds {
-    /// The first text that is inside.
+    /// The inclusive lower bound of the range as text.
     pub from: String,
     /// The exclusive upper bound of the range as text; `None` if the range has no upper bound.
     pub to: Option<String>,
 }
 
-/// The least text after that of a key: a key has no character below the space, since control characters are escaped.
+/// Returns the smallest text after the text of a key. A key has no character below the space, because control
+/// characters are escaped.
 fn just_after(key: &RecordKey) -> String {
     format!("{key} ")
 }
@@ -67,15 +68,15 @@ impl RecordRange {
         Self { which: Which::Key(key), start: None }
     }
 
-    /// Returns the rest of the range, from a key on: what a scan continues with, from the
-    /// [`next`](super::RecordRead::next) of its last page. The rest is above the key in a scan that ascends, and below
-    /// the key in one that descends. The key itself belongs to it.
+    /// Returns the rest of the range, starting at a key. A scan continues with it from the
+    /// [`next`](super::RecordRead::next) of its last page. The rest is above the key in an ascending scan, and below
+    /// the key in a descending one. It includes the key itself.
     #[must_use]
     pub fn starting_at(self, key: RecordKey) -> Self {
         Self { start: Some(key), ..self }
     }
 
-    /// Returns the key, if the range is one of a single key.
+    /// Returns the key, if the range consists of a single key.
     pub fn single_key(&self) -> Option<&RecordKey> {
         match &self.which {
             Which::Key(key) => Some(key),
@@ -83,7 +84,7 @@ impl RecordRange {
         }
     }
 
-    /// Returns the key below which the range lies, if it is one of [`under`](Self::under).
+    /// Returns the key below which the range lies, if it was created by [`under`](Self::under).
     pub fn prefix(&self) -> Option<&RecordKey> {
         match &self.which {
             Which::Under(prefix) => Some(prefix),
@@ -91,7 +92,7 @@ impl RecordRange {
         }
     }
 
-    /// Whether a key is in the range, wherever a scan of it starts.
+    /// Returns whether a key is in the range, wherever a scan of it starts.
     pub fn contains(&self, key: &RecordKey) -> bool {
         match &self.which {
             Which::All => true,
@@ -102,7 +103,7 @@ impl RecordRange {
         }
     }
 
-    /// Returns the bounds of what a scan in this order reads. They enclose nothing if the scan starts behind the end.
+    /// Returns the bounds of what a scan in this order reads. They are empty if the scan starts behind the end.
     pub fn bounds(&self, order: ScanOrder) -> RecordBounds {
         let mut bounds = match &self.which {
             Which::All => RecordBounds { from: String::new(), to: None },
@@ -122,11 +123,11 @@ impl RecordRange {
     }
 }
 
-/// Checks the scope of an update, and returns its bounds in ascending order, none of which overlap. Stores call it.
+/// Checks the scope of an update. Returns its bounds in ascending order, without overlap. Stores call it.
 ///
 /// # Errors
-/// [`StoreError::LimitExceeded`] over [`limits::MAX_RECORDS_PER_READ`] ranges; [`StoreError::Refused`] for a range that
-/// begins at a key, which is for scans alone.
+/// Returns [`StoreError::LimitExceeded`] over [`limits::MAX_RECORDS_PER_READ`] ranges, and [`StoreError::Refused`] for
+/// a range that starts at a key, which only scans support.
 pub fn check_scope(scope: &[RecordRange]) -> Result<Vec<RecordBounds>, StoreError> {
     check_limit("ranges in the scope of an update", limits::MAX_RECORDS_PER_READ, scope.len())?;
     if scope.iter().any(|range| range.start.is_some()) {
@@ -138,7 +139,7 @@ pub fn check_scope(scope: &[RecordRange]) -> Result<Vec<RecordBounds>, StoreErro
     for bounds in all {
         match merged.last_mut() {
             Some(last) if last.to.as_ref().is_none_or(|to| *to >= bounds.from) => {
-                // No end is the furthest one.
+                // A missing upper bound is the greatest one.
                 last.to = last.to.take().zip(bounds.to).map(|(one, other)| one.max(other));
             }
             _ => merged.push(bounds),

@@ -1,4 +1,4 @@
-//! Records, and what a store answers.
+//! Records, and the results of a store.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,13 +8,13 @@ use uuid::Uuid;
 use super::key::RecordKey;
 use crate::{codec::json_value::is_same_json, event::Payload};
 
-/// Which commit wrote a record last. It is never used again, also not after a backup was restored or a standby
-/// promoted: the process that commits makes it at random. Revisions have no order.
+/// The identifier of the last commit that wrote a record. It is never reused, not even after a backup was restored or a
+/// standby was promoted: the process that commits generates it randomly. Revisions have no order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision(Uuid);
 
 impl Revision {
-    /// Returns a revision that was never used. Stores call it once for each commit.
+    /// Returns a revision that was never used before. Stores call it once for each commit.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
@@ -24,7 +24,7 @@ impl Revision {
         Self(uuid)
     }
 
-    /// Returns the revision as stores keep it.
+    /// Returns the revision in the form that stores keep.
     pub fn as_uuid(self) -> Uuid {
         self.0
     }
@@ -48,12 +48,12 @@ impl fmt::Debug for Revision {
 pub struct Record {
     /// The value.
     pub value: Payload,
-    /// The revision of the commit that wrote the record last, also if it left the value as it was.
+    /// The revision of the commit that last wrote the record, even if that commit did not change the value.
     pub revision: Revision,
 }
 
 impl Record {
-    /// Returns a record, as stores report it.
+    /// Creates a record. Stores report records in this way.
     pub fn new(value: Payload, revision: Revision) -> Self {
         Self { value, revision }
     }
@@ -66,20 +66,20 @@ impl PartialEq for Record {
     }
 }
 
-/// Records of one snapshot: a commit is in all of them or in none.
+/// Records of one snapshot: each commit is visible in all of them or in none.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RecordRead {
     /// The records that exist, by key.
     pub records: BTreeMap<RecordKey, Record>,
-    /// The store's clock when it read them. All processes that use a store share this clock.
+    /// The time of the read, by the store's clock. All processes that use a store share this clock.
     pub now: OffsetDateTime,
-    /// Of a scan that stopped at its limit, the key of the next record. Otherwise `None`.
+    /// The key of the next record, if a scan stopped at its limit. Otherwise `None`.
     pub next: Option<RecordKey>,
 }
 
 impl RecordRead {
-    /// Returns what a store has read.
+    /// Creates the result of a read. Stores call it.
     pub fn new(records: BTreeMap<RecordKey, Record>, now: OffsetDateTime, next: Option<RecordKey>) -> Self {
         Self { records, now, next }
     }
@@ -95,18 +95,18 @@ impl RecordRead {
     }
 }
 
-/// A batch that was committed.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The revision that every record has now that the batch put or touched.
+    /// The new revision of every record that the batch put or touched.
     pub revision: Revision,
-    /// The store's clock at the commit.
+    /// The time of the commit, by the store's clock.
     pub now: OffsetDateTime,
 }
 
 impl Committed {
-    /// Returns what a store has committed.
+    /// Creates the result of a commit. Stores call it.
     pub fn new(revision: Revision, now: OffsetDateTime) -> Self {
         Self { revision, now }
     }
