@@ -8,7 +8,7 @@
 //! | consumer | what it is | how often an event takes effect |
 //! |---|---|---|
 //! | [`View`](es_core::View) | a pure fold into JSON documents, loaded and saved once per page | exactly once |
-//! | [`Projection`](es_core::Projection) | its own SQL, in one transaction with the checkpoint per page | exactly once |
+//! | [`Projection`](es_core::Projection) | its own SQL, one transaction per page with the checkpoint | exactly once |
 //! | [`Reactor`](es_core::Reactor) | effects outside the database, one event at a time | at least once, in order |
 //!
 //! ```
@@ -148,7 +148,7 @@
 //! | warn | `passing over events of a type that the code does not know` (the first of each type) | `category`, `event_type`, `position` |
 //! | info | `runner started`, `runner stopped` (outside the span) | `member`, `consumers` |
 //! | info | `working for the consumer from now on` | `checkpoint`, `fence` |
-//! | info | `caught up` (once after each takeover) | `position` |
+//! | info | `caught up` (once per claim of the lease) | `position` |
 //! | info | `another process works for the consumer` | `by` |
 //! | info | `no longer followed` | |
 //! | info | `another runner moved the checkpoint; continuing from there` | `times` |
