@@ -63,8 +63,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = MemoryStore::new();
 //! let runner = Runner::builder(&store).view::<Balance>().build()?;
-//! A server keeps the runner running; a test calls `runner.catch_up()`.
-//! // A server keeps it running; a test calls `runner.catch_up()`.
+//!
+//! // A server keeps the runner running; a test calls `runner.catch_up()`.
 //! let (shut_down, shutdown) = tokio::sync::oneshot::channel::<()>();
 //! let running = tokio::spawn({
 //!     let runner = runner.clone();
@@ -77,14 +77,14 @@
 //! // Read your own writes:
 //! let last = done.position().unwrap_or_default();
 //! runner.wait_for(Balance::NAME, last, Duration::from_secs(5)).await?;
-//! The status, as an operator sees it:
+//! assert_eq!(store.view::<Balance>().get("ann").await?, Some(Balance { cents: 100 }));
 //!
-//! // What an operator sees:
+//! // The status, as an operator sees it:
 //! for status in runner.status().await? {
 //!     println!("{status}");
-//! After a change to the view's code:
+//! }
 //!
-//! // After a change of the view's code:
+//! // After a change to the view's code:
 //! runner.rebuild(Balance::NAME, |progress| println!("{progress}")).await?;
 //!
 //! drop(shut_down);
@@ -92,6 +92,7 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
 //! # Rebuilding
 //!
 //! [`Runner::rebuild_beside`] rebuilds a read model while the live one continues to serve readers and follow the log.
@@ -127,8 +128,6 @@
 //! Every consumer works in a `tracing` span `consumer` with the fields `name` and `kind`. It emits these events in the
 //! span:
 //!
-//! Every consumer works in a `tracing` span `consumer` with the fields `name` and `kind`. In it:
-//!
 //! | level | event | fields |
 //! |---|---|---|
 //! | error | `consumer stopped` | `error` |
@@ -163,9 +162,9 @@
 //! | debug | `events wait behind parked ones` | `events` |
 //! | debug | `page narrowed` | `from`, `events`, `next` |
 //!
-//! A subscription works in the span of whoever asks it for an event:
-//!
 //! A subscription works in the span of the task that polls it for events:
+//!
+//! | level | event | fields |
 //! |---|---|---|
 //! | error | `subscription ended` | `error` |
 //! | warn | `waiting for the store` | `attempt`, `wait`, `error` |
