@@ -81,7 +81,7 @@ type Unpack<T> = dyn Fn(RecordedEvent, &mut Vec<T>) -> Result<(), DecodeError> +
 /// let AccountEvent::Deposited { cents } = deposit.event;
 /// assert_eq!((deposit.stream().id(), cents), ("ann", 100));
 ///
-/// Save this position after handling the event, and continue from it after a restart:
+/// // Save this position after handling the event, and continue from it after a restart:
 /// let place = deposits.position();
 /// let mut deposits =
 ///     Subscription::builder(&store).start_from(StartFrom::After(place)).subscribe_to::<AccountEvent>().await?;
