@@ -31,7 +31,7 @@ use crate::draft::{Drafts, MapError};
 ///
 ///     fn map(&self, event: &Recorded<OrderEvent>, messages: &mut Drafts<'_>) -> Result<(), MapError> {
 ///         match &event.event {
-/// // The notes are private.
+///             // The notes are private.
 ///             OrderEvent::Placed { cents, .. } => {
 ///                 let placed = messages.message("shop.order.placed").json(&serde_json::json!({ "cents": cents }))?;
 ///                 messages.add(placed)
