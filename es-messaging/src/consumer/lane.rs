@@ -59,13 +59,15 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         let mut store_failures: u32 = 0;
         loop {
             self.take_incoming();
-            let batch = self.next_batch();
+            // The clock is read once: a message that became due between two reads would be neither taken nor waited
+            // for.
+            let now = Instant::now();
+            let batch = self.next_batch(now);
             if batch.is_empty() {
                 if !self.is_open {
                     return;
                 }
                 // Every message that is due is behind one that waits.
-                let now = Instant::now();
                 let waiting = self.queue.iter().filter(|item| item.waits_at(now));
                 let earliest = waiting.filter_map(|item| item.not_before).min();
                 self.wait(earliest, true).await;
@@ -147,8 +149,7 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
 
     /// Takes the messages of the next transaction in order, without those that have to wait or are behind a waiting one
     /// of their key. A message that has failed is alone in its transaction.
-    fn next_batch(&mut self) -> Vec<Item> {
-        let now = Instant::now();
+    fn next_batch(&mut self, now: Instant) -> Vec<Item> {
         let mut batch: Vec<Item> = Vec::new();
         let mut passed = VecDeque::new();
         let mut blocked: HashSet<String> = HashSet::new();

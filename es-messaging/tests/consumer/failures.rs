@@ -106,6 +106,26 @@ async fn what_the_broker_gave_before_counts_as_attempts() {
     running.stop().await;
 }
 
+/// In real time: what matters is a clock that moves on between two looks at it.
+#[tokio::test]
+async fn a_retry_that_comes_due_while_its_lane_looks_at_the_clock_is_not_slept_past() {
+    let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
+    broker.send(order("1", Some("a")));
+    let passing = |_: &str, call| (call <= 1_500).then(|| HandlerError::transient(std::io::Error::other("not yet")));
+    let quick = es_projections::Backoff::new(Duration::from_micros(20), Duration::from_micros(20));
+    let running = run(failing(&store, &broker, passing).backoff(quick).build().unwrap());
+    let (mut retried, mut at) = (0, Instant::now());
+    while broker.left() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let status = running.consumer.status();
+        if status.retried != retried {
+            (retried, at) = (status.retried, Instant::now());
+        }
+        assert!(at.elapsed() < Duration::from_secs(20), "it sleeps after {retried} retries: {status}");
+    }
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_passes_by_itself_is_waited_for_without_counting() {
     let (store, broker) = (MemoryStore::new(), ScriptedBroker::new());
