@@ -382,7 +382,7 @@ impl PgOptions {
 }
 
 impl fmt::Debug for PgOptions {
-    /// Leaves out the URL, which may hold a password.
+    /// Does not show the URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgOptions")
             .field("schema", &self.schema)
