@@ -108,7 +108,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
     /// dead letter exists.
     ///
     /// # Errors
-    /// Returns [`StoreError::Refused`] if there is no reason, or an error of the store.
+    /// Returns [`StoreError::Refused`] if the request has no reason, or an error of the store.
     pub async fn edit_and_retry(
         &self,
         id: DeadLetterId,
@@ -121,7 +121,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
     /// Discards a dead letter. Returns whether it existed.
     ///
     /// # Errors
-    /// Returns [`StoreError::Refused`] if there is no reason, or an error of the store.
+    /// Returns [`StoreError::Refused`] if the request has no reason, or an error of the store.
     pub async fn discard(&self, id: DeadLetterId, request: &OperatorRequest) -> Result<bool, StoreError> {
         self.discard_all(&DeadLetterQuery::one(id), request).await.map(|count| count > 0)
     }
@@ -129,7 +129,7 @@ impl<S: DeadLetterStore> DeadLetters<S> {
     /// Discards all dead letters that match. Returns their number.
     ///
     /// # Errors
-    /// Returns [`StoreError::Refused`] if there is no reason, or an error of the store.
+    /// Returns [`StoreError::Refused`] if the request has no reason, or an error of the store.
     pub async fn discard_all(&self, query: &DeadLetterQuery, request: &OperatorRequest) -> Result<u64, StoreError> {
         self.store.discard_dead_letters(query, request).await
     }

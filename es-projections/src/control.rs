@@ -161,7 +161,7 @@ impl Runner {
     ///
     /// # Errors
     /// Returns [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the consumer, and
-    /// [`StoreError::Refused`](es_core::StoreError::Refused) in [`RunnerError::Store`] if there is no reason.
+    /// [`StoreError::Refused`](es_core::StoreError::Refused) in [`RunnerError::Store`] if the request has no reason.
     ///
     /// # Cancel safety
     /// Safe: the leases are either revoked or not.

@@ -66,7 +66,7 @@ impl Runner {
     ///
     /// # Errors
     /// Same as [`retry_parked`](Self::retry_parked). Also returns [`RunnerError::Store`] with
-    /// [`StoreError::Refused`](es_core::StoreError::Refused) if there is no reason, or if the event is not parked under
+    /// [`StoreError::Refused`](es_core::StoreError::Refused) if the request has no reason, or if the event is not parked under
     /// this key.
     ///
     /// # Cancel safety
