@@ -66,8 +66,8 @@ impl Runner {
     ///
     /// # Errors
     /// Same as [`retry_parked`](Self::retry_parked). Also returns [`RunnerError::Store`] with
-    /// [`StoreError::Refused`](es_core::StoreError::Refused) if the request has no reason, or if the event is not parked under
-    /// this key.
+    /// [`StoreError::Refused`](es_core::StoreError::Refused) if the request has no reason, or if the event is not
+    /// parked under this key.
     ///
     /// # Cancel safety
     /// Same as [`retry_parked`](Self::retry_parked).
