@@ -1,4 +1,4 @@
-//! Reading CloudEvents from what a protocol carries: in which mode a message is, and its attributes in headers.
+//! Reads CloudEvents from what a protocol carries: the mode of a message, and its attributes in headers.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -12,22 +12,22 @@ use crate::{
     message::{Message, extension, media_type},
 };
 
-/// The mode of a message that was received, as its content type tells it.
+/// The mode of a received message, according to its content type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReceivedMode {
-    /// Its attributes are headers, its content is the body.
+    /// The attributes are headers, and the content is the body.
     Binary,
     /// The body is one CloudEvent as JSON.
     Structured,
-    /// The body is a batch of CloudEvents, which is never read.
+    /// The body is a batch of CloudEvents, which is not supported.
     Batched,
-    /// The body is one CloudEvent in a format that is not read here, such as Avro or XML: the media type.
+    /// The body is one CloudEvent in an unsupported format, such as Avro or XML; contains the media type.
     OtherFormat(String),
 }
 
 impl ReceivedMode {
-    /// Returns the mode that a content type stands for. Case and parameters do not matter.
+    /// Returns the mode for a content type. Case and parameters do not matter.
     pub fn of(content_type: Option<&str>) -> Self {
         const CLOUD_EVENT: &str = "application/cloudevents";
         let media_type = media_type(content_type.unwrap_or_default());
@@ -41,7 +41,8 @@ impl ReceivedMode {
     }
 }
 
-/// The way in which a protocol lays out CloudEvents: every broker reads with one of these, so that all of them accept the same.
+/// How a protocol represents CloudEvents. All broker adapters read messages with a `HeaderBinding`, so that all of them
+/// accept the same messages.
 ///
 /// ```
 /// use es_messaging::HeaderBinding;
@@ -59,12 +60,13 @@ pub struct HeaderBinding {
 }
 
 impl HeaderBinding {
-    /// A binding whose attributes are headers that begin with one of these prefixes. The case of a header's name does not matter.
+    /// Returns a binding whose attributes are headers with one of these prefixes. The case of header names does not
+    /// matter.
     pub const fn new(prefixes: &'static [&'static str]) -> Self {
         Self { prefixes, escaped: false }
     }
 
-    /// The same for a protocol whose values are percent-encoded and may be quoted, as in HTTP.
+    /// Returns the binding for a protocol whose values are percent-encoded and may be quoted, as in HTTP.
     pub const fn escaped(self) -> Self {
         Self { escaped: true, ..self }
     }
@@ -77,10 +79,10 @@ impl HeaderBinding {
         })
     }
 
-    /// Reads a message whose headers are texts. See [`read`](Self::read).
+    /// Reads a message whose headers are text. See [`read`](Self::read).
     ///
     /// # Errors
-    /// [`MalformedMessage`].
+    /// Returns [`MalformedMessage`] if the message is invalid.
     pub fn read_text<'a>(
         &self,
         content_type: Option<&str>,
@@ -90,10 +92,10 @@ impl HeaderBinding {
         self.read(content_type, headers, |_, value| Ok(Some(value.into())), body)
     }
 
-    /// Reads a message whose headers are bytes, or have no value and stand for nothing. See [`read`](Self::read).
+    /// Reads a message whose headers are bytes. A header without a value is ignored. See [`read`](Self::read).
     ///
     /// # Errors
-    /// [`MalformedMessage`].
+    /// Returns [`MalformedMessage`] if the message is invalid.
     pub fn read_bytes<'a>(
         &self,
         content_type: Option<&str>,
@@ -107,14 +109,14 @@ impl HeaderBinding {
         self.read(content_type, headers, text, body)
     }
 
-    /// Reads a message in binary or structured mode. `text` returns the text of a header's value, given the name of its attribute: `None`
-    /// for a value that stands for an absent attribute, an error for one that no attribute has. `body` is `None` where the protocol itself
-    /// says that there is none.
+    /// Reads a message in binary or structured mode. `text` converts a header's value to text, given the name of its
+    /// attribute. It returns `None` for a value that stands for an absent attribute, and an error for an invalid value.
+    /// `body` is `None` if the protocol itself states that there is none.
     ///
-    /// An empty body is a content only if the message has a content type, and no `dataref` to a content elsewhere.
+    /// An empty body counts as content only if the message has a content type and no `dataref` to content elsewhere.
     ///
     /// # Errors
-    /// [`MalformedMessage`]; [`MalformedMessage::Batch`] for a batch.
+    /// Returns [`MalformedMessage`] if the message is invalid; for a batch, [`MalformedMessage::Batch`].
     pub fn read<'a, V>(
         &self,
         content_type: Option<&str>,
@@ -153,7 +155,7 @@ impl HeaderBinding {
             }
         }
         let explicit = attributes.remove("datacontenttype");
-        // An empty one of the protocol's own is what some clients send for none.
+        // Some clients send an empty content type of the protocol for an absent one.
         let of_protocol = content_type.filter(|content_type| !content_type.trim().is_empty());
         let content_type = explicit.as_deref().or(of_protocol);
         let means_empty = content_type.is_some() && !attributes.contains_key(extension::DATA_REF);
@@ -162,7 +164,7 @@ impl HeaderBinding {
     }
 }
 
-/// Why an attribute that occurs twice is refused.
+/// The reason why a duplicate attribute is refused.
 pub(crate) const TWICE: &str = "it occurs twice, with different values";
 
 fn lower_case(name: &str) -> Cow<'_, str> {
@@ -172,12 +174,12 @@ fn lower_case(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A value of an HTTP header: out of its quotes, if it has any, and then percent-decoded.
+/// Decodes a value of an HTTP header: removes quotes, if there are any, and then percent-decodes.
 fn unescape(value: &str) -> Option<String> {
     percent_decode(&unquote(value))
 }
 
-/// A quoted string without its quotes and escapes; whatever is not one quoted string stays as it is.
+/// Returns a quoted string without its quotes and escapes. Other text is returned unchanged.
 fn unquote(value: &str) -> Cow<'_, str> {
     let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return value.into() };
     let (mut out, mut letters) = (String::with_capacity(inner.len()), inner.chars());
@@ -194,13 +196,14 @@ fn unquote(value: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Stands before the key of bytes that cannot be an attribute as they are.
+/// The prefix for a key of bytes that cannot be an attribute directly.
 const BYTES_KEY: &str = "base64:";
-/// Stands before the hash of a key that is too long for an attribute.
+/// The prefix for the hash of a key that is too long for an attribute.
 const LONG_KEY: &str = "sha256:";
 
-/// Returns the partition key for a key of bytes, as Kafka has them: the text itself, if it is one that an attribute can hold; else
-/// `base64:` and the bytes, or `sha256:` and their hash if they are too many. Different keys have different texts.
+/// Returns the partition key for a key of bytes, as Kafka has them. If the bytes are text that an attribute can
+/// contain, the result is the text itself. Otherwise it is `base64:` and the bytes, or `sha256:` and their hash if they
+/// are too long. Different keys have different results.
 pub fn partition_key(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes)
         && text.len() <= limits::MAX_ATTRIBUTE_BYTES
@@ -210,7 +213,7 @@ pub fn partition_key(bytes: &[u8]) -> String {
     {
         return text.to_owned();
     }
-    // Base64 makes four letters of three bytes.
+    // Base64 encodes three bytes as four letters.
     if bytes.len().div_ceil(3) * 4 + BYTES_KEY.len() <= limits::MAX_ATTRIBUTE_BYTES {
         return format!("{BYTES_KEY}{}", STANDARD.encode(bytes));
     }

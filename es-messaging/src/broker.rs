@@ -1,4 +1,4 @@
-//! What a broker implements.
+//! The traits that a broker adapter implements.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -11,72 +11,75 @@ use crate::{
     message::Message,
 };
 
-/// A broker, connected. It reconnects by itself; see each method for what happens meanwhile.
+/// A connection to a broker. It reconnects automatically; each method states what happens while the connection is lost.
 ///
 /// # Cancel safety
-/// Dropping the future of any method leaves the connection usable. A message on its way may have arrived.
+/// Dropping the future of any method leaves the connection usable. A message in transit may have arrived.
 #[async_trait]
 pub trait Broker: fmt::Debug + Send + Sync {
-    /// Its name, as in errors and metrics: `rabbitmq`, `nats`, `kafka`, `redis`, `sqs`, `memory`.
+    /// Returns the name of the broker as used in errors and metrics: `rabbitmq`, `nats`, `kafka`, `redis`, `sqs`,
+    /// `memory`.
     fn name(&self) -> &'static str;
 
-    /// Creates whatever is missing of exchanges, queues, streams, topics and groups. What is there with other settings is an error, and
-    /// is not changed.
+    /// Creates the missing exchanges, queues, streams, topics, and groups. Existing ones with different settings cause
+    /// an error and are not changed.
     ///
     /// # Errors
-    /// [`BrokerError`].
+    /// Returns [`BrokerError`] if the broker refuses or cannot be reached.
     async fn declare(&self, topology: &Topology) -> Result<(), BrokerError>;
 
-    /// Publishes. Opens what it needs for that, and checks that it is there.
+    /// Returns a publisher. Opens the resources that it needs and checks that they exist.
     ///
     /// # Errors
-    /// [`BrokerError::Missing`] if an exchange, stream or topic that it must know beforehand is not there.
+    /// Returns [`BrokerError::Missing`] if a required exchange, stream, or topic does not exist.
     async fn publisher(&self) -> Result<Box<dyn Publisher>, BrokerError>;
 
-    /// Receives. The members of a subscription, in whatever process, share its messages.
+    /// Returns a subscriber. All members of a subscription, in any process, share its messages.
     ///
     /// # Errors
-    /// [`BrokerError::Missing`] if the queue, stream or group is not there.
+    /// Returns [`BrokerError::Missing`] if the queue, stream, or group does not exist.
     async fn subscriber(&self, subscription: &Subscription) -> Result<Box<dyn Subscriber>, BrokerError>;
 
-    /// Closes the connection; what was received and not settled comes again, to whoever subscribes.
+    /// Closes the connection. Messages that were received and not settled are delivered again to other members of their
+    /// subscription.
     async fn close(&self);
 }
 
-/// What there should be on a broker.
+/// The topics and subscriptions that a broker should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Topology {
-    /// The topics that are published to, without wildcards.
+    /// The topics that messages are published to, without wildcards.
     pub topics: Vec<String>,
-    /// Who receives what.
+    /// The subscriptions.
     pub subscriptions: Vec<Subscription>,
 }
 
 impl Topology {
-    /// What there should be for these topics and subscriptions.
+    /// Returns a topology of these topics and subscriptions.
     pub fn new(topics: impl IntoIterator<Item = impl Into<String>>, subscriptions: Vec<Subscription>) -> Self {
         Self { topics: topics.into_iter().map(Into::into).collect(), subscriptions }
     }
 }
 
-/// A named share in the messages of some topics: a queue, a durable consumer, a consumer group.
+/// A named group of consumers of some topics: a queue, a durable consumer, or a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subscription {
-    /// Its name: ASCII letters, digits, `_`, `-`.
+    /// The name, of ASCII letters, digits, `_`, and `-`.
     pub name: String,
-    /// Its topics: words with dots between; `*` stands for one word, `#` at the end for any number of words. See the broker's
-    /// page for what it can do of this.
+    /// The topics: words separated by dots. `*` stands for one word, and `#` at the end for any number of words. The
+    /// page of each broker describes what it supports.
     pub topics: Vec<String>,
-    /// Most messages that one subscriber holds unsettled.
+    /// The maximum number of unsettled messages that one subscriber can hold.
     pub prefetch: usize,
-    /// How long the broker waits for an unsettled message before it gives it to somebody else, where it has such a time.
+    /// How long the broker waits for an unsettled message before it delivers the message to another subscriber, if the
+    /// broker has such a time.
     pub ack_wait: Duration,
 }
 
 impl Subscription {
-    /// A subscription to topics.
+    /// Returns a subscription to topics.
     pub fn new(name: impl Into<String>, topics: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             name: name.into(),
@@ -86,14 +89,14 @@ impl Subscription {
         }
     }
 
-    /// The same with another bound on unsettled messages, from 1 to [`limits::MAX_PREFETCH`].
+    /// Sets the maximum number of unsettled messages, from 1 to [`limits::MAX_PREFETCH`].
     #[must_use]
     pub fn prefetch(mut self, messages: usize) -> Self {
         self.prefetch = messages.clamp(1, limits::MAX_PREFETCH);
         self
     }
 
-    /// The same with another time to wait for unsettled messages.
+    /// Sets how long the broker waits for unsettled messages.
     #[must_use]
     pub fn ack_wait(mut self, time: Duration) -> Self {
         self.ack_wait = time;
@@ -101,127 +104,135 @@ impl Subscription {
     }
 }
 
-/// A message on its way to a broker.
+/// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Where to: topic, subject, routing key.
+    /// The destination: topic, subject, or routing key.
     pub topic: String,
-    /// What. Its key decides the order, its id what is a duplicate.
+    /// The message. Its key determines the order, and its ID identifies duplicates.
     pub message: Message,
 }
 
-/// What a publisher takes.
+/// The limits of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublisherLimits {
-    /// Largest message, as [`Message::size`] counts.
+    /// The maximum size of a message, as [`Message::size`] counts it.
     pub message_bytes: usize,
-    /// Most messages in one call that pay: a larger batch is cut by the publisher itself.
+    /// The largest useful batch in one call. The publisher itself splits a larger batch.
     pub batch: usize,
 }
 
-/// Publishes messages with confirmation.
+/// Publishes messages with confirmations.
 #[async_trait]
 pub trait Publisher: fmt::Debug + Send + Sync {
-    /// What it takes.
+    /// Returns the limits of the publisher.
     fn limits(&self) -> PublisherLimits;
 
-    /// Publishes messages, and says of each, in the same order, whether the broker has confirmed that it keeps it.
+    /// Publishes messages. Returns for each message, in the same order, whether the broker has confirmed that it stores
+    /// the message.
     ///
-    /// Messages of one key are kept in this order: no message is published after an earlier one of its key was not
-    /// ([`PublishError::Behind`]), unless the broker itself keeps both from being kept ([`waves`] helps).
+    /// Messages of one key keep this order. No message is published after an earlier message of its key failed
+    /// ([`PublishError::Behind`]), unless the broker itself ensures that it does not store the later message either.
+    /// [`waves`] helps to implement this.
     ///
-    /// While the broker is away it fails soon, within seconds, instead of waiting for it to come back.
+    /// While the broker is unavailable, this method fails within seconds instead of waiting for it.
     ///
     /// # Cancel safety
-    /// Dropped, any of the messages may be kept or not: publish them again, under the same ids.
+    /// If the future is dropped, each message may be stored or not. Publish all of them again under the same IDs.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>>;
 }
 
-/// One of the unsettled messages of a subscriber.
+/// Identifies an unsettled message of a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Receipt(pub u64);
 
-/// Bytes that are no message.
+/// Bytes that are not a valid message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undecodable {
-    /// Why not.
+    /// The reason.
     pub error: MalformedMessage,
-    /// What came.
+    /// The received bytes.
     pub raw: RawMessage,
 }
 
-/// A message as a broker gives it.
+/// A message as delivered by a broker.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// To settle it by.
+    /// Identifies the message when it is settled.
     pub receipt: Receipt,
-    /// Where it was published to, or where it came from.
+    /// The topic that the message was published to, or the place that it comes from.
     pub topic: String,
-    /// How often it has been given, with this time, as far as the broker knows; 1 if it does not.
+    /// The number of deliveries including this one, as far as the broker knows; otherwise 1.
     pub attempt: u32,
-    /// What came.
+    /// The content.
     pub content: Result<Message, Undecodable>,
 }
 
-/// What becomes of a message.
+/// How a message is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settlement {
-    /// It was handled, or put aside: it does not come again.
+    /// The message was handled or set aside, and is not delivered again.
     Ack,
-    /// It comes again, after some time where the broker can wait.
+    /// The message is delivered again, after a wait if the broker supports that.
     Retry {
-        /// How long.
+        /// The time to wait.
         after: Duration,
     },
-    /// It goes to the broker's own dead letters; where the broker has none, that is an error of the call, and the message is still
-    /// unsettled.
+    /// The message goes to the broker's own dead letters. If the broker has none, the call returns an error, and the
+    /// message remains unsettled.
     Reject {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 /// Receives messages.
 ///
-/// What is received and not settled comes again: after the subscription's time, after a lost connection, after [`close`](Self::close).
-/// Messages of one key are given in order, one subscriber at a time, as far as the broker's page says.
+/// Messages that are received and not settled are delivered again: after the subscription's `ack_wait`, after a lost
+/// connection, or after [`close`](Self::close). Messages of one key are delivered in order, to one subscriber at a
+/// time, as far as the page of the broker states.
 #[async_trait]
 pub trait Subscriber: fmt::Debug + Send + Sync {
-    /// The next messages: at most `max`, and as many as are there at once; none if none came for as long as `wait`.
+    /// Returns the next messages: at most `max`, as soon as some are available. Returns none if no message arrives
+    /// within `wait`.
     ///
     /// # Errors
-    /// [`BrokerError::Unavailable`] while the connection is away: call again. Receipts from before are void then.
+    /// Returns [`BrokerError::Unavailable`] while the connection is lost; call again. Earlier receipts are then
+    /// invalid.
     ///
     /// # Cancel safety
-    /// No message is lost: what was on its way comes with the next call, or again.
+    /// No message is lost: messages in transit are returned by the next call, or delivered again.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BrokerError>;
 
-    /// Settles messages. Returns when the broker knows, as far as it confirms that.
+    /// Settles messages. Returns when the broker has received the settlements, as far as it confirms them.
     ///
     /// # Errors
-    /// [`BrokerError::Unavailable`], [`BrokerError::Unsupported`]: what was not settled may come again.
+    /// Returns [`BrokerError::Unavailable`] or [`BrokerError::Unsupported`]. Messages that were not settled may be
+    /// delivered again.
     ///
     /// # Cancel safety
-    /// Dropped, any of the messages may be settled or not: what is not comes again.
+    /// If the future is dropped, each message may be settled or not. Unsettled messages are delivered again.
     async fn settle(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError>;
 
-    /// Asks for more time for messages that are being handled, where the broker has a limit. Call it at least every third of the
-    /// subscription's time.
+    /// Asks for more time for messages that are being handled, if the broker has a time limit. Call this at least every
+    /// third of the subscription's `ack_wait`.
     ///
     /// # Errors
-    /// [`BrokerError::Unavailable`]: they may be given to somebody else meanwhile.
+    /// Returns [`BrokerError::Unavailable`]. The broker may then deliver the messages to another subscriber.
     async fn extend(&self, receipts: &[Receipt]) -> Result<(), BrokerError>;
 
-    /// Gives back what is not settled, and ends.
+    /// Returns unsettled messages to the broker and closes the subscriber.
     ///
     /// # Errors
-    /// [`BrokerError::Unavailable`]: what is not settled comes again all the same, when the broker notices.
+    /// Returns [`BrokerError::Unavailable`]. The broker delivers unsettled messages again nevertheless, when it notices
+    /// the closed connection.
     async fn close(self: Box<Self>) -> Result<(), BrokerError>;
 }
 
-/// Cuts a batch into waves, in which no key occurs twice: for a broker that may keep a later message although it did not keep an earlier
-/// one. Gives the indexes of the messages. Messages without a key are all in the first.
+/// Splits a batch into waves in which no key occurs twice, and returns the indexes of the messages in each wave.
+/// Publishers use waves for a broker that may store a later message although it did not store an earlier one. Messages
+/// without a key are all in the first wave.
 pub fn waves(batch: &[Outgoing]) -> Vec<Vec<usize>> {
     let mut waves: Vec<Vec<usize>> = Vec::new();
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -242,7 +253,8 @@ pub fn waves(batch: &[Outgoing]) -> Vec<Vec<usize>> {
     waves
 }
 
-/// Whether a topic is one of a subscription's: `*` stands for one word, `#` at the end for any number of words, also none.
+/// Returns whether a topic matches a pattern of a subscription. `*` stands for one word, and `#` at the end for any
+/// number of words, including none.
 pub fn topic_matches(pattern: &str, topic: &str) -> bool {
     let (mut pattern, mut topic) = (pattern.split('.'), topic.split('.'));
     loop {

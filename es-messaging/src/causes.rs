@@ -1,14 +1,16 @@
-//! What an error says, and what caused it, without the content of messages.
+//! Error messages with their causes, without the content of messages.
 
 use std::{any::Any, error::Error};
 
 use es_core::{text_without_content, without_content};
 
-/// An error and what caused it, in one line, without the content of messages: it goes into dead letters, statuses, logs and the reasons
-/// that brokers keep. What tells its cause itself is not followed by it once more.
+/// Returns an error and its causes in one line, without the content of messages. The text is used in dead letters,
+/// statuses, logs, and the reasons that brokers store. A cause that the error's own message already contains is not
+/// repeated.
 ///
-/// Errors of serde quote the value that does not fit. Their words stay ("invalid type: string, expected u64 at line 1 column 7"), the
-/// value does not, also where an error of an application repeats them. The message itself is in the dead letter, for those who may see it.
+/// Errors of `serde` quote the value that does not fit. Their description remains ("invalid type: string, expected u64
+/// at line 1 column 7"), but the value is removed, even if an application's error repeats it. Authorized users can find
+/// the message itself in the dead letter.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = told(error);
     let mut cause = error.source();
@@ -23,7 +25,8 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     text_without_content(&text)
 }
 
-/// What an error says itself. What a type says of a value that it does not take, through serde_json, may be anything, and is left out.
+/// Returns an error's own message. What a type reports through `serde_json` about an invalid value may contain
+/// anything, and is removed.
 fn told(error: &(dyn Error + 'static)) -> String {
     match error.downcast_ref::<serde_json::Error>() {
         Some(error) => json_words(error),
@@ -31,13 +34,13 @@ fn told(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// What is wrong with JSON, and where: no value of it.
+/// Returns what is wrong with JSON and where, without any value of it.
 pub(crate) fn json_words(error: &serde_json::Error) -> String {
     without_content(error).to_string()
 }
 
-/// What a panic says, if that is a text of the code alone. One that was put together may hold content; it is in the standard error of the
-/// process, unless a hook says otherwise.
+/// Returns a panic message if it is a constant of the code. A formatted message may contain content; it appears in the
+/// standard error of the process, unless a panic hook prevents that.
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &'static str {
     panic.downcast_ref::<&'static str>().copied().unwrap_or("(the message is not repeated: it may hold content)")
 }
@@ -63,7 +66,7 @@ mod tests {
         assert_eq!(with_causes(&error), "no answer: I/O: connection refused");
     }
 
-    /// A text that takes no value, and says so.
+    /// A text type that accepts no value and quotes the value in its error.
     #[derive(Debug)]
     struct Iban;
 
@@ -88,7 +91,8 @@ mod tests {
         iban: Option<Iban>,
     }
 
-    /// As applications wrap errors: the cause cannot be told from the error, or is a part of its text.
+    /// The ways in which applications wrap errors: the cause is indistinguishable from the error, or is part of its
+    /// text.
     #[derive(Debug, thiserror::Error)]
     enum Wrapped {
         #[error(transparent)]

@@ -1,4 +1,4 @@
-//! A circuit breaker: leaves a broker alone that does not confirm.
+//! A circuit breaker: stops sending to a broker that does not confirm.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// When a relay leaves its broker alone, and for how long.
+/// When a relay stops sending to its broker, and for how long.
 #[derive(Clone)]
 pub struct BreakerOptions {
     threshold: u32,
@@ -21,22 +21,23 @@ pub struct BreakerOptions {
 }
 
 impl BreakerOptions {
-    /// After how many batches in a row of which nothing was confirmed it opens; at least 1, [`limits::BREAKER_THRESHOLD`] if not said.
+    /// Sets after how many consecutive batches without any confirmation the breaker opens; at least 1. The default is
+    /// [`limits::BREAKER_THRESHOLD`].
     #[must_use]
     pub fn threshold(mut self, failures: u32) -> Self {
         self.threshold = failures.max(1);
         self
     }
 
-    /// The upper bounds of its waits: from [`limits::BREAKER_FIRST_WAIT`], doubling, to [`limits::BREAKER_LONGEST_WAIT`] if not said.
-    /// A wait is between half of that and all of it.
+    /// Sets the upper bounds of the waits. By default, they double from [`limits::BREAKER_FIRST_WAIT`] to
+    /// [`limits::BREAKER_LONGEST_WAIT`]. Each wait is between half of its upper bound and the whole.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// Where the chance in its waits comes from: numbers from 0 to 1. For tests.
+    /// Sets the source of randomness for the waits, which returns numbers from 0 to 1. For tests.
     #[must_use]
     pub fn jitter(mut self, jitter: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         self.jitter = Arc::new(jitter);
@@ -51,7 +52,7 @@ impl BreakerOptions {
 
 impl Default for BreakerOptions {
     fn default() -> Self {
-        // Every RandomState has keys of its own: random enough to spread retries.
+        // Every `RandomState` has its own keys, which is random enough to spread retries.
         let jitter = || {
             let bits = RandomState::new().build_hasher().finish() >> 11;
             bits as f64 / ((1_u64 << 53) - 1) as f64
@@ -71,23 +72,23 @@ impl fmt::Debug for BreakerOptions {
     }
 }
 
-/// How a circuit breaker stands.
+/// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// The broker confirms, or has failed too rarely to be left alone.
+    /// The broker confirms, or has not failed often enough to open the breaker.
     Closed,
-    /// The broker is left alone.
+    /// The relay does not send to the broker.
     Open {
-        /// Until then.
+        /// When the relay next tests the broker.
         next_try: Instant,
     },
-    /// One message is on its way, to see whether the broker is back.
+    /// One message is being sent to test whether the broker is back.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// `closed`, `open` or `half_open`.
+    /// Returns `closed`, `open`, or `half_open`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -97,7 +98,7 @@ impl BreakerState {
     }
 }
 
-/// A circuit breaker of one broker, shared by whoever publishes to it for one relay.
+/// The circuit breaker of one broker, shared by all tasks that publish to it for one relay.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
     options: BreakerOptions,
@@ -108,11 +109,11 @@ pub(crate) struct CircuitBreaker {
 struct Inner {
     state: BreakerState,
     since: Instant,
-    /// Not before, while it is closed.
+    /// The earliest time of the next attempt while the breaker is closed.
     retry_at: Option<Instant>,
-    /// Batches in a row of which nothing was confirmed.
+    /// The number of consecutive batches without any confirmation.
     failures: u32,
-    /// Batches in a row of which the first was not confirmed.
+    /// The number of consecutive batches whose first message was not confirmed.
     stalls: u32,
 }
 
@@ -123,7 +124,7 @@ pub(crate) enum Admit<'a> {
     Batch,
     /// One message.
     Probe(#[expect(dead_code, reason = "held until the try is over")] Probe<'a>),
-    /// Nothing until then.
+    /// Nothing until this time.
     Wait(Instant),
 }
 
@@ -138,7 +139,7 @@ impl CircuitBreaker {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it stands, and since when.
+    /// Returns the state, and when the breaker entered it.
     pub(crate) fn state(&self) -> (BreakerState, Instant) {
         let inner = self.lock();
         (inner.state, inner.since)
@@ -160,8 +161,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// The broker confirmed, or refused for good: it is there. `is_stalled` says that the first message is still not confirmed, `after`
-    /// how long the broker asks to wait.
+    /// Records that the broker confirmed or permanently refused a message, and therefore answers. `is_stalled` states
+    /// that the first message is still not confirmed. `after` is how long the broker asks to wait.
     pub(crate) fn note_progress(&self, is_stalled: bool, after: Option<Duration>) {
         let mut inner = self.lock();
         inner.enter(BreakerState::Closed);
@@ -172,7 +173,8 @@ impl CircuitBreaker {
         inner.retry_at = wait.map(|wait| Instant::now() + wait);
     }
 
-    /// Nothing was confirmed. Gives whether that opened it. `after` is how long the broker asks to wait.
+    /// Records that nothing was confirmed. Returns whether that opened the breaker. `after` is how long the broker asks
+    /// to wait.
     pub(crate) fn note_failure(&self, after: Option<Duration>) -> bool {
         let mut inner = self.lock();
         inner.failures = inner.failures.saturating_add(1);
@@ -199,7 +201,7 @@ impl Inner {
     }
 }
 
-/// The right to see whether the broker is back. Dropped without a result, somebody else may.
+/// The right to test whether the broker is back. If it is dropped without a result, another task may test the broker.
 #[derive(Debug)]
 pub(crate) struct Probe<'a> {
     breaker: &'a CircuitBreaker,

@@ -10,13 +10,14 @@ use crate::{
     message::{Message, extension},
 };
 
-/// Where content goes that is too large for a broker.
+/// Stores the content of messages that are too large for a broker.
 ///
-/// A blob is kept until somebody drops it ([`BlobStore::drop_blobs_before`]): longer than messages may wait at the broker, in dead
-/// letters and for a replay.
+/// A blob is kept until an operator or a job drops it ([`BlobStore::drop_blobs_before`]). Keep it longer than messages
+/// may wait at the broker, in dead letters, and for a replay.
 ///
-/// A relay is given one ([`RelayBuilder::claim_check`](crate::RelayBuilder::claim_check)), and a consumer the store
-/// ([`ConsumerBuilder::blobs`](crate::ConsumerBuilder::blobs)); then nobody has to call what follows:
+/// Pass a claim check to a relay ([`RelayBuilder::claim_check`](crate::RelayBuilder::claim_check)), and the blob store
+/// to a consumer ([`ConsumerBuilder::blobs`](crate::ConsumerBuilder::blobs)). They make the following calls
+/// automatically:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -48,48 +49,48 @@ impl std::fmt::Debug for ClaimCheck {
 }
 
 impl ClaimCheck {
-    /// Content of messages that are larger than the publisher takes goes to a store.
+    /// Returns a claim check that stores the content of messages that exceed the limit of the publisher.
     pub fn new(blobs: Arc<dyn BlobStore>) -> Self {
         Self { blobs, over: None }
     }
 
-    /// The same for smaller messages too: those over so many bytes, as [`Message::size`] counts.
+    /// Sets a smaller limit: the content of messages over `bytes`, as [`Message::size`] counts them, is stored too.
     #[must_use]
     pub fn over(mut self, bytes: usize) -> Self {
         self.over = Some(bytes);
         self
     }
 
-    /// The largest message that keeps its content, at a publisher with a limit.
+    /// Returns the maximum size of a message that keeps its content, for a publisher with a limit.
     pub(crate) fn limit(&self, publisher: usize) -> usize {
         self.over.unwrap_or(publisher).min(publisher)
     }
 
-    /// The message without its content, which is kept.
+    /// Stores the content of a message. Returns the message without its content.
     ///
     /// # Errors
-    /// [`ClaimError::Store`], [`ClaimError::Message`].
+    /// Returns [`ClaimError::Store`] or [`ClaimError::Message`].
     ///
     /// # Cancel safety
-    /// Dropped, the content may be kept or not; done again, it is kept once.
+    /// If the future is dropped, the content may be stored or not. If the call is repeated, the content is stored once.
     pub async fn put(&self, message: &Message) -> Result<Message, ClaimError> {
         let name = blob_name(message);
         self.blobs.put_blob(&name, message.data()).await?;
         let content_type = message.content_type().to_owned();
-        // Says which type the content has that is not here.
+        // States the type of the content although the content is not in the message.
         let builder = message.to_builder().data(content_type, Vec::new()).without_data();
         Ok(builder.extension(extension::DATA_REF, name).build()?)
     }
 }
 
-/// Why a message could not be given its content, or its content could not be kept.
+/// The reason why the content of a message could not be stored or resolved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// The blob store refused or failed; see [`StoreError`].
     #[error("the content of a message could not be put into the blob store, or not be read from there")]
     Store(#[from] StoreError),
-    /// The blob store does not have the content: it was dropped too soon, or this is another store than the sender's.
+    /// The blob store does not have the content. Either it was dropped too early, or this is not the sender's store.
     #[error(
         "the blob store has no {name}, the content of message {id}; is it the sender's store, and was it kept long enough?"
     )]
@@ -105,20 +106,21 @@ pub enum ClaimError {
 }
 
 impl ClaimError {
-    /// Whether trying again may help without anybody's doing.
+    /// Returns whether a retry may succeed without any change.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_transient())
     }
 }
 
-/// Gives a message its content back, on the receiving side. One that has its content, or whose reference is no name of a blob store (a
-/// URL of somebody else's), is given back as it is.
+/// Restores the content of a message, on the receiving side. A message is returned unchanged if it has its content, or
+/// if its reference is not a blob name (for example, a URL of another system).
 ///
 /// # Errors
-/// [`ClaimError::Missing`] if the store does not have it; [`ClaimError::Store`].
+/// Returns [`ClaimError::Missing`] if the store does not have the content, and [`ClaimError::Store`] if the store
+/// fails.
 ///
 /// # Cancel safety
-/// Only reads.
+/// Safe: this function only reads.
 pub async fn resolve(blobs: &dyn BlobStore, message: Message) -> Result<Message, ClaimError> {
     let name = message.extension(extension::DATA_REF).filter(|name| check_blob(name, &[]).is_ok());
     let Some(name) = name.filter(|_| !message.has_data()).map(str::to_owned) else { return Ok(message) };
@@ -129,8 +131,9 @@ pub async fn resolve(blobs: &dyn BlobStore, message: Message) -> Result<Message,
     Ok(message.to_builder().without_extension(extension::DATA_REF).data(content_type, data).build()?)
 }
 
-/// A name made of the message's id, so that people find it, and of a hash of source, id and content, so that another content of the
-/// same id (of another source, or of a changed mapper) has another name.
+/// Returns a blob name. It contains the message's ID, so that people can find the blob, and a hash of source, ID, and
+/// content, so that other content under the same ID (from another source, or after a change of the mapper) has another
+/// name.
 fn blob_name(message: &Message) -> String {
     let id = message.id();
     let content = Sha256::digest(message.data());
@@ -143,7 +146,7 @@ fn blob_name(message: &Message) -> String {
     let mut name: String = id.chars().map(word).take(core_limits::MAX_BLOB_NAME_BYTES - 48).collect();
     name.push('.');
     for byte in &hash.finalize()[..16] {
-        // A String takes everything.
+        // Writing to a `String` never fails.
         let _ = write!(name, "{byte:02x}");
     }
     name

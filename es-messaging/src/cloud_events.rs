@@ -1,4 +1,4 @@
-//! CloudEvents on a wire: the structured mode, and values in headers.
+//! The CloudEvents formats: structured mode, and values in headers.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -13,14 +13,14 @@ use crate::{
     message::{JSON, Message, is_json},
 };
 
-/// The type of the content of a message in structured mode.
+/// The content type of a message in structured mode.
 pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
 
 impl Message {
-    /// The message in structured mode: one JSON object with all attributes and the content.
+    /// Returns the message in structured mode: one JSON object with all attributes and the content.
     ///
     /// # Errors
-    /// [`MalformedMessage::Content`] if it says that its content is JSON, and it is not.
+    /// Returns [`MalformedMessage::Content`] if the declared content type is JSON but the content is not.
     pub fn to_structured(&self) -> Result<Vec<u8>, MalformedMessage> {
         let mut fields: Vec<(&str, Box<RawValue>)> = Vec::new();
         let text = |value: &str| serde_json::value::to_raw_value(value).map_err(content);
@@ -32,12 +32,12 @@ impl Message {
         if self.has_data() {
             let json = match self.is_json().then(|| serde_json::from_slice::<Box<RawValue>>(without_bom(self.data()))) {
                 Some(Ok(json)) => Some(json),
-                // One that does not say what it is may be anything.
+                // Content without a declared type may be anything.
                 Some(Err(error)) if content_type.is_some() => return Err(content(error)),
                 Some(Err(_)) | None => None,
             };
             body = Some(match json {
-                // Spaces around it, or a byte order mark, would be lost.
+                // Surrounding whitespace or a byte order mark would be lost.
                 Some(json) if json.get().len() == self.data().len() => ("data", json),
                 json => {
                     content_type = content_type.or(json.map(|_| JSON));
@@ -63,11 +63,11 @@ impl Message {
         Ok(out)
     }
 
-    /// Reads a message in structured mode. `"data": null` is a content, namely JSON's null. Any other null means that the attribute is
-    /// absent. A byte order mark is skipped.
+    /// Reads a message in structured mode. `"data": null` is content: the JSON value null. Any other null means that
+    /// the attribute is absent. A byte order mark is skipped.
     ///
     /// # Errors
-    /// [`MalformedMessage`]; [`MalformedMessage::Batch`] for a list of messages.
+    /// Returns [`MalformedMessage`]; for a list of messages, [`MalformedMessage::Batch`].
     pub fn from_structured(bytes: &[u8]) -> Result<Self, MalformedMessage> {
         let bytes = without_bom(bytes);
         if bytes.trim_ascii_start().first() == Some(&b'[') {
@@ -94,7 +94,7 @@ impl Message {
                 let reason = "it has both data and data_base64".to_owned();
                 return Err(MalformedMessage::Content { reason });
             }
-            // Bytes that do not say what they are: no JSON, or they would be `data`.
+            // Bytes without a declared type are not JSON; otherwise they would be in `data`.
             (_, Some(text)) => (declared.or(Some(BYTES)), Some(decoded(text.get())?)),
             (Some(json), None) => (declared, text_or_json(declared, json.get())),
             (None, None) => (declared, None),
@@ -103,12 +103,12 @@ impl Message {
     }
 }
 
-/// The JSON text for what is not there.
+/// The JSON text of an absent value.
 const NULL: &str = "null";
-/// The type of bytes of which nothing is known.
+/// The content type of bytes of unknown type.
 const BYTES: &str = "application/octet-stream";
 
-/// The members of a JSON object in their order, with those that occur more than once.
+/// The members of a JSON object in order, including duplicates.
 struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -135,12 +135,12 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Returns UTF-8 text without the byte order mark that some writers put in front of it.
+/// Returns UTF-8 text without the byte order mark that some writers prepend.
 pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
-/// An error of JSON, without any of the content.
+/// Converts a JSON error, without any of the content.
 fn content(error: serde_json::Error) -> MalformedMessage {
     MalformedMessage::Content { reason: json_words(&error) }
 }
@@ -158,10 +158,10 @@ fn decoded(data_base64: &str) -> Result<Vec<u8>, MalformedMessage> {
     })
 }
 
-/// The content that the member `data` holds.
+/// Returns the content of the member `data`.
 fn text_or_json(content_type: Option<&str>, json: &str) -> Option<Vec<u8>> {
     match content_type {
-        // Of another type, written as a JSON text.
+        // Content of another type, written as a JSON string.
         Some(other) if !is_json(other) => match serde_json::from_str::<Option<String>>(json) {
             Ok(text) => text.map(String::into_bytes),
             Err(_) => Some(json.as_bytes().to_vec()),
@@ -170,7 +170,7 @@ fn text_or_json(content_type: Option<&str>, json: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// An attribute in JSON may be a text, a number or a truth value; it is a text everywhere else.
+/// Returns an attribute as text. In JSON it may be a string, a number, or a Boolean; elsewhere it is always text.
 fn attribute_text(name: &str, json: &str) -> Result<String, MalformedMessage> {
     if json.starts_with('"') {
         return serde_json::from_str(json).map_err(content);
@@ -182,7 +182,8 @@ fn attribute_text(name: &str, json: &str) -> Result<String, MalformedMessage> {
     Ok(json.to_owned())
 }
 
-/// A value as the HTTP and NATS bindings put it into a header: what is not printable ASCII, and `"`, `%` and spaces, as `%XX`.
+/// Encodes a value as the HTTP and NATS bindings write it into a header: characters other than printable ASCII, and
+/// `"`, `%`, and spaces, become `%XX`.
 pub fn percent_encode(value: &str) -> Cow<'_, str> {
     use std::fmt::Write;
     let is_plain = |byte: u8| matches!(byte, b'!' | b'#'..=b'$' | b'&'..=b'~');
@@ -194,14 +195,14 @@ pub fn percent_encode(value: &str) -> Cow<'_, str> {
         if is_plain(byte) {
             out.push(char::from(byte));
         } else {
-            // A String takes everything.
+            // Writing to a `String` never fails.
             let _ = write!(out, "%{byte:02X}");
         }
     }
     Cow::Owned(out)
 }
 
-/// Reads what [`percent_encode`] wrote. `None` if that gives no UTF-8.
+/// Decodes what [`percent_encode`] wrote. Returns `None` if the result is not UTF-8.
 pub fn percent_decode(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -246,7 +247,7 @@ mod tests {
             message().to_builder().data("application/octet-stream", vec![0, 159, 255]).build().unwrap(),
             message().to_builder().data("application/json", b"  {} ".to_vec()).build().unwrap(),
             message().to_builder().without_data().extension("traceparent", "00-ab").build().unwrap(),
-            // Its content is elsewhere.
+            // Its content is stored elsewhere.
             message().to_builder().data("text/xml", b"x".to_vec()).without_data().build().unwrap(),
             binary(&[("ce-averyveryverylongextension1", "  blanks ")], b"{}"),
         ];
@@ -257,7 +258,7 @@ mod tests {
             assert_eq!(Message::from_structured(&bytes).unwrap(), message, "{json}");
             assert_eq!(Message::from_raw(&message.to_raw()).unwrap(), message, "{json}");
         }
-        // Nobody says what these are.
+        // Content without a declared type.
         for body in [&b"{"[..], b" 1"] {
             let again = Message::from_structured(&binary(&[], body).to_structured().unwrap()).unwrap();
             assert_eq!((again.data(), again.is_json()), (body, body == b" 1"));

@@ -2,19 +2,19 @@
 
 use crate::{binding::ReceivedMode, message::Message};
 
-/// How a message lies in what a broker carries, in the words of CloudEvents. Whoever receives takes both modes.
+/// How a message is represented in what a broker carries, in the terms of CloudEvents. Receivers accept both modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentMode {
-    /// Its attributes are headers, its content is the body.
+    /// The attributes are headers, and the content is the body.
     Binary,
-    /// All of it is one JSON object in the body, for receivers that see no headers. Content that is no JSON is in it as base64; content
-    /// that says it is JSON and is not is refused.
+    /// The body is one JSON object with the attributes and the content, for receivers that do not see headers. Content
+    /// that is not JSON is encoded as base64. Content that is declared as JSON but is not JSON is refused.
     Structured,
 }
 
 impl ContentMode {
-    /// Returns the mode in which a message is sent: structured where this is the mode, and also where the content is a CloudEvent itself.
-    /// In binary mode its content type would say that the message is the one inside.
+    /// Returns the mode in which a message is sent: structured if this mode is structured, or if the content is itself
+    /// a CloudEvent. In binary mode, the content type would indicate that the message is the inner event.
     #[must_use]
     pub fn suited_to(self, message: &Message) -> Self {
         match ReceivedMode::of(message.declared_content_type()) {
@@ -23,8 +23,8 @@ impl ContentMode {
         }
     }
 
-    /// The largest message, as [`Message::size`](crate::Message::size) counts, that takes no more than so many bytes in this mode: base64
-    /// makes a third more of a content.
+    /// Returns the size of the largest message, as [`Message::size`](crate::Message::size) counts it, that fits into
+    /// `bytes` in this mode. Base64 makes content a third larger.
     #[must_use]
     pub fn largest_message(self, bytes: usize) -> usize {
         match self {

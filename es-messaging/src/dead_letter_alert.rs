@@ -1,4 +1,4 @@
-//! When dead letters are too many, or too old.
+//! The alert for too many or too old dead letters.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,39 +11,39 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// When the dead letters of a relay or consumer are too many or too old: told by a warning of `tracing`, again every
-/// [`limits::ALERT_REPEAT`] while it lasts, and by a gauge.
+/// When the dead letters of a relay or consumer are too many or too old. The alert is reported by a gauge and by a
+/// `tracing` warning, which is repeated every [`limits::ALERT_REPEAT`] while the alert lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterAlert {
-    /// So many are fine, more are not.
+    /// The maximum number of dead letters without an alert.
     pub max_depth: u64,
-    /// So long one may lie there.
+    /// The maximum age of a dead letter without an alert.
     pub max_age: Duration,
 }
 
 impl Default for DeadLetterAlert {
-    /// Every dead letter that is not seen to within a day, and more than 100 of them.
+    /// Alerts about dead letters older than a day, and about more than 100 of them.
     fn default() -> Self {
         Self { max_depth: 100, max_age: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
 impl DeadLetterAlert {
-    /// Whether dead letters are too many or too old.
+    /// Returns whether the dead letters are too many or too old.
     pub fn is_due(&self, totals: &DeadLetterTotals, now: OffsetDateTime) -> bool {
         let age = totals.oldest.map_or(time::Duration::ZERO, |oldest| now - oldest);
         totals.depth > self.max_depth || (totals.depth > 0 && age > self.max_age)
     }
 }
 
-/// Tells an alert, and tells it again while it lasts.
+/// Logs an alert, and repeats it while it lasts.
 #[derive(Debug, Default)]
 pub(crate) struct AlertTeller {
     told: Mutex<Option<Instant>>,
 }
 
 impl AlertTeller {
-    /// Gives whether there is an alert now.
+    /// Logs the alert if it is due. Returns whether there is an alert now.
     pub(crate) fn tell(&self, alert: &DeadLetterAlert, totals: &DeadLetterTotals) -> bool {
         let now = OffsetDateTime::now_utc();
         let is_due = alert.is_due(totals, now);

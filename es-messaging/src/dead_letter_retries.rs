@@ -25,15 +25,16 @@ use crate::{
     short_hash::short_hash,
 };
 
-/// Ends the name of the lease.
+/// The suffix of the lease name.
 const LEASE_SUFFIX: &str = "_dead_letters";
 
-/// Publishes again the dead letters of a relay whose retry is requested, and takes those away that the broker confirms.
-/// One that is refused again is kept with the new error. Cloning gives another handle to the same.
+/// Publishes dead letters of a relay again whose retry is requested, and removes those that the broker confirms. A dead
+/// letter that is refused again is kept with the new error. A clone is another handle to the same component.
 ///
-/// Of several processes that do so for one relay, one publishes at a time, under a lease of the relay's dead letters, which is that of the
-/// consumer `<relay>_dead_letters`; call no consumer so. While the relay is suspended nothing is published. If an
-/// operator edits or discards a dead letter while it is on its way, that stands.
+/// If several processes do this for one relay, one of them publishes at a time, under a lease of the relay's dead
+/// letters. This is the lease of the consumer `<relay>_dead_letters`, so do not use that name for another consumer.
+/// While the relay is suspended, nothing is published. If an operator edits or discards a dead letter while it is being
+/// published, the operator's action takes precedence.
 #[derive(Clone)]
 pub struct DeadLetterRetries {
     shared: Arc<Shared>,
@@ -55,22 +56,22 @@ impl std::fmt::Debug for DeadLetterRetries {
     }
 }
 
-/// What came of a look for dead letters to publish again.
+/// The result of a check for dead letters to publish again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retried {
-    /// Published, and no dead letters any more.
+    /// The number of dead letters that were published and removed.
     pub published: u64,
-    /// Refused again.
+    /// The number of dead letters that were refused again.
     pub refused: u64,
-    /// Still to be tried, as far as it looked: the broker does not confirm, the relay is suspended, or another process
-    /// is at it.
+    /// The number of dead letters, among those checked, that still have to be retried: the broker does not confirm, the
+    /// relay is suspended, or another process is retrying them.
     pub waiting: u64,
 }
 
 impl DeadLetterRetries {
     /// # Errors
-    /// None that a relay's name could cause.
+    /// Returns none that the name of a relay could cause.
     pub(crate) fn new(
         sender: Arc<Sender>,
         store: Arc<dyn RelayStore>,
@@ -82,10 +83,11 @@ impl DeadLetterRetries {
         Ok(Self { shared: Arc::new(Shared { sender, store, lease, alert, teller, next, one_at_a_time }) })
     }
 
-    /// Looks every [`limits::DEAD_LETTER_RETRY_INTERVAL`], until `shutdown` is ready. A store or broker that is away is waited for.
+    /// Checks for retry requests every [`limits::DEAD_LETTER_RETRY_INTERVAL`] until `shutdown` completes. Waits for a
+    /// store or broker that is unavailable.
     ///
     /// # Cancel safety
-    /// Safe: a dead letter that was published and not yet taken away is published again.
+    /// Safe: a dead letter that was published but not yet removed is published again.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
@@ -99,7 +101,7 @@ impl DeadLetterRetries {
         }
     }
 
-    /// Looks, if it is time to.
+    /// Checks for retry requests, if a check is due.
     pub(crate) async fn on_the_way(&self) {
         if !self.is_due() {
             return;
@@ -132,19 +134,20 @@ impl DeadLetterRetries {
         true
     }
 
-    /// Whether the look that is under way is young enough to go on with.
+    /// Returns whether the current check began recently enough to continue with it.
     fn is_quick(&self) -> bool {
         let next = *self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.is_some_and(|next| Instant::now() + limits::DEAD_LETTER_RETRY_INTERVAL / 2 < next)
     }
 
-    /// Looks once: publishes at most [`limits::DEAD_LETTERS_PER_RETRY`], in the order in which they were put aside.
+    /// Checks once: publishes at most [`limits::DEAD_LETTERS_PER_RETRY`] dead letters, in the order in which they were
+    /// stored.
     ///
     /// # Errors
-    /// [`StoreError`] of the dead letters' store.
+    /// Returns a [`StoreError`] of the store of the dead letters.
     ///
     /// # Cancel safety
-    /// As [`run`](Self::run). Others wait for the lease until it has run out.
+    /// Same as [`run`](Self::run). Other processes then wait until the lease has expired.
     pub async fn retry_requested(&self) -> Result<Retried, StoreError> {
         let _one = self.shared.one_at_a_time.lock().await;
         let Shared { sender, store, lease, alert, teller, .. } = &*self.shared;
@@ -180,7 +183,7 @@ impl DeadLetterRetries {
         self.shared.store.dead_letters(&query, None, most).await
     }
 
-    /// Publishes what is requested. The caller has the lease.
+    /// Publishes the dead letters whose retry is requested. The caller holds the lease.
     async fn retry_some(&self) -> Result<Retried, StoreError> {
         let Shared { sender, store, .. } = &*self.shared;
         let letters = self.requested(limits::DEAD_LETTERS_PER_RETRY).await?;
@@ -220,7 +223,7 @@ impl DeadLetterRetries {
         Ok(retried)
     }
 
-    /// Returns the message of a dead letter, as the publisher takes it.
+    /// Returns the message of a dead letter, as the publisher accepts it.
     async fn readable(&self, letter: &DeadLetter) -> Result<Outgoing, PublishError> {
         let refused = |kind, reason| PublishError::Refused { broker: "the relay", kind, reason };
         let NewDeadLetter { topic, key, message, .. } = &letter.letter;
@@ -233,7 +236,7 @@ impl DeadLetterRetries {
     }
 }
 
-/// The lease of a relay's dead letters. Of a long name it has the beginning, and a hash.
+/// Returns the lease name for a relay's dead letters. For a long name, it consists of the beginning and a hash.
 fn lease_of(relay: &ConsumerName) -> Result<ConsumerName, InvalidName> {
     let whole = format!("{relay}{LEASE_SUFFIX}");
     if whole.len() <= MAX_CONSUMER_NAME_BYTES {

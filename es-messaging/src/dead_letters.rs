@@ -1,4 +1,4 @@
-//! Dead letters, for people.
+//! Dead letters, as operators use them.
 
 use es_core::{
     DeadLetter, DeadLetterId, DeadLetterQuery, DeadLetterStore, DeadLetterTotals, OperatorRequest, RawMessage,
@@ -7,15 +7,15 @@ use es_core::{
 
 use crate::{error::MalformedMessage, message::Message};
 
-/// What people do with dead letters: list, show, try again, mend, discard. Every operation is recorded, with who and why
-/// ([`ControlStore::operations`](es_core::ControlStore::operations)).
+/// Lets operators list, show, retry, edit, and discard dead letters. Every action is recorded with the operator and the
+/// reason ([`ControlStore::operations`](es_core::ControlStore::operations)).
 ///
-/// A retry is requested here and carried out by the process that runs the relay or consumer, within a second or so: a
-/// consumer lets the message take effect, and the dead letter go, in one transaction.
+/// A retry is requested here, and the process that runs the relay or consumer carries it out within about a second. A
+/// consumer handles the message and removes the dead letter in one transaction.
 ///
 /// # Cancel safety
-/// A call that is dropped has happened as a whole or not at all. Each can be repeated: a retry that is requested twice
-/// is one retry.
+/// If a future is dropped, its action has happened completely or not at all. Each call can be repeated: a retry that is
+/// requested twice is one retry.
 ///
 /// ```
 /// use es_core::{DeadLetterQuery, MemoryStore, OperatorRequest};
@@ -36,29 +36,29 @@ pub struct DeadLetters<S> {
     store: S,
 }
 
-/// A dead letter with everything that is kept of it.
+/// A dead letter with everything that is stored about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShownDeadLetter {
-    /// What is kept.
+    /// The stored dead letter.
     pub dead: DeadLetter,
-    /// The message in it, if it can be read.
+    /// The message in it, if it can be decoded.
     pub message: Result<Message, MalformedMessage>,
-    /// What the message was before it was edited, oldest first.
+    /// The message before each edit, oldest first.
     pub edits: Vec<RawMessage>,
 }
 
 impl<S: DeadLetterStore> DeadLetters<S> {
-    /// The dead letters of a store.
+    /// Returns the dead letters of a store.
     pub fn new(store: S) -> Self {
         Self { store }
     }
 
-    /// Those that match, by id, after an id; at most
+    /// Returns the dead letters that match, ordered by ID and starting after an ID; at most
     /// [`MAX_DEAD_LETTERS_PER_READ`](es_core::limits::MAX_DEAD_LETTERS_PER_READ).
     ///
     /// # Errors
-    /// The store's.
+    /// Returns an error of the store.
     pub async fn list(
         &self,
         query: &DeadLetterQuery,
@@ -68,10 +68,10 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         self.store.dead_letters(query, after, limit).await
     }
 
-    /// One, with its message and history; `None` if it is gone.
+    /// Returns a dead letter with its message and history, or `None` if it no longer exists.
     ///
     /// # Errors
-    /// The store's.
+    /// Returns an error of the store.
     pub async fn show(&self, id: DeadLetterId) -> Result<Option<ShownDeadLetter>, StoreError> {
         let found = self.store.dead_letters(&DeadLetterQuery::one(id), None, 1).await?;
         let Some(dead) = found.into_iter().next() else { return Ok(None) };
@@ -80,35 +80,35 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         Ok(Some(ShownDeadLetter { dead, message, edits }))
     }
 
-    /// How many each relay or consumer has and has had, and since when.
+    /// Returns how many dead letters each relay or consumer has and has had, and since when.
     ///
     /// # Errors
-    /// The store's.
+    /// Returns an error of the store.
     pub async fn totals(&self) -> Result<Vec<DeadLetterTotals>, StoreError> {
         self.store.dead_letter_totals().await
     }
 
-    /// Requests a retry of one; returns whether it is there.
+    /// Requests a retry of a dead letter. Returns whether it exists.
     ///
     /// # Errors
-    /// The store's.
+    /// Returns an error of the store.
     pub async fn retry(&self, id: DeadLetterId, request: &OperatorRequest) -> Result<bool, StoreError> {
         self.retry_all(&DeadLetterQuery::one(id), request).await.map(|count| count > 0)
     }
 
-    /// Requests a retry of all that match; returns how many.
+    /// Requests a retry of all dead letters that match. Returns their number.
     ///
     /// # Errors
-    /// The store's.
+    /// Returns an error of the store.
     pub async fn retry_all(&self, query: &DeadLetterQuery, request: &OperatorRequest) -> Result<u64, StoreError> {
         self.store.request_dead_letter_retries(query, request).await
     }
 
-    /// Puts another message in the place of one, and requests its retry. What it was is kept. Returns whether it is
-    /// there.
+    /// Replaces the message of a dead letter and requests a retry. The previous message is kept. Returns whether the
+    /// dead letter exists.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason; the store's.
+    /// Returns [`StoreError::Refused`] if the request has no reason, or an error of the store.
     pub async fn edit_and_retry(
         &self,
         id: DeadLetterId,
@@ -118,18 +118,18 @@ impl<S: DeadLetterStore> DeadLetters<S> {
         self.store.edit_dead_letter(id, &message.to_raw(), request).await
     }
 
-    /// Throws one away; gives whether it was there.
+    /// Discards a dead letter. Returns whether it existed.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason; the store's.
+    /// Returns [`StoreError::Refused`] if the request has no reason, or an error of the store.
     pub async fn discard(&self, id: DeadLetterId, request: &OperatorRequest) -> Result<bool, StoreError> {
         self.discard_all(&DeadLetterQuery::one(id), request).await.map(|count| count > 0)
     }
 
-    /// Throws all away that match; gives how many.
+    /// Discards all dead letters that match. Returns their number.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a reason; the store's.
+    /// Returns [`StoreError::Refused`] if the request has no reason, or an error of the store.
     pub async fn discard_all(&self, query: &DeadLetterQuery, request: &OperatorRequest) -> Result<u64, StoreError> {
         self.store.discard_dead_letters(query, request).await
     }

@@ -1,4 +1,4 @@
-//! Messages of one event, filled in from its envelope.
+//! Messages of one event, with attributes filled in from its envelope.
 
 use std::{fmt::Write, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     topic_template::TopicTemplate,
 };
 
-/// What every message of a relay has in common.
+/// The settings that all messages of a relay share.
 #[derive(Debug, Clone)]
 pub(crate) struct DraftSettings {
     pub(crate) source: String,
@@ -22,17 +22,17 @@ pub(crate) struct DraftSettings {
     pub(crate) priority: Option<u8>,
 }
 
-/// Why the messages of an event could not be made.
+/// The reason why the messages of an event could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {
-    /// An attribute is not as CloudEvents has it.
+    /// An attribute violates the CloudEvents specification.
     #[error("{0}")]
     Message(#[from] MalformedMessage),
     /// The content cannot be written as JSON.
     #[error("the message's content cannot be written as JSON")]
     Content(#[from] serde_json::Error),
-    /// The value is no variant of an enum in serde's default form, of which the type of the message could be taken.
+    /// The value is not a variant of an enum in serde's default form, so the message has no type.
     #[error("the message is no variant of an enum in serde's default form; name its type yourself with map_with")]
     NoVariant,
     /// The topic or the key is too long.
@@ -45,25 +45,26 @@ pub enum MapError {
         /// The limit.
         max_bytes: usize,
     },
-    /// Two messages of one event have the same id and another type or content: receivers would take the second for a duplicate.
+    /// Two messages of one event have the same ID but differ in type or content. Receivers would treat the second as a
+    /// duplicate.
     #[error("two messages of one event have the id {id} and differ; give one of them another end of its id")]
     SameId {
         /// The id.
         id: String,
     },
-    /// The mapper's own reason.
+    /// A reason of the mapper itself.
     #[error("{0}")]
     Other(#[source] es_core::BoxError),
 }
 
 impl MapError {
-    /// A reason of the mapper's own.
+    /// Returns an error with the mapper's own reason.
     pub fn other(error: impl Into<es_core::BoxError>) -> Self {
         Self::Other(error.into())
     }
 }
 
-/// Takes the messages that a mapper makes of one event.
+/// Collects the messages that a mapper creates for one event.
 #[derive(Debug)]
 pub struct Drafts<'a> {
     settings: &'a DraftSettings,
@@ -84,15 +85,16 @@ impl<'a> Drafts<'a> {
         Self { settings, envelope: event.envelope(), ordinal: event.ordinal(), key, made: 0, out }
     }
 
-    /// Begins a message of a type, filled in from the event: id, source, subject (the stream), time (when it happened), the key, and
-    /// the extensions of [`extension`].
+    /// Starts a message of a type, with attributes filled in from the event: ID, source, subject (the stream), time
+    /// (when it happened), key, and the extensions of [`extension`].
     ///
-    /// The id is the event's own; of the second message of an event it ends in `.1`, and so on, so that the same event always
-    /// has the same ids, as long as the mapper makes the same messages in the same order ([`Draft::id_suffix`] if it may not).
+    /// The ID is that of the event. The ID of the second message of an event ends in `.1`, and so on. The same event
+    /// therefore always has the same IDs, as long as the mapper creates the same messages in the same order. If the
+    /// mapper may not, use [`Draft::id_suffix`].
     pub fn message(&mut self, message_type: impl Into<String>) -> Draft {
         let Self { settings, envelope, ordinal, .. } = *self;
         let mut id = envelope.id().to_string();
-        // A String takes everything.
+        // Writing to a `String` never fails.
         let _ = match (ordinal, self.made) {
             (0, 0) => Ok(()),
             (0, made) => write!(id, ".{made}"),
@@ -127,10 +129,10 @@ impl<'a> Drafts<'a> {
         }
     }
 
-    /// Takes a message: it is published after those that were taken before.
+    /// Adds a message. Messages are published in the order in which they were added.
     ///
     /// # Errors
-    /// [`MapError::Message`], [`MapError::TooLong`], [`MapError::SameId`].
+    /// Returns [`MapError::Message`], [`MapError::TooLong`], or [`MapError::SameId`].
     pub fn add(&mut self, draft: Draft) -> Result<(), MapError> {
         let Draft { builder, topic, event_id, .. } = draft;
         let message = builder.build()?;
@@ -154,7 +156,7 @@ impl<'a> Drafts<'a> {
     }
 }
 
-/// A message of an event, not yet finished.
+/// An unfinished message of an event.
 #[derive(Debug, Clone)]
 #[must_use = "a draft is published once it is added"]
 pub struct Draft {
@@ -165,34 +167,34 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Content as JSON.
+    /// Sets the content as JSON.
     ///
     /// # Errors
-    /// [`MapError::Content`] if it cannot be written as JSON.
+    /// Returns [`MapError::Content`] if the value cannot be written as JSON.
     pub fn json<T: Serialize + ?Sized>(self, data: &T) -> Result<Self, MapError> {
         let builder = self.builder.json(data)?;
         Ok(Self { builder, ..self })
     }
 
-    /// Content of some type.
+    /// Sets the content and its type.
     pub fn data(self, content_type: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
         self.with(|builder| builder.data(content_type, data))
     }
 
-    /// Another topic than the relay's.
+    /// Sets another topic than that of the relay.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = topic.into();
         self
     }
 
-    /// Another key than the mapper's. Messages of the same key stay in the order of their events, as long as the relay is
-    /// one partition.
+    /// Sets another key than that of the mapper. Messages of the same key stay in the order of their events, as long as
+    /// the relay is unpartitioned.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.with(|builder| builder.key(key))
     }
 
-    /// Another end of its id than the number of the message within its event: for a mapper that may come to make other messages
-    /// of an event. It must always be the same.
+    /// Sets another ending of the ID than the number of the message within its event, for a mapper that may later
+    /// create different messages for an event. The suffix of a message must never change.
     pub fn id_suffix(self, suffix: &str) -> Self {
         let (event_id, ordinal) = (self.event_id, self.ordinal);
         self.with(|builder| match ordinal {
@@ -201,17 +203,17 @@ impl Draft {
         })
     }
 
-    /// After this time nobody wants it any more.
+    /// Sets the time at which the message expires.
     pub fn expires_at(self, time: OffsetDateTime) -> Self {
         self.with(|builder| builder.expires_at(time))
     }
 
-    /// From 0 to 9; more counts as 9.
+    /// Sets the priority, from 0 to 9. Larger values count as 9.
     pub fn priority(self, priority: u8) -> Self {
         self.with(|builder| builder.priority(priority))
     }
 
-    /// Anything else that a message can have.
+    /// Changes anything else about the message.
     pub fn with(self, change: impl FnOnce(MessageBuilder) -> MessageBuilder) -> Self {
         Self { builder: change(self.builder), ..self }
     }

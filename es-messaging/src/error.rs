@@ -1,182 +1,184 @@
-//! What can go wrong between here and a broker.
+//! The errors of brokers, publishers, and consumers.
 
 use std::time::Duration;
 
 use es_core::{BoxError, ConsumerName, DeadReason, InvalidName};
 
-/// Why a broker, or a connection to one, cannot be used.
+/// The reason why a broker, or a connection to it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// The URL or a setting is wrong; correct it.
+    /// The URL or a setting is invalid. Correct it.
     #[error("{what} cannot be used: {reason}")]
     Config {
-        /// Which setting; a URL without its password.
+        /// The setting; a URL is shown without its password.
         what: String,
-        /// What is wrong with it, and what would be right.
+        /// What is wrong, and what would be valid.
         reason: String,
     },
-    /// The broker refuses the credentials, or what they may do; correct them or the broker's permissions.
+    /// The broker rejects the credentials or their permissions. Correct the credentials, or the permissions on the
+    /// broker.
     #[error("{broker} refuses access: {reason}")]
     Denied {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// What it says.
+        /// The message of the broker.
         reason: String,
     },
-    /// An exchange, queue, stream, topic or group is not there, or is there with other settings. Declare it
+    /// An exchange, queue, stream, topic, or group does not exist or has different settings. Declare it
     /// ([`Broker::declare`](crate::Broker::declare)), or correct its name.
     #[error("{what} is not as it should be on {broker}: {reason}")]
     Missing {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// Which thing.
+        /// What does not match.
         what: String,
         /// What is missing or different, and what to do.
         reason: String,
     },
-    /// The two sides do not agree on TLS: one without it, an unknown authority, a wrong name, a missing client certificate.
+    /// The two sides do not agree on TLS: one side does not use it, or there is an unknown authority, a wrong name, or
+    /// a missing client certificate.
     #[error(
         "no TLS connection to {broker}: {reason}; look at the scheme and the port of the URL, and at the certificates"
     )]
     Tls {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
         /// What is wrong.
         reason: String,
     },
-    /// The broker has no such feature.
+    /// The broker does not support a feature.
     #[error("{broker} has no {what}")]
     Unsupported {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// Which feature.
+        /// The feature.
         what: String,
     },
-    /// The connection was lost, or nobody answers. It passes, or somebody mends it: try again.
+    /// The connection was lost, or the broker does not answer. Try again: the failure passes, or an operator fixes it.
     #[error("{broker} does not answer")]
     Unavailable {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// What the client says.
+        /// The error of the client.
         source: BoxError,
     },
-    /// It was closed by this side.
+    /// This side closed the connection.
     #[error("the connection was closed")]
     Closed,
 }
 
 impl BrokerError {
-    /// Whether trying again may help without anybody's doing.
+    /// Returns whether a retry may succeed without any change.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 }
 
-/// Why a message was not published, as far as one knows.
+/// The reason why a message was not published, as far as known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The broker did not confirm it. It may be there nevertheless: publish it again, under the same id.
+    /// The broker did not confirm the message. The broker may have it nevertheless. Publish it again under the same ID.
     #[error("{broker} did not confirm the message")]
     Unconfirmed {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// What the client says.
+        /// The error of the client.
         source: BoxError,
     },
-    /// The broker asks for patience.
+    /// The broker asks the publisher to wait.
     #[error("{broker} takes no more messages for now")]
     Throttled {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// How long it asks to wait, if it says so.
+        /// How long the broker asks to wait, if it states that.
         after: Option<Duration>,
     },
-    /// The broker will never take this message.
+    /// The broker will never accept this message.
     #[error("{broker} refuses the message: {reason}")]
     Refused {
-        /// Which broker.
+        /// The broker.
         broker: &'static str,
-        /// What kind of refusal.
+        /// The kind of refusal.
         kind: DeadReason,
-        /// What it says.
+        /// The message of the broker.
         reason: String,
     },
-    /// It was not tried, because an earlier message of its key was not published.
+    /// The message was not tried, because an earlier message of its key was not published.
     #[error("an earlier message of the same key was not published")]
     Behind,
 }
 
 impl PublishError {
-    /// Whether the message is to be published again, as it is.
+    /// Returns whether the message should be published again unchanged.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Refused { .. })
     }
 }
 
-/// Why bytes from a broker are no message.
+/// The reason why bytes from a broker are not a valid message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MalformedMessage {
-    /// An attribute that every message has is not there, or empty.
+    /// A required attribute is missing or empty.
     #[error("the message has no {attribute}")]
     MissingAttribute {
-        /// Which one.
+        /// The attribute.
         attribute: &'static str,
     },
-    /// An attribute is not as CloudEvents has it.
+    /// An attribute violates the CloudEvents specification.
     #[error("the attribute {attribute} is wrong: {reason}")]
     Attribute {
-        /// Which one.
+        /// The attribute.
         attribute: String,
         /// What is wrong.
         reason: String,
     },
-    /// The content cannot be read as what it says it is.
+    /// The content cannot be decoded as its declared type.
     #[error("the message cannot be read: {reason}")]
     Content {
         /// What is wrong.
         reason: String,
     },
-    /// It is a batch of CloudEvents.
+    /// The body is a batch of CloudEvents.
     #[error("a batch of CloudEvents cannot be read: its sender has to send each event as a message of its own")]
     Batch,
-    /// It is a CloudEvent in structured mode, and not in JSON.
+    /// The body is a CloudEvent in structured mode, in a format other than JSON.
     #[error(
         "the format {media_type} cannot be read: its sender has to use application/cloudevents+json or binary mode"
     )]
     Format {
-        /// Its content type.
+        /// The content type.
         media_type: String,
     },
 }
 
-/// Why a consumer of messages could not be put together, or ended.
+/// The reason why a consumer of messages could not be built, or ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsumerError {
-    /// Its name cannot be used.
+    /// The name is not a valid consumer name.
     #[error("{0}")]
     InvalidName(#[from] InvalidName),
-    /// It has nothing to do: give it a handler.
+    /// The consumer has no handlers. Add one.
     #[error("{name} has no handlers; add one for each type of message that it wants")]
     NoHandlers {
-        /// Which consumer.
+        /// The consumer.
         name: ConsumerName,
     },
-    /// Two handlers take messages of one type, or it is both handled and ignored: say it once.
+    /// Two handlers have the same message type, or a type is both handled and ignored. Name each type once.
     #[error("{name} has the type {message_type:?} twice, in handlers or among the ignored types; name it once")]
     DuplicateType {
-        /// Which consumer.
+        /// The consumer.
         name: ConsumerName,
         /// The type.
         message_type: String,
     },
-    /// The broker cannot be used, and time will not mend that.
+    /// The broker cannot be used, and waiting will not change that.
     #[error("{name} cannot receive")]
     Broker {
-        /// Which consumer.
+        /// The consumer.
         name: ConsumerName,
         /// What is wrong.
         source: BrokerError,

@@ -1,4 +1,4 @@
-//! Times as CloudEvents writes them: RFC 3339.
+//! Times in the format of CloudEvents: RFC 3339.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::error::MalformedMessage;
 
-/// Where the seconds of a time are: `2026-11-30T12:00:60Z`.
+/// The range of the seconds in a time such as `2026-11-30T12:00:60Z`.
 const SECONDS: std::ops::Range<usize> = 17..19;
 
-/// Reads the time that an attribute holds. A leap second is the last moment of the second before it.
+/// Parses the time in an attribute. A leap second is read as the last moment of the second before it.
 ///
 /// # Errors
-/// [`MalformedMessage::Attribute`].
+/// Returns [`MalformedMessage::Attribute`] if the text is not a valid time.
 pub(crate) fn parse_time(attribute: &str, text: &str) -> Result<OffsetDateTime, MalformedMessage> {
     let is_leap = text.get(SECONDS) == Some("60");
     let mut plain = Cow::Borrowed(text);
@@ -27,7 +27,7 @@ pub(crate) fn parse_time(attribute: &str, text: &str) -> Result<OffsetDateTime, 
     })
 }
 
-/// Writes a time; `None` if it is beyond the year 9999, or before the year 0.
+/// Formats a time; `None` if it is after the year 9999 or before the year 0.
 pub(crate) fn format_time(time: OffsetDateTime) -> Option<String> {
     time.format(&Rfc3339).ok()
 }

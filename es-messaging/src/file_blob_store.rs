@@ -1,4 +1,4 @@
-//! A blob store of files.
+//! A blob store that uses files.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,25 +12,27 @@ use es_core::{BlobStore, StoreError, check_blob, limits as core_limits};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Keeps payloads as files of one folder, which its processes share; for several machines it must be a shared file system.
+/// Stores payloads as files in one folder, which several processes can share. For several machines, the folder must be
+/// on a shared file system.
 ///
-/// A file is written beside its place, flushed, and renamed: it is there as a whole or not at all. Times are those of the files.
+/// A file is written under a temporary name, flushed, and renamed, so that it exists completely or not at all. Times
+/// are the modification times of the files.
 ///
-/// A blob is a regular file. Anything else in the folder, such as a symbolic link to a file elsewhere, is neither read nor
-/// written nor dropped: a blob of its name is refused.
+/// A blob is a regular file. Anything else in the folder, such as a symbolic link to a file elsewhere, is neither read
+/// nor written nor dropped, and a blob of that name is refused.
 #[derive(Debug, Clone)]
 pub struct FileBlobStore {
     folder: PathBuf,
 }
 
-/// What files begin with that are being written; no blob does.
+/// The prefix of files that are being written. No blob name begins with it.
 const UNFINISHED: &str = ".unfinished-";
 
 impl FileBlobStore {
-    /// A store in a folder, which is made if it is not there.
+    /// Opens a store in a folder, which is created if it does not exist.
     ///
     /// # Errors
-    /// The file system's, if it cannot be made.
+    /// Returns an I/O error if the folder cannot be created.
     pub async fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
         let folder = folder.into();
         let own = folder.clone();
@@ -38,7 +40,7 @@ impl FileBlobStore {
         Ok(Self { folder })
     }
 
-    /// The file of a blob.
+    /// Returns the path of a blob.
     fn path(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         check_blob(name, bytes)?;
         if name.starts_with('.') {
@@ -48,7 +50,7 @@ impl FileBlobStore {
     }
 }
 
-/// Does something with files where it does not hold others up.
+/// Runs file operations on a thread where they do not block other tasks.
 async fn run<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
@@ -57,15 +59,16 @@ fn unavailable(source: io::Error) -> StoreError {
     StoreError::Backend { source: Box::new(source) }
 }
 
-/// What stands under the name of a blob.
+/// What exists under the name of a blob.
 enum Found {
     Blob(File),
-    /// A link, a folder, a pipe.
+    /// A link, a folder, or a pipe.
     Other,
     Nothing,
 }
 
-/// Opens a regular file and nothing else: it follows no link in place of the file, and waits for no writer of a pipe.
+/// Opens a regular file and nothing else. Does not follow a link in place of the file, and does not wait for the writer
+/// of a pipe.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Found> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -85,7 +88,7 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Found> {
     }
 }
 
-/// The bytes of a file, no more than a blob may have and one.
+/// Reads a file, up to one byte more than the maximum size of a blob.
 fn read(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(core_limits::MAX_BLOB_BYTES as u64 + 1).read_to_end(&mut bytes)?;
@@ -104,10 +107,10 @@ fn get(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 }
 
 fn put(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    // Also to be written to, or the time could not be set everywhere.
+    // Opened for writing as well, because otherwise the time could not be set on all platforms.
     match open(path, File::options().read(true).append(true)).map_err(unavailable)? {
         Found::Blob(file) => {
-            // Put again, it is kept for as long again.
+            // Storing the same blob again restarts its retention time.
             let again = file.try_clone().map_err(unavailable)?;
             match read(file).map_err(unavailable)? == bytes {
                 true => again.set_modified(SystemTime::now()).map_err(unavailable),
@@ -126,7 +129,7 @@ fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        // The name itself must survive too.
+        // The directory entry must be durable too.
         File::open(folder)?.sync_all()
     })();
     if written.is_err() {
@@ -147,9 +150,9 @@ fn drop_before(folder: &Path, time: SystemTime) -> io::Result<u64> {
             continue;
         }
         match fs::remove_file(entry.path()) {
-            // What a crash left unfinished goes too, and is no blob.
+            // Unfinished files of a crash are removed too, but do not count as blobs.
             Ok(()) => dropped += u64::from(!entry.file_name().to_string_lossy().starts_with(UNFINISHED)),
-            // Somebody else was quicker.
+            // Another process was faster.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! Messages as an outbox and the dead letters keep them.
+//! Messages as an outbox and dead letters store them.
 
 use es_core::RawMessage;
 
@@ -9,16 +9,17 @@ use crate::{
     message::Message,
 };
 
-/// Stands before the names of attributes in the headers of a message that is kept in binary mode.
+/// The prefix of attribute names in the headers of a message that is stored in binary mode.
 const BINARY_PREFIX: &str = "ce-";
-/// How messages in binary mode are read that are kept here, or were kept as they came because nobody could read them.
+/// Reads stored messages in binary mode, including those stored as received because they could not be decoded.
 const BINDING: HeaderBinding = HeaderBinding::new(&[BINARY_PREFIX, "ce_", "cloudEvents:", "cloudEvents_"]);
-/// Marks a message whose content was too large to be kept, with a digest of it: two such messages are two dead letters.
+/// Marks a message whose content was too large to store, with a digest of the content, so that two such messages are
+/// two dead letters.
 const CONTENT_DROPPED: &str = "es-content-dropped";
 
 impl Message {
-    /// The message as an outbox and the dead letters keep it: in structured mode, or, if its content is not the JSON that it says it
-    /// is, in binary mode.
+    /// Returns the message as an outbox and dead letters store it: in structured mode or, if its content is declared as
+    /// JSON but is not JSON, in binary mode.
     pub fn to_raw(&self) -> RawMessage {
         match self.to_structured() {
             Ok(structured) => RawMessage::new(STRUCTURED_CONTENT_TYPE, structured),
@@ -31,7 +32,8 @@ impl Message {
         }
     }
 
-    /// The same, if it is not too large to be kept; else without its content, and then [`from_raw`](Self::from_raw) says so.
+    /// Like [`to_raw`](Self::to_raw), but without the content if the message is too large to store.
+    /// [`from_raw`](Self::from_raw) then reports that.
     pub(crate) fn to_bounded_raw(&self) -> (RawMessage, Option<ContentDropped>) {
         let raw = self.to_raw();
         if raw.check().is_ok() {
@@ -43,10 +45,11 @@ impl Message {
         (raw, Some(ContentDropped { bytes: self.data().len() }))
     }
 
-    /// Reads what [`to_raw`](Self::to_raw) gave.
+    /// Reads what [`to_raw`](Self::to_raw) returned.
     ///
     /// # Errors
-    /// [`MalformedMessage`], also for another type of content, and for a message whose content was too large to be kept.
+    /// Returns [`MalformedMessage`], also for another content type, and for a message whose content was too large to
+    /// store.
     pub fn from_raw(raw: &RawMessage) -> Result<Self, MalformedMessage> {
         let content = |reason: String| Err(MalformedMessage::Content { reason });
         if raw.header(CONTENT_DROPPED).is_some() {
@@ -63,7 +66,7 @@ impl Message {
     }
 }
 
-/// What is no message, if it is not too large to be kept; else without its content.
+/// Returns bytes that are not a valid message, without their content if they are too large to store.
 pub(crate) fn bounded(raw: &RawMessage) -> (RawMessage, Option<ContentDropped>) {
     match raw.check() {
         Ok(()) => (raw.clone(), None),
@@ -75,7 +78,7 @@ pub(crate) fn bounded(raw: &RawMessage) -> (RawMessage, Option<ContentDropped>) 
     }
 }
 
-/// The content of a message was not kept.
+/// States that the content of a message was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its content of {bytes} bytes is too large to be kept here")]
 pub(crate) struct ContentDropped {

@@ -1,4 +1,4 @@
-//! A lease that is kept while something is done.
+//! A lease that is extended during some work.
 
 use std::sync::Arc;
 
@@ -7,40 +7,40 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{causes::with_causes, limits};
 
-/// Claims, keeps and gives back one lease, under one name.
+/// Claims, extends, and releases one lease under one name.
 pub(crate) struct Tenant {
     store: Arc<dyn LeaseStore>,
     consumer: ConsumerName,
     owner: String,
 }
 
-/// A lease that was given.
+/// A granted lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) fence: Fence,
-    /// When it was asked for: its time runs from then on at the latest.
+    /// When it was requested. Its time starts no earlier than this.
     pub(crate) asked_at: Instant,
 }
 
 impl Held {
-    /// Whether it is not yet time for a heartbeat.
+    /// Returns whether no heartbeat is due yet.
     pub(crate) fn is_fresh(self) -> bool {
         self.asked_at.elapsed() < limits::RELAY_LEASE_TIME / limits::RELAY_HEARTBEATS_PER_LEASE
     }
 }
 
-/// Why a lease is not held any more.
+/// The reason why a lease is no longer held.
 #[derive(Debug)]
 pub(crate) enum Lost {
-    /// Somebody else has it.
+    /// Another process holds it.
     To(LeaseHolder),
-    /// Its time is over, or somebody else had it meanwhile.
+    /// Its time is over, or another process held it in the meantime.
     Ended(StoreError),
 }
 
 impl Tenant {
     /// # Errors
-    /// [`InvalidName`] for an owner that [`check_member`] refuses.
+    /// Returns [`InvalidName`] for an owner that [`check_member`] refuses.
     pub(crate) fn new(store: Arc<dyn LeaseStore>, consumer: ConsumerName, owner: String) -> Result<Self, InvalidName> {
         check_member(&owner)?;
         Ok(Self { store, consumer, owner })
@@ -59,8 +59,8 @@ impl Tenant {
         })
     }
 
-    /// Sends heartbeats, until the lease is lost. A store that does not answer is asked until the time is over, as it
-    /// is for a process that waits for the lease.
+    /// Sends heartbeats until the lease is lost. If the store does not answer, retries until the lease has expired, as
+    /// seen by a process that waits for it.
     pub(crate) async fn keep(&self, mut held: Held) -> Lost {
         let interval = limits::RELAY_LEASE_TIME / limits::RELAY_HEARTBEATS_PER_LEASE;
         let mut next = held.asked_at + interval;
@@ -86,7 +86,7 @@ impl Tenant {
         }
     }
 
-    /// Gives the lease back; failing that it runs out.
+    /// Releases the lease. If that fails, the lease expires.
     pub(crate) async fn release(&self, fence: Fence) {
         let lease = Lease::new(fence, limits::RELAY_LEASE_TIME);
         if let Err(error) = self.store.release_lease(&self.consumer, lease).await {

@@ -1,12 +1,14 @@
-//! Events to the outside world, and messages from it.
+//! Publishes events as messages to other systems, and receives messages from them.
 //!
-//! - A [`Message`] is a CloudEvent; a [`Broker`] carries it. Brokers have a crate each; [`Publisher`] and [`Subscriber`] are what they
-//!   implement.
-//! - A [`Relay`] publishes events, as a [`MessageMapper`] turns them into messages; an [`OutboxRelay`] publishes what other code wrote in
-//!   its own transactions, by an [`Outbox`]. Both leave a broker alone that does not confirm, and put aside as dead letters what it refuses.
-//! - Content that is too large for a broker goes elsewhere: [`claim_check`].
-//! - A [`Consumer`] lets the messages of a broker take effect once, each in a transaction of the store with its handler's writes.
-//! - [`DeadLetters`] are for people: what could not be published or handled, to be looked at, mended, tried again or discarded.
+//! - A [`Message`] is a CloudEvent, and a [`Broker`] carries it. Each broker has its own crate, which implements
+//!   [`Publisher`] and [`Subscriber`].
+//! - A [`Relay`] publishes events as a [`MessageMapper`] turns them into messages. An [`OutboxRelay`] publishes
+//!   messages that other code wrote in its own transactions with an [`Outbox`]. Both pause while a broker does not
+//!   confirm, and store messages that it refuses as dead letters.
+//! - Content that is too large for a broker is stored elsewhere; see [`claim_check`].
+//! - A [`Consumer`] handles each message of a broker exactly once, in a transaction of the store together with its
+//!   handler's writes.
+//! - [`DeadLetters`] lets operators inspect, edit, retry, or discard messages that could not be published or handled.
 
 mod binding;
 mod broker;

@@ -1,4 +1,4 @@
-//! What becomes of events outside: integration messages.
+//! Maps events to integration messages.
 
 use std::{borrow::Cow, marker::PhantomData};
 
@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 
 use crate::draft::{Drafts, MapError};
 
-/// Turns events into the messages that others see: the contract with them. It may rename, leave out, enrich and split; what it does not
-/// write into a message stays private.
+/// Turns events into the messages that other systems see, which are a contract with them. A mapper can rename, omit,
+/// enrich, and split. What it does not write into a message stays private.
 ///
-/// It must make the same messages of the same event each time, since an event may be mapped again after a crash. Whatever it adds from
-/// elsewhere, it holds already: it cannot wait for anything.
+/// A mapper must create the same messages for the same event each time, because an event may be mapped again after a
+/// crash. It cannot wait, so any additional data must already be in memory.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ use crate::draft::{Drafts, MapError};
 ///
 ///     fn map(&self, event: &Recorded<OrderEvent>, messages: &mut Drafts<'_>) -> Result<(), MapError> {
 ///         match &event.event {
-///             // The notes are nobody's business.
+///             // The notes are private.
 ///             OrderEvent::Placed { cents, .. } => {
 ///                 let placed = messages.message("shop.order.placed").json(&serde_json::json!({ "cents": cents }))?;
 ///                 messages.add(placed)
@@ -42,23 +42,23 @@ use crate::draft::{Drafts, MapError};
 /// }
 /// ```
 pub trait MessageMapper: Send + Sync + 'static {
-    /// The events that it wants.
+    /// The events to map.
     type Event: EventSet;
 
-    /// The key within which the messages of events keep their order; the stream, unless it says otherwise. It must always be the
-    /// same for an event: a relay of several partitions is divided by it.
+    /// Returns the key within which the messages of events stay in order. The default is the stream. The key of an
+    /// event must never change, because it determines the partition of a partitioned relay.
     fn key<'a>(&'a self, event: &'a Recorded<Self::Event>) -> Cow<'a, str> {
         event.stream().as_str().into()
     }
 
-    /// Makes the messages of an event: none, one or several.
+    /// Creates the messages of an event: none, one, or several.
     ///
     /// # Errors
-    /// [`MapError`]: the relay's failure policy decides; the event is not skipped.
+    /// Returns [`MapError`]. The relay's failure policy decides what happens; the event is not skipped.
     fn map(&self, event: &Recorded<Self::Event>, messages: &mut Drafts<'_>) -> Result<(), MapError>;
 }
 
-/// A mapper of a closure; see [`map_with`] and [`map_into`].
+/// A mapper that calls a closure; see [`map_with`] and [`map_into`].
 pub struct MapWith<E, F> {
     map: F,
     events: PhantomData<fn(E)>,
@@ -82,7 +82,7 @@ where
     }
 }
 
-/// A mapper that does what a closure says.
+/// Returns a mapper that calls a closure.
 pub fn map_with<E, F>(map: F) -> MapWith<E, F>
 where
     E: EventSet,
@@ -91,8 +91,9 @@ where
     MapWith { map, events: PhantomData }
 }
 
-/// A mapper for the simple case: each event becomes a variant of an enum of integration messages in serde's default form, or nothing.
-/// The message's type is `prefix` and the variant's name, its content the variant's content.
+/// Returns a mapper for the simple case: each event becomes a variant of an enum of integration messages in serde's
+/// default form, or nothing. The type of the message is `prefix` followed by the name of the variant; its content is
+/// the content of the variant.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ where
     })
 }
 
-/// The name and the content of a variant in serde's default form.
+/// Returns the name and the content of a variant in serde's default form.
 fn variant_of(json: &str) -> Option<(Cow<'_, str>, &str)> {
     if json.starts_with('"') {
         return serde_json::from_str::<Cow<'_, str>>(json).ok().map(|unit| (unit, "{}"));
@@ -132,7 +133,7 @@ fn variant_of(json: &str) -> Option<(Cow<'_, str>, &str)> {
     Some((name, content.get()))
 }
 
-/// An object of one field.
+/// An object with one field.
 struct Variant<'a>(Cow<'a, str>, &'a RawValue);
 
 impl<'de> Deserialize<'de> for Variant<'de> {

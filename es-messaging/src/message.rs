@@ -14,27 +14,27 @@ use crate::{
     limits,
 };
 
-/// The names of the extension attributes that this framework gives and reads.
+/// The names of the extension attributes that this framework writes and reads.
 pub mod extension {
-    /// The key within which order is kept.
+    /// The key within which messages stay in order.
     pub const PARTITION_KEY: &str = "partitionkey";
     /// The W3C trace context.
     pub const TRACE_PARENT: &str = "traceparent";
-    /// What the whole conversation is known by.
+    /// The correlation ID, which identifies the whole business transaction.
     pub const CORRELATION: &str = "correlationid";
-    /// The id of what led to this message.
+    /// The ID of the direct cause of this message.
     pub const CAUSATION: &str = "causationid";
-    /// The event's position in the log of its source.
+    /// The position of the event in the log of its source.
     pub const POSITION: &str = "position";
-    /// The event's version in its stream.
+    /// The version of the event in its stream.
     pub const VERSION: &str = "streamversion";
     /// When the event was recorded in the log of its source, which may be long after it happened.
     pub const RECORDED: &str = "recordedtime";
-    /// Where the content is, if it was too large for the broker.
+    /// Where the content is stored, if it was too large for the broker.
     pub const DATA_REF: &str = "dataref";
-    /// After this time nobody wants it any more.
+    /// The time at which the message expires.
     pub const EXPIRY: &str = "expirytime";
-    /// From 0 to 9, where the broker knows priorities.
+    /// The priority from 0 to 9, for brokers that support priorities.
     pub const PRIORITY: &str = "priority";
 }
 
@@ -71,7 +71,8 @@ struct Attributes {
 }
 
 impl Message {
-    /// Begins a message of a type from a source (a URI reference of the system it comes from).
+    /// Returns a builder for a message of a type. The source is a URI reference of the system that the message comes
+    /// from.
     pub fn builder(message_type: impl Into<String>, source: impl Into<String>) -> MessageBuilder {
         MessageBuilder {
             attributes: Attributes {
@@ -89,10 +90,11 @@ impl Message {
         }
     }
 
-    /// A message of attributes by their CloudEvents names, and of its content: what came in binary mode.
+    /// Creates a message from attributes, by their CloudEvents names, and content. This is how a message arrives in
+    /// binary mode.
     ///
     /// # Errors
-    /// [`MalformedMessage`] if an attribute is missing or wrong.
+    /// Returns [`MalformedMessage`] if an attribute is missing or invalid.
     pub fn from_attributes<'a>(
         attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
         content_type: Option<&str>,
@@ -132,8 +134,8 @@ impl Message {
         builder.checked()
     }
 
-    /// All attributes by their CloudEvents names, `specversion` first, without `datacontenttype`: what a binding puts into
-    /// headers.
+    /// Returns all attributes by their CloudEvents names, `specversion` first, without `datacontenttype`. A binding
+    /// writes them into headers.
     pub fn attributes(&self) -> Vec<(&str, String)> {
         let own = &*self.attributes;
         let mut all = vec![
@@ -149,106 +151,108 @@ impl Message {
         all
     }
 
-    /// Its id: with the source it names the message, however often it is sent.
+    /// Returns the ID. Together with the source it identifies the message, no matter how often it is sent.
     pub fn id(&self) -> &str {
         &self.attributes.id
     }
 
-    /// The system it comes from.
+    /// Returns the system that the message comes from.
     pub fn source(&self) -> &str {
         &self.attributes.source
     }
 
-    /// What kind of message it is.
+    /// Returns the type of the message.
     pub fn message_type(&self) -> &str {
         &self.attributes.message_type
     }
 
-    /// What it is about: of a relayed event, its stream.
+    /// Returns what the message is about. For a relayed event, this is its stream.
     pub fn subject(&self) -> Option<&str> {
         self.attributes.subject.as_deref()
     }
 
-    /// When it happened.
+    /// Returns when the event happened.
     pub fn time(&self) -> Option<OffsetDateTime> {
         self.attributes.time
     }
 
-    /// When it was recorded in the log of its source, if it says so: of an imported event long after it happened. Lag is measured from here.
+    /// Returns when the event was recorded in the log of its source, if the message states that. An imported event may
+    /// be recorded long after it happened. Lag is measured from this time.
     pub fn recorded_at(&self) -> Option<OffsetDateTime> {
         self.extension(extension::RECORDED).and_then(|time| parse_time(extension::RECORDED, time).ok())
     }
 
-    /// Which schema its content has, as a URI.
+    /// Returns the schema of the content, as a URI.
     pub fn data_schema(&self) -> Option<&str> {
         self.attributes.data_schema.as_deref()
     }
 
-    /// Which type its content has; JSON if it does not say.
+    /// Returns the type of the content; JSON if the message does not state it.
     pub fn content_type(&self) -> &str {
         self.declared_content_type().unwrap_or(JSON)
     }
 
-    /// Its attribute `datacontenttype`, if it has one: what a binding writes. A message whose content is elsewhere has one without a content.
+    /// Returns the attribute `datacontenttype`, if there is one, as a binding writes it. A message whose content is
+    /// stored elsewhere has this attribute but no content.
     pub fn declared_content_type(&self) -> Option<&str> {
         self.attributes.content_type.as_deref()
     }
 
-    /// Whether its content is JSON.
+    /// Returns whether the content is JSON.
     pub fn is_json(&self) -> bool {
         is_json(self.content_type())
     }
 
-    /// Its content; empty if it has none.
+    /// Returns the content; empty if there is none.
     pub fn data(&self) -> &[u8] {
         self.data.as_deref().unwrap_or_default()
     }
 
-    /// Whether it has a content at all.
+    /// Returns whether the message has content.
     pub fn has_data(&self) -> bool {
         self.data.is_some()
     }
 
-    /// Returns its content, read as JSON. A byte order mark is skipped. A message without content ([`has_data`](Self::has_data)) is read
-    /// as `null`, so that an `Option` takes it.
+    /// Decodes the content from JSON, skipping a byte order mark. A message without content
+    /// ([`has_data`](Self::has_data)) is decoded as `null`, so that it can be read into an `Option`.
     ///
     /// # Errors
-    /// serde_json's, if it is not JSON or not of this form.
+    /// Returns an error of `serde_json` if the content is not JSON or does not have this form.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(self.data.as_deref().map_or(b"null", without_bom))
     }
 
-    /// An extension attribute; see [`extension`].
+    /// Returns an extension attribute; see [`extension`].
     pub fn extension(&self, name: &str) -> Option<&str> {
         self.attributes.extensions.get(name).map(String::as_str)
     }
 
-    /// The key within which order is kept.
+    /// Returns the key within which messages stay in order.
     pub fn key(&self) -> Option<&str> {
         self.extension(extension::PARTITION_KEY)
     }
 
-    /// After this time nobody wants it any more.
+    /// Returns the time at which the message expires.
     pub fn expires_at(&self) -> Option<OffsetDateTime> {
         self.extension(extension::EXPIRY).and_then(|time| parse_time(extension::EXPIRY, time).ok())
     }
 
-    /// From 0 to 9.
+    /// Returns the priority, from 0 to 9.
     pub fn priority(&self) -> Option<u8> {
         self.extension(extension::PRIORITY).and_then(|priority| priority.parse().ok()).filter(|priority| *priority <= 9)
     }
 
-    /// About how many bytes it takes on a wire.
+    /// Returns the approximate number of bytes of the message in transit.
     pub fn size(&self) -> usize {
         let own = &*self.attributes;
-        // Names, quotes and separators of what every message has, and a time.
+        // Names, quotes, and separators of the attributes that every message has, and a time.
         let fixed = 64 + own.id.len() + own.source.len() + own.message_type.len() + own.time.map_or(0, |_| 48);
         let optional = own.subject.iter().chain(&own.data_schema).map(|value| value.len() + 20);
         let extensions = own.extensions.iter().map(|(name, value)| name.len() + value.len() + 8);
         fixed + optional.chain(extensions).sum::<usize>() + self.content_type().len() + self.data().len()
     }
 
-    /// The same message, to be changed.
+    /// Returns a builder with the contents of this message.
     pub fn to_builder(&self) -> MessageBuilder {
         let name_bytes = limits::MAX_RECEIVED_NAME_BYTES;
         MessageBuilder { attributes: (*self.attributes).clone(), data: self.data.clone(), name_bytes }
@@ -256,7 +260,7 @@ impl Message {
 }
 
 impl fmt::Debug for Message {
-    /// Shows no content: it may be private and has no place in a log.
+    /// Does not show the content, which may be private and must not appear in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
             .field("id", &self.id())
@@ -273,12 +277,12 @@ impl fmt::Debug for Message {
 pub struct MessageBuilder {
     attributes: Attributes,
     data: Option<Arc<[u8]>>,
-    /// Longest name of an attribute: longer ones are received than are given.
+    /// The maximum length of an attribute name. Received names may be longer than names set here.
     name_bytes: usize,
 }
 
 impl fmt::Debug for MessageBuilder {
-    /// Shows what the message shows: no content.
+    /// Does not show the content, as for the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.data.as_deref().map_or(0, <[u8]>::len);
         let Attributes { id, message_type, source, .. } = &self.attributes;
@@ -287,48 +291,48 @@ impl fmt::Debug for MessageBuilder {
 }
 
 impl MessageBuilder {
-    /// Its id; a fresh one (UUID version 7) if not said. Give one, if the message could be built twice.
+    /// Sets the ID. The default is a new UUID (version 7). Set an ID if the message could be built twice.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.attributes.id = id.into();
         self
     }
 
-    /// Another type.
+    /// Sets the type.
     pub fn message_type(mut self, message_type: impl Into<String>) -> Self {
         self.attributes.message_type = message_type.into();
         self
     }
 
-    /// What it is about.
+    /// Sets what the message is about.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.attributes.subject = Some(subject.into());
         self
     }
 
-    /// When it happened.
+    /// Sets when the event happened.
     pub fn time(mut self, time: OffsetDateTime) -> Self {
         self.attributes.time = Some(time);
         self
     }
 
-    /// Which schema its content has, as a URI.
+    /// Sets the schema of the content, as a URI.
     pub fn data_schema(mut self, schema: impl Into<String>) -> Self {
         self.attributes.data_schema = Some(schema.into());
         self
     }
 
-    /// The key within which order is kept.
+    /// Sets the key within which messages stay in order.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.extension(extension::PARTITION_KEY, key)
     }
 
-    /// An extension attribute: lower-case letters and digits.
+    /// Sets an extension attribute. Its name consists of lowercase letters and digits.
     pub fn extension(mut self, name: &str, value: impl Into<String>) -> Self {
         self.attributes.extensions.insert(name.to_owned(), value.into());
         self
     }
 
-    /// An extension attribute, if there is a value.
+    /// Sets an extension attribute, if there is a value.
     pub fn maybe_extension(self, name: &str, value: Option<impl Into<String>>) -> Self {
         match value {
             Some(value) => self.extension(name, value),
@@ -336,51 +340,51 @@ impl MessageBuilder {
         }
     }
 
-    /// After this time nobody wants it any more.
+    /// Sets the time at which the message expires.
     pub fn expires_at(self, time: OffsetDateTime) -> Self {
         match format_time(time) {
             Some(text) => self.extension(extension::EXPIRY, text),
-            // Beyond the year 9999: never.
+            // Beyond the year 9999: the message never expires.
             None => self,
         }
     }
 
-    /// From 0 to 9; more counts as 9.
+    /// Sets the priority, from 0 to 9. Larger values count as 9.
     pub fn priority(self, priority: u8) -> Self {
         self.extension(extension::PRIORITY, priority.min(9).to_string())
     }
 
-    /// The same without an extension attribute.
+    /// Removes an extension attribute.
     pub fn without_extension(mut self, name: &str) -> Self {
         self.attributes.extensions.remove(name);
         self
     }
 
-    /// Content as JSON.
+    /// Sets the content as JSON.
     ///
     /// # Errors
-    /// serde_json's, if it cannot be written as JSON.
+    /// Returns an error of `serde_json` if the value cannot be written as JSON.
     pub fn json<T: Serialize + ?Sized>(self, data: &T) -> Result<Self, serde_json::Error> {
         Ok(self.data(JSON, serde_json::to_vec(data)?))
     }
 
-    /// Content of some type.
+    /// Sets the content and its type.
     pub fn data(mut self, content_type: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
         self.attributes.content_type = Some(content_type.into());
         self.data = Some(data.into().into());
         self
     }
 
-    /// The same without content.
+    /// Removes the content.
     pub fn without_data(mut self) -> Self {
         self.data = None;
         self
     }
 
-    /// The message.
+    /// Builds the message.
     ///
     /// # Errors
-    /// [`MalformedMessage`] for an attribute that is empty, too long, or not as CloudEvents has it.
+    /// Returns [`MalformedMessage`] if an attribute is empty, too long, or violates the CloudEvents specification.
     pub fn build(mut self) -> Result<Message, MalformedMessage> {
         if self.attributes.id.is_empty() {
             self.attributes.id = Uuid::now_v7().to_string();
@@ -439,7 +443,7 @@ impl MessageBuilder {
     }
 }
 
-/// CloudEvents lets extension attributes alone be empty.
+/// CloudEvents allows only extension attributes to be empty.
 fn empty(attribute: &str) -> MalformedMessage {
     let reason = "it is empty; leave it out, or give it a value".to_owned();
     MalformedMessage::Attribute { attribute: attribute.to_owned(), reason }
@@ -447,7 +451,7 @@ fn empty(attribute: &str) -> MalformedMessage {
 
 pub(crate) const JSON: &str = "application/json";
 
-/// What no extension attribute may be called: it would take the place of something else on a wire.
+/// Names that an extension attribute must not have, because it would replace something else in transit.
 const RESERVED: [&str; 9] =
     ["specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype", "data"];
 
@@ -456,7 +460,7 @@ pub(crate) fn is_json(content_type: &str) -> bool {
     media_type == JSON || media_type == "text/json" || media_type.ends_with("+json")
 }
 
-/// A content type without its parameters, in lower case.
+/// Returns a content type without its parameters, in lowercase.
 pub(crate) fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -477,7 +481,7 @@ mod tests {
         let attributes = [("specversion", "1.0"), ("id", "1"), ("source", "/"), ("type", "t")];
         let received = |name: &str| Message::from_attributes(attributes.into_iter().chain([(name, "x")]), None, None);
         let message = received(&long).unwrap();
-        // Whoever changes something else keeps it.
+        // Changing another attribute keeps the long name.
         assert_eq!(message.to_builder().key("k").build().unwrap().extension(&long), Some("x"));
         assert!(received(&"a".repeat(limits::MAX_RECEIVED_NAME_BYTES + 1)).is_err());
     }

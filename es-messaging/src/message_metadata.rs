@@ -1,11 +1,12 @@
-//! What the events that a message leads to say of it.
+//! Metadata of the events that a message causes.
 
 use es_core::Metadata;
 
 use crate::message::{Message, extension};
 
 impl Message {
-    /// Metadata for what this message leads to: its correlation (or its id, if it has none), itself as the causation, and its trace.
+    /// Returns metadata for the events that this message causes: its correlation ID (or its ID, if there is none), its
+    /// ID as the causation ID, and its trace.
     ///
     /// ```
     /// let message = es_messaging::Message::builder("order.placed", "/shop").id("7").build()?;

@@ -1,25 +1,27 @@
-//! Metrics of relays, of the outbox and of dead letters, behind the feature `metrics`: gauges, counters and a histogram for the facade of the crate `metrics`, for which the
-//! application installs a recorder. Without the feature nothing of this costs anything.
+//! Metrics of relays, of the outbox, and of dead letters, behind the feature `metrics`: gauges, counters, and a
+//! histogram for the facade crate `metrics`. The application installs a recorder for them. Without the feature, metrics
+//! cost nothing.
 //!
 //! | name | kind | labels | what |
 //! |---|---|---|---|
 //! | [`PUBLISHED`] | counter | `consumer` | messages that the broker confirmed |
 //! | [`REFUSED`] | counter | `consumer` | messages that became dead letters |
-//! | [`UNCONFIRMED`] | counter | `consumer` | times that a message was not confirmed and had to be published again |
+//! | [`UNCONFIRMED`] | counter | `consumer` | how often a message was not confirmed and had to be published again |
 //! | [`BREAKER`] | gauge | `consumer` | the circuit breaker: 0 closed, 1 half open, 2 open |
 //! | [`PUBLISH_SECONDS`] | histogram | `consumer` | how long a batch took to be confirmed |
 //! | [`OUTBOX_WAITING`] | gauge | | messages of the outbox that could be published |
-//! | [`OUTBOX_DELAYED`] | gauge | | messages of the outbox whose time has not come |
-//! | [`OUTBOX_OLDEST_SECONDS`] | gauge | | how long the oldest of those that could be published has waited |
-//! | [`OUTBOX_BYTES`] | gauge | | storage that the outbox takes |
+//! | [`OUTBOX_DELAYED`] | gauge | | messages of the outbox that are scheduled for later |
+//! | [`OUTBOX_OLDEST_SECONDS`] | gauge | | the age of the oldest message that could be published |
+//! | [`OUTBOX_BYTES`] | gauge | | the storage size of the outbox |
 //! | [`DEAD_LETTERS`] | gauge | `consumer` | dead letters |
-//! | [`DEAD_LETTERS_EVER`] | counter | `consumer` | dead letters ever: its growth is their rate |
-//! | [`DEAD_LETTER_OLDEST_SECONDS`] | gauge | `consumer` | for how long the oldest dead letter has been there |
-//! | [`DEAD_LETTER_ALERT`] | gauge | `consumer` | 1 while they are too many or too old |
+//! | [`DEAD_LETTERS_EVER`] | counter | `consumer` | all dead letters so far; the growth is their rate |
+//! | [`DEAD_LETTER_OLDEST_SECONDS`] | gauge | `consumer` | the age of the oldest dead letter |
+//! | [`DEAD_LETTER_ALERT`] | gauge | `consumer` | 1 while dead letters are too many or too old |
 //!
-//! Those of a relay are set with each batch; those of the outbox by the relay that publishes it, every
-//! [`OUTBOX_TIDY_INTERVAL`](crate::limits::OUTBOX_TIDY_INTERVAL); those of dead letters, of relays and of consumers, every
-//! [`DEAD_LETTER_RETRY_INTERVAL`](crate::limits::DEAD_LETTER_RETRY_INTERVAL). The names are part of the interface, and change as it does.
+//! The metrics of a relay are set after each batch. The relay that publishes the outbox sets the outbox metrics every
+//! [`OUTBOX_TIDY_INTERVAL`](crate::limits::OUTBOX_TIDY_INTERVAL). Relays and consumers set the metrics of dead letters
+//! every [`DEAD_LETTER_RETRY_INTERVAL`](crate::limits::DEAD_LETTER_RETRY_INTERVAL). The metric names are part of the
+//! public interface and change only with it.
 
 use std::time::Duration;
 
@@ -33,25 +35,25 @@ use crate::circuit_breaker::BreakerState;
 pub const PUBLISHED: &str = "es_relay_published_total";
 /// Messages that became dead letters.
 pub const REFUSED: &str = "es_relay_refused_total";
-/// Times that a message was not confirmed.
+/// How often a message was not confirmed.
 pub const UNCONFIRMED: &str = "es_relay_unconfirmed_total";
-/// How the circuit breaker stands.
+/// The state of the circuit breaker.
 pub const BREAKER: &str = "es_relay_breaker";
-/// How long a batch took to be confirmed.
+/// How long the broker took to confirm a batch.
 pub const PUBLISH_SECONDS: &str = "es_relay_publish_seconds";
 /// Messages of the outbox that could be published.
 pub const OUTBOX_WAITING: &str = "es_outbox_waiting";
-/// Messages of the outbox whose time has not come.
+/// Messages of the outbox that are scheduled for later.
 pub const OUTBOX_DELAYED: &str = "es_outbox_delayed";
-/// How long the oldest message of the outbox has waited.
+/// The age of the oldest message of the outbox.
 pub const OUTBOX_OLDEST_SECONDS: &str = "es_outbox_oldest_seconds";
-/// Storage that the outbox takes.
+/// The storage size of the outbox.
 pub const OUTBOX_BYTES: &str = "es_outbox_bytes";
 /// Dead letters.
 pub const DEAD_LETTERS: &str = "es_dead_letters";
-/// Dead letters ever.
+/// All dead letters so far.
 pub const DEAD_LETTERS_EVER: &str = "es_dead_letters_total";
-/// For how long the oldest dead letter has been there.
+/// The age of the oldest dead letter.
 pub const DEAD_LETTER_OLDEST_SECONDS: &str = "es_dead_letter_oldest_seconds";
 /// Whether dead letters are too many or too old.
 pub const DEAD_LETTER_ALERT: &str = "es_dead_letter_alert";

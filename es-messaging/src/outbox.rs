@@ -1,14 +1,14 @@
-//! The outbox as writers see it.
+//! The outbox, as writers use it.
 
 use es_core::{Enqueue, OutboxMessage, RawMessage, StoreError};
 use time::OffsetDateTime;
 
 use crate::{cloud_events::STRUCTURED_CONTENT_TYPE, error::MalformedMessage, message::Message};
 
-/// Writes messages in the caller's own transactions, for code that has no events: they are published by an
-/// [`OutboxRelay`](crate::OutboxRelay) if the transaction commits, and never if it does not.
+/// Writes messages in the caller's own transactions, for code that has no events. An
+/// [`OutboxRelay`](crate::OutboxRelay) publishes the messages if the transaction commits, and never otherwise.
 ///
-/// The connection is the store's: of a transaction that the caller has begun and will commit.
+/// The connection is that of the store, in a transaction that the caller has begun and will commit.
 ///
 /// ```
 /// use es_core::Enqueue;
@@ -34,11 +34,11 @@ pub struct Outbox<S> {
     store: S,
 }
 
-/// Why a message was not written to the outbox.
+/// The reason why a message was not written to the outbox.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
-    /// It says that its content is JSON, and it is not.
+    /// The declared content type is JSON, but the content is not.
     #[error("{0}")]
     Message(#[from] MalformedMessage),
     /// The store refused or failed; see [`StoreError`].
@@ -47,18 +47,18 @@ pub enum EnqueueError {
 }
 
 impl<S: Enqueue> Outbox<S> {
-    /// The outbox of a store.
+    /// Returns the outbox of a store.
     pub fn new(store: S) -> Self {
         Self { store }
     }
 
-    /// Writes a message for a topic in the caller's transaction. Its order is that of its key.
+    /// Writes a message for a topic in the caller's transaction. Messages of the same key are published in order.
     ///
     /// # Errors
-    /// [`EnqueueError`]; the transaction may not be usable then.
+    /// Returns [`EnqueueError`]. The transaction may then be unusable.
     ///
     /// # Cancel safety
-    /// Dropped, it has written the message or not: roll the transaction back.
+    /// If the future is dropped, the message may be written or not: roll the transaction back.
     pub async fn enqueue(
         &self,
         connection: &mut S::Connection,
@@ -68,10 +68,10 @@ impl<S: Enqueue> Outbox<S> {
         Ok(self.store.enqueue(connection, &to_outbox(topic, message)?).await?)
     }
 
-    /// The same, not to be published before a time, by the store's clock.
+    /// Like [`enqueue`](Self::enqueue), but the message is not published before a time, by the store's clock.
     ///
     /// # Errors
-    /// As [`enqueue`](Self::enqueue).
+    /// Same as [`enqueue`](Self::enqueue).
     pub async fn enqueue_at(
         &self,
         connection: &mut S::Connection,
@@ -84,10 +84,10 @@ impl<S: Enqueue> Outbox<S> {
     }
 }
 
-/// A message as the outbox keeps it: for whoever calls [`Enqueue::enqueue`] by themselves.
+/// Converts a message to the form in which the outbox stores it, for code that calls [`Enqueue::enqueue`] directly.
 ///
 /// # Errors
-/// [`MalformedMessage::Content`] if it says that its content is JSON, and it is not.
+/// Returns [`MalformedMessage::Content`] if the declared content type is JSON but the content is not.
 pub fn to_outbox(topic: &str, message: &Message) -> Result<OutboxMessage, MalformedMessage> {
     let raw = RawMessage::new(STRUCTURED_CONTENT_TYPE, message.to_structured()?);
     let raw = OutboxMessage::new(topic, raw);

@@ -1,4 +1,4 @@
-//! The relay of the outbox: publishes what the transactions of other code wrote.
+//! The relay of the outbox: publishes what other code wrote in its own transactions.
 
 use std::{
     collections::HashSet,
@@ -30,12 +30,13 @@ use crate::{
 
 /// Publishes the outbox of a store to one broker.
 ///
-/// Of all that run over one store, in whatever process, one publishes at a time, under the lease of [`OUTBOX_CONSUMER`]; the
-/// others take over when it stops, at once, or is killed, after [`limits::RELAY_LEASE_TIME`]. Who pauses or disables that consumer
-/// ([`ControlStore::suspend`](es_core::ControlStore::suspend)) stops all of them.
+/// Of all relays over one store, in any process, one publishes at a time, under the lease of [`OUTBOX_CONSUMER`]. When
+/// that relay stops, another one takes over immediately; when its process is killed, after
+/// [`limits::RELAY_LEASE_TIME`]. Pausing or disabling that consumer
+/// ([`ControlStore::suspend`](es_core::ControlStore::suspend)) stops all relays.
 ///
-/// - Every message is published at least once, under the id that it was written with. None is confirmed to the outbox before the
-///   broker has confirmed it or it is a dead letter.
+/// - Every message is published at least once, under the ID with which it was written. The relay marks a message as
+///   done only after the broker has confirmed it or it has become a dead letter.
 /// - Messages of one key are published in the order in which they were written.
 ///
 /// ```
@@ -68,7 +69,7 @@ impl std::fmt::Debug for OutboxRelay {
     }
 }
 
-/// Puts an [`OutboxRelay`] together.
+/// Builds an [`OutboxRelay`].
 #[must_use = "a builder does nothing until it is built"]
 #[derive(Debug, Default)]
 pub struct OutboxRelayBuilder {
@@ -78,13 +79,14 @@ pub struct OutboxRelayBuilder {
 }
 
 impl OutboxRelayBuilder {
-    /// What it calls itself; a random name if not said.
+    /// Sets the name of this process as the owner of the lease. The default is a random name.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// How often it looks for new messages when there were none; [`limits::OUTBOX_POLL_INTERVAL`] if not said.
+    /// Sets how often the relay checks for new messages after it found none. The default is
+    /// [`limits::OUTBOX_POLL_INTERVAL`].
     pub fn poll_interval(mut self, time: Duration) -> Self {
         self.poll_interval = Some(time);
         self
@@ -92,10 +94,10 @@ impl OutboxRelayBuilder {
 
     sender_setters!();
 
-    /// The relay, over a publisher and a store.
+    /// Builds the relay, with a publisher and a store.
     ///
     /// # Errors
-    /// [`InvalidName`] for an owner that [`es_core::check_member`] refuses.
+    /// Returns [`InvalidName`] for an owner that [`es_core::check_member`] refuses.
     pub fn build<S: OutboxRelayStore + 'static>(
         self,
         publisher: impl Into<Arc<dyn Publisher>>,
@@ -111,7 +113,7 @@ impl OutboxRelayBuilder {
     }
 }
 
-/// Why it does not publish now.
+/// The reason why the relay does not publish now.
 enum Pause {
     Suspended(Suspension),
     Taken(LeaseHolder),
@@ -119,33 +121,34 @@ enum Pause {
     Broker(RelayError),
 }
 
-/// What it has while it works.
+/// The state of the relay while it works.
 struct Work {
     held: Option<Held>,
     suspension_checked_at: Option<Instant>,
     tidied_at: Option<Instant>,
-    /// The places of messages that are done, though an earlier one is not.
+    /// The cursors of messages that are done although an earlier one is not.
     done: HashSet<String>,
     store_failures: u32,
 }
 
 impl OutboxRelay {
-    /// Starts to put one together.
+    /// Returns a builder.
     pub fn builder() -> OutboxRelayBuilder {
         OutboxRelayBuilder::default()
     }
 
-    /// Shows what it does.
+    /// Returns a monitor that shows what the relay is doing.
     pub fn monitor(&self) -> RelayMonitor {
         self.sender.monitor.clone()
     }
 
-    /// Publishes until `shutdown` is ready; then it finishes its batch, as far as that takes no longer than
-    /// [`limits::OUTBOX_SHUTDOWN_GRACE`], and leaves the lease to others. Whatever is away meanwhile, broker or store, is waited for.
+    /// Publishes until `shutdown` completes. Then the relay finishes its batch, for at most
+    /// [`limits::OUTBOX_SHUTDOWN_GRACE`], and releases the lease. While the broker or the store is unavailable, the
+    /// relay waits.
     ///
     /// # Cancel safety
-    /// Dropping it is a hard stop: nothing is lost, and what was published and not yet confirmed to the outbox is published again, under
-    /// the same id.
+    /// Dropping the future is a hard stop. Nothing is lost; messages that were published but not yet marked as done are
+    /// published again under the same ID.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut work = Work::new();
@@ -155,7 +158,7 @@ impl OutboxRelay {
                 tokio::select! {
                     wait = &mut turn => Some(wait),
                     () = &mut shutdown => {
-                        // Its batch is published already, or nearly.
+                        // Its batch is already published, or almost.
                         let _ = timeout(limits::OUTBOX_SHUTDOWN_GRACE, turn).await;
                         None
                     }
@@ -170,13 +173,14 @@ impl OutboxRelay {
         self.note(OutboxWork::Stopped);
     }
 
-    /// Publishes until nothing waits that could be published now.
+    /// Publishes until no message is left that can be published now.
     ///
     /// # Errors
-    /// [`OutboxRelayError`]: it does not wait for a broker or store that is away, nor for another process.
+    /// Returns [`OutboxRelayError`]: this method waits neither for an unavailable broker or store nor for another
+    /// process.
     ///
     /// # Cancel safety
-    /// As [`run`](Self::run).
+    /// Same as [`run`](Self::run).
     pub async fn catch_up(&self) -> Result<(), OutboxRelayError> {
         let mut work = Work::new();
         let result = loop {
@@ -194,7 +198,7 @@ impl OutboxRelay {
         result
     }
 
-    /// One step, and how long to wait before the next.
+    /// Takes one step. Returns how long to wait before the next one.
     async fn turn(&self, work: &mut Work) -> Duration {
         let step = self.step(work).await;
         let wait = match step {
@@ -209,7 +213,8 @@ impl OutboxRelay {
                 self.note(OutboxWork::Elsewhere { owner: holder.owner });
                 limits::OUTBOX_LEASE_CHECK_INTERVAL
             }
-            // The time that it took to find out is over: the sender has waited, and gives the rest of the wait.
+            // The time of the failed attempt has passed already: the sender has waited, and returns the rest of the
+            // wait.
             Err(Pause::Broker(RelayError::Waiting { wait, .. })) => wait.min(limits::RELAY_CALL_PATIENCE),
             Err(Pause::Broker(RelayError::OutOfTime)) => Duration::ZERO,
             Err(Pause::Broker(RelayError::Store(error)) | Pause::Store(error)) => {
@@ -231,14 +236,14 @@ impl OutboxRelay {
         wait
     }
 
-    /// Publishes the next messages. Gives how many there were.
+    /// Publishes the next messages. Returns how many there were.
     async fn step(&self, work: &mut Work) -> Result<usize, Pause> {
         self.check_suspensions(work).await?;
         self.lease(work).await?;
         self.note(OutboxWork::Working);
         self.retries.on_the_way().await;
         self.tidy(work).await?;
-        // These may have taken longer than the lease.
+        // The retries and the tidying may have taken longer than the lease.
         let held = self.lease(work).await?;
         let entries = self.store.read_outbox(self.sender.batch()).await?;
         if entries.is_empty() {
@@ -267,7 +272,7 @@ impl OutboxRelay {
         sent.map(|()| entries.len())
     }
 
-    /// Publishes entries, and keeps the lease meanwhile.
+    /// Publishes entries, and extends the lease in the meantime.
     async fn publish(&self, entries: &[OutboxEntry], held: Held, work: &mut Work) -> Result<(), Pause> {
         let (mut messages, mut cursors) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         for entry in entries.iter().filter(|entry| !work.done.contains(entry.cursor.as_str())).collect::<Vec<_>>() {
@@ -295,7 +300,7 @@ impl OutboxRelay {
         }
     }
 
-    /// An entry as a message, or as a dead letter if it is none.
+    /// Converts an entry into a message, or into a dead letter if it is not a valid message.
     fn outgoing(&self, entry: &OutboxEntry) -> Result<Outgoing, Box<NewDeadLetter>> {
         let (row, cursor) = (&entry.message, entry.cursor.as_str());
         let decoded = Message::from_raw(&row.message).and_then(|message| match &row.key {
@@ -316,7 +321,7 @@ impl OutboxRelay {
         }
     }
 
-    /// Looks now and then whether it is suspended.
+    /// Checks at intervals whether the relay is suspended.
     async fn check_suspensions(&self, work: &mut Work) -> Result<(), Pause> {
         if work.suspension_checked_at.is_some_and(|at| at.elapsed() < limits::OUTBOX_CONTROL_INTERVAL) {
             return Ok(());
@@ -333,7 +338,7 @@ impl OutboxRelay {
         }
     }
 
-    /// Has the lease, and claims or extends it if it is time to.
+    /// Returns the lease, after claiming or extending it if necessary.
     async fn lease(&self, work: &mut Work) -> Result<Held, Pause> {
         if let Some(held) = work.held.filter(|held| held.is_fresh()) {
             return Ok(held);
@@ -341,7 +346,7 @@ impl OutboxRelay {
         match self.lease.claim().await? {
             Ok(held) => {
                 if work.held.is_none_or(|before| before.fence != held.fence) {
-                    // Whoever had it in between may have confirmed what is remembered here.
+                    // Another holder in between may have confirmed the messages that are remembered here.
                     work.lose();
                 }
                 work.held = Some(held);
@@ -354,7 +359,7 @@ impl OutboxRelay {
         }
     }
 
-    /// Has the outbox cleared of what was published, and counts what waits.
+    /// Removes published messages from the outbox, and counts the waiting ones.
     async fn tidy(&self, work: &mut Work) -> Result<(), Pause> {
         if work.tidied_at.is_some_and(|at| at.elapsed() < limits::OUTBOX_TIDY_INTERVAL) {
             return Ok(());
@@ -370,7 +375,7 @@ impl OutboxRelay {
         Ok(())
     }
 
-    /// Gives the lease back.
+    /// Releases the lease.
     async fn leave(&self, work: &mut Work) {
         let Some(held) = work.held.take() else { return };
         work.lose();
@@ -387,7 +392,7 @@ impl Work {
         Self { held: None, suspension_checked_at: None, tidied_at: None, done: HashSet::new(), store_failures: 0 }
     }
 
-    /// Forgets what only who has the lease can know.
+    /// Forgets everything that only the holder of the lease can know.
     fn lose(&mut self) {
         self.held = None;
         self.done.clear();
@@ -400,17 +405,17 @@ impl From<StoreError> for Pause {
     }
 }
 
-/// Why the outbox was not published up to its end.
+/// The reason why the outbox was not published to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxRelayError {
-    /// An operator suspended it: resume or enable it.
+    /// An operator suspended the relay. Resume or enable it.
     #[error("the outbox is suspended: {0}")]
     Suspended(Box<Suspension>),
-    /// Another process publishes.
+    /// Another process publishes the outbox.
     #[error("{owner} publishes the outbox")]
     Elsewhere {
-        /// Which, as it calls itself.
+        /// The name of that process.
         owner: String,
     },
     /// The store refused or failed; see [`StoreError`].
@@ -421,7 +426,7 @@ pub enum OutboxRelayError {
     Broker(#[from] RelayError),
 }
 
-/// Waits for some time, or until the shutdown is ready; says whether it is.
+/// Waits for some time, or until the shutdown completes. Returns whether it has completed.
 async fn is_ready_within(shutdown: Pin<&mut impl Future<Output = ()>>, time: Duration) -> bool {
     if time.is_zero() {
         tokio::task::yield_now().await;

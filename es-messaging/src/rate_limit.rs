@@ -1,4 +1,4 @@
-//! So many messages a second.
+//! Limits the number of messages per second.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 
-/// So many messages a second, and so many at once after a quiet time.
+/// A maximum number of messages per second, and a maximum burst after a quiet time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     per_second: u32,
@@ -17,26 +17,26 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// So many messages a second, from 1 to [`limits::MAX_RATE`], and as many at once.
+    /// Returns a limit of `messages` per second, from 1 to [`limits::MAX_RATE`], and the same burst.
     pub fn per_second(messages: u32) -> Self {
         let per_second = messages.clamp(1, limits::MAX_RATE);
         Self { per_second, burst: per_second }
     }
 
-    /// The same with another number of messages at once, at least 1.
+    /// Sets another burst, at least 1.
     #[must_use]
     pub fn burst(mut self, messages: u32) -> Self {
         self.burst = messages.clamp(1, limits::MAX_RATE);
         self
     }
 
-    /// The messages that may go in two seconds: as many as a relay takes at once.
+    /// Returns the number of messages that two seconds allow, which is how many a relay takes at once.
     pub(crate) fn handful(self) -> usize {
         self.per_second.saturating_mul(2).max(self.burst) as usize
     }
 }
 
-/// Keeps a [`RateLimit`]: a bucket of tokens that fills with time.
+/// Enforces a [`RateLimit`] with a token bucket.
 #[derive(Debug)]
 pub struct RateLimiter {
     limit: RateLimit,
@@ -50,16 +50,16 @@ struct Bucket {
 }
 
 impl RateLimiter {
-    /// A full bucket.
+    /// Returns a limiter with a full bucket.
     pub fn new(limit: RateLimit) -> Self {
         let bucket = Bucket { tokens: f64::from(limit.burst), at: Instant::now() };
         Self { limit, bucket: Mutex::new(bucket) }
     }
 
-    /// Waits until a message may go, and takes as many as may, at most `max`.
+    /// Waits until at least one message is allowed. Takes and returns as many as allowed, at most `max`.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it has taken none.
+    /// Safe: if the future is dropped while it waits, it has taken none.
     pub async fn take(&self, max: usize) -> usize {
         if max == 0 {
             return 0;
@@ -72,20 +72,20 @@ impl RateLimiter {
         }
     }
 
-    /// Gives back what was taken and not used.
+    /// Returns unused messages to the bucket.
     pub fn give_back(&self, messages: usize) {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.tokens = (bucket.tokens + messages as f64).min(f64::from(self.limit.burst));
     }
 
-    /// As many as may go now, or when one may.
+    /// Takes as many messages as allowed now, or returns when one is allowed.
     fn try_take(&self, max: usize) -> Result<usize, Instant> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, rate) = (Instant::now(), f64::from(self.limit.per_second));
         let filled = bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * rate;
         bucket.tokens = filled.min(f64::from(self.limit.burst));
         bucket.at = now;
-        // A hair less than one is one: times are rounded to nanoseconds.
+        // Slightly less than one counts as one, because times are rounded to nanoseconds.
         let there = (bucket.tokens + 1e-6).floor();
         if there < 1.0 {
             let missing = Duration::from_secs_f64((1.0 - bucket.tokens) / rate);

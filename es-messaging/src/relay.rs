@@ -24,13 +24,15 @@ use crate::{
     topic_template::TopicTemplate,
 };
 
-/// Publishes the events of the log, mapped to messages, to one broker: a [`Reactor`], to be run by a
-/// [`Runner`](es_projections::Runner) with [`Relay::options`].
+/// Publishes the events of the log, mapped to messages, to one broker. It is a [`Reactor`] that a
+/// [`Runner`](es_projections::Runner) runs with [`Relay::options`].
 ///
-/// - Every message is published at least once, always under the same id. The checkpoint is never past a message that the broker has
-///   neither confirmed nor refused for good; refused ones are dead letters.
-/// - Messages of one key are published in the order of their events, one after the other is confirmed or in one batch.
-/// - While the broker is away nothing is lost and nothing else is held up: a circuit breaker tries it now and then.
+/// - The relay publishes every message at least once, always under the same ID. Its checkpoint never moves past a
+///   message that the broker has neither confirmed nor permanently refused. Refused messages become dead letters.
+/// - Messages of one key are published in the order of their events, either in one batch or each after the previous one
+///   is confirmed.
+/// - While the broker is unavailable, nothing is lost and other consumers are not held up. A circuit breaker tests the
+///   broker from time to time.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -70,25 +72,26 @@ impl<M> std::fmt::Debug for Relay<M> {
     }
 }
 
-/// Why a relay cannot be put together.
+/// The reason why a relay could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayConfigError {
-    /// Its name cannot be that of a consumer.
+    /// The name is not a valid consumer name.
     #[error("{0}")]
     Name(#[from] InvalidName),
-    /// Its topic is no template.
+    /// The topic is not a valid template.
     #[error("{0}")]
     Topic(#[from] crate::topic_template::InvalidTopic),
-    /// Its source is empty or too long, or has a control character or a space: give a URI reference of the system, such as `/shop/orders`.
+    /// The source is empty or too long, or contains a control character or a space. Use a URI reference of the system,
+    /// such as `/shop/orders`.
     #[error("{source_uri:?} is no source of messages; give a URI reference of the system, such as /shop/orders")]
     Source {
-        /// What was given.
+        /// The invalid source.
         source_uri: String,
     },
 }
 
-/// Puts a [`Relay`] together.
+/// Builds a [`Relay`].
 #[must_use = "a builder does nothing until it is built"]
 #[derive(Debug)]
 pub struct RelayBuilder<M> {
@@ -102,8 +105,8 @@ pub struct RelayBuilder<M> {
 }
 
 impl Relay<()> {
-    /// Begins a relay: its name is that of its checkpoint and of its dead letters; the source is a URI reference of the system that
-    /// its messages come from.
+    /// Returns a builder for a relay. The name is that of its checkpoint and its dead letters. The source is a URI
+    /// reference of the system that its messages come from.
     pub fn builder<M: MessageMapper>(name: impl Into<String>, source: impl Into<String>, mapper: M) -> RelayBuilder<M> {
         RelayBuilder {
             name: name.into(),
@@ -116,9 +119,10 @@ impl Relay<()> {
         }
     }
 
-    /// How a runner should run it: it asks again soon while the broker is away, since the relay's own circuit breaker does the waiting.
-    /// An event that cannot be mapped stops the relay after [`es_projections::limits::DEFAULT_RETRIES`], as with every consumer; see
-    /// [`FailurePolicy`] for another way.
+    /// Returns the options with which a runner should run the relay. With these options, the runner retries soon while
+    /// the broker is unavailable, because the relay's own circuit breaker does the waiting. As with every consumer, an
+    /// event that cannot be mapped stops the relay after [`es_projections::limits::DEFAULT_RETRIES`] retries. See
+    /// [`FailurePolicy`] for alternatives.
     pub fn options() -> ConsumerOptions {
         let backoff = Backoff::new(es_projections::limits::DEFAULT_FIRST_BACKOFF, limits::RELAY_RUNNER_BACKOFF);
         ConsumerOptions::default().on_failure(FailurePolicy::default().with_backoff(backoff))
@@ -126,19 +130,19 @@ impl Relay<()> {
 }
 
 impl<M: MessageMapper> RelayBuilder<M> {
-    /// Its topics, as a [`TopicTemplate`]; `{category}.{type}` if not said.
+    /// Sets the topics, as a [`TopicTemplate`]. The default is `{category}.{type}`.
     pub fn topic(mut self, template: impl Into<String>) -> Self {
         self.topic = Some(template.into());
         self
     }
 
-    /// So long after an event nobody wants its messages any more, where the mapper says nothing else.
+    /// Sets how long after an event its messages expire, unless the mapper sets an expiration time.
     pub fn expires_after(mut self, time: Duration) -> Self {
         self.expires_after = Some(time);
         self
     }
 
-    /// The priority of its messages, from 0 to 9, where the mapper says nothing else.
+    /// Sets the priority of its messages, from 0 to 9, unless the mapper sets one.
     pub fn priority(mut self, priority: u8) -> Self {
         self.priority = Some(priority);
         self
@@ -146,11 +150,11 @@ impl<M: MessageMapper> RelayBuilder<M> {
 
     sender_setters!();
 
-    /// The relay, over a publisher and the store of its dead letters. Those that are published again are so by one process at a time,
-    /// under a lease of their own.
+    /// Builds the relay, with a publisher and the store of its dead letters. Of several processes, one at a time
+    /// publishes dead letters again, under a separate lease.
     ///
     /// # Errors
-    /// [`RelayConfigError`].
+    /// Returns [`RelayConfigError`] if the name, the topic, or the source is invalid.
     pub fn build(
         self,
         publisher: impl Into<Arc<dyn Publisher>>,
@@ -171,47 +175,50 @@ impl<M: MessageMapper> RelayBuilder<M> {
 }
 
 impl<M: MessageMapper> Relay<M> {
-    /// Shows what it does. Take it before the runner gets the relay.
+    /// Returns a monitor that shows what the relay is doing. Create it before the relay is passed to the runner.
     pub fn monitor(&self) -> RelayMonitor {
         self.sender.monitor.clone()
     }
 
-    /// Publishes dead letters again whose retry is requested. The relay does so by itself while there are events; run
-    /// this beside it, so that they do not wait for one.
+    /// Returns the component that publishes dead letters again whose retry is requested. The relay also does this
+    /// itself while there are events. Run this component beside the relay, so that retries do not have to wait for an
+    /// event.
     pub fn retries(&self) -> DeadLetterRetries {
         self.retries.clone()
     }
 }
 
-/// Messages that the broker confirmed though an earlier one of their page was not: they are not published again when the page is. Each
-/// is known by its event and its number among the messages of that event. An id alone may belong to messages for several topics.
+/// Messages that the broker confirmed although an earlier message of their page was not confirmed. They are not
+/// published again with the page. Each message is identified by its event and its number among the messages of that
+/// event. An ID alone may belong to messages for several topics.
 #[derive(Default)]
 struct Confirmed(HashMap<(Position, usize), OutOfTurn>);
 
 struct OutOfTurn {
     outgoing: Outgoing,
-    /// The position of the first message of the page that was not confirmed.
+    /// The position of the first unconfirmed message of the page.
     from: Position,
     tried_at: Instant,
 }
 
 impl Confirmed {
-    /// Forgets what a checkpoint that was set back would have published again, and pages that nobody tries any more: another process
-    /// may have finished them, or their place is another by now.
+    /// Forgets messages that must be published again after a reset of the checkpoint, and messages of pages that are no
+    /// longer retried. Another process may have finished those pages, or the checkpoint has moved.
     fn forget_from(&mut self, first: Position) {
         self.0.retain(|_, kept| kept.from <= first && kept.tried_at.elapsed() < limits::CONFIRMED_KEEP);
     }
 
-    /// Whether a message was confirmed. It is forgotten then.
+    /// Returns whether a message was confirmed, and forgets it.
     fn take(&mut self, place: (Position, usize), outgoing: &Outgoing) -> bool {
         self.0.remove(&place).is_some_and(|kept| kept.outgoing == *outgoing)
     }
 }
 
-/// One page on its way. Dropped, whenever that is, it remembers what was confirmed out of turn.
+/// A page that is being published. When it is dropped at any point, it remembers which messages were confirmed out of
+/// order.
 struct Page<'a> {
     confirmed: &'a Mutex<Confirmed>,
-    /// Of each message, its event's position and its number among the messages of the event.
+    /// For each message, the position of its event and its number among the messages of the event.
     places: Vec<(Position, usize)>,
     messages: Vec<Outgoing>,
     is_done: Vec<bool>,

@@ -1,4 +1,4 @@
-//! What is known of a relay while it runs.
+//! The status of a relay.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use crate::{
     circuit_breaker::{BreakerState, CircuitBreaker},
 };
 
-/// Shows what a relay does, while it runs. Cloning gives another handle to the same relay.
+/// Shows what a relay is doing while it runs. A clone is another handle to the same relay.
 #[derive(Clone)]
 pub struct RelayMonitor {
     pub(crate) shared: Arc<Counts>,
@@ -41,16 +41,16 @@ struct Said {
     work: OutboxWork,
 }
 
-/// What went wrong last.
+/// The last error of a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
-    /// When, by this process's clock.
+    /// When it occurred, by this process's clock.
     pub at: OffsetDateTime,
     /// The error with its causes.
     pub error: String,
 }
 
-/// What a relay does at the moment.
+/// What a relay is currently doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutboxWork {
@@ -63,17 +63,18 @@ pub enum OutboxWork {
     Suspended(Box<Suspension>),
     /// Another process publishes.
     Elsewhere {
-        /// Which, as it calls itself.
+        /// The name of that process.
         owner: String,
     },
     /// The store does not answer.
     WaitingForStore,
-    /// It is a relay of events, which a runner runs, and has nothing to publish at the moment. The runner's status says more.
+    /// It is a relay of events, which a runner runs, and currently has nothing to publish. The runner's status shows
+    /// more.
     Idle,
 }
 
 impl OutboxWork {
-    /// A word for it.
+    /// Returns a short name.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -86,29 +87,29 @@ impl OutboxWork {
     }
 }
 
-/// How a relay stands.
+/// The status of a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayStatus {
-    /// Its name.
+    /// The name of the relay.
     pub consumer: ConsumerName,
-    /// How its circuit breaker stands.
+    /// The state of its circuit breaker.
     pub breaker: BreakerState,
-    /// Since when.
+    /// When the circuit breaker entered that state.
     pub since: Instant,
-    /// Messages that the broker confirmed, by this relay.
+    /// Messages of this relay that the broker confirmed.
     pub published: u64,
     /// Messages that became dead letters.
     pub refused: u64,
-    /// Times that a message was not confirmed, and had to be published again.
+    /// How often a message was not confirmed and had to be published again.
     pub unconfirmed: u64,
     /// Messages that wait for the broker's confirmation.
     pub in_flight: u64,
-    /// What went wrong last, and when; it may be over.
+    /// The last error; the relay may have recovered since.
     pub last_error: Option<LastError>,
-    /// Of the relay of the outbox: how much waited when it last looked.
+    /// For the relay of the outbox: how much was waiting at the last check.
     pub outbox: Option<OutboxStats>,
-    /// What it does.
+    /// What the relay is doing.
     pub work: OutboxWork,
 }
 
@@ -155,7 +156,7 @@ impl RelayMonitor {
         crate::metrics::breaker(&self.shared.consumer, self.shared.breaker.state().0);
     }
 
-    /// How the relay stands now.
+    /// Returns the current status of the relay.
     pub fn status(&self) -> RelayStatus {
         let (shared, count) = (&*self.shared, |of: &AtomicU64| of.load(Ordering::Relaxed));
         let (breaker, since) = shared.breaker.state();
@@ -193,7 +194,8 @@ impl Counts {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).work = work;
     }
 
-    /// Shows that it works until the guard is dropped: of a relay of events, which only knows what its runner gives it.
+    /// Shows the relay as working until the guard is dropped. Used by relays of events, which only know the pages that
+    /// their runner passes to them.
     pub(crate) fn working(&self) -> Working<'_> {
         self.note_work(OutboxWork::Working);
         Working { of: self }
@@ -204,7 +206,7 @@ impl Counts {
         said.last_error.as_ref().map(|last| last.error.clone())
     }
 
-    /// Counts messages as on their way until the guard is dropped.
+    /// Counts messages as in flight until the guard is dropped.
     pub(crate) fn in_flight(&self, messages: usize) -> InFlight<'_> {
         let messages = messages as u64;
         self.in_flight.fetch_add(messages, Ordering::Relaxed);
@@ -212,7 +214,7 @@ impl Counts {
     }
 }
 
-/// A relay of events at work.
+/// Marks a relay of events as working.
 pub(crate) struct Working<'a> {
     of: &'a Counts,
 }
@@ -223,7 +225,7 @@ impl Drop for Working<'_> {
     }
 }
 
-/// Messages on their way.
+/// Counts messages in flight.
 pub(crate) struct InFlight<'a> {
     of: &'a AtomicU64,
     messages: u64,

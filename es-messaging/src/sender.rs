@@ -1,4 +1,4 @@
-//! Publishes in order, with confirmation: the machine of every relay.
+//! Publishes in order with confirmations. Every relay uses this sender.
 
 use std::{
     sync::{
@@ -23,46 +23,48 @@ use crate::{
     sender_settings::SenderSettings,
 };
 
-/// Publishes messages in order until each is confirmed or a dead letter.
+/// Publishes messages in order until each is confirmed or has become a dead letter.
 pub(crate) struct Sender {
     publisher: Arc<dyn Publisher>,
     dead_letters: Arc<dyn DeadLetterStore>,
     claim_check: Option<ClaimCheck>,
     limiter: Option<RateLimiter>,
     batch: usize,
-    /// So many the broker confirms in time: fewer than a batch after one that was too large for it.
+    /// The number of messages that the broker confirms in time. Smaller than a batch after a batch that was too large
+    /// for the broker.
     in_time: AtomicUsize,
     pub(crate) monitor: RelayMonitor,
 }
 
-/// Why not every message was published. All but the store's pass by themselves.
+/// The reason why not every message was published. All reasons except a failure of the store are transient.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// The broker does not confirm; it is left alone for a while. Nothing is lost: what is not confirmed is published again.
+    /// The broker does not confirm, and the relay does not send to it for a while. Nothing is lost: unconfirmed
+    /// messages are published again.
     #[error("the broker does not confirm, it is tried again in {wait:?}: {last_error}")]
     Waiting {
-        /// For how long.
+        /// The time until the next attempt.
         wait: Duration,
-        /// What it, or its client, said last.
+        /// The last error of the broker or its client.
         last_error: String,
     },
-    /// There is more than may be sent in one go: it goes on at once.
+    /// There are more messages than can be sent in one call. The relay continues immediately.
     #[error("the messages take their time: a slow broker, or the rate limit")]
     OutOfTime,
-    /// Dead letters could not be kept, or content not put into the blob store.
+    /// Dead letters could not be stored, or content could not be written to the blob store.
     #[error("what cannot be published could not be put aside")]
     Store(#[from] StoreError),
 }
 
-/// Messages on their way: those not done, in order, each with its place among those given.
+/// The unfinished messages in order, each with its index among the given messages.
 struct Queue {
     messages: Vec<Outgoing>,
     places: Vec<usize>,
 }
 
 impl Queue {
-    /// Takes out of the first messages those that are done.
+    /// Removes the finished messages from the first messages.
     fn take_out(&mut self, is_done: &[bool]) {
         if is_done.iter().all(|&is_done| is_done) {
             self.messages.drain(..is_done.len());
@@ -90,7 +92,7 @@ impl Sender {
         Self { publisher, dead_letters, claim_check, limiter, batch, in_time, monitor }
     }
 
-    /// Most messages that are given to the publisher at once.
+    /// Returns the maximum number of messages that are passed to the publisher at once.
     pub(crate) fn batch(&self) -> usize {
         self.batch
     }
@@ -99,11 +101,11 @@ impl Sender {
         &self.monitor.shared.breaker
     }
 
-    /// Publishes messages in order. `done` tells of each, by its place, once it is confirmed or kept as a dead letter: whatever the
-    /// result, and also if the future is dropped, what was told is so.
+    /// Publishes messages in order. Calls `done` with the index of each message once it is confirmed or stored as a
+    /// dead letter. What was reported remains valid whatever the result is, and also if the future is dropped.
     ///
     /// # Errors
-    /// [`RelayError`]: some are not done.
+    /// Returns [`RelayError`] if some messages are not done.
     pub(crate) async fn send(
         &self,
         messages: Vec<Outgoing>,
@@ -141,7 +143,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Publishes the first messages of the queue once, and takes out those that are done.
+    /// Publishes the first messages of the queue once, and removes those that are done.
     async fn publish(
         &self,
         queue: &mut Queue,
@@ -165,7 +167,7 @@ impl Sender {
                     if let PublishError::Throttled { after: asked, .. } = &error {
                         after = after.max(*asked);
                     }
-                    // That it is behind another says nothing.
+                    // That a message is behind another one provides no information.
                     if !matches!(error, PublishError::Behind) || worst.is_none() {
                         worst = Some(error);
                     }
@@ -198,7 +200,7 @@ impl Sender {
         keep
     }
 
-    /// Gives messages to the publisher, and says what came of each.
+    /// Passes messages to the publisher, and returns the result for each.
     async fn give(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
         let begun = Instant::now();
         let results = {
@@ -207,7 +209,7 @@ impl Sender {
         };
         let took = begun.elapsed();
         self.monitor.note_latency(took);
-        // Whoever is slow, and is given the same again and again, confirms nothing ever.
+        // A slow broker that receives the same large batch again and again would never confirm anything.
         if results.is_err() {
             self.in_time.store((batch.len() / 2).max(1), Ordering::Relaxed);
         } else if took < limits::PUBLISH_TIMEOUT / 4 && batch.len() >= self.in_time.load(Ordering::Relaxed) {
@@ -218,12 +220,12 @@ impl Sender {
             Err(PublishError::Unconfirmed { broker: "the broker", source })
         };
         let mut results = results.unwrap_or_default();
-        // One that says nothing of a message has not confirmed it.
+        // A publisher that returns no result for a message has not confirmed it.
         results.resize_with(batch.len(), silence);
         results
     }
 
-    /// Keeps dead letters; they are done then.
+    /// Stores dead letters, which are then done.
     async fn put_aside(
         &self,
         letters: Vec<(usize, NewDeadLetter)>,
@@ -249,7 +251,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Sees to messages that are too large: their content is kept elsewhere, or they are dead letters.
+    /// Handles messages that are too large: either their content is stored elsewhere, or they become dead letters.
     async fn fit(&self, queue: &mut Queue, done: &mut (impl FnMut(usize) + Send)) -> Result<(), RelayError> {
         let (limit, mut letters) = (self.size_limit(), Vec::new());
         for (index, outgoing) in queue.messages.iter_mut().enumerate() {
@@ -268,7 +270,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The largest message that keeps its content.
+    /// Returns the maximum size of a message that keeps its content.
     fn size_limit(&self) -> usize {
         let most = self.publisher.limits().message_bytes;
         self.claim_check.as_ref().map_or(most, |claim_check| claim_check.limit(most))
@@ -282,7 +284,7 @@ impl Sender {
         {
             match claim_check.put(message).await {
                 Ok(small) => *message = small,
-                // Larger than a blob may be: it is too large for everybody.
+                // The content exceeds the maximum size of a blob.
                 Err(ClaimError::Store(StoreError::LimitExceeded { .. })) => {}
                 Err(ClaimError::Store(error)) => {
                     self.monitor.shared.note_error(&error);
@@ -295,8 +297,8 @@ impl Sender {
         Ok((size > most).then_some(TooLarge { size, most }))
     }
 
-    /// Publishes messages once, as dead letters that are tried again are, and says what came of each. `None` if the broker is left
-    /// alone at the moment.
+    /// Publishes messages once, as for dead letters that are retried, and returns the result for each. Returns `None`
+    /// if the circuit breaker is open.
     pub(crate) async fn try_once(&self, mut messages: Vec<Outgoing>) -> Option<Vec<Result<(), PublishError>>> {
         let admitted = self.breaker().admit();
         match &admitted {
@@ -331,7 +333,8 @@ impl Sender {
         Some(results)
     }
 
-    /// A message as the publisher takes it: without its content if that is too large and may be kept elsewhere.
+    /// Returns a message as the publisher accepts it: without its content if that is too large and can be stored
+    /// elsewhere.
     pub(crate) async fn fitted(&self, outgoing: Outgoing) -> Result<Outgoing, PublishError> {
         let mut queue = Queue { messages: vec![outgoing], places: vec![0] };
         let limit = self.size_limit();
@@ -345,7 +348,7 @@ impl Sender {
         }
     }
 
-    /// Keeps bytes as a dead letter that are no message.
+    /// Stores bytes that are not a valid message as a dead letter.
     pub(crate) async fn put_undecodable_aside(&self, letter: NewDeadLetter) -> Result<(), StoreError> {
         let letters = [letter];
         self.dead_letters.add_dead_letters(&letters).await?;
@@ -359,7 +362,7 @@ impl Sender {
     }
 }
 
-/// A message that no broker of this kind takes.
+/// A message that exceeds the limit of the broker.
 #[derive(Debug, thiserror::Error)]
 #[error("the message has {size} bytes, the broker takes {most}; use a claim check")]
 struct TooLarge {
@@ -378,7 +381,7 @@ fn dead_letter(
     let mut text = with_causes(error);
     let (raw, dropped) = message.to_bounded_raw();
     if let Some(dropped) = dropped {
-        // The event itself is in the log still.
+        // The event itself is still in the log.
         text.push_str(&format!("; {dropped}"));
     }
     NewDeadLetter::new(consumer, message.id(), outgoing.topic.as_str(), reason, &text, raw)

@@ -1,4 +1,4 @@
-//! How a relay publishes.
+//! The settings of a relay for publishing.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     sender::Sender,
 };
 
-/// What the relay of events and that of the outbox can be told alike.
+/// The settings that the relay of events and the relay of the outbox share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SenderSettings {
     pub(crate) breaker: BreakerOptions,
@@ -33,7 +33,7 @@ impl SenderSettings {
         self.rate_limit.map_or(batch, |limit| batch.min(limit.handful()))
     }
 
-    /// The machine of a relay, and what publishes its dead letters again.
+    /// Returns the sender of a relay, and the component that publishes its dead letters again.
     pub(crate) fn machine(
         self,
         name: &ConsumerName,
@@ -48,35 +48,36 @@ impl SenderSettings {
     }
 }
 
-/// The methods of a builder that has `settings`.
+/// Defines the methods of a builder that has a field `settings`.
 macro_rules! sender_setters {
     () => {
-        /// Most messages that are given to the publisher at once; [`limits::DEFAULT_RELAY_BATCH`] if not said, at most
-        /// [`limits::MAX_RELAY_BATCH`].
+        /// Sets the maximum number of messages that are passed to the publisher at once, at most
+        /// [`limits::MAX_RELAY_BATCH`]. The default is [`limits::DEFAULT_RELAY_BATCH`].
         pub fn batch(mut self, messages: usize) -> Self {
             self.settings.batch = Some(messages);
             self
         }
 
-        /// At most so many messages a second from this process.
+        /// Limits how many messages this process publishes per second.
         pub fn rate_limit(mut self, limit: $crate::RateLimit) -> Self {
             self.settings.rate_limit = Some(limit);
             self
         }
 
-        /// Where content goes that is too large for the broker. Without it such messages are dead letters.
+        /// Sets where content is stored that is too large for the broker. Without a claim check, such messages become
+        /// dead letters.
         pub fn claim_check(mut self, claim_check: $crate::ClaimCheck) -> Self {
             self.settings.claim_check = Some(claim_check);
             self
         }
 
-        /// When the broker is left alone, and for how long.
+        /// Sets when the relay stops sending to the broker, and for how long.
         pub fn breaker(mut self, options: $crate::BreakerOptions) -> Self {
             self.settings.breaker = options;
             self
         }
 
-        /// When its dead letters are too many or too old.
+        /// Sets when its dead letters are too many or too old.
         pub fn dead_letter_alert(mut self, alert: $crate::DeadLetterAlert) -> Self {
             self.settings.alert = alert;
             self

@@ -1,4 +1,4 @@
-//! Statuses as services show them: serialized, with times as RFC 3339 and durations in seconds.
+//! Serialized statuses: times are RFC 3339, and durations are in seconds.
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -9,12 +9,12 @@ use crate::{
     relay_monitor::{LastError, OutboxWork, RelayStatus},
 };
 
-/// A time; `None` if RFC 3339 cannot write it.
+/// Formats a time; `None` if RFC 3339 cannot represent it.
 fn shown(time: OffsetDateTime) -> Option<String> {
     time.format(&Rfc3339).ok()
 }
 
-/// A word for a state, and what else there is to say.
+/// A name for a state, and its details.
 #[derive(Serialize)]
 struct State {
     is: &'static str,

@@ -1,14 +1,15 @@
-//! Topics made of an event's own words.
+//! Topics built from the attributes of an event.
 
 use std::fmt;
 
 use es_core::{Envelope, limits as core_limits};
 
-/// The topic of each message, made of its event's words: text with `{category}`, `{type}` (the event's type), `{stream}` (the stream's
-/// id without its category), `{tenant}` (empty without one) and `{messagetype}` (what the mapper calls the message).
+/// A template for the topic of each message, filled in from its event. It is text with the placeholders `{category}`,
+/// `{type}` (the event's type), `{stream}` (the stream's ID without its category), `{tenant}` (empty if there is none),
+/// and `{messagetype}` (the message type that the mapper sets).
 ///
-/// A value has no way to bring in levels or wildcards of its own: whatever is no ASCII letter, digit, `_` or `-` becomes `-`. Of
-/// `{messagetype}` the dots stay.
+/// A value cannot introduce levels or wildcards: every character other than ASCII letters, digits, `_`, and `-` becomes
+/// `-`. Only `{messagetype}` keeps its dots.
 ///
 /// ```
 /// use es_messaging::TopicTemplate;
@@ -40,22 +41,23 @@ const WORDS: [(&str, Part); 5] = [
     ("messagetype", Part::MessageType),
 ];
 
-/// Why a text is no template of topics.
+/// The error for a text that is not a valid topic template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the topic {template:?} cannot be used: {reason}")]
 pub struct InvalidTopic {
-    /// The text.
+    /// The invalid text.
     pub template: String,
-    /// What is wrong with it, and what would be right.
+    /// What is wrong with it, and what would be valid.
     pub reason: String,
 }
 
 impl TopicTemplate {
-    /// A checked template.
+    /// Parses and checks a template.
     ///
     /// # Errors
-    /// [`InvalidTopic`] if it is empty or longer than a topic may be, has an unknown word or an open brace, an empty level
-    /// (`a..b`), a wildcard, or a character other than printable ASCII without spaces.
+    /// Returns [`InvalidTopic`] if the template is empty or longer than the maximum topic length, or if it contains an
+    /// unknown placeholder, an unclosed brace, an empty level (`a..b`), a wildcard, or a character other than printable
+    /// ASCII without spaces.
     pub fn new(template: &str) -> Result<Self, InvalidTopic> {
         let invalid = |reason: String| InvalidTopic { template: template.to_owned(), reason };
         if template.len() > core_limits::MAX_TOPIC_BYTES {
@@ -91,7 +93,7 @@ impl TopicTemplate {
         Ok(Self { text: template.to_owned(), parts })
     }
 
-    /// The topic of a message of an event.
+    /// Returns the topic for a message of an event.
     pub fn topic(&self, event: &Envelope, message_type: &str) -> String {
         let mut topic = String::with_capacity(self.text.len() + 32);
         for part in &self.parts {
@@ -118,7 +120,7 @@ fn push_word(topic: &mut String, word: &str, has_levels: bool) {
 }
 
 impl Default for TopicTemplate {
-    /// `{category}.{type}`.
+    /// Returns the template `{category}.{type}`.
     fn default() -> Self {
         let parts = vec![Part::Category, Part::Text(".".to_owned()), Part::Type];
         Self { text: "{category}.{type}".to_owned(), parts }

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! The options for opening a store.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -27,16 +27,17 @@ use crate::{
     writer::{MAX_WRITERS, Writers},
 };
 
-/// Connections in the pool, unless told otherwise.
+/// The default maximum number of connections in the pool.
 pub const DEFAULT_MAX_CONNECTIONS: u32 = 10;
-/// How long a call waits for a connection, unless told otherwise.
+/// The default time that a call waits for a connection.
 pub const DEFAULT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For how long a connection that nobody uses is kept, unless told otherwise: less than firewalls and load balancers do.
+/// The default time for which an unused connection is kept. It is shorter than the idle timeouts of firewalls and load
+/// balancers.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(180);
-/// How long an append waits for the appends before it, unless told otherwise.
+/// The default time that an append waits for earlier appends.
 pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How to open a [`PgStore`]; built step by step.
+/// The options for opening a [`PgStore`].
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), es_core::StoreError> {
@@ -65,23 +66,24 @@ pub struct PgOptions {
 }
 
 impl PgOptions {
-    /// Options for the database of a URL: `postgres://user:password@host:port/database`. What the URL leaves out comes
-    /// from the usual environment (`PGHOST`, `PGUSER`, `PGPASSWORD`, `PGSSLMODE` …).
+    /// Returns options for the database of a URL: `postgres://user:password@host:port/database`. Missing parts come
+    /// from the usual environment variables (`PGHOST`, `PGUSER`, `PGPASSWORD`, `PGSSLMODE` …).
     ///
-    /// The URL may hold `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert` and
-    /// `sslkey`, each as libpq has it, and `application_name`. Over a network use `verify-full`: only that mode knows that it
-    /// speaks to the right server. With `prefer`, the default, a server without TLS is spoken to in plain text, with a warning
-    /// of `tracing` if it is not on this machine.
+    /// The URL can contain `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`), `sslrootcert`,
+    /// `sslcert`, and `sslkey`, with the meaning that libpq gives them, and `application_name`. Use `verify-full` over
+    /// a network: only this mode verifies that the connection reaches the right server. With `prefer`, the default, the
+    /// connection to a server without TLS is in plain text; unless the server is on this machine, a `tracing` warning
+    /// reports that.
     pub fn new(url: impl Into<String>) -> Self {
         Self::from_source(Source::Url(url.into()))
     }
 
-    /// The same with sqlx's own options: for what a URL cannot say, or to reach the database of a pool that is there
-    /// (`pool.connect_options()`).
+    /// Returns options from the options of sqlx, for settings that a URL cannot express, or to reach the database of an
+    /// existing pool (`pool.connect_options()`).
     ///
-    /// The store always has connections of its own. A future of `PgPool::begin` that is dropped half way leaves a
-    /// connection within an open transaction (sqlx 0.9.0); on a pool that the application shared with the store,
-    /// the store's next append might end up in there.
+    /// The store always has its own connections. If a future of `PgPool::begin` is dropped before it completes, it
+    /// leaves a connection in an open transaction (sqlx 0.9.0). On a pool that the application shared with the store,
+    /// the store's next append might become part of that transaction.
     pub fn from_connect_options(options: PgConnectOptions) -> Self {
         Self::from_source(Source::Options(Box::new(options)))
     }
@@ -105,105 +107,110 @@ impl PgOptions {
         }
     }
 
-    /// Which protection connections need, instead of what the URL says.
+    /// Sets the protection that connections need, overriding the URL.
     pub fn ssl_mode(mut self, mode: PgSslMode) -> Self {
         self.tls.mode = Some(mode);
         self
     }
 
-    /// The certificate of the authority that signs the server's, as the path of a file in PEM or as its text. It is trusted beside
-    /// the system's and the public ones. `require` checks the certificate as `verify-ca` does from here on.
+    /// Sets the certificate of the authority that signs the server's certificate, as the path of a PEM file or as its
+    /// text. The store trusts it in addition to the system's and the public authorities. With this option, `require`
+    /// checks the certificate like `verify-ca`.
     pub fn ssl_root_cert(mut self, path_or_pem: impl Into<String>) -> Self {
         self.tls.root = Some(Pem::new(path_or_pem.into()));
         self
     }
 
-    /// The certificate by which this program proves who it is, and its key; each as the path of a file in PEM or as its text.
+    /// Sets the certificate with which this program authenticates, and its key, each as the path of a PEM file or as
+    /// its text.
     pub fn ssl_client_cert(mut self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
         self.tls.client_certificate = Some(Pem::new(certificate.into()));
         self.tls.client_key = Some(Pem::new(key.into()));
         self
     }
 
-    /// The schema that holds the store; `es` unless told otherwise. Several stores may live in one database. At most
-    /// [`MAX_SCHEMA_NAME_BYTES`](crate::MAX_SCHEMA_NAME_BYTES) lower-case ASCII letters, digits and `_`.
+    /// Sets the schema that contains the store. The default is `es`. One database can contain several stores. The name
+    /// has at most [`MAX_SCHEMA_NAME_BYTES`](crate::MAX_SCHEMA_NAME_BYTES) lowercase ASCII letters, digits, and `_`.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
     }
 
-    /// Most connections for everything but appends at once, at least 1; [`DEFAULT_MAX_CONNECTIONS`] unless told
-    /// otherwise. Appends use one more, or two if they are [pipelined](Self::pipelined); reads of the ends of streams
-    /// one more; a store that [listens](Self::listen) one more.
+    /// Sets the maximum number of connections for everything except appends, at least 1. The default is
+    /// [`DEFAULT_MAX_CONNECTIONS`]. Appends use one more connection, or two if they are [pipelined](Self::pipelined).
+    /// Reads of the ends of streams use one more, and a store that [listens](Self::listen) one more.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(1);
         self
     }
 
-    /// How long a call waits for a connection; [`DEFAULT_ACQUIRE_TIMEOUT`] unless told otherwise.
+    /// Sets how long a call waits for a connection. The default is [`DEFAULT_ACQUIRE_TIMEOUT`].
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
         self
     }
 
-    /// For how long the pool keeps a connection that nobody uses; [`DEFAULT_IDLE_TIMEOUT`] unless told otherwise. The server's
+    /// Sets how long the pool keeps an unused connection. The default is [`DEFAULT_IDLE_TIMEOUT`]. The server's
     /// `idle_session_timeout` does not require a change: the store tests an idle connection before it uses it.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// How long an append waits for appends of other processes, and so for transactions that hold one; in milliseconds, at
-    /// least 1. Before that it may wait as long for appends of its own process. Then it is [`StoreError::Busy`]. [`DEFAULT_LOCK_TIMEOUT`] unless told otherwise.
+    /// Sets how long an append waits for appends of other processes, and therefore for transactions that contain one;
+    /// in milliseconds, at least 1. Before that, it may wait equally long for appends of its own process. After that,
+    /// it returns [`StoreError::Busy`]. The default is [`DEFAULT_LOCK_TIMEOUT`].
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// The largest payload of one event, in bytes of JSON; [`limits::MAX_PAYLOAD_BYTES`] unless told otherwise.
+    /// Sets the maximum size of an event's payload, in bytes of JSON. The default is [`limits::MAX_PAYLOAD_BYTES`].
     pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
         self.max_payload_bytes = bytes;
         self
     }
 
-    /// Whether to hear of other processes' appends by LISTEN, with a connection of its own from the first
-    /// [`wakeups`](es_core::EventStore::wakeups) on; true unless told otherwise. Without it, readers find them when they poll.
+    /// Sets whether the store learns of appends by other processes through LISTEN. The default is true. It uses an
+    /// additional connection from the first call of [`wakeups`](es_core::EventStore::wakeups) on. Without LISTEN,
+    /// readers find new events when they poll.
     pub fn listen(mut self, listen: bool) -> Self {
         self.listen = listen;
         self
     }
 
-    /// Whether to tell other processes of appends by NOTIFY, after their commits and one for many; true unless told
-    /// otherwise.
+    /// Sets whether the store notifies other processes of appends through NOTIFY. The default is true. Notifications
+    /// are sent after commits, one for many of them.
     pub fn notify(mut self, notify: bool) -> Self {
         self.notify = notify;
         self
     }
 
-    /// Whether to bring the schema up to date (the default), or to refuse one that is not.
+    /// Sets whether the store migrates the schema (the default), or refuses a schema that is not up to date.
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self
     }
 
-    /// Whether a PgBouncer in transaction mode, or another pooler that gives each transaction another connection, stands
-    /// before the server; false unless told otherwise. It turns [`listen`](Self::listen) off.
+    /// Sets whether connections go through PgBouncer in transaction mode, or another pooler that assigns a connection
+    /// per transaction. The default is false. This option turns [`listen`](Self::listen) off.
     ///
-    /// Statements are then not prepared and each call is a transaction in messages of its own: four round trips instead
-    /// of one.
+    /// Statements are then not prepared, and each call is a transaction with separate messages: four round trips
+    /// instead of one.
     pub fn pgbouncer(mut self, pgbouncer: bool) -> Self {
         self.pgbouncer = pgbouncer;
         self
     }
 
-    /// Whether appends release the lock that orders them before their flush, and wait for the flush after that; false
-    /// unless told otherwise.
+    /// Sets whether appends release the ordering lock before their flush, and wait for the flush afterward. The default
+    /// is false.
     ///
-    /// An append is durable when it returns, in both modes. It pays where a flush takes long (a cloud volume, a
-    /// synchronous standby) and many processes append: they no longer wait for each other's flushes, and share them. On
-    /// a fast disk it costs a second call for each batch. Readers may see an event before it is flushed, and a crash of the
-    /// server may take such an event away again: [`wait_durable`](es_core::EventStore::wait_durable), which reactors call by
-    /// themselves, is for whoever acts on events outside of the database. Processes in either mode can work on one schema.
+    /// In both modes, an append is durable when it returns. The pipelined mode pays off if a flush takes long (a cloud
+    /// volume, a synchronous standby) and many processes append: the processes no longer wait for each other's flushes,
+    /// and share them. On a fast disk, the mode costs a second call for each batch. Readers may see an event before it
+    /// is flushed, and a crash of the server may remove such an event. Code that acts on events outside the database
+    /// must therefore call [`wait_durable`](es_core::EventStore::wait_durable) first; reactors do so automatically.
+    /// Processes in either mode can work on the same schema.
     ///
     /// Each flush leaves a logical message with the prefix `es_flush` in the write-ahead log.
     pub fn pipelined(mut self, pipelined: bool) -> Self {
@@ -213,17 +220,18 @@ impl PgOptions {
 
     /// Applies a projection in the transaction of each append, so that its read model is never behind.
     ///
-    /// An append applies it only if its checkpoint stands right before that append. So appends by processes that do
-    /// not know the projection leave it behind, and so does a failing handler (which is logged; the append is
-    /// stored without it). A runner then has to catch up, after which appends apply it again.
+    /// An append applies the projection only if its checkpoint is directly before that append. Appends by processes
+    /// without this option therefore leave the projection behind. So does a failing handler: the failure is logged, and
+    /// the append is stored without the projection. A runner then has to catch up, after which appends apply the
+    /// projection again.
     ///
-    /// Its handler runs while all other appends wait: keep it short.
+    /// All other appends wait while the handler runs, so keep it short.
     pub fn inline_projection<P: Projection<Connection = PgConnection>>(mut self, projection: P) -> Self {
         self.inline.push(Projector::new(projection).map(|projector| Inline::Projection(Arc::new(projector))));
         self
     }
 
-    /// The same as [`inline_projection`](Self::inline_projection) for a view.
+    /// Applies a view in the transaction of each append, like [`inline_projection`](Self::inline_projection).
     pub fn inline_view<V: View>(mut self) -> Self {
         self.inline.push(ViewFold::<V>::new().map(|fold| Inline::View(Arc::new(fold))));
         self
@@ -232,23 +240,24 @@ impl PgOptions {
     /// Opens the store. Its background tasks run on the current runtime.
     ///
     /// # Errors
-    /// [`StoreError::Setup`] says what is wrong with the server, the database or the schema, and how to mend it;
-    /// [`StoreError::InvalidName`] for the name of an inline projection.
+    /// Returns [`StoreError::Setup`] if something is wrong with the server, the database, or the schema; the error
+    /// states how to fix it. Returns [`StoreError::InvalidName`] if the name of an inline projection is invalid.
     ///
     /// # Cancel safety
-    /// Safe: a migration happens as a whole or not at all.
+    /// Safe: a migration happens completely or not at all.
     pub async fn connect(mut self) -> Result<PgStore, StoreError> {
         let schema = SchemaName::new(&self.schema)?;
         let statements = Arc::new(Statements::new(&schema));
         let inline = std::mem::take(&mut self.inline).into_iter().collect::<Result<Vec<_>, _>>()?;
         let migrator = Migrator { schema: &schema, statements: &statements, migrate: self.migrate };
         let connect_options = self.connect_options()?;
-        // By one connection first: a pool would try again for long before it says what is wrong.
+        // The first connection is a single one, because a pool would retry for a long time before it reports what is
+        // wrong.
         let mut connection = self.first_connection(&connect_options).await?;
         migrator.run(&mut connection).await?;
         let (connect_options, begin) =
             self.prepare_session(&mut connection, connect_options, &schema, &statements).await?;
-        // It has done its work; how it ends is of no interest.
+        // The connection is no longer needed, and how it closes does not matter.
         let _ = connection.close().await;
         let liveness = Arc::new(Liveness::default());
         let open = |max_connections, idle_timeout| {
@@ -303,16 +312,17 @@ impl PgOptions {
         let options = self.source.connect_options(&self.tls)?;
         let options = match options.get_application_name() {
             Some(_) => options,
-            // Shown to whoever waits for a lock that it holds.
+            // Shown to sessions that wait for a lock that this store holds.
             None => options.application_name("es-postgres"),
         };
         Ok(match self.pgbouncer {
-            // PgBouncer takes few parameters at the start of a connection.
+            // PgBouncer accepts few parameters at the start of a connection.
             true => options.statement_cache_capacity(0).extra_float_digits(None),
             false => options.options([
-                // The append function works at this level alone, whatever the database's default is.
+                // The append function works only at this level, whatever the default of the database is.
                 ("default_transaction_isolation", "read committed"),
-                // A client whose machine is gone is noticed within half a minute, and what it holds is free.
+                // If a client's machine is gone, the server notices within half a minute and releases what the client
+                // holds.
                 ("tcp_keepalives_idle", "15"),
                 ("tcp_keepalives_interval", "5"),
                 ("tcp_keepalives_count", "3"),
@@ -332,8 +342,9 @@ impl PgOptions {
         }
     }
 
-    /// Looks at the first connection: the options of all others, and how their transactions begin. Unqualified names mean
-    /// the store's schema first, so that the tables of projections are in it; unless the caller has chosen a search path.
+    /// Uses the first connection to determine the options of all others, and how their transactions begin. Unqualified
+    /// names refer to the store's schema first, so that it contains the tables of projections, unless the caller has
+    /// chosen a search path.
     async fn prepare_session(
         &self,
         connection: &mut PgConnection,
@@ -341,13 +352,13 @@ impl PgOptions {
         schema: &SchemaName,
         statements: &Statements,
     ) -> Result<(PgConnectOptions, SqlStr), StoreError> {
-        // In a transaction, which a pooler understands.
+        // In a transaction, so that it works through a pooler.
         let mut transaction = connection.begin().await.map_err(store_error)?;
         let query = sqlx::query(statements.session.clone()).persistent(false);
         let row = query.fetch_one(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         let (search_path, is_encrypted) = (get_text(&row, 0)?, get::<bool>(&row, 1)?);
-        // Of a pooler, only the pooler's own connection is known.
+        // Through a pooler, only the pooler's own connection to the server is visible.
         let may_warn = !self.pgbouncer && !matches!(options.get_ssl_mode(), PgSslMode::Disable);
         if may_warn && !is_encrypted && is_remote(&options) {
             tracing::warn!(
@@ -371,7 +382,7 @@ impl PgOptions {
 }
 
 impl fmt::Debug for PgOptions {
-    /// Leaves out the URL, which may hold a password.
+    /// Does not show the URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgOptions")
             .field("schema", &self.schema)

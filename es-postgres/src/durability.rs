@@ -1,4 +1,4 @@
-//! What has been flushed, where commits do not wait for it.
+//! Tracks what has been flushed, where commits do not wait for the flush.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,24 +15,24 @@ use crate::{
 /// What this process knows about flushes.
 #[derive(Debug, Default)]
 pub(crate) struct Durability {
-    /// Whether some process appends in the pipelined mode, or has ever done so. It never becomes false again.
+    /// Whether any process appends in the pipelined mode or has ever done so. It never becomes false again.
     is_pipelined: AtomicBool,
-    /// Everything up to here is flushed.
+    /// All events up to here are flushed.
     flushed_to: AtomicU64,
-    /// One flush at a time: whoever waits for the one before may find its own position flushed.
+    /// Allows one flush at a time. A task that waited for the previous flush may find its own position flushed.
     flushing: Mutex<()>,
 }
 
 impl Durability {
-    /// Notes what the log's own row says.
+    /// Records the mode that the row of the log states.
     pub(crate) fn learn(&self, is_pipelined: bool) {
         if is_pipelined {
             self.is_pipelined.store(true, Ordering::Relaxed);
         }
     }
 
-    /// How much is known to be durable of what a page has shown up to a position. In the ordinary mode of commits, what can
-    /// be seen has been flushed; the page may have told the mode.
+    /// Returns up to which position the scanned range of a page is known to be durable. In the ordinary mode,
+    /// everything visible has been flushed; the page may have included the mode.
     pub(crate) fn durable_to(&self, scanned_to: Position, is_pipelined: Option<bool>) -> Position {
         self.learn(is_pipelined == Some(true));
         match is_pipelined {
@@ -41,7 +41,7 @@ impl Durability {
         }
     }
 
-    /// Notes that everything up to a position is flushed.
+    /// Records that everything up to a position is flushed.
     pub(crate) fn flushed(&self, to: Option<Position>) {
         if let Some(to) = to {
             self.flushed_to.fetch_max(to.get(), Ordering::Release);
@@ -54,7 +54,7 @@ impl Durability {
 }
 
 impl Shared {
-    /// Learns the mode of the log, and changes it if this store is the first one that appends in the pipelined mode.
+    /// Reads the mode of the log, and changes it if this store is the first one that appends in the pipelined mode.
     pub(crate) async fn note_mode(&self) -> Result<(), StoreError> {
         let mut session = self.session().await?;
         if self.settings.pipelined {
@@ -75,7 +75,7 @@ impl Shared {
             return Ok(());
         }
         if !durability.is_pipelined.load(Ordering::Relaxed) {
-            // In the ordinary mode of commits, what can be seen has been flushed. Another process may have changed the mode.
+            // In the ordinary mode, everything visible has been flushed. Another process may have changed the mode.
             let mut session = self.session().await?;
             let query = self.query(&self.statements.is_pipelined);
             let row = query.fetch_one(&mut *session).await.map_err(store_error)?;
@@ -90,18 +90,18 @@ impl Shared {
             return Ok(());
         }
         let mut session = self.session().await?;
-        // Through a pooler the flush is the one of the transaction around it.
+        // Through a pooler, the flush is that of the surrounding transaction.
         let flushed_to = send_flush(self, &mut session).await?;
         session.finish().await?;
         durability.flushed(Some(flushed_to));
         if position > flushed_to {
-            // Whoever saw an event there saw it before the server crashed, and is to look again.
+            // The caller saw an event there before the server crashed, and must read again.
             return Err(StoreError::Unavailable { source: Lost { position, flushed_to }.into() });
         }
         Ok(())
     }
 
-    /// Waits for a flush that covers everything that was committed before.
+    /// Waits for a flush that covers everything committed earlier.
     pub(crate) async fn flush(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let flushed_to = if self.settings.pgbouncer {
             let mut transaction = sqlx::Connection::begin(connection).await.map_err(store_error)?;
@@ -125,7 +125,7 @@ struct Lost {
     flushed_to: Position,
 }
 
-/// Gives the head before the flush, which it covers once the statement's transaction is committed.
+/// Returns the head before the flush. The flush covers it once the statement's transaction is committed.
 async fn send_flush(shared: &Shared, connection: &mut PgConnection) -> Result<Position, StoreError> {
     let query = shared.query(&shared.statements.flush);
     let row = query.fetch_one(connection).await.map_err(store_error)?;

@@ -1,21 +1,22 @@
 //! The PostgreSQL event store.
 //!
-//! [`PgStore`] keeps one totally ordered log in one schema of a PostgreSQL database, 15 or newer. An append is one call
-//! of one function in the database, whatever the number of events and streams, and is flushed when it returns.
+//! [`PgStore`] keeps one totally ordered log in one schema of a PostgreSQL database, version 15 or newer. An append
+//! calls one function in the database once, whatever the number of events and streams, and is flushed when it returns.
 //!
-//! - **Order.** An advisory lock, held to the end of the transaction, orders all appends to a schema over all processes. So
-//!   positions are gapless and follow the order of commits, and a reader that has seen a position has seen
-//!   everything before it.
-//! - **With your own writes.** [`PgStore::begin`] gives a [`UnitOfWork`]: your writes and your events, both or neither.
-//!   [`PgStore::append_in`] appends in a transaction that you have.
+//! - **Order.** An advisory lock, held until the end of the transaction, orders all appends to a schema across all
+//!   processes. Positions therefore have no gaps and follow commit order, and a reader that has seen a position has
+//!   seen everything before it.
+//! - **With your own writes.** [`PgStore::begin`] returns a [`UnitOfWork`], which commits your writes and your events
+//!   together or not at all. [`PgStore::append_in`] appends in an existing transaction.
 //! - **Inline.** [`PgOptions::inline_view`] and [`PgOptions::inline_projection`] keep a read model up to date in the
 //!   transaction of the append itself.
-//! - **Schema.** It is created and migrated by [`PgStore::connect`]. Several stores may live in one database, each in its schema
-//!   ([`PgOptions::schema`]); nothing outside the schema is touched.
-//! - **Rights.** Programs need no rights to change the log's tables: [`roles_script`] writes the roles.
-//! - **TLS** by rustls, with the feature `tls`, which is on by default: `sslmode`, `sslrootcert`, `sslcert` and `sslkey` in the URL, or
-//!   [`PgOptions::ssl_mode`] and its neighbors.
-//! - **PgBouncer** in transaction mode: [`PgOptions::pgbouncer`].
+//! - **Schema.** [`PgStore::connect`] creates and migrates the schema. One database can contain several stores, each in
+//!   its own schema ([`PgOptions::schema`]). The store touches nothing outside its schema.
+//! - **Rights.** Programs need no rights to change the tables of the log: [`roles_script`] returns a script that
+//!   creates the roles.
+//! - **TLS** uses rustls, with the feature `tls`, which is on by default. Configure it with `sslmode`, `sslrootcert`,
+//!   `sslcert`, and `sslkey` in the URL, or with [`PgOptions::ssl_mode`] and related methods.
+//! - **PgBouncer** is supported in transaction mode: [`PgOptions::pgbouncer`].
 //!
 //! Projections write with a [`PgConnection`]; [`sqlx`] is re-exported for them.
 

@@ -48,7 +48,7 @@ impl ConsumerStore for PgStore {
         let query = self.shared.query(&self.shared.statements.checkpoint).bind(consumer.as_str());
         let row = query.fetch_optional(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
-        // It has other partitions.
+        // The number of its partitions has changed.
         row.as_ref().map_or_else(|| Err(StoreError::StaleGeneration { generation: consumer.clone() }), checkpoint)
     }
 
@@ -69,7 +69,7 @@ impl ConsumerStore for PgStore {
 
     async fn prepare_view(&self, view: &ConsumerName) -> Result<(), StoreError> {
         let mut transaction = self.shared.transaction().await?;
-        // Looked up first: a role that may not create tables can use those that are there.
+        // Checked first, because a role that may not create tables can use existing ones.
         if has_all(&self.shared, &mut transaction, view).await? {
             return transaction.commit().await.map_err(store_error);
         }
@@ -78,7 +78,7 @@ impl ConsumerStore for PgStore {
         let create = self.shared.statements.of_view(ViewStatement::CREATE, view);
         let create = self.shared.query(&create).persistent(false);
         create.execute(&mut *transaction).await.map_err(store_error)?;
-        // What readers use may be another generation's by now.
+        // What readers use may belong to another generation now.
         if !has_all(&self.shared, &mut transaction, view).await? {
             let show = self.shared.statements.of_view(ViewStatement::SHOW, view);
             let show = self.shared.query(&show).persistent(false);
@@ -111,7 +111,7 @@ impl ConsumerStore for PgStore {
         let bound = || {
             let on_view = self.shared.query(&sql);
             match query {
-                // The empty text is before every key.
+                // The empty text sorts before every key.
                 DocumentQuery::ByKey { after, limit } => {
                     on_view.bind(after.clone().unwrap_or_default()).bind(to_bigint(*limit as u64))
                 }
@@ -136,7 +136,7 @@ impl ConsumerStore for PgStore {
             return self.move_checkpoint(advance).await;
         }
         match self.try_save_documents(advance, changes).await {
-            // Nobody prepared the view.
+            // The view has not been prepared.
             Err(SaveError::MissingTable) => {
                 self.prepare_view(&advance.consumer).await?;
                 self.try_save_documents(advance, changes).await.map_err(SaveError::into_store_error)
@@ -149,7 +149,7 @@ impl ConsumerStore for PgStore {
         self.prepare_view(view).await?;
         let mut transaction = self.shared.transaction().await?;
         reset_checkpoint(&self.shared, &mut transaction, view).await?;
-        // Last, since readers wait from here on.
+        // This comes last, because readers wait from here on.
         delete_all(&self.shared, &mut transaction, view).await?;
         transaction.commit().await.map_err(store_error)
     }
@@ -161,7 +161,7 @@ impl ProjectionStore for PgStore {
 
     async fn prepare_projection(&self, projection: &dyn PageProjection<PgConnection>) -> Result<(), ProjectionError> {
         let mut transaction = self.shared.transaction().await?;
-        // CREATE TABLE IF NOT EXISTS fails if two processes do it at once.
+        // `CREATE TABLE IF NOT EXISTS` fails if two processes run it at the same time.
         let lock = self.shared.query(&self.shared.statements.lock_views);
         lock.execute(&mut *transaction).await.map_err(projection_error)?;
         in_handler(&self.shared, projection.prepare(&mut transaction)).await?;
@@ -204,7 +204,7 @@ impl ProjectionStore for PgStore {
     }
 }
 
-/// Whether a view's table is there and, of the first generation, what readers use.
+/// Returns whether a view's table exists and, for the first generation, what readers use.
 async fn has_all(shared: &Shared, connection: &mut PgConnection, view: &ConsumerName) -> Result<bool, StoreError> {
     let live = view.live();
     let names = [Some(view), (view.generation() == Some(Generation::FIRST)).then_some(&live)];
@@ -218,7 +218,7 @@ async fn has_all(shared: &Shared, connection: &mut PgConnection, view: &Consumer
     Ok(true)
 }
 
-/// Why documents could not be saved.
+/// The reason why documents could not be saved.
 enum SaveError {
     MissingTable,
     Store(StoreError),
@@ -291,7 +291,7 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// Moves a view's checkpoint and writes the documents that stay, by one statement.
+/// Moves a view's checkpoint and writes the documents that are kept, in one statement.
 async fn save(
     shared: &Shared,
     connection: &mut PgConnection,
@@ -327,12 +327,13 @@ async fn delete(
     Ok(())
 }
 
-/// How long deleting all documents at once may wait for readers of the view, who would all wait behind it.
+/// How long a TRUNCATE may wait for readers of the view. All later readers wait behind it.
 const TRUNCATE_LOCK_TIMEOUT: &str = "250ms";
 
-/// Deletes all documents of a view: at once if nobody reads it for long and the role may do that; or else one by one.
+/// Deletes all documents of a view: with TRUNCATE if no reader blocks it for long and the role may run it; otherwise
+/// one by one.
 async fn delete_all(shared: &Shared, transaction: &mut PgConnection, view: &ConsumerName) -> Result<(), StoreError> {
-    // Within a transaction this is a savepoint.
+    // In a transaction, this is a savepoint.
     let mut savepoint = transaction.begin().await.map_err(store_error)?;
     let timeout = shared.query(&shared.statements.set_lock_timeout).bind(TRUNCATE_LOCK_TIMEOUT);
     timeout.execute(&mut *savepoint).await.map_err(store_error)?;
@@ -349,7 +350,7 @@ async fn delete_all(shared: &Shared, transaction: &mut PgConnection, view: &Cons
     }
 }
 
-/// The documents with some keys; none if the view's table is missing.
+/// Returns the documents with some keys; none if the view's table does not exist.
 pub(crate) async fn load_documents(
     shared: &Shared,
     connection: &mut PgConnection,
@@ -363,7 +364,7 @@ pub(crate) async fn load_documents(
     documents_of(shared.query(&sql).bind(keys).fetch_all(connection).await)
 }
 
-/// Changes documents in a transaction in which the view's checkpoint was moved.
+/// Changes documents in a transaction in which the view's checkpoint has moved.
 pub(crate) async fn change_documents(
     shared: &Shared,
     connection: &mut PgConnection,
@@ -382,7 +383,7 @@ pub(crate) async fn change_documents(
     Ok(())
 }
 
-/// Moves a checkpoint by compare-and-set, and so locks it to the end of the transaction.
+/// Moves a checkpoint by compare-and-set, which locks it until the end of the transaction.
 async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
     advance.check()?;
     let query = shared.query(&shared.statements.move_checkpoint).bind(advance.consumer.as_str());
@@ -392,8 +393,8 @@ async fn move_checkpoint(shared: &Shared, connection: &mut PgConnection, advance
     check_moved(shared, connection, advance, &row).await
 }
 
-/// The same at the beginning of a transaction in which a handler writes. Should the process stop half way, the server ends the
-/// transaction before the lease runs out, and so nobody waits for it.
+/// Like [`move_checkpoint`], at the beginning of a transaction in which a handler writes. If the process hangs, the
+/// server ends the transaction before the lease expires, so that no other process has to wait for it.
 async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Advance) -> Result<(), StoreError> {
     let Some(lease) = advance.lease else { return move_checkpoint(shared, connection, advance).await };
     advance.check()?;
@@ -405,20 +406,20 @@ async fn begin_page(shared: &Shared, connection: &mut PgConnection, advance: &Ad
     check_moved(shared, connection, advance, &row).await
 }
 
-/// However short a lease is: a transaction of several statements needs a moment between two of them.
+/// The minimum for short leases: a transaction of several statements needs time between them.
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
 
-/// For how long the server waits for an owner, in milliseconds: well below the lease.
+/// Returns how long the server waits for the owner of a lease, in milliseconds: well below the lease time.
 fn patience(lease: Lease) -> String {
     (lease.time / 2).max(SHORTEST_PATIENCE).as_millis().to_string()
 }
 
-/// Where the mover has seen an event, if it has.
+/// Returns the position at which the caller has seen an event, if it has.
 fn seen_position(advance: &Advance) -> Option<i64> {
     advance.seen.map(|seen| to_bigint(seen.position().get()))
 }
 
-/// Which event it has seen there.
+/// Returns the ID of the event that the caller has seen there.
 fn seen_id(advance: &Advance) -> Option<Uuid> {
     advance.seen.and_then(Bookmark::event_id)
 }
@@ -439,7 +440,7 @@ async fn reset_checkpoint(
     Err(StoreError::StaleGeneration { generation: consumer.clone() })
 }
 
-/// Reads null, or the position at which the checkpoint is instead, or another reason why it was not moved.
+/// Reads null, the position at which the checkpoint is instead, or another reason why it was not moved.
 async fn check_moved(
     shared: &Shared,
     connection: &mut PgConnection,
@@ -454,7 +455,7 @@ async fn check_moved(
         Some(-3) => {
             shared.signals.recent.clear();
             check_places(shared, connection, advance.seen.into_iter()).await?;
-            // The log has grown to that event meanwhile; the next try finds it.
+            // The log has grown to that event in the meantime; the next attempt finds it.
             Err(StoreError::Busy { waiting_for: "the log, which has just grown".to_owned(), source: None })
         }
         Some(actual) => {
@@ -464,12 +465,12 @@ async fn check_moved(
     }
 }
 
-/// A position to compare with; one that the database cannot hold equals none.
+/// Converts a position for a comparison. A position that the database cannot represent equals no stored one.
 fn comparable(position: Position) -> i64 {
     i64::try_from(position.get()).unwrap_or(-1)
 }
 
-/// A position to store.
+/// Converts a position for storing.
 pub(crate) fn storable(position: Position) -> Result<i64, StoreError> {
     i64::try_from(position.get()).map_err(|_| StoreError::LimitExceeded {
         what: "a checkpoint's position",

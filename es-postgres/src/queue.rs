@@ -8,15 +8,16 @@ use std::{
 use es_core::{Append, Appended, StoreError, limits};
 use tokio::sync::{mpsc, oneshot};
 
-/// Most appends that share a commit.
+/// The maximum number of appends that share a commit.
 pub const MAX_APPENDS_PER_COMMIT: usize = 1_000;
-/// Most appends that wait for a writer in memory; the callers of further ones wait for a place.
+/// The maximum number of appends that wait in memory for a writer. Callers with further appends wait until there is
+/// room.
 pub const MAX_WAITING_APPENDS: usize = 10_000;
 
-/// Longest time for which appends gather before a call that will have to wait for other processes anyway.
+/// The longest time for which appends collect before a call that has to wait for other processes anyway.
 pub(crate) const MAX_GATHERING: Duration = Duration::from_millis(2);
 
-/// One append that somebody may be waiting for.
+/// An append that a caller may be waiting for.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) append: Append,
@@ -25,49 +26,50 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// A job, and the end at which its caller waits.
+    /// Returns a job, and the receiver on which its caller waits.
     pub(crate) fn new(append: Append) -> (Self, oneshot::Receiver<Result<Appended, StoreError>>) {
         let (answer, outcome) = oneshot::channel();
         (Self { append, answer, since: Instant::now() }, outcome)
     }
 
-    /// A caller that was dropped does not want to know.
+    /// Answers the caller, unless it was dropped.
     pub(crate) fn answer(self, outcome: Result<Appended, StoreError>) {
         let _ = self.answer.send(outcome);
     }
 }
 
-/// The waiting appends, in the order in which they came.
+/// The waiting appends, in the order in which they arrived.
 pub(crate) struct Queue {
     jobs: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
-    /// How long a job may wait before it is given up.
+    /// How long a job may wait before it is abandoned.
     patience: Duration,
-    /// Whether the last batch held several appends.
+    /// Whether the last batch contained several appends.
     is_busy: bool,
-    /// For how long the next batch gathers: nothing, unless other processes append too.
+    /// How long the next batch collects appends: zero, unless other processes append too.
     pub(crate) gathering: Duration,
 }
 
 impl Queue {
-    /// A queue, and where jobs are sent to.
+    /// Returns a queue, and the sender for its jobs.
     pub(crate) fn new(patience: Duration) -> (mpsc::Sender<Job>, Self) {
         let (sender, jobs) = mpsc::channel(MAX_WAITING_APPENDS);
         (sender, Self { jobs, waiting: VecDeque::new(), patience, is_busy: false, gathering: Duration::ZERO })
     }
 
-    /// The next jobs that can share a call, as soon as there are any; `None` when all of them are done and no more can
-    /// come. Taken out of the queue: whoever drops the future before it is ready has lost nothing.
+    /// Returns the next jobs that can share a call, as soon as there are any, and removes them from the queue. Returns
+    /// `None` when all jobs are done and no more can arrive. If the future is dropped before it completes, no job is
+    /// lost.
     pub(crate) async fn next_batch(&mut self) -> Option<Vec<Job>> {
         loop {
             if self.waiting.is_empty() {
                 self.waiting.push_back(self.jobs.recv().await?);
             }
-            // What is in a call cannot be added to while it waits for the lock.
+            // Jobs cannot be added to a call while it waits for the lock.
             if !self.gathering.is_zero() {
                 tokio::time::sleep(self.gathering).await;
             }
-            // Those who were answered just now get the chance to send their next appends along.
+            // Callers that were just answered get the chance to send their next appends with this batch.
             if self.is_busy {
                 tokio::task::yield_now().await;
             }
@@ -84,8 +86,8 @@ impl Queue {
         }
     }
 
-    /// Takes jobs within the limits of one append, and without a stream, event id or key that two of them name, or that
-    /// an earlier one names which has to wait. What nobody waits for any more is dropped.
+    /// Takes jobs within the limits of one append. No two of them may name the same stream, event ID, or key, and none
+    /// may name one that an earlier waiting job names. Jobs whose caller is gone are dropped.
     fn take_batch(&mut self) -> Vec<Job> {
         let mut batch = Vec::new();
         let mut left_behind = VecDeque::new();
@@ -116,15 +118,15 @@ impl Queue {
                 false => left_behind.push_back(job),
             }
         }
-        // What was not looked at comes after what was.
+        // Jobs that were not examined come after those that were.
         left_behind.append(&mut self.waiting);
         self.waiting = left_behind;
         batch
     }
 }
 
-/// How many of the first of some appends can share a call, in their order: within the limits of one append, and without a
-/// stream, event id or key that two of them name. One at least, if there is any.
+/// Returns how many appends from the beginning can share a call, in order: within the limits of one append, and without
+/// two that name the same stream, event ID, or key. Returns at least one, if there is any.
 pub(crate) fn together(appends: &[Append]) -> usize {
     let mut names = Names::default();
     let (mut events, mut bytes) = (0, 0);
@@ -137,7 +139,7 @@ pub(crate) fn together(appends: &[Append]) -> usize {
     count.max(appends.len().min(1))
 }
 
-/// What an append adds to the size of a call.
+/// Returns what an append adds to the size of a call.
 fn bytes_of(append: &Append) -> usize {
     append.events().map(|(_, event)| event.payload().as_str().len() + event.metadata().json().map_or(0, str::len)).sum()
 }
@@ -147,7 +149,7 @@ fn too_late(waited: Duration) -> StoreError {
     StoreError::Busy { waiting_for, source: None }
 }
 
-/// What two appends of one call must not share.
+/// The names that two appends of one call must not share.
 #[derive(Default)]
 struct Names {
     streams: HashSet<Box<str>>,
@@ -156,7 +158,7 @@ struct Names {
 }
 
 impl Names {
-    /// Adds an append's names. Whether all of them are new.
+    /// Adds an append's names. Returns whether all of them are new.
     fn add(&mut self, append: &Append) -> bool {
         let mut are_new = true;
         for part in append.streams() {

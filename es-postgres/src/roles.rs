@@ -4,11 +4,12 @@ use es_core::StoreError;
 
 use crate::{migrate, statements::SchemaName};
 
-/// Returns the SQL script that creates the group roles of the store in a schema and grants each what it needs, no more:
-/// `<schema>_reader`, `_writer`, `_projector`, `_operator` and `_admin`. None of them can log in: grant them to the roles that
-/// can.
+/// Returns the SQL script that creates the group roles of the store in a schema and grants each only the rights that it
+/// needs: `<schema>_reader`, `_writer`, `_projector`, `_operator`, and `_admin`. These roles cannot log in: grant them
+/// to login roles.
 ///
-/// A superuser runs the script after the first migration, and again after each later one. It may run any number of times.
+/// A superuser runs the script after the first migration, and again after each later one. The script can run any number
+/// of times.
 ///
 /// ```
 /// let script = es_postgres::roles_script("es")?;
@@ -17,7 +18,7 @@ use crate::{migrate, statements::SchemaName};
 /// ```
 ///
 /// # Errors
-/// [`StoreError::Setup`] for a name that no schema of a store can have.
+/// Returns [`StoreError::Setup`] for an invalid schema name.
 pub fn roles_script(schema: &str) -> Result<String, StoreError> {
     let schema = SchemaName::new(schema)?;
     let own = format!("{{{}}}", migrate::own_names().collect::<Vec<_>>().join(","));

@@ -36,15 +36,15 @@ use crate::{
     writer::Writers,
 };
 
-/// An event store in one schema of a PostgreSQL database (15 or newer).
+/// An event store in one schema of a PostgreSQL database (version 15 or newer).
 ///
-/// It implements [`EventStore`], [`SnapshotStore`](es_core::SnapshotStore), [`ConsumerStore`](es_core::ConsumerStore) and
-/// [`ProjectionStore`](es_core::ProjectionStore), whose projections write with a [`PgConnection`]. Cloning gives another
-/// handle to the same store, with the same connections. Several stores, in one process or in many, may work on one
-/// schema; positions are gapless and follow the order of commits over all of them.
+/// It implements [`EventStore`], [`SnapshotStore`](es_core::SnapshotStore), [`ConsumerStore`](es_core::ConsumerStore),
+/// and [`ProjectionStore`](es_core::ProjectionStore), whose projections write with a [`PgConnection`]. A clone is
+/// another handle to the same store with the same connections. Several stores, in one or many processes, can work on
+/// one schema. Positions have no gaps and follow commit order across all of them.
 ///
-/// Its background tasks run on the runtime on which it was connected, and end when the last handle is dropped or
-/// [`close`](Self::close)d.
+/// The store's background tasks run on the runtime on which it was connected. They end when the last handle is dropped
+/// or the store is [`close`](Self::close)d.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), es_core::StoreError> {
@@ -64,7 +64,7 @@ pub struct PgStore {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all handles to a store share.
+/// The state that all handles to a store share.
 pub(crate) struct Shared {
     pub(crate) pool: PgPool,
     pub(crate) schema: SchemaName,
@@ -72,79 +72,81 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) inline: Vec<Inline>,
     pub(crate) signals: Signals,
-    /// Connections of the writers alone.
+    /// The connections of the writers.
     pub(crate) append_pool: PgPool,
     pub(crate) writers: Writers,
-    /// The connection of the reader of tails alone.
+    /// The connection of the reader of tails.
     pub(crate) tail_pool: PgPool,
     pub(crate) tails: Tails,
     pub(crate) durability: Durability,
     pub(crate) command_queue: CommandQueue,
     pub(crate) liveness: Arc<Liveness>,
-    /// How every transaction of the store begins.
+    /// The statement that begins every transaction of the store.
     pub(crate) begin: SqlStr,
 }
 
-/// The level at which every transaction of the store begins, whatever the defaults of the database are.
+/// Begins every transaction of the store at this level, whatever the defaults of the database are.
 pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
-/// What does not change after the store was connected.
+/// The settings, which do not change after the store is connected.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) lock_timeout: Duration,
     pub(crate) acquire_timeout: Duration,
     pub(crate) max_payload_bytes: usize,
-    /// Whether another connection may serve each transaction: no prepared statements, and BEGIN and COMMIT around all.
+    /// Whether each transaction may run on another connection: statements are not prepared, and every call is in a
+    /// transaction.
     pub(crate) pgbouncer: bool,
     /// Whether appends commit without waiting for the flush, and are acknowledged after it.
     pub(crate) pipelined: bool,
 }
 
 impl PgStore {
-    /// Opens the store in the schema `es`, with the default settings, and brings the schema up to date.
+    /// Opens the store in the schema `es` with the default settings, and migrates the schema.
     ///
     /// # Errors
-    /// [`StoreError::Setup`] says what is wrong with the server, the database or the schema, and how to mend it.
+    /// Returns [`StoreError::Setup`] if something is wrong with the server, the database, or the schema; the error
+    /// states how to fix it.
     ///
     /// # Cancel safety
-    /// Safe: a migration happens as a whole or not at all.
+    /// Safe: a migration happens completely or not at all.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         PgOptions::new(url).connect().await
     }
 
-    /// The name of its schema.
+    /// Returns the name of the schema.
     pub fn schema(&self) -> &str {
         self.shared.schema.as_str()
     }
 
-    /// Appends within a transaction of the caller's: the events are stored if and when it commits.
+    /// Appends in a transaction of the caller: the events are stored if and when the transaction commits.
     ///
-    /// Every append waits for the one that came first, to the end of its transaction. So call it as late in the
-    /// transaction as possible, or let [`begin`](Self::begin) do that. The transaction's `synchronous_commit` is
-    /// left as it is: with `off`, readers may see events that a crash of the server takes away again. On a
-    /// connection without a transaction it is an append of its own.
+    /// Every append waits until the transaction of the previous append ends. Call this method as late in the
+    /// transaction as possible, or let [`begin`](Self::begin) do that. The method does not change the transaction's
+    /// `synchronous_commit`. With `off`, readers may see events that a crash of the server removes. On a connection
+    /// without a transaction, the append is a transaction of its own.
     ///
-    /// Readers are not told of the commit, and find the events when they poll next;
-    /// [`announce`](Self::announce) tells them at once.
+    /// Readers are not notified of the commit, and find the events at their next poll. Call
+    /// [`announce`](Self::announce) to notify them immediately.
     ///
     /// # Errors
-    /// As [`EventStore::append`]; after [`StoreError::Conflict`], [`StoreError::IdReused`] and [`StoreError::Busy`] the
-    /// transaction can go on. [`StoreError::Refused`] at the isolation levels REPEATABLE READ and SERIALIZABLE, where the
-    /// transaction cannot see what was appended since it began.
+    /// Returns the same errors as [`EventStore::append`]. After [`StoreError::Conflict`], [`StoreError::IdReused`], and
+    /// [`StoreError::Busy`], the transaction can continue. Returns [`StoreError::Refused`] at the isolation levels
+    /// REPEATABLE READ and SERIALIZABLE, where the transaction cannot see what was appended after it began.
     ///
     /// # Cancel safety
-    /// Roll the transaction back if the future is dropped: the events may be in it or not.
+    /// If the future is dropped, roll the transaction back: it may or may not contain the events.
     pub async fn append_in(&self, connection: &mut PgConnection, append: &Append) -> Result<Appended, StoreError> {
         append::check(&self.shared, append)?;
         append::append_in(&self.shared, connection, append, Commit::AsItIs).await
     }
 
-    /// Starts a transaction of the caller's own writes and of appends, both or neither. The appends are sent at its
-    /// commit, so that other writers wait as briefly as possible.
+    /// Begins a transaction for the caller's own writes and for appends, which commit together or not at all. The
+    /// appends are sent at the commit, so that other writers wait as briefly as possible.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] or [`StoreError::Unavailable`] without a connection; [`StoreError::Refused`] within a handler of a
-    /// projection.
+    /// Returns [`StoreError::Busy`] or [`StoreError::Unavailable`] if there is no connection, and
+    /// [`StoreError::Refused`] in a handler of a projection.
     ///
     /// # Cancel safety
     /// Safe: nothing has happened yet.
@@ -153,19 +155,19 @@ impl PgStore {
         Ok(UnitOfWork::new(self.clone(), self.shared.transaction().await?))
     }
 
-    /// Tells readers, here and in other processes, that there are events up to a position. Only needed after the
-    /// commit of a transaction with [`append_in`](Self::append_in).
+    /// Notifies readers, in this and other processes, that there are events up to a position. This is only necessary
+    /// after the commit of a transaction with [`append_in`](Self::append_in).
     pub fn announce(&self, position: Position) {
         self.shared.signals.announce(position, true);
     }
 
-    /// Closes all connections after the calls that use them and the appends that wait, and ends the background tasks.
-    /// Later calls, on every handle, are [`StoreError::Refused`].
+    /// Closes all connections after current calls and waiting appends, and ends the background tasks. Later calls on
+    /// every handle return [`StoreError::Refused`].
     ///
     /// # Cancel safety
-    /// Safe: the store is closed even if the future is dropped; connections may then be open for a moment more.
+    /// Safe: the store is closed even if the future is dropped. Connections may then remain open for a moment.
     pub async fn close(&self) {
-        // Closed from here on, even if nobody awaits it.
+        // The pool is closed from here on, even before this future is awaited.
         let readers_closed = self.shared.pool.close();
         self.shared.tails.stop();
         self.shared.writers.close().await;
@@ -176,7 +178,7 @@ impl PgStore {
         readers_closed.await;
     }
 
-    /// Refuses what would wait for itself.
+    /// Refuses a call that would wait for itself.
     pub(crate) fn refuse_in_handler(&self) -> Result<(), StoreError> {
         handler_scope::refuse_in_handler(&self.shared)
     }
@@ -189,10 +191,10 @@ impl fmt::Debug for PgStore {
 }
 
 impl Shared {
-    /// A connection for one statement.
+    /// Returns a connection for one statement.
     pub(crate) async fn session(&self) -> Result<Session, StoreError> {
         if self.settings.pgbouncer {
-            // Parsing and binding are two messages, which must meet the same connection of the server.
+            // Parsing and binding are two messages, which must reach the same connection of the server.
             return Ok(Session::Transaction(self.transaction().await?));
         }
         self.writers.refuse_ended_runtime()?;
@@ -200,24 +202,24 @@ impl Shared {
         Ok(Session::Single(connection))
     }
 
-    /// A connection in a transaction.
+    /// Returns a connection in a transaction.
     pub(crate) async fn transaction(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.begin(self.begin.clone()).await
     }
 
-    /// A connection in a transaction that begins with this statement.
+    /// Returns a connection in a transaction that begins with this statement.
     pub(crate) async fn begin(&self, begin: SqlStr) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.writers.refuse_ended_runtime()?;
         let mut reconnects = limits::RECONNECTS_PER_CALL;
         loop {
             match self.try_begin(begin.clone()).await {
-                // Nothing but BEGIN was sent.
+                // Only BEGIN was sent.
                 Ok(Err(error)) if reconnects > 0 && is_lost_connection(&error) => {
                     self.liveness.note_loss();
                     reconnects -= 1;
                 }
                 Ok(begun) => return begun.map_err(|error| self.acquire_error(&self.pool, error)),
-                // The runtime ends.
+                // The runtime is shutting down.
                 Err(error) => return Err(StoreError::Unavailable { source: error.into() }),
             }
         }
@@ -225,17 +227,17 @@ impl Shared {
 
     async fn try_begin(&self, begin: SqlStr) -> Result<Result<Transaction<'static, Postgres>, sqlx::Error>, JoinError> {
         let pool = self.pool.clone();
-        // In a task of its own, which nobody can drop half way: if the future is dropped while BEGIN is on its way, sqlx
-        // 0.9.0 puts the connection back into the pool within an open transaction (transact-rs/sqlx#4393), and the next
-        // append on it would never be committed. What the task begins for nobody is rolled back.
+        // In a separate task that cannot be dropped before it completes. If the future is dropped while BEGIN is in
+        // transit, sqlx 0.9.0 returns the connection to the pool in an open transaction (transact-rs/sqlx#4393), and
+        // the next append on it would never be committed. A transaction that no caller receives is rolled back.
         tokio::spawn(async move { pool.begin_with(begin).await }).await
     }
 
-    /// Commits a transaction in which other code than this crate's has run.
+    /// Commits a transaction in which code outside this crate has run.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if that code ignored the failure of a statement: the server would answer COMMIT by a
-    /// rollback, and call it a success.
+    /// Returns [`StoreError::Refused`] if that code ignored the failure of a statement: the server would respond to
+    /// COMMIT with a rollback and report success.
     pub(crate) async fn commit(&self, mut transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {
         if !transaction.is_in_transaction() {
             return Err(StoreError::Refused { reason: "the transaction was ended by code that only borrowed it" });
@@ -251,7 +253,7 @@ impl Shared {
         get_position(&row, 0)
     }
 
-    /// A statement, prepared once for each connection where that is possible.
+    /// Returns a statement, prepared once per connection if possible.
     pub(crate) fn query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
         sqlx::query(sql.clone()).persistent(!self.settings.pgbouncer)
     }
@@ -261,14 +263,14 @@ impl Shared {
     }
 }
 
-/// A connection for one statement, or for one transaction where a statement alone is not possible.
+/// A connection for one statement, or for one transaction if a single statement is not possible.
 pub(crate) enum Session {
     Single(PoolConnection<Postgres>),
     Transaction(Transaction<'static, Postgres>),
 }
 
 impl Session {
-    /// Makes what was done last.
+    /// Commits the transaction, if there is one.
     pub(crate) async fn finish(self) -> Result<(), StoreError> {
         match self {
             Self::Single(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! A transaction of the caller's own writes and of appends.
+//! A transaction for the caller's own writes and for appends.
 
 use async_trait::async_trait;
 use es_core::{
@@ -15,19 +15,19 @@ use crate::{
     store::{PgStore, Shared},
 };
 
-/// Most appends that one [`UnitOfWork`] takes.
+/// The maximum number of appends in one [`UnitOfWork`].
 pub const MAX_APPENDS_PER_UNIT_OF_WORK: usize = limits::MAX_APPENDS_PER_UNIT;
 
 const SAVEPOINT: &str = include_str!("../sql/savepoint.sql");
 const SAVEPOINT_AGAIN: &str = include_str!("../sql/savepoint_again.sql");
 const ROLLBACK_TO: &str = include_str!("../sql/rollback_to.sql");
 
-/// A transaction of the caller's own writes and of appends: all of them are stored, or none.
+/// A transaction for the caller's own writes and for appends: all of them are stored, or none.
 ///
-/// The appends wait in memory until [`commit`](Self::commit), so that the lock that orders all appends is held for the end of
-/// the transaction alone, however long the caller takes before. Dropped without a commit, it is rolled back.
+/// The appends wait in memory until [`commit`](Self::commit), so that the ordering lock is held only at the end of the
+/// transaction, however long the caller takes before. If the unit is dropped without a commit, it is rolled back.
 ///
-/// It is the [`MessageUnit`] of this store as well.
+/// It is also the [`MessageUnit`] of this store.
 ///
 /// ```no_run
 /// # async fn example(store: es_postgres::PgStore, append: es_core::Append) -> Result<(), Box<dyn std::error::Error>> {
@@ -44,7 +44,7 @@ pub struct UnitOfWork {
     store: PgStore,
     transaction: Transaction<'static, Postgres>,
     appends: Vec<Append>,
-    /// How many appends there were at the savepoint.
+    /// The number of appends at the savepoint.
     savepoint: Option<usize>,
 }
 
@@ -53,44 +53,46 @@ impl UnitOfWork {
         Self { store, transaction, appends: Vec::new(), savepoint: None }
     }
 
-    /// The connection, within the transaction, at the isolation level READ COMMITTED. Leave the transaction's end to
-    /// [`commit`](Self::commit).
+    /// Returns the connection in the transaction, at the isolation level READ COMMITTED. Only [`commit`](Self::commit)
+    /// may end the transaction.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
     }
 
-    /// Adds an append; nothing is sent before [`commit`](Self::commit). A later append may build on the
-    /// streams of an earlier one; those in a row that share no stream are one call to the database.
+    /// Adds an append, which is sent by [`commit`](Self::commit). A later append can build on the streams of an earlier
+    /// one. Consecutive appends without a common stream are sent in one call to the database.
     ///
     /// # Errors
-    /// [`StoreError::LimitExceeded`] for a payload over the store's limit, or over [`MAX_APPENDS_PER_UNIT_OF_WORK`].
+    /// Returns [`StoreError::LimitExceeded`] if a payload exceeds the store's limit, or if there are more than
+    /// [`MAX_APPENDS_PER_UNIT_OF_WORK`] appends.
     pub fn append(&mut self, append: Append) -> Result<(), StoreError> {
-        // A handler of messages may do this, though it may not append to the store.
+        // A message handler may do this, although it may not append to the store directly.
         append.check_payload_limit(self.store.shared.settings.max_payload_bytes)?;
         check_append_count(self.appends.len())?;
         self.appends.push(append);
         Ok(())
     }
 
-    /// Writes a message that is published if this commits.
+    /// Writes a message that is published if this unit commits.
     ///
     /// # Errors
-    /// As of [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
+    /// Returns the same errors as [`Enqueue::enqueue`](es_core::Enqueue::enqueue).
     ///
     /// # Cancel safety
-    /// Roll back if the future is dropped: the message may be in the transaction or not.
+    /// If the future is dropped, roll back: the transaction may or may not contain the message.
     pub async fn enqueue(&mut self, message: &OutboxMessage) -> Result<(), StoreError> {
         outbox::enqueue(&self.store.shared, &mut self.transaction, message).await
     }
 
-    /// Appends everything and commits. Gives the outcomes in the order in which the appends were added.
+    /// Sends all appends and commits. Returns the outcomes in the order in which the appends were added.
     ///
     /// # Errors
-    /// As [`EventStore::append`](es_core::EventStore::append), for the first append that fails; [`StoreError::Refused`] if the caller
-    /// ignored the failure of a statement. Everything is rolled back then, the caller's own writes too. After [`StoreError::Unavailable`] the outcome is unknown.
+    /// Returns the same errors as [`EventStore::append`](es_core::EventStore::append), for the first append that fails.
+    /// Returns [`StoreError::Refused`] if the caller ignored the failure of a statement. After an error, everything is
+    /// rolled back, including the caller's own writes. After [`StoreError::Unavailable`], the outcome is unknown.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves everything stored or nothing.
+    /// If the future is dropped, either everything is stored or nothing.
     pub async fn commit(mut self) -> Result<Vec<Appended>, StoreError> {
         let mut outcomes = Vec::with_capacity(self.appends.len());
         let mut rest = self.appends.as_slice();
@@ -108,17 +110,17 @@ impl UnitOfWork {
         Ok(outcomes)
     }
 
-    /// Rolls everything back, and returns when that has happened. Dropping the unit does the same a moment later.
+    /// Rolls everything back, and returns when that is done. Dropping the unit has the same effect a moment later.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the connection is gone; the server rolls back by itself then.
+    /// Returns [`StoreError::Unavailable`] if the connection is lost. The server then rolls back on its own.
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.transaction.rollback().await.map_err(store_error)
     }
 }
 
 impl UnitOfWork {
-    /// The store, and the connection within the transaction.
+    /// Returns the store, and the connection in the transaction.
     pub(crate) fn parts(&mut self) -> (&Shared, &mut PgConnection) {
         (&self.store.shared, &mut self.transaction)
     }

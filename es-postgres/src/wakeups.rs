@@ -1,8 +1,8 @@
-//! Hints that there may be new events: pushed within the process, told to other processes by NOTIFY, heard by LISTEN.
+//! Wakeups for new events: passed on within the process, and sent to other processes by NOTIFY and LISTEN.
 //!
-//! NOTIFY holds a lock of the whole server through its commit, so it never rides on an append. A background task sends
-//! one for many appends, in a transaction of its own that does not wait for a flush; and none if nobody listens, which
-//! each append sees by an advisory lock that listeners hold.
+//! NOTIFY holds a lock of the whole server during its commit, so it is never part of an append. A background task sends
+//! one notification for many appends, in a separate transaction that does not wait for a flush. If no process listens,
+//! it sends none; each append detects listeners by an advisory lock that they hold.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,16 +18,16 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::sleep};
 
 use crate::{rows::from_bigint, statements::Statements};
 
-/// The least time between two NOTIFYs of one store.
+/// The minimum time between two NOTIFYs of one store.
 pub(crate) const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
-/// The least time between two looks of a listener at the head of the log.
+/// The minimum time between two checks of the head of the log by a listener.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// How long a listener waits after the first failure; twice as long after each further one.
+/// How long a listener waits after the first failure. The wait doubles with each further failure.
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
-/// The longest that a listener waits.
+/// The longest wait of a listener.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
-/// What a store needs to send and hear hints.
+/// What a store needs to send and receive wakeups.
 pub(crate) struct SignalOptions {
     pub(crate) pool: PgPool,
     pub(crate) connect_options: PgConnectOptions,
@@ -39,17 +39,17 @@ pub(crate) struct SignalOptions {
     pub(crate) pgbouncer: bool,
 }
 
-/// The hints of one store. Its tasks end when it is dropped.
+/// The wakeups of one store. Its tasks end when it is dropped.
 pub(crate) struct Signals {
     sender: Arc<WakeupSender>,
-    /// What was stored last, while somebody waits for hints.
+    /// The most recently stored events, while readers wait for wakeups.
     pub(crate) recent: RecentEvents,
-    /// What the notifier is to tell; `None` if nobody is told.
+    /// What the notifier has to send; `None` if the store does not notify.
     untold: Option<watch::Sender<Position>>,
-    /// The listener, as long as nobody has subscribed.
+    /// The listener, until the first reader subscribes.
     listener: Mutex<Option<Listener>>,
     tasks: Mutex<Vec<AbortHandle>>,
-    /// Where the store was connected.
+    /// The runtime on which the store was connected.
     runtime: Handle,
 }
 
@@ -77,23 +77,24 @@ impl Signals {
         Self { sender, recent, untold, listener, tasks, runtime }
     }
 
-    /// Keeps durable events in memory for readers that follow the log here; without such readers it does not make them.
+    /// Keeps durable events in memory for readers that follow the log in this process. Without such readers, the events
+    /// are not created.
     pub(crate) fn hand_on(&self, after: Bookmark, events: impl FnOnce() -> Vec<RecordedEvent>) {
         if self.sender.has_subscribers() {
             self.recent.push(after, events());
         }
     }
 
-    /// Tells everybody, here at once, elsewhere soon if anybody listens there.
+    /// Wakes readers in this process immediately, and readers in other processes soon, if there are any.
     pub(crate) fn announce(&self, head: Position, is_heard: bool) {
         self.sender.notify(head);
         if let Some(untold) = self.untold.as_ref().filter(|_| is_heard) {
-            // Also a lower one than before: the log may have gone back.
+            // The head may be lower than before, because the log may have gone back.
             untold.send_replace(head);
         }
     }
 
-    /// Hints for one more reader. The first one starts the listener.
+    /// Returns wakeups for another reader. The first reader starts the listener.
     pub(crate) fn subscribe(&self) -> Wakeups {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(listener) = listener {
@@ -119,7 +120,7 @@ impl Drop for Signals {
     }
 }
 
-/// Tells other processes.
+/// Notifies other processes.
 struct Notifier {
     pool: PgPool,
     sql: SqlStr,
@@ -132,7 +133,7 @@ impl Notifier {
         while head.changed().await.is_ok() {
             let position = *head.borrow_and_update();
             if let Err(error) = self.send(position).await {
-                // A hint may be missing.
+                // A wakeup may be missing.
                 tracing::debug!(%position, error = &error as &dyn std::error::Error, "NOTIFY failed");
             }
             sleep(NOTIFY_INTERVAL).await;
@@ -152,7 +153,7 @@ impl Notifier {
     }
 }
 
-/// Hears what other processes tell, by a connection of its own.
+/// Receives the notifications of other processes over its own connection.
 struct Listener {
     connect_options: PgConnectOptions,
     head_sql: SqlStr,
@@ -163,13 +164,13 @@ struct Listener {
 
 impl Listener {
     async fn run(self) {
-        // A pool of one, since that is what a listener takes. It opens a connection when it is asked to.
+        // A pool with one connection, because a listener requires a pool. It connects on demand.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
             .idle_timeout(None)
             .test_before_acquire(false)
-            // It waits for as long as nothing happens.
+            // The connection is idle as long as nothing happens.
             .connect_lazy_with(self.connect_options.clone().options([("idle_session_timeout", "0")]));
         let mut delay = FIRST_RECONNECT_DELAY;
         loop {
@@ -193,7 +194,7 @@ impl Listener {
         sqlx::query(self.lock_sql.clone()).persistent(false).fetch_one(&mut listener).await?;
         listener.listen(&self.channel).await?;
         *delay = FIRST_RECONNECT_DELAY;
-        // What was told before this connection listened.
+        // Covers notifications that were sent before this connection listened.
         self.look(&mut listener).await?;
         while let Some(notification) = listener.try_recv().await? {
             let mut is_news = self.is_news(&notification);
@@ -203,12 +204,12 @@ impl Listener {
                 claim = claim_of(&notification).or(claim);
             }
             if is_news {
-                // Readers do not wait for the look, and it does not compete with them. If the claim is wrong, the look tells
-                // them so. A lower one is an old one, or the log went back, which the look finds.
+                // Readers do not wait for the check, and it does not compete with them. If the claim is wrong, the
+                // check corrects it. A lower claim is outdated, or the log went back, which the check detects.
                 if let Some(claimed) = claim.filter(|claimed| *claimed > self.sender.latest()) {
                     self.sender.notify(claimed);
                 }
-                // However many notifications come in between, they cost one look.
+                // All notifications that arrive in between cost one check.
                 sleep(LOOK_INTERVAL).await;
                 self.look(&mut listener).await?;
             }
@@ -216,13 +217,14 @@ impl Listener {
         Ok(())
     }
 
-    /// Whether a notification tells of another head than the one that is known here, as those of this process's own appends do
-    /// not. Every role may send on the channel, so the claim wakes readers and is believed no further: the log says where it ends.
+    /// Returns whether a notification claims another head than the known one; notifications of this process's own
+    /// appends do not. Every role may send on the channel, so the claim only wakes readers, and the log determines
+    /// where it ends.
     fn is_news(&self, notification: &PgNotification) -> bool {
         claim_of(notification) != Some(self.sender.latest())
     }
 
-    /// Hints where the log ends.
+    /// Wakes readers with the current end of the log.
     async fn look(&self, listener: &mut PgListener) -> Result<(), sqlx::Error> {
         let row = sqlx::query(self.head_sql.clone()).persistent(false).fetch_one(listener).await?;
         self.sender.notify(Position::new(from_bigint(row.try_get(0)?)));
@@ -230,7 +232,7 @@ impl Listener {
     }
 }
 
-/// Where a notification claims that the log ends.
+/// Returns the position at which a notification claims that the log ends.
 fn claim_of(notification: &PgNotification) -> Option<Position> {
     notification.payload().parse().ok().map(Position::new)
 }

@@ -1,12 +1,13 @@
-//! Group commit: the tasks that append for everybody in this process.
+//! Group commit: the tasks that append for all callers in this process.
 //!
-//! A writer takes the appends that wait, calls the database once for all of them, and answers each caller. While it is at
-//! that, the next ones gather. So nothing waits for a timer, and a store at rest appends at once. Only where other processes
-//! had the ordering lock does the next batch gather for a moment, since it would wait for them anyway.
+//! A writer takes the waiting appends, calls the database once for all of them, and answers each caller. During the
+//! call, the next appends collect. No append therefore waits for a timer, and an idle store appends immediately. Only
+//! if other processes held the ordering lock does the next batch collect for a moment, because it would wait for them
+//! anyway.
 //!
-//! In the ordinary mode one writer is at the database at a time: its commit is flushed before the ordering lock is released.
-//! In the pipelined mode a writer commits without waiting, releases the lock, and then waits for a flush that covers
-//! its commit, while the other writer appends the next batch.
+//! In the ordinary mode, one writer at a time uses the database: its commit is flushed before the ordering lock is
+//! released. In the pipelined mode, a writer commits without waiting, releases the lock, and then waits for a flush
+//! that covers its commit, while the other writer appends the next batch.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -31,14 +32,14 @@ use crate::{
     store::Shared,
 };
 
-/// Writers in the ordinary mode.
+/// The number of writers in the ordinary mode.
 const ORDINARY_WRITERS: u32 = 1;
-/// Writers in the pipelined mode, and so the most connections that append.
+/// The number of writers in the pipelined mode, and therefore the maximum number of connections that append.
 pub(crate) const MAX_WRITERS: u32 = 2;
 
 const ENDED: &str = "the store was closed, or the runtime in which it was connected has ended; connect again";
 
-/// The way to the writers. They end when it is dropped or closed, after the appends that wait.
+/// Passes appends to the writers. The writers end when this value is dropped or closed, after the waiting appends.
 pub(crate) struct Writers {
     /// `None` once it is closed.
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
@@ -51,7 +52,7 @@ pub(crate) struct Writers {
 struct WriterStopped;
 
 impl Writers {
-    /// Makes the way; [`start`](Self::start) puts somebody at its end.
+    /// Creates the queue; [`start`](Self::start) starts the writers that read from it.
     pub(crate) fn new(patience: Duration) -> (Self, Queue) {
         let (jobs, queue) = Queue::new(patience);
         (Self { jobs: Mutex::new(Some(jobs)), tasks: Mutex::default(), patience }, queue)
@@ -71,7 +72,7 @@ impl Writers {
         *shared.writers.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
 
-    /// Hands an append to the writers and waits for its outcome. It goes on when the caller is dropped.
+    /// Passes an append to the writers and waits for its outcome. The append continues if the caller is dropped.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         let closed = || StoreError::Refused { reason: ENDED };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
@@ -91,7 +92,8 @@ impl Writers {
         outcome.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: WriterStopped.into() }))
     }
 
-    /// Refuses what could only fail: connections belong to the runtime in which they were opened, and that has ended.
+    /// Refuses calls that could only fail, because connections belong to the runtime in which they were opened, and
+    /// that runtime has ended.
     pub(crate) fn refuse_ended_runtime(&self) -> Result<(), StoreError> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         match jobs.as_ref().is_some_and(mpsc::Sender::is_closed) {
@@ -100,24 +102,24 @@ impl Writers {
         }
     }
 
-    /// Takes no more appends, and returns when those that wait are done.
+    /// Accepts no more appends, and returns when the waiting ones are done.
     pub(crate) async fn close(&self) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
-            // It ends, or its runtime has ended it.
+            // The task ends, or its runtime has ended it.
             let _ = task.await;
         }
     }
 }
 
-/// One task that appends, by a connection of its own.
+/// A task that appends over its own connection.
 struct Writer {
-    /// Not the store itself, which shall be dropped while its writers wait.
+    /// A weak reference, so that the store can be dropped while its writers wait.
     shared: Weak<Shared>,
     queue: Arc<AsyncMutex<Queue>>,
     connection: Kept,
-    /// For how long its next batch gathers.
+    /// How long its next batch collects appends.
     gathering: Duration,
 }
 
@@ -130,17 +132,17 @@ impl Writer {
                 queue.next_batch().await
             };
             let Some(jobs) = jobs else { return };
-            // Without it all callers are gone.
+            // Without the store, there are no callers left.
             let Some(shared) = self.shared.upgrade() else { return };
-            // A handler of an inline projection may panic; the appends of others are to go on. The callers of these jobs
-            // hear that their outcome is unknown, and the connection was dropped with what it was at.
+            // A handler of an inline projection may panic, but the appends of other callers must continue. The callers
+            // of these jobs receive an unknown outcome, and the connection was dropped with its transaction.
             if AssertUnwindSafe(self.write(&shared, jobs)).catch_unwind().await.is_err() {
                 tracing::error!("a writer panicked, most likely in the handler of an inline projection; it goes on");
             }
         }
     }
 
-    /// Writes jobs and answers them. A job that fails the call for all is sought by halves.
+    /// Writes jobs and answers them. If one job fails the call for all, it is found by bisection.
     async fn write(&mut self, shared: &Shared, jobs: Vec<Job>) {
         let mut batches = vec![jobs];
         while let Some(mut jobs) = batches.pop() {
@@ -174,11 +176,11 @@ impl Writer {
             }
         };
         self.gathering = match &batch {
-            // A part of what a turn takes where processes take turns.
+            // A fraction of the time that one call takes when processes take turns.
             Ok(Batch { has_waited: true, .. }) => (start.elapsed() / 4).min(MAX_GATHERING),
             _ => Duration::ZERO,
         };
-        // After an error of the connection, dropping it lets the pool look whether it is still good.
+        // After a connection error, the connection is dropped, so that the pool checks whether it is still usable.
         if !matches!(batch, Err(StoreError::Unavailable { .. })) {
             self.connection.keep(connection);
         }
@@ -186,12 +188,12 @@ impl Writer {
     }
 }
 
-/// Whether an error of a statement comes from a value in it, so that the others can be stored without.
+/// Returns whether a statement's error comes from a value in it, so that the other appends can be stored without it.
 fn is_of_a_value(error: &StoreError) -> bool {
     matches!(error, StoreError::Refused { .. } | StoreError::Backend { .. })
 }
 
-/// Appends in a transaction of the store's own, and returns when the outcomes are durable.
+/// Appends in the store's own transaction, and returns when the outcomes are durable.
 async fn append_durably(
     shared: &Shared,
     connection: &mut PgConnection,
@@ -207,7 +209,7 @@ async fn append_durably(
         transaction.commit().await.map_err(store_error)?;
         batch
     };
-    // It can be seen, whether it is flushed or not.
+    // The append is visible, whether it is flushed or not.
     if let Some((after, head)) = batch.stored {
         if commit == Commit::Flushed {
             shared.signals.hand_on(after, || batch.recorded(appends));
@@ -215,7 +217,7 @@ async fn append_durably(
         shared.signals.announce(head.position(), batch.is_heard);
     }
     match shared.settings.pipelined {
-        // Whatever goes wrong now, the appends have been committed, and may be durable or not.
+        // Whatever fails from here on, the appends have been committed, and may be durable or not.
         true if batch.is_acknowledged() => shared.flush(connection).await.map_err(unknown_outcome)?,
         true => {}
         false => shared.durability.flushed(batch.stored.map(|(_, head)| head.position())),
@@ -223,7 +225,7 @@ async fn append_durably(
     Ok(batch)
 }
 
-/// The error is kept as a source, so that nobody takes it for that of the append.
+/// Wraps the error as a source, so that it is not mistaken for an error of the append.
 fn unknown_outcome(error: StoreError) -> StoreError {
     StoreError::Unavailable { source: error.into() }
 }

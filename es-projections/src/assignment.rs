@@ -1,13 +1,15 @@
-//! Which runner works for which partition: the same answer for everybody who asks.
+//! Determines which runner works for which partition. Every runner computes the same assignment.
 
 use std::collections::BTreeSet;
 
 use es_core::{ConsumerName, Member};
 
-/// Returns the member that a partition of a consumer is assigned to, by number; `None` if nobody would run it.
+/// Returns the member that a partition of a consumer is assigned to; `None` if no member would run it. `index` is the
+/// number of the partition.
 ///
-/// Those who would run a consumer are given its partitions in turn. Where they begin is another place for each consumer, so
-/// that several consumers of one partition spread too. When somebody comes or goes, all shares stay as even as they can be.
+/// The members that would run a consumer receive its partitions in turn. The first member differs from consumer to
+/// consumer, so that several consumers with one partition each are spread too. When a member joins or leaves, all
+/// shares stay as even as possible.
 pub(crate) fn assigned<'a>(members: &'a [Member], consumer: &ConsumerName, index: usize) -> Option<&'a str> {
     let mut able: Vec<&str> =
         members.iter().filter(|member| member.consumer == *consumer).map(|member| member.member.as_str()).collect();

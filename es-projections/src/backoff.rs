@@ -8,8 +8,8 @@ use std::{
 use crate::limits;
 
 /// How long to wait between two attempts: capped exponential growth with full jitter. The wait before retry `n` is a
-/// random time between zero and `min(cap, first * factor^(n - 1))`, so that many who failed together do not come back
-/// together.
+/// random time between zero and `min(cap, first * factor^(n - 1))`, so that clients that failed at the same time do not
+/// retry at the same time.
 ///
 /// ```
 /// use es_projections::Backoff;
@@ -27,39 +27,39 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A backoff that doubles from `first` to `cap`. Both are cut to [`limits::MAX_BACKOFF`].
+    /// Returns a backoff that doubles from `first` to `cap`. Both are limited to [`limits::MAX_BACKOFF`].
     pub fn new(first: Duration, cap: Duration) -> Self {
         let cap = cap.min(limits::MAX_BACKOFF);
         Self { first: first.min(cap), cap, factor: 2 }
     }
 
-    /// The same backoff with another growth per attempt; 1 keeps the first wait, 0 counts as 1.
+    /// Returns the backoff with another growth factor. A factor of 1 keeps the first wait, and 0 counts as 1.
     #[must_use]
     pub fn with_factor(mut self, factor: u32) -> Self {
         self.factor = factor.max(1);
         self
     }
 
-    /// The longest wait before a retry; the first retry is number 1.
+    /// Returns the longest wait before a retry. The first retry is number 1.
     pub fn longest(&self, retry: u32) -> Duration {
         let growth = self.factor.saturating_pow(retry.saturating_sub(1));
         self.first.saturating_mul(growth).min(self.cap)
     }
 
-    /// A random wait before a retry, from zero to [`longest`](Self::longest).
+    /// Returns a random wait before a retry, from zero to [`longest`](Self::longest).
     pub fn wait(&self, retry: u32) -> Duration {
         self.longest(retry).mul_f64(random_fraction())
     }
 }
 
 impl Default for Backoff {
-    /// From [`limits::DEFAULT_FIRST_BACKOFF`], doubling, to [`limits::DEFAULT_BACKOFF_CAP`].
+    /// Returns a backoff that doubles from [`limits::DEFAULT_FIRST_BACKOFF`] to [`limits::DEFAULT_BACKOFF_CAP`].
     fn default() -> Self {
         Self::new(limits::DEFAULT_FIRST_BACKOFF, limits::DEFAULT_BACKOFF_CAP)
     }
 }
 
-/// A number from 0 to 1. Every `RandomState` has keys of its own: random enough to spread retries.
+/// Returns a number from 0 to 1. Every `RandomState` has its own keys, which is random enough to spread retries.
 fn random_fraction() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / ((1_u64 << 53) - 1) as f64

@@ -1,4 +1,4 @@
-//! Puts a runner together.
+//! Builds a runner.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
 
 type NewConsumer = Result<Box<dyn Consumer>, InvalidName>;
 
-/// Puts a [`Runner`] together, consumer by consumer.
+/// Builds a [`Runner`] from a store and consumers.
 ///
-/// Every consumer may have options of its own: `view_with`, `projection_with` and `reactor_with` take them.
+/// Each consumer can have its own options: see `view_with`, `projection_with`, and `reactor_with`.
 #[must_use = "a builder does nothing until it is built"]
 pub struct RunnerBuilder<S> {
     store: S,
@@ -57,7 +57,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         self.add(consumer, options)
     }
 
-    /// Adds a projection. Its connection is the store's.
+    /// Adds a projection. It must use the connection type of the store.
     pub fn projection<P>(self, projection: P) -> Self
     where
         S: ProjectionStore,
@@ -88,8 +88,9 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         self.add(consumer, options)
     }
 
-    /// For how long the runner has the lease of a consumer without a heartbeat; [`limits::LEASE_TIME`] if not said. A
-    /// process that is killed is replaced after so long, and one that is stopped for longer has lost its leases when it goes on.
+    /// Sets how long a lease lasts without a heartbeat. The default is [`limits::LEASE_TIME`]. When a process is
+    /// killed, another process replaces it after this time. A process that is suspended for longer has lost its leases
+    /// when it continues.
     pub fn lease_time(mut self, time: Duration) -> Self {
         self.lease_time = time;
         self
@@ -100,11 +101,11 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
         self
     }
 
-    /// Checks the names and options and gives the runner. The store is not asked for anything yet.
+    /// Checks the names and options and returns the runner. This method does not access the store.
     ///
     /// # Errors
-    /// [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`],
-    /// [`RunnerError::Events`], [`RunnerError::Filter`], [`RunnerError::StartOrder`], and [`RunnerError::LeaseTime`].
+    /// Returns [`RunnerError::InvalidName`], [`RunnerError::DuplicateName`], [`RunnerError::TooManyRetries`],
+    /// [`RunnerError::Events`], [`RunnerError::Filter`], [`RunnerError::StartOrder`], or [`RunnerError::LeaseTime`].
     pub fn build(self) -> Result<Runner, RunnerError> {
         if !(limits::MIN_LEASE_TIME..=limits::MAX_LEASE_TIME).contains(&self.lease_time) {
             return Err(RunnerError::LeaseTime { time: self.lease_time });
@@ -141,7 +142,7 @@ impl<S: RunnerStore + Clone + 'static> RunnerBuilder<S> {
     }
 }
 
-/// Checks what a consumer reads, so that a mistake shows before the first event and not by it.
+/// Checks what a consumer reads, so that a mistake is reported before the first event arrives.
 fn check_events(consumer: &dyn Consumer) -> Result<(), RunnerError> {
     let name = || consumer.name().clone();
     consumer.check().map_err(|error| RunnerError::Events { consumer: name(), source: Arc::new(error) })?;

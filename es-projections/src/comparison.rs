@@ -1,4 +1,4 @@
-//! Two generations of a read model, row by row.
+//! Compares two generations of a read model row by row.
 
 mod changes;
 
@@ -16,60 +16,63 @@ use changes::{changes, excerpts};
 
 use crate::limits;
 
-/// How a rebuilt read model compares with the live one, both at the same position.
+/// The comparison of a rebuilt read model with the live one, at the same position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Comparison {
-    /// Every event up to here has taken effect in both.
+    /// All events up to this position have taken effect in both.
     pub position: Position,
-    /// The live one.
+    /// The totals of the live read model.
     pub live: Totals,
-    /// The rebuilt one.
+    /// The totals of the rebuilt read model.
     pub rebuilt: Totals,
-    /// How many rows differ, or are in one of them only; of ranges of rows, at most so many.
+    /// The number of rows that differ or exist in only one of the two. For a comparison by range, an upper bound.
     pub differing: u64,
-    /// How many of them are only in the live one.
+    /// The number of these rows that exist only in the live read model.
     pub only_live: u64,
-    /// How many of them are only in the rebuilt one.
+    /// The number of these rows that exist only in the rebuilt read model.
     pub only_rebuilt: u64,
-    /// In which columns the others differ, and how many of them, by table and in the order in which they were found; at most
-    /// [`limits::MAX_LISTED_COLUMNS`]. None of rows that are not JSON objects.
+    /// The columns in which the other rows differ, with the number of rows, by table and in the order in which they
+    /// were found; at most [`limits::MAX_LISTED_COLUMNS`]. Rows that are not JSON objects do not contribute.
     pub columns: Vec<ColumnSummary>,
-    /// The first rows that differ, by table and key; at most [`limits::MAX_LISTED_DIFFERENCES`].
+    /// The first differing rows, by table and key; at most [`limits::MAX_LISTED_DIFFERENCES`].
     pub first: Vec<Difference>,
-    /// Whether it was compared range by range instead of row by row, since what was live was too large to be remembered
-    /// while it was rebuilt in place: then `first` names ranges of keys, and how many rows they hold.
+    /// Whether ranges of rows were compared instead of single rows, because the live read model was too large to keep
+    /// in memory during a rebuild in place. In this case, `first` names ranges of keys and the number of rows in them.
     pub by_range: bool,
 }
 
-/// What a read model holds as a whole.
+/// The totals of a read model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Its rows or documents.
+    /// The number of rows or documents.
     pub rows: u64,
-    /// The sum of the hashes of all rows, whatever their order. Of the same version of this crate only.
+    /// The sum of the hashes of all rows, regardless of their order. Comparable only within the same version of this
+    /// crate.
     pub hash: u64,
 }
 
-/// A row that is not the same in both.
+/// A row that differs between the two read models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
-    /// The table's name for readers; empty for the documents of a view.
+    /// The name of the table as readers use it; empty for the documents of a view.
     pub table: String,
-    /// The row's key.
+    /// The key of the row.
     pub key: String,
-    /// What is live, shortened to [`limits::MAX_SHOWN_ROW_CHARS`] from where it differs; `None` if it is not there.
+    /// The live row, shortened to [`limits::MAX_SHOWN_ROW_CHARS`] around the first difference; `None` if it does not
+    /// exist.
     pub live: Option<String>,
-    /// What was rebuilt, shortened in the same way; `None` if it is not there.
+    /// The rebuilt row, shortened in the same way; `None` if it does not exist.
     pub rebuilt: Option<String>,
-    /// Its columns that differ; at most [`limits::MAX_LISTED_COLUMNS`]. None if it is in one of them only, or not a JSON object.
+    /// The columns that differ; at most [`limits::MAX_LISTED_COLUMNS`]. Empty if the row exists in only one of the two,
+    /// or is not a JSON object.
     pub changes: Vec<Change>,
 }
 
 impl Comparison {
-    /// Whether both are the same, row for row.
+    /// Returns whether both are identical, row for row.
     pub fn is_same(&self) -> bool {
         self.differing == 0
     }
@@ -139,10 +142,10 @@ impl Totals {
     }
 }
 
-/// Compares two snapshots of the same position, in one pass over both and in bounded memory.
+/// Compares two snapshots of the same position, in one pass over both and with bounded memory.
 ///
 /// # Errors
-/// [`StoreError`] if one of them could not be read to its end.
+/// Returns [`StoreError`] if one of them could not be read to its end.
 pub(crate) async fn compare(
     mut live: ReadModelSnapshot,
     mut rebuilt: ReadModelSnapshot,
@@ -172,8 +175,8 @@ pub(crate) async fn compare(
     }
 }
 
-/// Whether two rows hold the same. Their content is JSON, and the order of keys in its objects does not matter: a hash
-/// map is written in any order.
+/// Returns whether two rows have the same content. The content is JSON, and the order of keys in its objects does not
+/// matter, because a hash map is written in any order.
 fn is_same_row(old: Option<&ReadModelRow>, new: Option<&ReadModelRow>) -> bool {
     match (old, new) {
         (Some(old), Some(new)) => {
@@ -184,7 +187,7 @@ fn is_same_row(old: Option<&ReadModelRow>, new: Option<&ReadModelRow>) -> bool {
 }
 
 impl Comparison {
-    /// Of two that are empty.
+    /// Returns a comparison of two empty read models.
     pub(crate) fn new(position: Position) -> Self {
         let (live, rebuilt) = (Totals::default(), Totals::default());
         let (columns, first) = (Vec::new(), Vec::new());
@@ -195,7 +198,7 @@ impl Comparison {
         let Some(row) = live.as_ref().or(rebuilt.as_ref()) else { return };
         let changes = match (&live, &rebuilt) {
             (Some(live), Some(rebuilt)) => match changes(&live.content, &rebuilt.content) {
-                // Their columns are in another order.
+                // Only the order of their columns differs.
                 Some(changes) if changes.is_empty() => return,
                 changes => changes.unwrap_or_default(),
             },
@@ -231,7 +234,7 @@ impl Comparison {
         self.first.len() < limits::MAX_LISTED_DIFFERENCES
     }
 
-    /// Lists a difference, if there is room for it.
+    /// Lists a difference, if the list is not full.
     pub(crate) fn list(&mut self, difference: Difference) {
         if self.has_room() {
             self.first.push(difference);
@@ -333,7 +336,7 @@ mod tests {
         let mut lines = text.lines().skip(1);
         assert_eq!(lines.next(), Some("  only orders.days is new in 299 of 299 row(s)"), "{text}");
         assert_eq!(lines.next(), Some("  orders 100: days - -> 7"), "{text}");
-        // The row as a whole is shown from where it differs.
+        // The whole row is shown from shortly before the first difference.
         assert!(comparison.first[0].rebuilt.as_deref().unwrap().ends_with(r#","cents":1,"days":7}"#));
     }
 

@@ -1,4 +1,4 @@
-//! What the three kinds of consumers have in common: what a consumer loop holds.
+//! The common interface of the three kinds of consumers, as a consumer loop uses it.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -22,38 +22,38 @@ use crate::{
     stop::Stop,
 };
 
-/// A view, projection or reactor whose type is not known.
+/// A view, projection, or reactor with its type erased.
 #[async_trait]
 pub(crate) trait Consumer: Send + Sync {
-    /// Its name, in its generation.
+    /// Returns the name of the consumer in its generation.
     fn name(&self) -> &ConsumerName;
 
-    /// The same consumer in another generation; `None` if it has no others.
+    /// Returns the same consumer in another generation, or `None` if it supports only one.
     ///
     /// # Errors
-    /// [`InvalidName`] of a table.
+    /// Returns [`InvalidName`] for an invalid table name.
     fn in_generation(&self, generation: Generation) -> Result<Option<Box<dyn Consumer>>, InvalidName>;
 
-    /// How its read model is defined; `None` without one.
+    /// Returns the definition of its read model, or `None` if it has none.
     fn definition(&self) -> Option<ReadModelDefinition>;
 
     fn kind(&self) -> ConsumerKind;
 
     fn filter(&self) -> &EventFilter;
 
-    /// Checks that its events can be read.
+    /// Checks that the consumer's events can be read.
     ///
     /// # Errors
-    /// [`DecodeError::Misconfigured`].
+    /// Returns [`DecodeError::Misconfigured`] if they cannot be read.
     fn check(&self) -> Result<(), DecodeError>;
 
-    /// Whether its code knows the type of an event that passes the filter.
+    /// Returns whether the consumer's code knows the type of an event that passes the filter.
     fn knows(&self, event: &RecordedEvent) -> bool;
 
-    /// Makes room for the read model.
+    /// Creates the storage of the read model.
     async fn prepare(&self) -> Result<(), ProjectionError>;
 
-    /// Applies a page, and moves the checkpoint.
+    /// Applies a page and moves the checkpoint.
     async fn apply(
         &self,
         advance: Advance,
@@ -62,29 +62,29 @@ pub(crate) trait Consumer: Send + Sync {
         stop: &Stop,
     ) -> Result<Applied, PageFailure>;
 
-    /// The same consumer once more, in its generation.
+    /// Returns another instance of the consumer in the same generation.
     fn duplicate(&self) -> Option<Box<dyn Consumer>> {
         self.in_generation(self.name().generation().unwrap_or(Generation::FIRST)).ok().flatten()
     }
 
-    /// The keys within which the order of an event counts: of a view its documents.
+    /// Returns the keys within which the order of an event matters. For a view, these are its documents.
     ///
     /// # Errors
-    /// [`ProjectionError::Decode`] for an event that cannot be read. The code of the consumer may panic.
+    /// Returns [`ProjectionError::Decode`] for an event that cannot be read. The consumer's code may panic.
     fn try_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError>;
 
-    /// The same; the stream alone if that cannot be told.
+    /// Like [`try_keys`](Self::try_keys), but returns only the stream if the keys cannot be determined.
     fn keys(&self, event: &RecordedEvent) -> Vec<EventKey> {
         keys_or_stream(event.stream(), || self.try_keys(event))
     }
 
-    /// Those keys of an event for which it fails.
+    /// Returns the keys of an event for which it fails.
     async fn failing_keys(&self, event: &RecordedEvent) -> Result<Vec<EventKey>, ProjectionError> {
         let keys = self.keys(event);
         Ok(if keys.is_empty() { vec![EventKey::Stream(event.stream().clone())] } else { keys })
     }
 
-    /// Applies an event that was parked, with a move that takes it out of the queue.
+    /// Applies a parked event; `advance` removes it from the queue.
     async fn apply_parked(&self, advance: Advance, event: RecordedEvent) -> Result<(), ProjectionError> {
         let end = advance.to;
         let applied = self
@@ -93,22 +93,22 @@ pub(crate) trait Consumer: Send + Sync {
         applied.map(|_| ()).map_err(|failure| failure.error)
     }
 
-    /// For how long the last page that was applied held the store's transaction, if it did. Where the consumer cannot
-    /// tell, waiting for the transaction counts too.
+    /// Returns how long the last applied page held the store's transaction, if it did. If the consumer cannot measure
+    /// it, the time includes waiting for the transaction.
     fn held_for(&self) -> Option<Duration> {
         None
     }
 
-    /// What is made once all history has been applied.
+    /// Creates what is created once after the whole history has been applied.
     async fn finish(&self) -> Result<(), ProjectionError> {
         Ok(())
     }
 
-    /// Empties the read model and moves its checkpoint to the beginning, both or neither.
+    /// Empties the read model and moves its checkpoint to the beginning, atomically.
     async fn clear(&self) -> Result<(), ProjectionError>;
 }
 
-/// How long something took the last time.
+/// The duration of the last run of an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch(AtomicU64);
 
@@ -125,18 +125,18 @@ impl Stopwatch {
     }
 }
 
-/// What came of a page.
+/// The result of applying a page.
 pub(crate) enum Applied {
-    /// Everything up to here took effect, and the checkpoint says so. Usually the end of the page.
+    /// All events up to this position took effect, and the checkpoint is there. Usually this is the end of the page.
     UpTo(Position),
-    /// The page needs too much memory; nothing took effect. Try fewer events.
+    /// The page needs too much memory, and nothing took effect. Try fewer events.
     TooLarge,
 }
 
-/// Why a page, or the rest of it, did not take effect.
+/// The reason why a page, or the rest of it, did not take effect.
 pub(crate) struct PageFailure {
-    /// The event that failed, where events take effect one by one. Those before it took effect, and the checkpoint
-    /// says so.
+    /// The event that failed, if events take effect one by one. The events before it took effect, and the checkpoint is
+    /// after them.
     pub(crate) alone: Option<Position>,
     pub(crate) error: ProjectionError,
 }
@@ -147,7 +147,7 @@ impl<E: Into<ProjectionError>> From<E> for PageFailure {
     }
 }
 
-/// Waits for a handler; if it panics, that is its error. What it left half done is dropped with it.
+/// Waits for a handler and converts a panic into an error. Unfinished work of the handler is dropped.
 pub(crate) async fn catch_panic<T, E>(
     consumer: &ConsumerName,
     handler: impl Future<Output = Result<T, E>>,
@@ -161,7 +161,8 @@ where
     })
 }
 
-/// Waits for a handler that may take so long, unless `is_excused`; if it takes longer, it is dropped, and that is its error.
+/// Waits for a handler for at most `limit`, unless `is_excused` returns true. A handler that takes longer is dropped,
+/// which counts as its error.
 pub(crate) async fn within<T, E>(
     limit: Duration,
     consumer: &ConsumerName,

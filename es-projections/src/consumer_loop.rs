@@ -28,25 +28,25 @@ use crate::{
     tail::Tail,
 };
 
-/// How a loop ended that did not fail.
+/// How a loop ended without a failure.
 pub(crate) enum Ended {
-    /// It has reached its goal, or was asked to stop.
+    /// It reached its goal or was asked to stop.
     Done,
-    /// The consumer has another number of partitions by now.
+    /// The number of the consumer's partitions has changed.
     OtherPartitionEpoch(u16),
 }
 
-/// One consumer of a runner. Several loops over it (a `catch_up` while it runs) take turns, page by page.
+/// One consumer of a runner. Concurrent loops over it (such as `catch_up` during `run`) take turns, page by page.
 pub(crate) struct ConsumerLoop {
     name: ConsumerName,
     kind: ConsumerKind,
     options: ConsumerOptions,
     store: Arc<dyn RunnerStore>,
-    /// What other generations are made of, while a step is under way too; `None` without a read model.
+    /// Creates other generations, even while a step is running; `None` without a read model.
     blueprint: Option<Box<dyn Consumer>>,
     steps: Mutex<Steps>,
     consumer_state: Arc<ConsumerStateCell>,
-    /// `None` where nobody else could do the work: a generation that is being built.
+    /// `None` if no other process could do the work, as for a generation that is being built.
     member_session: Option<Arc<MemberSession>>,
     suspension_check: Arc<SuspensionCheck>,
     others: Others,
@@ -81,7 +81,7 @@ impl ConsumerLoop {
         }
     }
 
-    /// The same for one generation, live or not.
+    /// Like `new`, but stays with one generation, whether it is live or not.
     pub(crate) fn pinned(
         store: Arc<dyn RunnerStore>,
         consumer: Box<dyn Consumer>,
@@ -94,17 +94,17 @@ impl ConsumerLoop {
         Self { name, blueprint: None, ..pinned }
     }
 
-    /// How it is run.
+    /// Returns the options of the consumer.
     pub(crate) fn options(&self) -> &ConsumerOptions {
         &self.options
     }
 
-    /// What other generations of it are made of.
+    /// Returns the consumer from which other generations are created.
     pub(crate) fn blueprint(&self) -> Option<&dyn Consumer> {
         self.blueprint.as_deref()
     }
 
-    /// What its steps are taken by; nobody takes one meanwhile.
+    /// Locks the steps of the consumer. No step runs while the guard is held.
     pub(crate) async fn steps(&self) -> tokio::sync::MutexGuard<'_, Steps> {
         self.steps.lock().await
     }
@@ -121,8 +121,8 @@ impl ConsumerLoop {
         &self.consumer_state
     }
 
-    /// Retries parked keys whose retry is requested, unless another process runs the consumer and does so. For when no
-    /// loop runs here.
+    /// Retries the parked keys whose retry is requested, unless another process runs the consumer and retries them.
+    /// Used when no loop runs in this process.
     pub(crate) async fn retry_requested(&self) -> Result<(), RunnerError> {
         while let Ended::OtherPartitionEpoch(count) = self.retry_own().await? {
             self.lay_out(count).await?;
@@ -170,19 +170,19 @@ impl ConsumerLoop {
         }
     }
 
-    /// What it checks before each step.
+    /// Returns the check that precedes each step.
     pub(crate) fn suspension_check(&self) -> &SuspensionCheck {
         &self.suspension_check
     }
 
-    /// Looks its checkpoint up with the next step, if none is under way; the step that is finds out by itself.
+    /// Makes the next step look up the checkpoint. If a step is running, that step notices the change itself.
     pub(crate) fn look_up_again(&self) {
         if let Ok(mut steps) = self.steps.try_lock() {
             steps.forget_place();
         }
     }
 
-    /// The same for another partition.
+    /// Creates a loop for another partition.
     pub(crate) fn other(&self, consumer: Box<dyn Consumer>, partition: Partition, feed: &Arc<Feed>) -> Self {
         let (store, tail, suspension_check) =
             (Arc::clone(&self.store), Arc::clone(feed.tail()), Arc::clone(&self.suspension_check));
@@ -191,13 +191,13 @@ impl ConsumerLoop {
         Self { name: self.name.base().in_partition(partition), blueprint: None, ..other }
     }
 
-    /// The loops of the other partitions.
+    /// Returns the loops of the other partitions.
     pub(crate) fn others(&self) -> &Others {
         &self.others
     }
 
-    /// Goes on with its own partition until the goal is reached or the failure policy gives up. `on_advance` is told each new
-    /// position.
+    /// Continues with its own partition until the goal is reached or the failure policy gives up. Calls `on_advance`
+    /// with each new position.
     pub(crate) async fn drive_one(
         &self,
         goal: Goal,
@@ -236,7 +236,7 @@ impl ConsumerLoop {
         if is_only_loop {
             self.steps.lock().await.forget_place();
         }
-        // From before the first read, so that no hint is missed.
+        // Created before the first read, so that no wakeup is missed.
         let mut wakeups = self.store.wakeups();
         let mut attempts = Attempts::default();
         while !stop.is_requested() {
@@ -263,7 +263,7 @@ impl ConsumerLoop {
                             self.consumer_state.note_caught_up();
                             return Ok(Ended::Done);
                         }
-                        // A hint says that this is the head: no need to look whether there is more.
+                        // According to the wakeups this is the head, so there is no need to look for more.
                         (None, Step::Advanced(reached)) if reached == wakeups.latest() => {
                             self.steps.lock().await.follow();
                             self.note_caught_up(session, reached);
@@ -282,7 +282,7 @@ impl ConsumerLoop {
                     }
                     self.consumer_state.set_phase(Phase::NotOurs(who));
                     if let Some(end) = goal.end() {
-                        // Somebody else gets there.
+                        // Another process reaches the goal.
                         let reached = self.stored().await?;
                         on_advance(reached);
                         if reached >= end {
@@ -314,14 +314,14 @@ impl ConsumerLoop {
                 }
             }
         }
-        // What it looked at without finding anything need not be looked at again.
+        // Events that were scanned without finding a wanted one need not be scanned again.
         if self.steps.lock().await.save_scanned().await.is_err() {
             tracing::debug!("the last checkpoint could not be saved; nothing is lost, some events are looked at again");
         }
         Ok(Ended::Done)
     }
 
-    /// Parks what failed, or continues by one page, if this loop has the lease.
+    /// Parks the failed event, or continues by one page, if this loop holds the lease.
     async fn step(
         &self,
         goal: Goal,
@@ -362,7 +362,8 @@ impl ConsumerLoop {
         }
     }
 
-    /// Notes that the process that works for it is at the end of the log, for those here that start after it.
+    /// Records that the process that runs the consumer has reached the end of the log, for local consumers that start
+    /// after it.
     async fn note_if_others_caught_up(&self) {
         if let (Ok(head), Ok(reached)) = (self.store.head().await, self.stored().await)
             && reached >= head
@@ -371,13 +372,13 @@ impl ConsumerLoop {
         }
     }
 
-    /// How far the process that works for it has come.
+    /// Returns how far the process that runs the consumer has come.
     async fn stored(&self) -> Result<Position, RunnerError> {
         Ok(self.steps.lock().await.stored().await?)
     }
 }
 
-/// Waits until there may be events after `scanned`: a hint, or the poll interval for want of one.
+/// Waits until there may be events after `scanned`: for a wakeup, or at most for the poll interval.
 async fn wait_for_news(wakeups: &mut Wakeups, scanned: Position, stop: &Stop) {
     tokio::select! {
         () = wakeups.news(scanned) => {}

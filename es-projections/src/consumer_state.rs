@@ -1,4 +1,4 @@
-//! The state of a consumer: its loops note in it what they are doing, and the status is read from it.
+//! The state of a consumer. Its loops record here what they are doing, and the status is read from here.
 
 use std::{
     collections::VecDeque,
@@ -18,12 +18,12 @@ use crate::{
     status::{ConsumerFailure, ConsumerState, LogWentBack},
 };
 
-/// What a consumer loop says about itself.
+/// What a consumer loop reports about itself.
 pub(crate) struct ConsumerStateCell {
     notes: Mutex<Notes>,
-    /// How far the loops of this runner have come; only true while one is running.
+    /// How far the loops of this runner have come. Valid only while a loop is running.
     reached: watch::Sender<Position>,
-    /// Whether a loop of this runner has been at the end of the log.
+    /// Whether a loop of this runner has reached the end of the log.
     has_caught_up: watch::Sender<bool>,
 }
 
@@ -35,18 +35,18 @@ struct Notes {
     passed_over: u64,
     log_went_back: Option<LogWentBack>,
     page_since: Option<Instant>,
-    /// When anything was noted last: the last heartbeat of the loop.
+    /// When the loop last recorded anything, which is its last heartbeat.
     heard_at: Instant,
-    /// Whether this silence was told of in the log.
+    /// Whether this silence has been logged.
     is_silence_told: bool,
-    /// For whom the store's calls have been waiting in the database since then.
+    /// What the store's calls have been waiting for in the database since then.
     waits: Vec<DatabaseWait>,
     place: Place,
     rate: RateMeter,
     counts: Counts,
 }
 
-/// What was counted since the runner was built.
+/// Counters since the runner was built.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) events_applied: u64,
@@ -60,22 +60,22 @@ impl Notes {
         self.waits.clear();
     }
 
-    /// For how long nothing was heard of a loop that should be at work.
+    /// Returns how long a loop that should be working has not reported anything.
     fn silent_for(&self, now: Instant) -> Option<Duration> {
         let is_at_work = self.loops > 0 && matches!(self.phase, Phase::CatchingUp | Phase::CaughtUp);
         (is_at_work || self.page_since.is_some()).then(|| now.saturating_duration_since(self.heard_at))
     }
 }
 
-/// The checkpoint as stored, and how far the loop has looked: what lies between is nothing it wants.
+/// The stored checkpoint, and how far the loop has scanned. There are no wanted events in between.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Place {
     pub(crate) stored: Position,
-    /// With the event there, unless that is not known; then it is the stored one.
+    /// With the event at that position. If the event is unknown, this is the stored position.
     pub(crate) scanned: Bookmark,
 }
 
-/// What a loop is doing: a [`ConsumerState`] with points in time.
+/// What a loop is doing: a [`ConsumerState`] with points in time instead of durations.
 pub(crate) enum Phase {
     NotRunning,
     CatchingUp,
@@ -91,7 +91,7 @@ pub(crate) enum Phase {
     Stopped(RunnerError),
 }
 
-/// The state at one moment.
+/// The state at one point in time.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) state: ConsumerState,
@@ -102,7 +102,7 @@ pub(crate) struct Snapshot {
     pub(crate) applying_for: Option<Duration>,
     pub(crate) silent_for: Option<Duration>,
     pub(crate) rate_per_second: f64,
-    /// `None` while no loop is running here.
+    /// `None` while no loop is running in this process.
     pub(crate) place: Option<Place>,
 }
 
@@ -127,7 +127,7 @@ impl ConsumerStateCell {
         Self { notes: Mutex::new(notes), reached, has_caught_up }
     }
 
-    /// Notes that a loop runs, until the guard is dropped; says whether it is the only one.
+    /// Records that a loop is running until the guard is dropped. Returns whether it is the only one.
     pub(crate) fn enter(&self) -> (LoopGuard<'_>, bool) {
         let mut notes = self.notes();
         notes.loops += 1;
@@ -135,7 +135,7 @@ impl ConsumerStateCell {
         let is_first = notes.loops == 1;
         if is_first {
             notes.phase = Phase::CatchingUp;
-            // A task that waits must not believe what an earlier loop knew.
+            // A waiting task must not use the position of an earlier loop.
             self.reached.send_replace(Position::ZERO);
         }
         (LoopGuard(self), is_first)
@@ -150,33 +150,33 @@ impl ConsumerStateCell {
         notes.phase = phase;
     }
 
-    /// Notes that a loop has been at the end of the log.
+    /// Records that a loop has reached the end of the log.
     pub(crate) fn note_caught_up(&self) {
         self.has_caught_up.send_if_modified(|has| !std::mem::replace(has, true));
     }
 
-    /// Whether somebody waits for it to have been at the end of the log.
+    /// Returns whether another consumer waits for this one to reach the end of the log.
     pub(crate) fn is_awaited(&self) -> bool {
         self.has_caught_up.receiver_count() > 0 && !*self.has_caught_up.borrow()
     }
 
-    /// Whether a loop of this runner has been at the end of the log, and news of it.
+    /// Returns a receiver for whether a loop of this runner has reached the end of the log.
     pub(crate) fn has_caught_up(&self) -> watch::Receiver<bool> {
         self.has_caught_up.subscribe()
     }
 
-    /// Notes that so many events took effect.
+    /// Adds to the number of events that took effect.
     pub(crate) fn note_applied(&self, events: usize) {
         self.notes().counts.events_applied += events as u64;
     }
 
-    /// What was counted since the runner was built.
+    /// Returns the counters since the runner was built.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for metrics alone"))]
     pub(crate) fn counts(&self) -> Counts {
         self.notes().counts
     }
 
-    /// Notes for whom the store's calls wait, if the loop is still silent. Says whether that is news.
+    /// Records what the store's calls wait for, if the loop is still silent. Returns whether that is new.
     pub(crate) fn note_waits(&self, waits: &[DatabaseWait]) -> bool {
         let mut notes = self.notes();
         let is_silent = notes.silent_for(Instant::now()).is_some_and(|time| time >= limits::DIAGNOSIS_INTERVAL);
@@ -187,24 +187,24 @@ impl ConsumerStateCell {
         is_news
     }
 
-    /// Whether the loop is silent because the store's calls wait for somebody in the database.
+    /// Returns whether the loop is silent because the store's calls wait for another session in the database.
     pub(crate) fn is_waiting_on_database(&self) -> bool {
         !self.notes().waits.is_empty()
     }
 
-    /// For how long nothing was heard of a loop that should be at work.
+    /// Returns how long a loop that should be working has not reported anything.
     pub(crate) fn silent_for(&self) -> Option<Duration> {
         self.notes().silent_for(Instant::now())
     }
 
-    /// Says once that a silence has lasted for too long.
+    /// Returns the duration of a silence that has lasted too long, once per silence.
     pub(crate) fn tell_silence(&self) -> Option<Duration> {
         let mut notes = self.notes();
         let silent_for = notes.silent_for(Instant::now()).filter(|&time| time >= limits::SLOW_PAGE);
         silent_for.filter(|_| !std::mem::replace(&mut notes.is_silence_told, true))
     }
 
-    /// Notes a failure and gives it back for the phase or the error.
+    /// Records a failure and returns it, for the phase or the error.
     pub(crate) fn note_failure(&self, event: Option<Position>, error: Arc<ProjectionError>) -> ConsumerFailure {
         let failure = ConsumerFailure { at: OffsetDateTime::now_utc(), event, error };
         let mut notes = self.notes();
@@ -214,7 +214,7 @@ impl ConsumerStateCell {
         failure
     }
 
-    /// Notes that another runner moved the checkpoint; gives the number of times.
+    /// Records that another runner moved the checkpoint. Returns how often that has happened.
     pub(crate) fn note_moved_by_other(&self) -> u64 {
         let mut notes = self.notes();
         notes.note_life();
@@ -222,12 +222,12 @@ impl ConsumerStateCell {
         notes.moved_by_others
     }
 
-    /// Notes that so many events of unknown types were passed over.
+    /// Adds to the number of events of unknown types that were passed over.
     pub(crate) fn note_passed_over(&self, events: u64) {
         self.notes().passed_over += events;
     }
 
-    /// Notes that the log went back, and how far the loop had come in the former one.
+    /// Records that the log went back, and how far the loop had come in the former log.
     pub(crate) fn note_log_went_back(&self) -> LogWentBack {
         let mut notes = self.notes();
         notes.note_life();
@@ -236,7 +236,7 @@ impl ConsumerStateCell {
         went_back
     }
 
-    /// Notes that a page is being applied, until the guard is dropped.
+    /// Records that a page is being applied until the guard is dropped.
     pub(crate) fn enter_page(&self) -> PageGuard<'_> {
         let mut notes = self.notes();
         notes.note_life();
@@ -244,7 +244,7 @@ impl ConsumerStateCell {
         PageGuard(self)
     }
 
-    /// Notes where the checkpoint was found.
+    /// Records the place of the checkpoint that was read.
     pub(crate) fn note_found(&self, place: Place) {
         let mut notes = self.notes();
         notes.note_life();
@@ -253,7 +253,7 @@ impl ConsumerStateCell {
         self.reached.send_replace(place.scanned.position());
     }
 
-    /// Notes how far the loop has come.
+    /// Records how far the loop has come.
     pub(crate) fn note_advanced(&self, place: Place) {
         let mut notes = self.notes();
         notes.note_life();
@@ -266,12 +266,13 @@ impl ConsumerStateCell {
         self.reached.send_replace(place.scanned.position());
     }
 
-    /// How far the loops of this runner have come, and news of it.
+    /// Returns a receiver for how far the loops of this runner have come.
     pub(crate) fn reached(&self) -> watch::Receiver<Position> {
         self.reached.subscribe()
     }
 
-    /// Whether a loop of this runner moves the checkpoint, so that [`reached`](Self::reached) tells where it is.
+    /// Returns whether a loop of this runner moves the checkpoint, so that [`reached`](Self::reached) shows its
+    /// position.
     pub(crate) fn is_running(&self) -> bool {
         let notes = self.notes();
         notes.loops > 0 && !matches!(notes.phase, Phase::NotOurs(_))
@@ -296,13 +297,13 @@ impl ConsumerStateCell {
         }
     }
 
-    /// Nothing panics while it holds this lock half way through a change.
+    /// No code panics halfway through a change while it holds this lock.
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A loop is running as long as this lives.
+/// Counts a loop as running until it is dropped.
 pub(crate) struct LoopGuard<'a>(&'a ConsumerStateCell);
 
 impl Drop for LoopGuard<'_> {
@@ -316,7 +317,7 @@ impl Drop for LoopGuard<'_> {
     }
 }
 
-/// A page is being applied as long as this lives.
+/// Marks a page as being applied until it is dropped.
 pub(crate) struct PageGuard<'a>(&'a ConsumerStateCell);
 
 impl Drop for PageGuard<'_> {
@@ -370,10 +371,10 @@ impl Phase {
     }
 }
 
-/// Counts positions by the second, over the last [`limits::RATE_WINDOW_SECONDS`].
+/// Counts positions per second, over the last [`limits::RATE_WINDOW_SECONDS`].
 #[derive(Default)]
 struct RateMeter {
-    /// When each second began and what was counted in it; at most one more than the window is long.
+    /// The start of each second and the count within it; at most one entry more than the window has seconds.
     seconds: VecDeque<(Instant, u64)>,
 }
 

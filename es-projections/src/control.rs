@@ -1,4 +1,4 @@
-//! What operators do to consumers, here and in other processes.
+//! The actions of operators on consumers, which take effect in this and in other processes.
 
 use es_core::{
     Checkpoint, CheckpointOverride, ConsumerName, GenerationState, NewOperation, Operation, OperationKind,
@@ -8,16 +8,17 @@ use time::OffsetDateTime;
 
 use crate::{error::RunnerError, runner::Runner, side_by_side::in_state};
 
-/// A consumer that the store has a checkpoint of, and this runner has not. Another process may have it, or its code is gone: then
-/// it can be [retired](Runner::retire).
+/// A consumer that has a checkpoint in the store but is not part of this runner. Either another process runs it, or its
+/// code is gone; in the latter case it can be [retired](Runner::retire).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Orphan {
-    /// Its name.
+    /// The name of the consumer.
     pub name: ConsumerName,
-    /// Everything up to here has taken effect.
+    /// All events up to this position have taken effect.
     pub position: Position,
-    /// When its checkpoint was last moved, by the store's clock: a moment ago if another process runs it.
+    /// When the checkpoint last moved, by the store's clock. A recent time means that another process runs the
+    /// consumer.
     pub updated_at: OffsetDateTime,
 }
 
@@ -29,20 +30,22 @@ impl std::fmt::Display for Orphan {
     }
 }
 
-/// What operators do. Every operation is kept in the log of operations, with who requested it and why, in one
-/// transaction with what it does (rebuilds, swaps and going back: right after it). It takes effect wherever the
-/// consumer runs.
+/// Operator actions. The operations log records each action together with the operator and the reason, in the same
+/// transaction as the action (for rebuilds, swaps, and rollbacks: immediately afterward). Each action takes effect in
+/// the process that runs the consumer.
 impl Runner {
-    /// Pauses a consumer: it finishes the page that is under way and waits. Runners notice within
-    /// [`CONTROL_INTERVAL`](crate::limits::CONTROL_INTERVAL). Says whether it was not paused before.
+    /// Pauses a consumer: it finishes its current page and then waits. Runners notice the pause within
+    /// [`CONTROL_INTERVAL`](crate::limits::CONTROL_INTERVAL). Returns whether the pause is new.
     ///
-    /// A projection that is also applied inline, by the appends themselves, is not suspended there.
+    /// This does not suspend inline updates: a projection that is also applied by the appends themselves continues to
+    /// be applied there.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows it; [`RunnerError::Store`].
+    /// Returns [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the consumer, and
+    /// [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Safe: it is paused or not.
+    /// Safe: the consumer is either paused or not.
     pub async fn pause(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
         self.begin_suspension(consumer, SuspensionKind::Paused, request).await
     }
@@ -50,47 +53,48 @@ impl Runner {
     /// Lets a paused consumer continue. Returns whether it was paused.
     ///
     /// # Errors
-    /// As for [`pause`](Self::pause).
+    /// Same as [`pause`](Self::pause).
     ///
     /// # Cancel safety
-    /// Safe: it is paused or not.
+    /// Safe: the consumer is either paused or not.
     pub async fn resume(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
         self.end_suspension(consumer, SuspensionKind::Paused, request).await
     }
 
-    /// Switches a consumer off, as a feature by its flag; the request must give a reason. Otherwise as
+    /// Disables a consumer, like a feature behind a flag. The request must include a reason. Otherwise the same as
     /// [`pause`](Self::pause).
     ///
     /// # Errors
-    /// As for [`pause`](Self::pause).
+    /// Same as [`pause`](Self::pause).
     ///
     /// # Cancel safety
-    /// Safe: it is off or not.
+    /// Safe: the consumer is either disabled or not.
     pub async fn disable(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
         self.begin_suspension(consumer, SuspensionKind::Disabled, request).await
     }
 
-    /// Switches a consumer on again. Says whether it was off.
+    /// Enables a disabled consumer. Returns whether it was disabled.
     ///
     /// # Errors
-    /// As for [`pause`](Self::pause).
+    /// Same as [`pause`](Self::pause).
     ///
     /// # Cancel safety
-    /// Safe: it is off or not.
+    /// Safe: the consumer is either disabled or not.
     pub async fn enable(&self, consumer: &str, request: &OperatorRequest) -> Result<bool, RunnerError> {
         self.end_suspension(consumer, SuspensionKind::Disabled, request).await
     }
 
-    /// Moves the checkpoint of a reactor back: it reacts to everything after `to` again. The request must give a
-    /// reason. Returns where it was. Safe while it runs.
+    /// Moves the checkpoint of a reactor back, so that it processes all events after `to` again. The request must
+    /// include a reason. Returns the previous position. Safe while the reactor runs.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
-    /// [`RunnerError::Store`] for a position that is ahead, and for a view or projection, which would apply events twice:
-    /// [rebuild](Self::rebuild_beside) it.
+    /// Returns [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the consumer. Returns
+    /// [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in [`RunnerError::Store`] if `to` is ahead of the
+    /// checkpoint, and for a view or projection, which would apply events twice; [rebuild](Self::rebuild_beside) it
+    /// instead.
     ///
     /// # Cancel safety
-    /// Safe: it was moved or not.
+    /// Safe: the checkpoint has either moved or not.
     pub async fn reset(
         &self,
         consumer: &str,
@@ -100,13 +104,14 @@ impl Runner {
         self.override_checkpoint(consumer, CheckpointOverride::Reset(to), request).await
     }
 
-    /// The same for a view or projection too, whose handler does no harm if it is given an event again.
+    /// Moves a checkpoint back like [`reset`](Self::reset), and also accepts a view or projection. Use it only if the
+    /// handler is idempotent, so that applying an event again does no harm.
     ///
     /// # Errors
-    /// As for [`reset`](Self::reset).
+    /// Same as [`reset`](Self::reset).
     ///
     /// # Cancel safety
-    /// Safe: it was moved or not.
+    /// Safe: the checkpoint has either moved or not.
     pub async fn reset_idempotent(
         &self,
         consumer: &str,
@@ -116,29 +121,32 @@ impl Runner {
         self.override_checkpoint(consumer, CheckpointOverride::ResetIdempotent(to), request).await
     }
 
-    /// Moves a checkpoint forwards: what lies between never takes effect, until the read model is rebuilt. The request
-    /// must give a reason. Returns where it was. Safe while it runs.
+    /// Moves a checkpoint forward. The events in between never take effect unless the read model is rebuilt. The
+    /// request must include a reason. Returns the previous position. Safe while the consumer runs.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`]; [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in
-    /// [`RunnerError::Store`] for a position that is behind, or beyond the end of the log.
+    /// Returns [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the consumer. Returns
+    /// [`StoreError::CannotMove`](es_core::StoreError::CannotMove) in [`RunnerError::Store`] if `to` is behind the
+    /// checkpoint or beyond the end of the log.
     ///
     /// # Cancel safety
-    /// Safe: it was moved or not.
+    /// Safe: the checkpoint has either moved or not.
     pub async fn skip(&self, consumer: &str, to: Position, request: &OperatorRequest) -> Result<Position, RunnerError> {
         self.override_checkpoint(consumer, CheckpointOverride::Skip(to), request).await
     }
 
-    /// Changes the number of partitions of a consumer, here and in all processes that run it. No event is lost or repeated, wherever the
-    /// partitions are. A number in its [options](crate::ConsumerOptions::partitions) counts again when a runner is next started.
+    /// Changes the number of partitions of a consumer, in all processes that run it. No event is lost or repeated,
+    /// whatever the positions of the partitions. When a runner is next started, a number in the consumer's
+    /// [options](crate::ConsumerOptions::partitions) takes precedence again.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`]; in [`RunnerError::Store`]
-    /// [`LimitExceeded`](es_core::StoreError::LimitExceeded) over [`es_core::limits::MAX_PARTITIONS`] and
-    /// [`Refused`](es_core::StoreError::Refused) for none, or for one that was never run.
+    /// Returns [`RunnerError::UnknownConsumer`] if this runner does not have the consumer. In [`RunnerError::Store`],
+    /// returns [`LimitExceeded`](es_core::StoreError::LimitExceeded) if `count` is above
+    /// [`es_core::limits::MAX_PARTITIONS`], and [`Refused`](es_core::StoreError::Refused) if `count` is zero or the
+    /// consumer has never run.
     ///
     /// # Cancel safety
-    /// Safe: it was changed or not.
+    /// Safe: the number has either changed or not.
     pub async fn repartition(&self, consumer: &str, count: u16, request: &OperatorRequest) -> Result<(), RunnerError> {
         let live = self.live_name(self.local(consumer)?.name()).await?;
         self.store().repartition(&live, count).await?;
@@ -147,38 +155,38 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes the leases of a consumer from the processes that have them, so that others need not wait until they run out. The
-    /// request must give a reason. Returns how many a process had. Safe while it runs: what is written under a lease
-    /// that was taken is refused, and a process that lives claims it again.
+    /// Revokes the leases of a consumer, so that other processes do not have to wait until the leases expire. The
+    /// request must include a reason. Returns the number of leases that were held. Safe while the consumer runs: the
+    /// store refuses writes under a revoked lease, and a process that is still alive claims it again.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`]; [`StoreError::Refused`](es_core::StoreError::Refused) in [`RunnerError::Store`] without a
-    /// reason.
+    /// Returns [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the consumer, and
+    /// [`StoreError::Refused`](es_core::StoreError::Refused) in [`RunnerError::Store`] if the request has no reason.
     ///
     /// # Cancel safety
-    /// Safe: they were taken or not.
+    /// Safe: the leases are either revoked or not.
     pub async fn revoke_leases(&self, consumer: &str, request: &OperatorRequest) -> Result<u64, RunnerError> {
         Ok(self.store().revoke_leases(&self.known(consumer).await?, request).await?)
     }
 
-    /// Returns which consumers are suspended, by whom and why.
+    /// Returns which consumers are suspended, by whom, and why.
     ///
     /// # Errors
-    /// [`RunnerError::Store`].
+    /// Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn suspensions(&self) -> Result<Vec<Suspension>, RunnerError> {
         Ok(self.store().suspensions().await?)
     }
 
-    /// Consumers that the store knows and this runner has not, by name.
+    /// Returns the consumers that the store knows but this runner does not have, sorted by name.
     ///
     /// # Errors
-    /// [`RunnerError::Store`].
+    /// Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn orphans(&self) -> Result<Vec<Orphan>, RunnerError> {
         let mut orphans: Vec<Orphan> = Vec::new();
         for Checkpoint { consumer, position, updated_at, .. } in self.store().checkpoints().await? {
@@ -188,7 +196,7 @@ impl Runner {
             }
             let other = Orphan { name, position, updated_at };
             match orphans.iter_mut().find(|orphan| orphan.name == other.name) {
-                // The generation that moved last is the one that somebody runs, if anybody does.
+                // If a process runs one of the generations, it is the one that moved last.
                 Some(orphan) if orphan.updated_at < other.updated_at => *orphan = other,
                 Some(_) => {}
                 None => orphans.push(other),
@@ -198,15 +206,16 @@ impl Runner {
         Ok(orphans)
     }
 
-    /// Removes everything that the store keeps for a consumer whose code is gone: its checkpoint, its read model in all
-    /// generations, suspensions. The request must give a reason. Tables that a projection names itself stay.
+    /// Removes everything that the store keeps for a consumer whose code is gone: its checkpoint, all generations of
+    /// its read model, and its suspensions. The request must include a reason. Tables that a projection names itself
+    /// are not removed.
     ///
     /// # Errors
-    /// [`RunnerError::StillHere`] for a consumer of this runner; [`RunnerError::UnknownConsumer`] if the store does not know
-    /// it; [`RunnerError::Store`].
+    /// Returns [`RunnerError::StillHere`] for a consumer of this runner, [`RunnerError::UnknownConsumer`] if the store
+    /// does not know the consumer, and [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Safe: everything is removed or nothing.
+    /// Safe: either everything is removed or nothing.
     pub async fn retire(&self, consumer: &str, request: &OperatorRequest) -> Result<(), RunnerError> {
         let name = self.known(consumer).await?;
         if self.has(&name) {
@@ -215,13 +224,15 @@ impl Runner {
         Ok(self.store().retire_consumer(&name, request).await?)
     }
 
-    /// The log of operations, newest first: of one consumer or of all; of those with numbers below `before`, to read on.
+    /// Returns the operations log, newest first, of one consumer or of all. To read the next page, pass the lowest
+    /// number that was returned as `before`: only operations with smaller numbers are returned.
     ///
     /// # Errors
-    /// [`RunnerError::Store`], also over [`MAX_OPERATIONS_PER_READ`](es_core::limits::MAX_OPERATIONS_PER_READ).
+    /// Returns [`RunnerError::Store`] if the store fails, or if `limit` is above
+    /// [`MAX_OPERATIONS_PER_READ`](es_core::limits::MAX_OPERATIONS_PER_READ).
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn operations(
         &self,
         consumer: Option<&str>,
@@ -232,7 +243,7 @@ impl Runner {
         Ok(self.store().operations(consumer.as_ref(), before, limit).await?)
     }
 
-    /// Notes what was done to the generations of a read model: right after it, in a transaction of its own.
+    /// Records an action on the generations of a read model, immediately after the action, in a separate transaction.
     pub(crate) async fn note(&self, kind: OperationKind, generation: &ConsumerName, by: &str) {
         match OperatorRequest::by(by) {
             Ok(request) => self.note_request(kind, generation, &request).await,
@@ -240,7 +251,7 @@ impl Runner {
         }
     }
 
-    /// The same for what an operator requested.
+    /// Like [`note`](Self::note), for an action with an operator's request.
     pub(crate) async fn note_request(&self, kind: OperationKind, generation: &ConsumerName, request: &OperatorRequest) {
         let operation = NewOperation::new(kind, generation.clone(), request.clone());
         if let Err(error) = self.store().note(&operation).await {
@@ -256,7 +267,7 @@ impl Runner {
         request: &OperatorRequest,
     ) -> Result<bool, RunnerError> {
         let is_new = self.store().suspend(&self.known(consumer).await?, kind, request).await?;
-        // Runners of this process need not wait for their next look.
+        // The runners of this process then need not wait for their next check.
         self.known_suspensions().refresh().await?;
         Ok(is_new)
     }
@@ -285,7 +296,7 @@ impl Runner {
         Ok(from)
     }
 
-    /// The name of a consumer that this runner or the store knows.
+    /// Returns the name of a consumer if this runner or the store knows it.
     async fn known(&self, consumer: &str) -> Result<ConsumerName, RunnerError> {
         let name = ConsumerName::new(consumer)?;
         let is_of_it = |found: &ConsumerName| found.base_text() == name.as_str();

@@ -1,4 +1,4 @@
-//! What is remembered of a read model while it is rebuilt in place, to compare the two.
+//! Keeps the previous content of a read model during a rebuild in place, to compare the two.
 
 use std::mem::size_of;
 
@@ -9,8 +9,9 @@ use crate::{
     limits,
 };
 
-/// A read model as it was at one position, in bounded memory: all its rows, as long as they are at most
-/// [`limits::MAX_DUMP_BYTES`]; from then on the counts and hashes of at most [`limits::MAX_DUMP_RANGES`] ranges of rows.
+/// The content of a read model at one position, in bounded memory. It contains all rows as long as they do not exceed
+/// [`limits::MAX_DUMP_BYTES`], and otherwise the counts and hashes of at most [`limits::MAX_DUMP_RANGES`] ranges of
+/// rows.
 pub(crate) struct Dump {
     position: Position,
     held: Held,
@@ -25,7 +26,7 @@ impl Dump {
     /// Reads a snapshot to its end.
     ///
     /// # Errors
-    /// [`StoreError`] if it could not be read.
+    /// Returns [`StoreError`] if the snapshot could not be read.
     pub(crate) async fn take(mut snapshot: ReadModelSnapshot) -> Result<Self, StoreError> {
         let mut dump = Self { position: snapshot.position(), held: Held::Rows { rows: Vec::new(), bytes: 0 } };
         while let Some(row) = snapshot.next().await? {
@@ -34,7 +35,7 @@ impl Dump {
         Ok(dump)
     }
 
-    /// Everything up to here has taken effect in it, and none after.
+    /// Returns the position of the dump: all events up to here have taken effect in it, and no later ones.
     pub(crate) fn position(&self) -> Position {
         self.position
     }
@@ -54,15 +55,15 @@ impl Dump {
         }
     }
 
-    /// Compares what was with what is now, at the same position.
+    /// Compares the previous content with the current content at the same position.
     ///
     /// # Errors
-    /// [`StoreError`] if the snapshot could not be read.
+    /// Returns [`StoreError`] if the snapshot could not be read.
     pub(crate) async fn compare(self, rebuilt: ReadModelSnapshot) -> Result<Comparison, StoreError> {
         match self.held {
             Held::Rows { rows, .. } => {
                 let (live, sender) = ReadModelSnapshot::new(self.position);
-                // There is room for one page, and this is the only one.
+                // The channel has room for one page, and this is the only one.
                 let _ = sender.try_send(Ok(rows));
                 drop(sender);
                 compare(live, rebuilt).await
@@ -72,15 +73,15 @@ impl Dump {
     }
 }
 
-/// Ranges of rows that follow each other, in their order.
+/// Consecutive ranges of rows, in order.
 struct Ranges {
     all: Vec<Range>,
-    /// How many rows a range has, unless it is the last of its table.
+    /// The number of rows in each range except the last range of a table.
     rows_each: u64,
 }
 
-/// Rows of one table, from one key to another. Of long keys the beginnings are known alone; rows whose keys begin alike are in
-/// one range, so that the rows of another read model can be sorted into the same ranges.
+/// The rows of one table from one key to another. Only the beginnings of long keys are kept. Rows whose keys begin
+/// alike are in the same range, so that the rows of another read model can be sorted into the same ranges.
 struct Range {
     table: String,
     first: String,
@@ -107,7 +108,7 @@ impl Ranges {
         }
     }
 
-    /// Makes one range of two.
+    /// Merges each two neighboring ranges into one.
     fn halve(&mut self) {
         let mut halved: Vec<Range> = Vec::with_capacity(limits::MAX_DUMP_RANGES);
         for range in std::mem::take(&mut self.all) {
@@ -127,7 +128,7 @@ impl Ranges {
         let mut found = vec![Totals::default(); self.all.len()];
         let mut at = 0;
         while let Some(row) = rebuilt.next().await? {
-            // The last range that does not begin after the row; the first one if all do.
+            // The last range that does not begin after the row, or the first range if all do.
             let place = (row.table.as_str(), beginning(&row.key));
             while self.all.get(at + 1).is_some_and(|next| (next.table.as_str(), next.first.as_str()) <= place) {
                 at += 1;
@@ -154,7 +155,7 @@ impl Ranges {
     }
 }
 
-/// As much of a key as is remembered.
+/// Returns the part of a key that is kept.
 fn beginning(key: &str) -> &str {
     match key.char_indices().nth(limits::MAX_SHOWN_ROW_CHARS) {
         None => key,
@@ -178,7 +179,7 @@ mod tests {
         snapshot
     }
 
-    /// More than is remembered row by row, and more rows than ranges.
+    /// More bytes than are kept row by row, and more rows than ranges.
     fn large() -> Vec<ReadModelRow> {
         let content = "x".repeat(500);
         (0..ROWS).map(|number| row(&format!("{number:06}"), &content)).collect()

@@ -1,4 +1,4 @@
-//! What a runner can answer instead of a result.
+//! The errors of a runner.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -10,162 +10,164 @@ use time::OffsetDateTime;
 
 use crate::{comparison::Comparison, limits, status::ConsumerState};
 
-/// What a runner can answer instead of a result. Cloning is cheap: the status shows the same error that
-/// [`Runner::run`](crate::Runner::run) returns at its end.
+/// An error of a runner. Cloning is cheap: the status shows the same error that [`Runner::run`](crate::Runner::run)
+/// returns at its end.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunnerError {
-    /// A consumer stopped by its failure policy. Everything before the event took effect, nothing after it did. Mend
-    /// the cause (the source says what it is) and run again: it goes on with that event.
+    /// The failure policy of a consumer stopped it. Every event before the failing one took effect, and no later one
+    /// did. Fix the cause, which the source describes, and run the consumer again: it continues with that event.
     #[error("{consumer} stopped {} after {attempts} attempt(s); mend the cause and run it again", At(*event))]
     Consumer {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// The event that could not be applied, if it was an event.
+        /// The event that could not be applied, if the failure concerns an event.
         event: Option<Position>,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
-        /// Why.
+        /// The cause.
         source: Arc<ProjectionError>,
     },
-    /// A checkpoint stands beyond the last event of the log: the log was restored to an earlier state (a backup, a
-    /// stale replica that was promoted), and the read model holds events that no longer exist. Rebuild it with
-    /// [`Runner::rebuild`](crate::Runner::rebuild). For a reactor, decide which effects to repeat and move its checkpoint
-    /// with [`ConsumerStore::move_checkpoint`](es_core::ConsumerStore::move_checkpoint).
+    /// A checkpoint is beyond the last event of the log. The log was restored to an earlier state (from a backup, or by
+    /// promoting a stale replica), and the read model contains events that no longer exist. Rebuild it with
+    /// [`Runner::rebuild`](crate::Runner::rebuild). For a reactor, decide which effects to repeat, and move its
+    /// checkpoint with [`ConsumerStore::move_checkpoint`](es_core::ConsumerStore::move_checkpoint).
     #[error(
         "the checkpoint of {consumer} is at {checkpoint}, but the log ends at {head}: the log was restored to an earlier \
          state; rebuild the read model (of a reactor, move the checkpoint back)"
     )]
     CheckpointBeyondHead {
-        /// Whose checkpoint.
+        /// The consumer.
         consumer: ConsumerName,
-        /// Where it stands.
+        /// The position of its checkpoint.
         checkpoint: Position,
         /// The last position of the log.
         head: Position,
     },
-    /// The log does not hold what the consumer has applied: it went back to an earlier state without the checkpoint, or again and
-    /// again. Nothing was applied. Rebuild a read model. Of a reactor, decide what its effects mean that rest on events which are gone,
-    /// then [reset](crate::Runner::reset) it to a position up to which the log is as it was, or [skip](crate::Runner::skip) it forward.
+    /// The log does not contain the events that the consumer has applied. Either it went back to an earlier state
+    /// without the checkpoint, or it went back repeatedly. Nothing was applied. Rebuild a read model. For a reactor,
+    /// decide what to do about effects of events that are gone. Then [reset](crate::Runner::reset) it to a position up
+    /// to which the log is unchanged, or [skip](crate::Runner::skip) it forward.
     #[error(
         "{consumer} has applied events that the log no longer holds: rebuild the read model (of a reactor, check its \
          effects, then reset it to a position up to which the log is as it was, or skip it forward)"
     )]
     LogWentBack {
-        /// Whose checkpoint.
+        /// The consumer.
         consumer: ConsumerName,
-        /// What was seen, and what is there now.
+        /// What the consumer has seen, and what the log contains now.
         source: Arc<StoreError>,
     },
-    /// [`StartFrom::After`](crate::StartFrom::After) names a position that the log has not reached. Nothing was started;
-    /// use a position that exists, or [`StartFrom::Now`](crate::StartFrom::Now).
+    /// [`StartFrom::After`](crate::StartFrom::After) names a position that the log has not reached. Nothing was
+    /// started. Use a position that exists, or [`StartFrom::Now`](crate::StartFrom::Now).
     #[error("{consumer} is to start after position {start}, but the log ends at {head}; use a position that exists")]
     StartBeyondHead {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// Where it was to start.
+        /// The position after which it was to start.
         start: Position,
         /// The last position of the log.
         head: Position,
     },
-    /// A consumer's name cannot be used. Change it.
+    /// The name of a consumer is invalid. Change it.
     #[error("{0}")]
     InvalidName(#[from] InvalidName),
-    /// A consumer's events cannot be read, whatever is stored: an upcaster that can never apply, or a type that is not
-    /// an enum. Change the code as the source says.
+    /// The events of a consumer can never be read: an upcaster can never apply, or a type is not an enum. Change the
+    /// code as the source describes.
     #[error("{consumer} cannot read its events")]
     Events {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// What is wrong, and what to change.
+        /// What is wrong, and how to fix it.
         source: Arc<DecodeError>,
     },
-    /// A consumer asks for events that no store can look for: a category or a type that cannot be one. Change its
-    /// events.
+    /// A consumer asks for events that no store can look up: a category or type is invalid. Change its events.
     #[error("{consumer} asks for events that cannot be looked for")]
     Filter {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
         /// What is wrong.
         source: Arc<StoreError>,
     },
-    /// Two consumers have one name, and so would share one checkpoint. Rename one of them.
+    /// Two consumers have the same name, and would therefore share one checkpoint. Rename one of them.
     #[error("two consumers are called {name}; they would share one checkpoint: rename one of them")]
     DuplicateName {
         /// The name.
         name: ConsumerName,
     },
-    /// A failure policy asks for more retries than [`limits::MAX_RETRIES`](crate::limits::MAX_RETRIES). Ask for fewer.
+    /// A failure policy has more retries than [`limits::MAX_RETRIES`](crate::limits::MAX_RETRIES). Use fewer.
     #[error("{consumer} asks for {retries} retries, the limit is {limit}; ask for fewer")]
     TooManyRetries {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// What it asks for.
+        /// The number of retries in the policy.
         retries: u32,
         /// The limit.
         limit: u32,
     },
-    /// A lease is to hold for less than [`limits::MIN_LEASE_TIME`](crate::limits::MIN_LEASE_TIME) or longer than
+    /// A lease time is shorter than [`limits::MIN_LEASE_TIME`](crate::limits::MIN_LEASE_TIME) or longer than
     /// [`limits::MAX_LEASE_TIME`](crate::limits::MAX_LEASE_TIME).
     #[error("a lease of {time:?} is asked for; ask for {:?} to {:?}", limits::MIN_LEASE_TIME, limits::MAX_LEASE_TIME)]
     LeaseTime {
-        /// What was asked for.
+        /// The requested time.
         time: Duration,
     },
-    /// A failure policy allows more parked keys than [`limits::MAX_PARKED_KEYS`](crate::limits::MAX_PARKED_KEYS). Allow fewer.
+    /// A failure policy allows more parked keys than [`limits::MAX_PARKED_KEYS`](crate::limits::MAX_PARKED_KEYS). Allow
+    /// fewer.
     #[error("{consumer} allows {asked} parked keys, the limit is {limit}; allow fewer")]
     TooManyParkedKeys {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// What it allows.
+        /// The number of parked keys that the policy allows.
         asked: u64,
         /// The limit.
         limit: u64,
     },
-    /// A consumer stopped because so many of its keys are parked that one more would be over its policy's limit. Something more
-    /// than single events is wrong: mend it, try the parked keys again or discard them, and run it again.
+    /// A consumer stopped because parking another key would exceed the limit of its policy. The problem affects more
+    /// than single events. Fix it, retry or discard the parked keys, and run the consumer again.
     #[error(
         "{consumer} stopped {}: its limit of {limit} parked keys is reached; mend the cause, retry or discard parked keys, and run \
          it again",
         At(Some(*event))
     )]
     ParkedLimit {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// The event that could not be parked any more.
+        /// The event that could no longer be parked.
         event: Position,
         /// The limit.
         limit: u64,
-        /// Why it failed.
+        /// The cause of the event's failure.
         source: Arc<ProjectionError>,
     },
-    /// No process has retried a parked key in time. The request stands; check that a process runs the consumer.
+    /// No process retried a parked key in time. The request remains in effect. Check that a process runs the consumer.
     #[error(
         "no process has retried {key} of {consumer} within {waited:?}; the request stands: does any process run {consumer}?"
     )]
     RetryTimeout {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// Which key.
+        /// The key.
         key: EventKey,
-        /// How long was waited.
+        /// The time that the caller waited.
         waited: Duration,
     },
-    /// The code of a consumer with several partitions cannot tell the key of an event, or not read it at all, so that no partition
-    /// may go past it. Fix the code: a key comes of the event alone. Or run the consumer unpartitioned
-    /// ([`Runner::repartition`](crate::Runner::repartition)): the failure policy says what becomes of the event then.
+    /// The code of a consumer with several partitions cannot determine the key of an event, or cannot read the event at
+    /// all, so that no partition can move past it. Fix the code: a key must depend only on the event. Or run the
+    /// consumer unpartitioned ([`Runner::repartition`](crate::Runner::repartition)), so that the failure policy decides
+    /// about the event.
     #[error(
         "the partition key of the event at {event} cannot be told for {consumer}: {problem}; fix the code, or run it as one partition"
     )]
     PartitionKey {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
         /// The event.
         event: Position,
         /// What is wrong.
         problem: String,
     },
-    /// No consumer of this runner has the name, and the store knows no checkpoint of it. Check the spelling.
+    /// This runner has no consumer of that name, and the store has no checkpoint for it. Check the spelling.
     #[error("there is no consumer called {name:?}; this runner has {}", List(known))]
     UnknownConsumer {
         /// The name.
@@ -173,27 +175,27 @@ pub enum RunnerError {
         /// The names that this runner knows.
         known: Vec<ConsumerName>,
     },
-    /// The next event of a consumer is of a type that its code does not know, in a category of which its enum is to know every
-    /// type: newer code wrote it. The checkpoint stays before the event, so that the newer code receives it. Run that code; or
-    /// let the enum [retire](es_core::Upcasters::retire) the type, say that it knows only
-    /// [some types](es_core::Coverage::Part), or let the consumer
-    /// [pass over](crate::UnknownEventTypes::PassOver) what it does not know.
+    /// The next event of a consumer has a type that its code does not know. Newer code wrote it, in a category of which
+    /// the consumer's enum claims to know every type. The checkpoint stays before the event, so that the newer code
+    /// receives it. Run the newer code. Alternatively, let the enum [retire](es_core::Upcasters::retire) the type,
+    /// declare that the enum knows only [some types](es_core::Coverage::Part), or let the consumer [pass
+    /// over](crate::UnknownEventTypes::PassOver) unknown types.
     #[error(
         "{consumer} is stopped before the event at position {event}: its code does not know the type {event_type:?} of the \
          category {category:?}, which newer code wrote; run the newer code, or let the enum retire the type"
     )]
     UnknownType {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// Where the event is.
+        /// The position of the event.
         event: Position,
-        /// Its category.
+        /// The category of the event.
         category: String,
-        /// Its type.
+        /// The type of the event.
         event_type: String,
     },
-    /// The live read model was written by another version of the code, so this one does not write it. Rebuild it with this
-    /// version ([`Runner::rebuild_beside`](crate::Runner::rebuild_beside)), or run the version that wrote it.
+    /// Another version of the code wrote the live read model, so this version does not write to it. Rebuild it with
+    /// this version ([`Runner::rebuild_beside`](crate::Runner::rebuild_beside)), or run the version that wrote it.
     #[error(
         "the live read model {live} was written by version {live_version} of its code, and this is version {own_version}; \
          rebuild it with this version, or run that one"
@@ -201,13 +203,13 @@ pub enum RunnerError {
     VersionMismatch {
         /// The consumer, in its live generation.
         live: ConsumerName,
-        /// The version of the code that writes it.
+        /// The version of the code that wrote it.
         live_version: u32,
-        /// The version of the code here.
+        /// The version of this process's code.
         own_version: u32,
     },
-    /// A projection that names its tables itself has one generation only: rebuild it in place with
-    /// [`Runner::rebuild`](crate::Runner::rebuild), or let it take their names from
+    /// A projection that names its own tables has only one generation. Rebuild it in place with
+    /// [`Runner::rebuild`](crate::Runner::rebuild), or take the table names from
     /// [`Projection::in_generation`](es_core::Projection::in_generation).
     #[error(
         "{consumer} names its tables itself and so cannot be built side by side; rebuild it in place, or let it take their \
@@ -217,8 +219,8 @@ pub enum RunnerError {
         /// The projection.
         consumer: ConsumerName,
     },
-    /// Somebody else is rebuilding the read model. Wait for them; what they leave can be taken over when their lease has
-    /// run out.
+    /// Another builder is rebuilding the read model. Wait until it is done. If it has died, its build can be taken over
+    /// when its lease has expired.
     #[error(
         "{generation} is being built by {by} since {}; wait for them, or until {} if they are gone",
         rfc3339(*since),
@@ -227,15 +229,15 @@ pub enum RunnerError {
     RebuildRunning {
         /// The consumer, in the generation that is built.
         generation: ConsumerName,
-        /// Who builds it.
+        /// The name of the builder.
         by: String,
-        /// Since when, by the store's clock.
+        /// When it began, by the store's clock.
         since: OffsetDateTime,
-        /// Until when they have it, unless they go on.
+        /// When its lease expires, unless the builder renews it.
         until: OffsetDateTime,
     },
-    /// A projection that names its tables itself cannot be compared, since nobody knows what to read. Skip the verification, or
-    /// let it take their names from [`Projection::in_generation`](es_core::Projection::in_generation).
+    /// A projection that names its own tables cannot be compared, because its tables are not known. Skip the
+    /// verification, or take the table names from [`Projection::in_generation`](es_core::Projection::in_generation).
     #[error(
         "{consumer} names its tables itself, so that nobody knows what to compare; skip the verification, or let it take their \
          names from in_generation"
@@ -244,8 +246,9 @@ pub enum RunnerError {
         /// The projection.
         consumer: ConsumerName,
     },
-    /// A read model was rebuilt in place and is complete, but was not at the position of the one before when they were to be
-    /// compared: a runner elsewhere works on it, or the log is shorter than it was. Stop the others to compare.
+    /// A read model was rebuilt in place and is complete, but it was not at the same position as the previous one when
+    /// the two were to be compared. Either another runner works on it, or the log is now shorter. Stop the other
+    /// runners to compare.
     #[error(
         "{consumer} was rebuilt, but is at {after} and was at {before}, so the two could not be compared; if other runners \
          work on it, stop them and rebuild it again"
@@ -253,27 +256,27 @@ pub enum RunnerError {
     NotCompared {
         /// The consumer, in its live generation.
         consumer: ConsumerName,
-        /// Where it was before.
+        /// The position of the previous read model.
         before: Position,
-        /// Where it was when they were to be compared.
+        /// The position of the rebuilt read model when the two were to be compared.
         after: Position,
     },
-    /// The rebuilt read model is not the same as the live one, and was to be. Rebuilt beside it, it is kept for a look, and for
-    /// [`Runner::accept_rebuild`](crate::Runner::accept_rebuild) or [`Runner::discard_rebuild`](crate::Runner::discard_rebuild).
-    /// Rebuilt in place, it is what readers are given.
+    /// The rebuilt read model differs from the live one although the two must match. After a rebuild beside the live
+    /// one, it is kept for inspection, and for [`Runner::accept_rebuild`](crate::Runner::accept_rebuild) or
+    /// [`Runner::discard_rebuild`](crate::Runner::discard_rebuild). After a rebuild in place, readers already see it.
     #[error("the rebuilt read model differs from the live one: {0}")]
     ReadModelsDiffer(Box<Comparison>),
-    /// The read model has no generation of the kind that was asked for: none that was built and waits to be accepted, or none to
-    /// go back to.
+    /// The read model has no generation in the required state: no rebuilt one that waits to be accepted, or no previous
+    /// one to roll back to.
     #[error("{consumer} has no generation that is {wanted}: {}", remedy(*wanted))]
     NoGeneration {
-        /// Whose.
+        /// The consumer.
         consumer: ConsumerName,
-        /// What it should be.
+        /// The required state.
         wanted: GenerationState,
     },
-    /// What was built and not accepted was built by another version of the code than the one that is to keep it up to date.
-    /// Accept it with the version that built it, or rebuild it with this one, or discard it.
+    /// Another version of the code built the generation that waits to be accepted, so this version cannot keep it up to
+    /// date. Accept it with the version that built it, rebuild it with this version, or discard it.
     #[error(
         "{generation} was built by version {built_version} of its code, and this is version {own_version}; accept it with that \
          version, or rebuild it with this one"
@@ -283,10 +286,10 @@ pub enum RunnerError {
         generation: ConsumerName,
         /// The version of the code that built it.
         built_version: u32,
-        /// The version of the code here.
+        /// The version of this process's code.
         own_version: u32,
     },
-    /// A reactor has no read model, so there is nothing to rebuild. To repeat its effects, move its checkpoint back.
+    /// A reactor has no read model to rebuild. To repeat its effects, move its checkpoint back.
     #[error(
         "{consumer} is a reactor and has no read model to rebuild; to repeat its effects, move its checkpoint back"
     )]
@@ -294,73 +297,74 @@ pub enum RunnerError {
         /// The reactor.
         consumer: ConsumerName,
     },
-    /// A consumer did not reach the position in time. Wait again, or answer from the older state. The state says why
-    /// it does not advance, if it does not.
+    /// A consumer did not reach the position in time. Wait again, or answer from the older state. The state explains
+    /// why the consumer does not advance.
     #[error("{consumer} has reached {reached}, not {position}, after {waited:?}; it is {state}")]
     WaitTimeout {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// What was waited for.
+        /// The position that the caller waited for.
         position: Position,
-        /// How far it has come.
+        /// The position that the consumer has reached.
         reached: Position,
-        /// How long was waited.
+        /// The time that the caller waited.
         waited: Duration,
-        /// What it is doing, as far as this runner knows.
+        /// What the consumer is doing, as far as this runner knows.
         state: Box<ConsumerState>,
     },
-    /// The write for which a reader waits is no longer in the log: the log went back to an earlier state. Tell the user that it is
-    /// lost, or decide again.
+    /// The write that a reader waits for is no longer in the log, because the log went back to an earlier state. Tell
+    /// the user that the write is lost, or decide again.
     #[error("the write at {place} is lost: the log went back to an earlier state; decide again")]
     WriteLost {
         /// The last event of the write.
         place: Bookmark,
-        /// What is there now.
+        /// What the log contains there now.
         source: Arc<StoreError>,
     },
-    /// The consumer is suspended; the message says by whom and why. Ask them, or
-    /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) it.
+    /// The consumer is suspended; the message names the operator and the reason. Ask the operator, or
+    /// [resume](crate::Runner::resume) or [enable](crate::Runner::enable) the consumer.
     #[error("{consumer} was {suspension}; resume or enable it first")]
     Suspended {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// By whom, since when and why.
+        /// The operator, the time, and the reason.
         suspension: Box<Suspension>,
     },
-    /// The order in which consumers are to start cannot be kept. Mend what [`start_after`](crate::ConsumerOptions::start_after)
-    /// says.
+    /// The start order of the consumers is impossible. Fix the [`start_after`](crate::ConsumerOptions::start_after)
+    /// options.
     #[error("{consumer} is to start after {after}, {problem}")]
     StartOrder {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// After which one.
+        /// The consumer that it was to start after.
         after: String,
-        /// Why not.
+        /// What is wrong.
         problem: &'static str,
     },
-    /// A consumer that is to start later was not started, because the one before it failed; that one's error says why.
+    /// A consumer was not started because the consumer that it starts after failed. That consumer's error explains why.
     #[error("{consumer} was not started, since {after} did not get there")]
     NotStarted {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// After which one it was to start.
+        /// The consumer that it was to start after.
         after: ConsumerName,
     },
-    /// A consumer that this runner has cannot be retired: it would begin anew. Take it out of the code first, everywhere.
+    /// A consumer of this runner cannot be retired, because it would start again from the beginning. First remove it
+    /// from the code of all processes.
     #[error("{consumer} is in this runner and would begin anew; take it out of the code before it is retired")]
     StillHere {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
     },
-    /// The task of a consumer ended again and again where it should not: a fault of this library or of the store, not of the
-    /// handler. The read model is right up to its checkpoint.
+    /// The task of a consumer repeatedly ended unexpectedly. This is a bug in this library or in the store, not in the
+    /// handler. The read model is correct up to its checkpoint.
     #[error("the task of {consumer} ended unexpectedly, {restarts} restart(s) did not help: {problem}")]
     TaskEnded {
-        /// Which consumer.
+        /// The consumer.
         consumer: ConsumerName,
-        /// How often it was started again.
+        /// The number of restarts.
         restarts: u32,
-        /// What it said in the end.
+        /// The message of the last panic.
         problem: String,
     },
     /// The store refused or failed; see [`StoreError`].
@@ -368,7 +372,7 @@ pub enum RunnerError {
     Store(#[source] Arc<StoreError>),
 }
 
-/// What to do if there is no generation of a kind.
+/// Returns what to do if there is no generation in a state.
 fn remedy(wanted: GenerationState) -> &'static str {
     match wanted {
         GenerationState::Building => "nothing waits to be accepted or discarded; rebuild it beside the live one first",
@@ -385,7 +389,8 @@ impl From<StoreError> for RunnerError {
     }
 }
 
-/// A handler panicked. It is the source of a [`ProjectionError::Handler`]; the failure policy counts it like any error.
+/// The error of a handler that panicked. It is the source of a [`ProjectionError::Handler`], and the failure policy
+/// counts it like any other error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the handler panicked: {message}")]
 pub struct HandlerPanic {
@@ -398,22 +403,22 @@ impl HandlerPanic {
         Self { message: text.unwrap_or("(no message)").to_owned() }
     }
 
-    /// What it said.
+    /// Returns the panic message.
     pub fn message(&self) -> &str {
         &self.message
     }
 }
 
-/// A handler took too long and was dropped; its transaction was rolled back. It is the source of a
-/// [`ProjectionError::Handler`]; the failure policy counts it like any error.
+/// The error of a handler that took too long and was dropped, and whose transaction was rolled back. It is the source
+/// of a [`ProjectionError::Handler`], and the failure policy counts it like any other error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the handler did not return within {limit:?}")]
 pub struct HandlerTimeout {
-    /// How long it had.
+    /// The time limit of the handler.
     pub limit: Duration,
 }
 
-/// Where something failed, as part of a sentence.
+/// The place of a failure, as part of a sentence.
 pub(crate) struct At(pub(crate) Option<Position>);
 
 impl fmt::Display for At {
@@ -439,7 +444,8 @@ impl fmt::Display for List<'_> {
     }
 }
 
-/// An error with all its causes on one line. A cause that the error tells itself is not told once more.
+/// Displays an error with all its causes on one line. A cause that the error's own message already contains is not
+/// repeated.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {

@@ -4,56 +4,58 @@ use es_core::{DecodeError, Position, ProjectionError, StoreError};
 
 use crate::{backoff::Backoff, limits};
 
-/// What a consumer does when an event cannot be applied. No policy drops an event: what comes after it waits, or what comes after it
-/// of the same key.
+/// What a consumer does when an event cannot be applied. No policy drops an event: either all later events wait, or all
+/// later events of the same key.
 ///
-/// A failing page is narrowed down first: the events before the failing one take effect, and the failing one is tried
-/// alone. The policy counts attempts at that one event.
+/// The consumer first narrows a failing page down: the events before the failing one take effect, and the failing event
+/// is tried alone. The policy counts the attempts at that one event.
 ///
-/// A store that is busy or cannot be reached is no failure of the handler, and neither is what the handler calls
-/// [transient](es_core::HandlerError::transient): [`Runner::run`](crate::Runner::run) waits
-/// for it as long as it takes and says so in the status; [`Runner::catch_up`](crate::Runner::catch_up) gives up by this
-/// policy.
+/// A store that is busy or unreachable does not count as a failure of the handler. Neither does a failure that the
+/// handler declares [transient](es_core::HandlerError::transient). [`Runner::run`](crate::Runner::run) waits for such
+/// failures as long as necessary and shows the wait in the status; [`Runner::catch_up`](crate::Runner::catch_up) gives
+/// up after the retries of this policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailurePolicy {
-    /// Stop at the first failure.
+    /// Stops at the first failure.
     Stop,
-    /// Try again, and stop when the retries are used up.
+    /// Tries again, and stops when the retries are used up.
     Retry {
-        /// How often to try again; at most [`limits::MAX_RETRIES`].
+        /// The number of retries, at most [`limits::MAX_RETRIES`].
         retries: u32,
         /// How long to wait before each retry.
         backoff: Backoff,
     },
-    /// Try again, and when the retries are used up, park the key: the event and all later ones of its key are put aside in order,
-    /// and everything else goes on. See [`Runner::parked`](crate::Runner::parked) and
-    /// [`Runner::retry_parked`](crate::Runner::retry_parked).
+    /// Tries again, and parks the key when the retries are used up: the event and all later events of its key are set
+    /// aside in order, and the consumer continues with all other keys. See [`Runner::parked`](crate::Runner::parked)
+    /// and [`Runner::retry_parked`](crate::Runner::retry_parked).
     ///
-    /// The key is the document of a view, and the [partition key](es_core::Projection::partition_key) of a projection or reactor.
-    /// An event that cannot be read has no key but its stream.
+    /// The key is the document of a view, and the [partition key](es_core::Projection::partition_key) of a projection
+    /// or reactor. The key of an event that cannot be read is its stream.
     RetryThenPark {
-        /// How often to try again; at most [`limits::MAX_RETRIES`].
+        /// The number of retries, at most [`limits::MAX_RETRIES`].
         retries: u32,
-        /// How long to wait before each retry. Everything waits meanwhile.
+        /// How long to wait before each retry. All events wait during this time.
         backoff: Backoff,
-        /// With so many keys parked, the next failure stops the consumer; at most [`limits::MAX_PARKED_KEYS`].
+        /// The maximum number of parked keys, at most [`limits::MAX_PARKED_KEYS`]. When it is reached, the next failure
+        /// stops the consumer.
         limit: u64,
     },
 }
 
 impl FailurePolicy {
-    /// So many retries with the default waits.
+    /// Returns a policy that retries `retries` times with the default backoff and then stops.
     pub fn retry(retries: u32) -> Self {
         Self::Retry { retries, backoff: Backoff::default() }
     }
 
-    /// So many retries with the default waits, and then the key is parked; at most [`limits::DEFAULT_PARKED_KEYS`] keys.
+    /// Returns a policy that retries `retries` times with the default backoff and then parks the key. At most
+    /// [`limits::DEFAULT_PARKED_KEYS`] keys are parked.
     pub fn park_after(retries: u32) -> Self {
         Self::RetryThenPark { retries, backoff: Backoff::default(), limit: limits::DEFAULT_PARKED_KEYS }
     }
 
-    /// The same with other waits between retries. Of no effect without retries.
+    /// Returns the policy with another backoff. This has no effect on a policy without retries.
     #[must_use]
     pub fn with_backoff(self, backoff: Backoff) -> Self {
         match self {
@@ -63,7 +65,7 @@ impl FailurePolicy {
         }
     }
 
-    /// The same with another limit of parked keys. Of no effect if keys are not parked.
+    /// Returns the policy with another limit of parked keys. This has no effect on a policy that does not park keys.
     #[must_use]
     pub fn with_limit(self, limit: u64) -> Self {
         match self {
@@ -72,7 +74,7 @@ impl FailurePolicy {
         }
     }
 
-    /// Most keys that may be parked; `None` if keys are not parked.
+    /// Returns the maximum number of parked keys, or `None` if the policy does not park keys.
     pub(crate) fn parked_keys(&self) -> Option<u64> {
         match self {
             Self::RetryThenPark { limit, .. } => Some(*limit),
@@ -80,7 +82,7 @@ impl FailurePolicy {
         }
     }
 
-    /// How often to try again.
+    /// Returns the number of retries.
     pub(crate) fn retries(&self) -> u32 {
         match self {
             Self::Stop => 0,
@@ -88,7 +90,7 @@ impl FailurePolicy {
         }
     }
 
-    /// How long to wait before each retry, and for a store that does not answer.
+    /// Returns the backoff between retries, which also applies to a store that does not answer.
     pub(crate) fn backoff(&self) -> Backoff {
         match self {
             Self::Stop => Backoff::default(),
@@ -98,13 +100,13 @@ impl FailurePolicy {
 }
 
 impl Default for FailurePolicy {
-    /// [`limits::DEFAULT_RETRIES`] retries with the default waits.
+    /// Returns a policy with [`limits::DEFAULT_RETRIES`] retries and the default backoff.
     fn default() -> Self {
         Self::retry(limits::DEFAULT_RETRIES)
     }
 }
 
-/// The event that an error names.
+/// Returns the position of the event that an error names.
 pub(crate) fn event_of(error: &ProjectionError) -> Option<Position> {
     match error {
         ProjectionError::Handler { position, .. } => *position,

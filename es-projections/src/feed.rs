@@ -1,4 +1,4 @@
-//! The log, read once for all partitions of a consumer.
+//! Reads the log once for all partitions of a consumer.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +17,12 @@ use crate::{
     tail::{Fetched, Tail},
 };
 
-/// The latest pages that some partition of a consumer has read, with the keys of their events. A partition is served from them;
-/// the one that is furthest reads the next page for all. One that has fallen behind them reads for itself.
+/// The latest pages that a partition of a consumer has read, with the keys of their events. Partitions are served from
+/// these pages, and the partition that is furthest ahead reads the next page for all. A partition that has fallen
+/// behind the pages reads the log itself.
 pub(crate) struct Feed {
     tail: Arc<Tail>,
-    /// Of any generation: the keys and the filter are the same in all of them.
+    /// Of any generation, because the keys and the filter are the same in all generations.
     consumer: Box<dyn Consumer>,
     kept: Mutex<VecDeque<Chunk>>,
 }
@@ -33,12 +34,12 @@ struct Chunk {
     keys: Vec<Keys>,
 }
 
-/// What the consumer's code says about the keys of an event.
+/// The keys of an event, as determined by the consumer's code.
 enum Keys {
     Told(Vec<EventKey>),
-    /// It does not know the type of the event.
+    /// The code does not know the type of the event.
     OfUnknownType,
-    /// It cannot tell, and why.
+    /// The code cannot determine the keys, for this reason.
     NotTold(String),
 }
 
@@ -46,7 +47,7 @@ enum Keys {
 pub(crate) enum Fed {
     /// Its own events.
     Page(Fetched),
-    /// The next event is one whose keys the consumer's code cannot tell.
+    /// The consumer's code cannot determine the keys of the next event.
     NoKey { event: Position, problem: String },
 }
 
@@ -55,18 +56,18 @@ impl Feed {
         Self { tail, consumer, kept: Mutex::default() }
     }
 
-    /// Where it reads.
+    /// Returns the tail that it reads from.
     pub(crate) fn tail(&self) -> &Arc<Tail> {
         &self.tail
     }
 
-    /// The own events of a partition after a position, up to a number of them.
+    /// Returns at most `size` of a partition's own events after a position.
     ///
     /// # Errors
-    /// [`StoreError::LogWentBack`] if the log does not continue what the partition has read.
+    /// Returns [`StoreError::LogWentBack`] if the log does not continue what the partition has read.
     pub(crate) async fn read(&self, place: Bookmark, size: usize, slice: &PartitionSlice) -> Result<Fed, StoreError> {
         let after = place.position();
-        // The others wait for this: it is what they will want.
+        // The other partitions wait for this lock, because they will want the same page.
         let mut kept = self.kept.lock().await;
         if let Some(chunk) = kept.iter().find(|chunk| chunk.after <= after && after < chunk.page.scanned_to) {
             let part = chunk.part(after, size, slice);
@@ -78,7 +79,7 @@ impl Feed {
         let largest = PageSize::new(limits::MOST_EVENTS_PER_PAGE)?;
         let Fetched { mut page, read_at } = self.tail.read(place, self.consumer.filter(), largest).await?;
         if page.scanned_to > page.durable_to {
-            // What is kept must not vanish, nor what a partition passes over because nothing of it is its own.
+            // Neither the kept events nor those that a partition passes over may vanish later.
             self.tail.wait_durable(page.scanned_to).await?;
             page.durable_to = page.scanned_to;
         }
@@ -98,13 +99,13 @@ impl Feed {
         Ok(part)
     }
 
-    /// Drops what is kept: the log went back.
+    /// Drops the kept pages, because the log went back.
     pub(crate) async fn forget(&self) {
         self.kept.lock().await.clear();
         self.tail.forget().await;
     }
 
-    /// The keys of an event, or why they cannot be told.
+    /// Returns the keys of an event, or the reason why they cannot be determined.
     fn keys(&self, event: &RecordedEvent) -> Keys {
         if !self.consumer.knows(event) {
             return Keys::OfUnknownType;
@@ -137,10 +138,11 @@ impl Chunk {
             let before = Position::new(position.get() - 1);
             let is_own = match keys {
                 Keys::Told(keys) => keys.iter().any(|key| slice.owns(key, end)),
-                // Each partition sees to it by itself: the key is not known, so none may move past it unseen.
+                // Every partition handles the event itself: its key is unknown, so no partition may move past it
+                // unnoticed.
                 Keys::OfUnknownType => true,
                 Keys::NotTold(_) if slice.is_everything_after(before) => true,
-                // Whose it is shows once it can be read: nobody goes past it.
+                // Which partition owns it is only known once it can be read, so no partition moves past it.
                 Keys::NotTold(problem) if before <= after => {
                     return Fed::NoKey { event: position, problem: problem.clone() };
                 }
@@ -158,7 +160,8 @@ impl Chunk {
             }
             events.push(event.clone());
         }
-        // A page may end before an end that decided what is own: what is ahead of a key is so of a part of the page too.
+        // The page may end before the end that determined which events are own. An offset that covers a key up to that
+        // end also covers it in a part of the page.
         let page = EventPage::new(events, scanned_to, self.page.durable_to);
         let page = page.coming_after(self.page.place(after)).having_seen(self.page.seen);
         Fed::Page(Fetched { page, read_at: self.read_at })

@@ -1,22 +1,22 @@
-//! How far the loop of a consumer goes.
+//! How far the loop of a consumer runs.
 
 use es_core::Position;
 
 /// When a loop ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Until it has reached a position or there is nothing newer.
+    /// When it has reached a position or there are no newer events.
     Reach(Position),
-    /// Empty the read model first, then the same.
+    /// Like `Reach`, after emptying the read model first.
     Rebuild(Position),
-    /// Until it is asked to stop.
+    /// When it is asked to stop.
     Follow,
-    /// Until the read model is empty.
+    /// When the read model is empty.
     Clear,
 }
 
 impl Goal {
-    /// Where the loop ends, if it does.
+    /// Returns the position where the loop ends, if there is one.
     pub(crate) fn end(self) -> Option<Position> {
         match self {
             Self::Reach(end) | Self::Rebuild(end) => Some(end),

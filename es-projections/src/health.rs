@@ -1,4 +1,4 @@
-//! Whether all is well, in one word.
+//! The health of all consumers, as one verdict.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use crate::{
     status::{ConsumerState, ConsumerStatus},
 };
 
-/// Whether all is well, in one word.
+/// The health of all consumers, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every consumer has caught up, or is catching up and advances.
+    /// Every consumer has caught up, or is catching up and advancing.
     Ready,
-    /// A consumer is suspended, tries again or waits.
+    /// A consumer is suspended, retrying, or waiting.
     Degraded,
     /// A consumer has stopped, or has not advanced for longer than [`limits::STALLED_AFTER`].
     Stalled,
@@ -34,30 +34,30 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why not all is well.
+/// The reason why a consumer is not healthy.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct HealthReason {
-    /// With which consumer.
+    /// The consumer.
     pub consumer: ConsumerName,
-    /// How bad it is.
+    /// How severe the problem is.
     pub verdict: Verdict,
-    /// What it does instead.
+    /// What the consumer is doing.
     pub why: String,
 }
 
-/// Whether all is well, and if not, why. Its `Display` is one line.
+/// The health of all consumers, with the reasons. `Display` formats it as one line.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// The worst of the reasons.
+    /// The most severe verdict of the reasons.
     pub verdict: Verdict,
-    /// One for each consumer that is not ready, the worst first.
+    /// One reason for each consumer that is not healthy, the most severe first.
     pub reasons: Vec<HealthReason>,
 }
 
 impl Health {
-    /// The health of consumers that stand like this.
+    /// Returns the health of consumers with these statuses.
     pub fn of(statuses: &[ConsumerStatus]) -> Self {
         let mut reasons: Vec<_> = statuses.iter().filter_map(reason).collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
@@ -98,13 +98,13 @@ impl fmt::Display for Health {
 }
 
 impl Runner {
-    /// Whether all is well with the consumers of this runner. Costs as much as [`status`](Self::status).
+    /// Returns the health of this runner's consumers. Costs as much as [`status`](Self::status).
     ///
     /// # Errors
-    /// [`RunnerError::Store`].
+    /// Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn health(&self) -> Result<Health, RunnerError> {
         Ok(Health::of(&self.status().await?))
     }

@@ -1,4 +1,5 @@
-//! Rebuilding in place: empty the read model, apply everything again, and compare it with what it was.
+//! Rebuilds in place: empties the read model, applies all events again, and compares the result with the previous
+//! content.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Rebuilds a read model in place, as far as the log goes by now.
+/// Rebuilds a read model in place, up to the current head of the log.
 pub(crate) async fn rebuild(
     store: &Arc<dyn RunnerStore>,
     local: &ConsumerLoop,
@@ -42,9 +43,9 @@ pub(crate) async fn rebuild(
             let rebuilt = {
                 let _end = local.steps().await.end_at(end);
                 local.drive(Goal::Rebuild(end), Stop::never(), &mut on_advance).await?;
-                // Another loop of this runner may have come here, and only looked at the last events.
+                // Another loop of this runner may have come this far and only scanned the last events.
                 let _ = local.steps().await.save_scanned().await;
-                // Until the snapshot is there, that loop must not continue past `end` either.
+                // Until the snapshot is open, that loop must not continue past `end` either.
                 store.open_snapshot(&live).await
             };
             (Some(compare(&live, before, rebuilt).await), Goal::Reach(head))
@@ -61,11 +62,11 @@ pub(crate) async fn rebuild(
     }
 }
 
-/// What the live read model is like, and where it is kept.
+/// Returns the name and a dump of the live read model.
 async fn remember(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop) -> Result<(ConsumerName, Dump), RunnerError> {
     let consumer = local.name();
     let definition = local.blueprint().and_then(|consumer| consumer.definition());
-    // Without names of tables, what would be read are the documents of a view.
+    // Without table names, the documents of a view would be read instead.
     let definition =
         definition.filter(|definition| local.kind() == ConsumerKind::View || !definition.tables.is_empty());
     let definition = definition.ok_or_else(|| RunnerError::NotComparable { consumer: consumer.clone() })?;

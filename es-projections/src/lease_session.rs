@@ -1,4 +1,4 @@
-//! One loop's session at a consumer: the lease under which it works, or which process works instead.
+//! One loop's work on a consumer: the lease under which it works, or the process that works instead.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::{
     member_session::{MemberSession, Withdrawal},
 };
 
-/// Why this loop does not work for the consumer.
+/// The reason why this loop does not work for the consumer.
 #[derive(Debug, Clone)]
 pub(crate) enum NotOurs {
-    /// Another process has the lease.
+    /// Another process holds the lease.
     Leased(LeaseHolder),
-    /// Another process would run it, as the work is spread at the moment.
+    /// The consumer is currently assigned to another process.
     Assigned(String),
 }
 
-/// A loop's session at one consumer, or one partition of it.
+/// A loop's session for one consumer, or one partition of it.
 pub(crate) struct LeaseSession {
     member_session: Arc<MemberSession>,
     consumer: ConsumerName,
@@ -30,13 +30,13 @@ pub(crate) struct LeaseSession {
     /// The other process that the consumer is assigned to, if there is one.
     other: Option<String>,
     held: Option<ConsumerName>,
-    /// Whether the store said something that it would not say to who has the lease.
+    /// Whether the store returned an error that the holder of the lease should not see.
     is_doubtful: bool,
     withdrawal: Option<Withdrawal>,
     told: Told,
 }
 
-/// What the log was told last of a consumer that is followed, so that it is told of changes alone.
+/// What was last logged about a consumer that follows the log, so that only changes are logged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     Nothing,
@@ -69,7 +69,7 @@ impl LeaseSession {
         }
     }
 
-    /// Returns the other process that the consumer is assigned to at the moment.
+    /// Returns the other process that the consumer is currently assigned to.
     fn other(&mut self) -> Option<String> {
         if self.is_shared && self.members.has_changed().unwrap_or(false) {
             let members = self.members.borrow_and_update();
@@ -79,22 +79,23 @@ impl LeaseSession {
         self.other.clone()
     }
 
-    /// Another process that would run the consumer, as far as is known.
+    /// Returns another process that is known to be able to run the consumer.
     pub(crate) fn able_other(&self) -> Option<String> {
         let members = self.members.borrow();
         let mut others = members.iter().filter(|other| other.consumer == self.consumer);
         others.find(|other| other.member != self.member_session.member()).map(|other| other.member.clone())
     }
 
-    /// Gives the lease back if the consumer is assigned to another process, and returns which. Asks the store for
-    /// nothing else.
+    /// Releases the lease if the consumer is assigned to another process, and returns that process. Does not call the
+    /// store otherwise.
     pub(crate) async fn leave_to_other(&mut self) -> Option<NotOurs> {
         let other = self.other()?;
         self.end().await;
         Some(NotOurs::Assigned(other))
     }
 
-    /// Takes the lease, or keeps it. Returns whether it was just taken: another process may have had it before.
+    /// Claims the lease, or keeps it. Returns whether it was just claimed, since another process may have held it
+    /// before.
     pub(crate) async fn take(&mut self, name: &ConsumerName) -> Result<Result<(Lease, bool), NotOurs>, StoreError> {
         self.withdrawal = None;
         if let Some(not_ours) = self.leave_to_other().await {
@@ -125,12 +126,12 @@ impl LeaseSession {
         }
     }
 
-    /// Whether the log is to be told of something new.
+    /// Returns whether there is something new to log.
     fn tells(&mut self, news: Told) -> bool {
         self.is_shared && std::mem::replace(&mut self.told, news) != news
     }
 
-    /// Tells the log, once for each time that the consumer was taken over, that it has caught up.
+    /// Logs that the consumer has caught up, once per claim of the lease.
     pub(crate) fn tell_caught_up(&mut self, position: Position) {
         if self.tells(Told::CaughtUp) {
             tracing::info!(position = position.get(), "caught up");
@@ -152,18 +153,18 @@ impl LeaseSession {
         }
     }
 
-    /// Asks the store about the lease again before the next step.
+    /// Makes the next step ask the store about the lease.
     pub(crate) fn doubt(&mut self) {
         self.is_doubtful = true;
     }
 
-    /// Leaves the consumer to a process that can run it, until the next time that it takes the lease.
+    /// Leaves the consumer to another process that can run it, until this loop next claims the lease.
     pub(crate) async fn withdraw(&mut self) {
         self.withdrawal = Some(self.member_session.withdraw(&self.consumer));
         self.end().await;
     }
 
-    /// Gives the lease back.
+    /// Releases the lease.
     pub(crate) async fn end(&mut self) {
         if let Some(name) = self.held.take() {
             self.member_session.let_go(&name).await;
@@ -172,7 +173,7 @@ impl LeaseSession {
 }
 
 impl Drop for LeaseSession {
-    /// A loop that is dropped half way gives its lease back behind its back, so that nobody waits for it to run out.
+    /// Releases the lease of a dropped loop in a background task, so that no process has to wait until it expires.
     fn drop(&mut self) {
         let Some(name) = self.held.take() else { return };
         let member_session = Arc::clone(&self.member_session);

@@ -1,13 +1,15 @@
-//! The machine that keeps read models and reactors up to date with the log, and subscriptions for whoever follows it alone.
+//! Keeps read models and reactors up to date with the log, and provides subscriptions for code that follows the log
+//! itself.
 //!
-//! A [`Subscription`] gives the events of a store as a stream, first those that are there, then each new one; the subscriber
-//! keeps its place in the log. A [`Runner`] keeps the places of its consumers in the store. It holds consumers of three kinds:
+//! A [`Subscription`] returns the events of a store as a stream: first the existing events, then each new one. The
+//! subscriber keeps its own position in the log. A [`Runner`] runs consumers and keeps their checkpoints in the store.
+//! There are three kinds of consumers:
 //!
 //! | consumer | what it is | how often an event takes effect |
 //! |---|---|---|
-//! | [`View`](es_core::View) | a pure fold into JSON documents, loaded and saved once a page | exactly once |
-//! | [`Projection`](es_core::Projection) | SQL of its own, in one transaction with the checkpoint, a page at a time | exactly once |
-//! | [`Reactor`](es_core::Reactor) | effects elsewhere, one event at a time | at least once, in order |
+//! | [`View`](es_core::View) | a pure fold into JSON documents, loaded and saved once per page | exactly once |
+//! | [`Projection`](es_core::Projection) | its own SQL, one transaction per page with the checkpoint | exactly once |
+//! | [`Reactor`](es_core::Reactor) | effects outside the database, one event at a time | at least once, in order |
 //!
 //! ```
 //! use std::time::Duration;
@@ -62,7 +64,7 @@
 //! let store = MemoryStore::new();
 //! let runner = Runner::builder(&store).view::<Balance>().build()?;
 //!
-//! // A server keeps it running; a test calls `runner.catch_up()`.
+//! // A server keeps the runner running; a test calls `runner.catch_up()`.
 //! let (shut_down, shutdown) = tokio::sync::oneshot::channel::<()>();
 //! let running = tokio::spawn({
 //!     let runner = runner.clone();
@@ -77,12 +79,12 @@
 //! runner.wait_for(Balance::NAME, last, Duration::from_secs(5)).await?;
 //! assert_eq!(store.view::<Balance>().get("ann").await?, Some(Balance { cents: 100 }));
 //!
-//! // What an operator sees:
+//! // The status, as an operator sees it:
 //! for status in runner.status().await? {
 //!     println!("{status}");
 //! }
 //!
-//! // After a change of the view's code:
+//! // After a change to the view's code:
 //! runner.rebuild(Balance::NAME, |progress| println!("{progress}")).await?;
 //!
 //! drop(shut_down);
@@ -93,34 +95,38 @@
 //!
 //! # Rebuilding
 //!
-//! [`Runner::rebuild_beside`] builds a read model again while the live one serves and follows, compares the two at the same
-//! position, and puts it in its place for all readers at once; [`Runner::roll_back`] goes back. [`Runner::rebuild`] empties
-//! the live one first.
+//! [`Runner::rebuild_beside`] rebuilds a read model while the live one continues to serve readers and follow the log.
+//! It compares the two at the same position, and then makes the rebuilt one live for all readers at once.
+//! [`Runner::roll_back`] returns to the previous one. [`Runner::rebuild`] empties the live read model first and
+//! rebuilds it in place.
 //!
 //! # Control
 //!
-//! [`Runner::pause`], [`Runner::disable`], [`Runner::reset`], [`Runner::skip`] and [`Runner::retire`] take effect in all processes, and
-//! [`Runner::operations`] tells who did what and why. [`Runner::health`] sums all of it up, [`StatusTable`] lists it, and the
-//! feature `metrics` gives it to a recorder.
+//! [`Runner::pause`], [`Runner::disable`], [`Runner::reset`], [`Runner::skip`] and [`Runner::retire`] take effect in
+//! all processes. [`Runner::operations`] lists who did what and why. [`Runner::health`] summarizes the state of all
+//! consumers, and [`StatusTable`] lists it. The feature `metrics` publishes it to a metrics recorder.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! - A read model and its checkpoint move together, by compare-and-set: a crash, a dropped future, an unknown outcome
-//!   or a second runner never applies an event twice (G7). A page is read and applied at a time, however long the
-//!   history.
-//! - Processes share the work under leases. A reactor is run by one process at a time, except that one which lost its lease may end the
-//!   event that it is at: what an effect elsewhere has already begun cannot be called back, so make it repeatable by the event's id.
-//! - No event is skipped. One that fails is tried again by its consumer's [`FailurePolicy`], and then the consumer
-//!   stops before it; the events before it took effect. Or its key is parked: it and all later events of its key are put aside in
-//!   order, to be [tried again](Runner::retry_parked), and everything else goes on (G9). A panic is a failure like any other.
-//! - A type that the code does not know, in a category that it subscribes to, is not passed over: newer code wrote the event. The
-//!   consumer is left to a process that knows the type, or waits for one ([`UnknownEventTypes`]).
-//! - Nothing stalls in silence: [`Runner::status`] says for every consumer what it waits for (G12), and
-//!   [`Runner::run`] gives the error of the first that stopped.
+//! - A read model and its checkpoint move together, by compare-and-set. A crash, a dropped future, an unknown outcome,
+//!   or a second runner never applies an event twice (G7). However long the history is, only one page at a time is read
+//!   and applied.
+//! - Processes share the work under leases. One process at a time runs a reactor, with one exception: a process that
+//!   has lost its lease may finish its current event. An effect outside the database cannot be revoked once it has
+//!   started, so make it idempotent by using the event's ID.
+//! - No event is skipped. The consumer retries a failing event according to its [`FailurePolicy`], and then stops
+//!   before it; the events before it have taken effect. Alternatively, the policy parks the event's key: the event and
+//!   all later events of its key are set aside in order, to be [retried](Runner::retry_parked) later, and all other
+//!   events continue to take effect (G9). A panic counts as a failure like any other.
+//! - A consumer does not pass over an event of an unknown type in a category that it subscribes to, because newer code
+//!   wrote the event. It leaves the work to a process that knows the type, or waits for one ([`UnknownEventTypes`]).
+//! - No consumer stalls silently. [`Runner::status`] reports for every consumer what it waits for (G12), and
+//!   [`Runner::run`] returns the error of the first consumer that stopped.
 //!
 //! # For operators
 //!
-//! Every consumer works in a `tracing` span `consumer` with the fields `name` and `kind`. In it:
+//! Every consumer works in a `tracing` span `consumer` with the fields `name` and `kind`. It emits these events in the
+//! span:
 //!
 //! | level | event | fields |
 //! |---|---|---|
@@ -139,12 +145,12 @@
 //! | warn | `parked events discarded` | `consumer`, `key`, `events`, `by` |
 //! | warn | `the code does not know the type of the next event; left to newer code` | `category`, `event_type`, `position` |
 //! | warn | `passing over events of a type that the code does not know` (the first of each type) | `category`, `event_type`, `position` |
-//! | info | `runner started`, `runner stopped` (outside of the span) | `member`, `consumers` |
+//! | info | `runner started`, `runner stopped` (outside the span) | `member`, `consumers` |
 //! | info | `working for the consumer from now on` | `checkpoint`, `fence` |
-//! | info | `caught up` (for the first time since then) | `position` |
+//! | info | `caught up` (once per claim of the lease) | `position` |
 //! | info | `another process works for the consumer` | `by` |
 //! | info | `no longer followed` | |
-//! | info | `another runner moved the checkpoint; going on from there` | `times` |
+//! | info | `another runner moved the checkpoint; continuing from there` | `times` |
 //! | info | `rebuild started`, `rebuild finished` (in place) | `consumer`, `head` |
 //! | info | `the rebuilt read model is live` | `generation` |
 //! | info | `going on with the live generation` | `generation` |
@@ -156,7 +162,7 @@
 //! | debug | `events wait behind parked ones` | `events` |
 //! | debug | `page narrowed` | `from`, `events`, `next` |
 //!
-//! A subscription works in the span of whoever asks it for an event:
+//! A subscription works in the span of the task that polls it for events:
 //!
 //! | level | event | fields |
 //! |---|---|---|

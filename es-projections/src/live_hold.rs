@@ -1,4 +1,4 @@
-//! The live generation of a read model, while a rebuild holds it still.
+//! Holds the live generation of a read model still during a swap.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{error::RunnerError, limits};
 
-/// The leases of a live generation, taken from the processes that run it: they wait, and say for whom. Its checkpoints move by the
-/// pages that are under way and then stand still, so that a rebuilt one gets there however quickly events are written. If
-/// the process that holds it dies, the leases run out.
+/// The leases of a live generation, seized from the processes that run it. Those processes wait and report who holds
+/// the leases. The checkpoints of the live generation stop after the current pages, so that the rebuilt generation
+/// catches up however quickly events are written. If the process that holds the leases dies, the leases expire.
 pub(crate) struct LiveHold {
     store: Arc<dyn RunnerStore>,
-    /// As the status of the consumer shows it.
+    /// The owner's name, as the status of the consumer shows it.
     owner: String,
 }
 
@@ -23,7 +23,7 @@ impl LiveHold {
         Self { store: Arc::clone(store), owner }
     }
 
-    /// Takes the leases of all partitions of a generation that are not held yet.
+    /// Seizes the leases of all partitions of a generation that are not held yet.
     pub(crate) async fn take(&self, live: &ConsumerName) -> Result<(), StoreError> {
         let partitions = self.store.partitions(live).await?;
         let names = partitions.into_iter().map(|reached| reached.consumer);
@@ -33,7 +33,8 @@ impl LiveHold {
         Ok(())
     }
 
-    /// Does some work and keeps the leases meanwhile, for [`limits::MAX_SWAP_HOLD`] at most. Then it gives them back.
+    /// Runs a future and extends the leases while it runs, for at most [`limits::MAX_SWAP_HOLD`]. Then it releases
+    /// them.
     pub(crate) async fn while_held<T>(
         &self,
         work: impl Future<Output = Result<T, RunnerError>>,
@@ -65,11 +66,11 @@ impl LiveHold {
     }
 }
 
-/// Waits until a generation is unpartitioned, at one position: its runner brings its parts together. Another process
-/// may change the number of its partitions meanwhile.
+/// Waits until a generation is unpartitioned and at one position, because its runner merges its partitions. Another
+/// process may change the number of its partitions during the wait.
 ///
 /// # Errors
-/// [`StoreError::Busy`] if it has not moved for [`limits::GATHERING_STALL`].
+/// Returns [`StoreError::Busy`] if the generation has not moved for [`limits::GATHERING_STALL`].
 pub(crate) async fn gather(store: &dyn RunnerStore, generation: &ConsumerName) -> Result<(), StoreError> {
     let (mut seen, mut moved_at) = (Vec::new(), Instant::now());
     loop {

@@ -1,4 +1,4 @@
-//! Which consumers this runner works for, while other processes work for others.
+//! Which consumers this runner works for, when processes share the work.
 
 use std::{
     collections::HashMap,
@@ -19,14 +19,15 @@ use tokio::{
 
 use crate::limits;
 
-/// One runner among all that have the same store: the leases that it holds, and what it knows about the others.
+/// One runner among all runners over the same store: the leases that it holds, and what it knows about the others.
 pub(crate) struct MemberSession {
     store: Arc<dyn RunnerStore>,
-    /// As it calls itself: unlike every other runner's name, also one's of an earlier process with the same number.
+    /// Its name, which differs from that of every other runner, including runners of an earlier process with the same
+    /// process ID.
     member: String,
     time: Duration,
     consumers: Vec<ConsumerName>,
-    /// How many tasks keep it running for others to see.
+    /// The number of tasks that announce this runner to the others.
     running: AtomicUsize,
     notes: Mutex<Notes>,
     members: watch::Sender<Vec<Member>>,
@@ -35,12 +36,12 @@ pub(crate) struct MemberSession {
 #[derive(Default)]
 struct Notes {
     held: HashMap<ConsumerName, Held>,
-    /// What it would run but cannot at the moment.
+    /// The consumers that it has but cannot run at the moment.
     withdrawn: HashMap<ConsumerName, usize>,
 }
 
 impl Notes {
-    /// The lease, if the last loop that worked under it is gone.
+    /// Removes a loop from a lease. Returns the lease if no other loop works under it.
     fn remove_user(&mut self, name: &ConsumerName) -> Option<Lease> {
         let held = self.held.get_mut(name)?;
         held.users = held.users.saturating_sub(1);
@@ -55,9 +56,10 @@ impl Notes {
 
 struct Held {
     lease: Lease,
-    /// By this machine's clock, from before the store was asked: it never believes in a lease for longer than the store does.
+    /// By this machine's clock, measured from before the store was asked, so that the runner never trusts a lease for
+    /// longer than the store does.
     until: Instant,
-    /// How many loops work under it.
+    /// The number of loops that work under it.
     users: usize,
 }
 
@@ -68,12 +70,13 @@ impl MemberSession {
         Arc::new(Self { store, member: member_name(), time, consumers, running, notes, members })
     }
 
-    /// As it calls itself.
+    /// Returns the name of this runner.
     pub(crate) fn member(&self) -> &str {
         &self.member
     }
 
-    /// Sends heartbeats for as long as it is polled. With `would_run`, others leave it its share of the work.
+    /// Sends heartbeats as long as it is polled. With `would_run`, the other runners leave this runner its share of the
+    /// work.
     pub(crate) async fn keep_alive(&self, would_run: bool) {
         let _running = would_run.then(|| Running::start(self));
         if would_run {
@@ -106,18 +109,19 @@ impl MemberSession {
                 drop(notes);
                 self.members.send_replace(members);
             }
-            // The leases hold for a few of these. If they run out, nothing is lost: what is written under them is refused.
+            // Leases outlast several heartbeats. If they expire, nothing is lost, because the store refuses writes
+            // under them.
             Err(error) => tracing::warn!(%error, "the store was not told that this runner is alive"),
         }
     }
 
-    /// News of who would run what.
+    /// Returns a receiver for which runner would run which consumer.
     pub(crate) fn members(&self) -> watch::Receiver<Vec<Member>> {
         self.members.subscribe()
     }
 
-    /// Claims a lease, for one more loop or for one that has it already. Each loop that has it must
-    /// [let go](Self::let_go) of it.
+    /// Claims a lease, for an additional loop or for one that already has it. Each loop that has the lease must release
+    /// it with [`let_go`](Self::let_go).
     pub(crate) async fn claim(&self, name: &ConsumerName, is_new_user: bool) -> Result<Leased, StoreError> {
         let asked_at = Instant::now();
         let leased = self.store.claim_lease(name, &self.member, self.time).await?;
@@ -134,13 +138,13 @@ impl MemberSession {
         Ok(leased)
     }
 
-    /// The lease of a consumer, if it is sure to hold at this moment.
+    /// Returns the lease of a consumer, if it is certain to be valid at this moment.
     pub(crate) fn lease(&self, name: &ConsumerName) -> Option<Lease> {
         let notes = self.notes();
         notes.held.get(name).filter(|held| Instant::now() < held.until).map(|held| held.lease)
     }
 
-    /// Gives a lease back if no other loop of this runner works under it.
+    /// Releases a lease if no other loop of this runner works under it.
     pub(crate) async fn let_go(&self, name: &ConsumerName) {
         let Some(lease) = self.notes().remove_user(name) else { return };
         if let Err(error) = self.store.release_lease(name, lease).await {
@@ -148,18 +152,18 @@ impl MemberSession {
         }
     }
 
-    /// The same where nobody can be asked: the lease runs out by itself.
+    /// Like [`let_go`](Self::let_go), where the store cannot be called. The lease then expires.
     pub(crate) fn forget(&self, name: &ConsumerName) {
         self.notes().remove_user(name);
     }
 
-    /// Leaves a consumer to others until the guard is dropped.
+    /// Leaves a consumer to other runners until the guard is dropped.
     pub(crate) fn withdraw(self: &Arc<Self>, consumer: &ConsumerName) -> Withdrawal {
         *self.notes().withdrawn.entry(consumer.clone()).or_default() += 1;
         Withdrawal { member_session: Arc::clone(self), consumer: consumer.clone() }
     }
 
-    /// Leaves all work to others, except what a loop of this runner is still at.
+    /// Leaves all work to other runners, except what a loop of this runner is still working on.
     pub(crate) async fn deregister(&self) {
         let is_at_work = !self.notes().held.is_empty();
         let left = match is_at_work {
@@ -171,13 +175,13 @@ impl MemberSession {
         }
     }
 
-    /// Nothing panics while it holds this lock half way through a change.
+    /// No code panics halfway through a change while it holds this lock.
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A runner that others see: it sends heartbeats until it ends.
+/// A runner that is visible to others. It sends heartbeats until it ends.
 pub(crate) struct Alive {
     member_session: Arc<MemberSession>,
     heartbeats: JoinHandle<()>,
@@ -191,7 +195,7 @@ impl Alive {
         Self { member_session: Arc::clone(member_session), heartbeats, has_left: false }
     }
 
-    /// Gives everything back.
+    /// Releases everything.
     pub(crate) async fn end(mut self) {
         self.heartbeats.abort();
         self.member_session.deregister().await;
@@ -211,7 +215,7 @@ impl Drop for Alive {
     }
 }
 
-/// A consumer is left to others as long as this lives.
+/// Leaves a consumer to other runners until it is dropped.
 pub(crate) struct Withdrawal {
     member_session: Arc<MemberSession>,
     consumer: ConsumerName,
@@ -229,7 +233,7 @@ impl Drop for Withdrawal {
     }
 }
 
-/// Others see it as long as this lives.
+/// Announces the runner to others until it is dropped.
 struct Running<'a>(&'a MemberSession);
 
 impl<'a> Running<'a> {
@@ -245,7 +249,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// The host, the process, and a number that makes it unlike any other's.
+/// Returns a unique name: the host, the process ID, and a number.
 fn member_name() -> String {
     static RUNNERS: AtomicU64 = AtomicU64::new(0);
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty() && host.len() <= 100);

@@ -1,19 +1,20 @@
-//! Metrics, behind the feature `metrics`: gauges and counters for the facade of the crate `metrics`, for which the application
-//! installs a recorder. Without the feature nothing of this costs anything.
+//! Metrics, behind the feature `metrics`: gauges and counters for the facade crate `metrics`. The application installs
+//! a recorder for them. Without the feature, metrics cost nothing.
 //!
 //! | name | kind | labels | what |
 //! |---|---|---|---|
-//! | [`POSITION`] | gauge | `consumer` | everything up to here has taken effect |
-//! | [`LAG`] | gauge | `consumer` | positions that it is behind the end of the log |
-//! | [`STATE`] | gauge | `consumer`, `state` | 1 for the state that it is in, 0 for those that it was in before |
-//! | [`EVENTS_APPLIED`] | counter | `consumer` | events that took effect, by this runner |
+//! | [`POSITION`] | gauge | `consumer` | all events up to this position have taken effect |
+//! | [`LAG`] | gauge | `consumer` | positions between the consumer and the end of the log |
+//! | [`STATE`] | gauge | `consumer`, `state` | 1 for the current state, 0 for former states |
+//! | [`EVENTS_APPLIED`] | counter | `consumer` | events that took effect, in this runner |
 //! | [`FAILURES`] | counter | `consumer` | failures, in this runner |
-//! | [`REBUILD_DONE`], [`REBUILD_TOTAL`] | gauge | `consumer` | positions of a rebuild, done and to do |
+//! | [`REBUILD_DONE`], [`REBUILD_TOTAL`] | gauge | `consumer` | positions of a rebuild: finished, and in total |
 //!
-//! They are set every [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL) while [`Runner::run`](crate::Runner::run) or
-//! [`catch_up`](crate::Runner::catch_up) is under way, and at its end; those of a rebuild with each page. Position and lag are those of
-//! consumers that run here. States are those of [`ConsumerState::label`](crate::ConsumerState::label), with `_` for spaces. The
-//! names are part of the interface, and change as it does.
+//! The runner sets these metrics every [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL) while
+//! [`Runner::run`](crate::Runner::run) or [`catch_up`](crate::Runner::catch_up) is running, and when it ends. The
+//! metrics of a rebuild are set after each page. Positions and lags are reported for consumers that run here. States
+//! are the values of [`ConsumerState::label`](crate::ConsumerState::label), with `_` instead of spaces. The metric
+//! names are part of the public interface and change only with it.
 
 use std::collections::HashMap;
 
@@ -22,29 +23,29 @@ use metrics::{counter, gauge};
 
 use crate::consumer_state::ConsumerStateCell;
 
-/// Everything up to here has taken effect.
+/// All events up to this position have taken effect.
 pub const POSITION: &str = "es_consumer_position";
-/// How many positions it is behind the end of the log.
+/// The number of positions between the consumer and the end of the log.
 pub const LAG: &str = "es_consumer_lag";
-/// Which state it is in.
+/// The state of the consumer.
 pub const STATE: &str = "es_consumer_state";
-/// Events that took effect.
+/// The number of events that took effect.
 pub const EVENTS_APPLIED: &str = "es_consumer_events_applied_total";
-/// Failures.
+/// The number of failures.
 pub const FAILURES: &str = "es_consumer_failures_total";
-/// Positions of a rebuild that are done.
+/// The number of positions that a rebuild has finished.
 pub const REBUILD_DONE: &str = "es_rebuild_done";
-/// Positions of a rebuild in all.
+/// The total number of positions of a rebuild.
 pub const REBUILD_TOTAL: &str = "es_rebuild_total";
 
-/// Tells where consumers stand, again and again.
+/// Publishes the state of consumers repeatedly.
 #[derive(Default)]
 pub(crate) struct Publisher {
     told: HashMap<ConsumerName, String>,
 }
 
 impl Publisher {
-    /// Tells where a consumer stands, in a log that ends at `head` if that is known.
+    /// Publishes the state of a consumer. `head` is the end of the log, if known.
     pub(crate) fn publish(
         &mut self,
         consumer: &ConsumerName,
@@ -69,7 +70,7 @@ impl Publisher {
     }
 }
 
-/// Tells how far a rebuild is.
+/// Publishes the progress of a rebuild.
 pub(crate) fn rebuild(consumer: &ConsumerName, done: u64, total: u64) {
     gauge!(REBUILD_DONE, "consumer" => consumer.to_string()).set(done as f64);
     gauge!(REBUILD_TOTAL, "consumer" => consumer.to_string()).set(total as f64);

@@ -1,4 +1,4 @@
-//! How one consumer is run.
+//! The options of a consumer.
 
 use std::time::Duration;
 
@@ -6,41 +6,41 @@ use es_core::{Bookmark, ConsumerName, PageSize, Partition, Position};
 
 use crate::{error::RunnerError, failure_policy::FailurePolicy, limits, status::ConsumerKind};
 
-/// Where a consumer begins that has applied nothing yet. One that has goes on from its checkpoint, whatever this says.
-/// Also where a [`Subscription`](crate::Subscription) begins.
+/// Where a consumer or a [`Subscription`](crate::Subscription) begins. A consumer that has already applied events
+/// continues from its checkpoint regardless of this option.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartFrom {
-    /// With the first event of the log.
+    /// At the first event of the log.
     #[default]
     Beginning,
-    /// With the first event after a position, which must exist. A rebuild begins there too.
+    /// At the first event after a position, which must exist. A rebuild begins there too.
     After(Position),
-    /// The same with the event that must be there, so that the position is not taken for one of another log: after a restore, or
-    /// in another store.
+    /// At the first event after a bookmark. The log must hold the event of the bookmark, so that a position of another
+    /// log is detected, for example after a restore or in another store.
     AfterBookmark(Bookmark),
-    /// With the first event after the consumer is first run or caught up; of a subscription, with the first one that is
-    /// appended after it was returned. A rebuild begins with the first event of
-    /// the log, since the log does not say when that was.
+    /// At the first event after the consumer first runs or catches up. For a subscription: at the first event appended
+    /// after the subscription was returned. A rebuild begins at the first event of the log, because the log does not
+    /// record when the consumer first ran.
     Now,
 }
 
-/// What a consumer does when it meets an event whose type its code does not know, in a category of which its enum is to
-/// know [every type](es_core::Coverage::Whole): newer code wrote it.
+/// What a consumer does with an event of an unknown type, written by newer code. This applies to categories of which
+/// its enum claims to know [every type](es_core::Coverage::Whole).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownEventTypes {
-    /// It does not move past the event, and leaves the consumer to processes whose code knows the type. Until one of them
-    /// has moved past the event, the status says [`WaitingForCode`](crate::ConsumerState::WaitingForCode).
+    /// Stops before the event, and leaves the consumer to processes whose code knows the type. Until one of them has
+    /// moved past the event, the status is [`WaitingForCode`](crate::ConsumerState::WaitingForCode).
     #[default]
     Suspend,
-    /// It moves past the event. The newer code will not receive it. The status
+    /// Moves past the event. The newer code will not receive it. The status
     /// [counts](crate::ConsumerStatus::passed_over) such events.
     PassOver,
 }
 
 impl StartFrom {
-    /// The place after which it begins, if that is named.
+    /// Returns the place after which to begin, if it is named.
     pub(crate) fn place(self) -> Option<Bookmark> {
         match self {
             Self::After(position) => Some(position.into()),
@@ -50,7 +50,7 @@ impl StartFrom {
     }
 }
 
-/// How one consumer is run.
+/// The options of a consumer.
 ///
 /// ```
 /// use es_projections::{ConsumerOptions, FailurePolicy, StartFrom};
@@ -68,50 +68,50 @@ pub struct ConsumerOptions {
 }
 
 impl ConsumerOptions {
-    /// Where it begins if it has applied nothing yet; otherwise, and by default, see [`StartFrom`].
+    /// Sets where the consumer begins if it has not applied any events yet; see [`StartFrom`].
     #[must_use]
     pub fn start_from(mut self, start_from: StartFrom) -> Self {
         self.start_from = start_from;
         self
     }
 
-    /// What it does when an event cannot be applied; [`FailurePolicy::default`] if not said.
+    /// Sets what the consumer does when an event cannot be applied. The default is [`FailurePolicy::default`].
     #[must_use]
     pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
         self.on_failure = policy;
         self
     }
 
-    /// What it does when it meets an event whose type its code does not know; [`UnknownEventTypes::Suspend`] if not said.
-    /// An enum that knows only some types of its category on purpose says so by its
-    /// [coverage](es_core::DomainEvent::COVERAGE) instead.
+    /// Sets what the consumer does with an event whose type its code does not know. The default is
+    /// [`UnknownEventTypes::Suspend`]. An enum that deliberately knows only some types of its category declares this
+    /// with its [coverage](es_core::DomainEvent::COVERAGE) instead.
     #[must_use]
     pub fn unknown_event_types(mut self, policy: UnknownEventTypes) -> Self {
         self.unknown_event_types = policy;
         self
     }
 
-    /// Most events in one page, and so in one transaction; [`limits::MOST_EVENTS_PER_PAGE`] if not said. A smaller page
-    /// holds locks for a shorter time, a larger one rebuilds faster. The size adapts to the consumer's speed below
-    /// that: a page of a view or projection should not hold the store's transaction for longer than
-    /// [`limits::TARGET_PAGE_TIME`].
+    /// Sets the maximum number of events in one page, and therefore in one transaction. The default is
+    /// [`limits::MOST_EVENTS_PER_PAGE`]. A smaller page holds locks for a shorter time; a larger page makes rebuilds
+    /// faster. Below this maximum, the page size adapts to the consumer's speed: a page of a view or projection should
+    /// not hold the store's transaction for longer than [`limits::TARGET_PAGE_TIME`].
     #[must_use]
     pub fn page_size(mut self, page_size: PageSize) -> Self {
         self.page_size = Some(page_size);
         self
     }
 
-    /// How long the handler may take for a page of events, of a reactor for one event;
-    /// [`limits::DEFAULT_HANDLER_TIMEOUT`] if not said. One that takes longer is dropped, and its transaction rolled back: a
-    /// failure like any other. The time for which it waits for somebody else in the database does not count, where the
-    /// store can tell.
+    /// Sets how long the handler may take for a page of events, or a reactor for one event. The default is
+    /// [`limits::DEFAULT_HANDLER_TIMEOUT`]. A handler that takes longer is dropped and its transaction rolled back,
+    /// which counts as a failure. If the store can measure it, time spent waiting for other transactions of the
+    /// database does not count.
     #[must_use]
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = Some(timeout);
         self
     }
 
-    /// Starts only when another consumer of the same runner has caught up once.
+    /// Delays the start until another consumer of the same runner has caught up once.
     #[must_use]
     pub fn start_after(mut self, consumer: &'static str) -> Self {
         self.start_after = Some(consumer);
@@ -122,18 +122,19 @@ impl ConsumerOptions {
         self.handler_timeout.unwrap_or(limits::DEFAULT_HANDLER_TIMEOUT)
     }
 
-    /// How long a page may take; of a reactor each event has its time.
+    /// Returns how long a page may take. Reactors have a limit for each event instead.
     pub(crate) fn page_time_limit(&self, kind: ConsumerKind) -> Duration {
         if kind == ConsumerKind::Reactor { Duration::MAX } else { self.time_limit() }
     }
 
-    /// Runs it as so many partitions, at most [`es_core::limits::MAX_PARTITIONS`], which several processes share: events of one key stay
-    /// in order, others do not wait for each other. The key is the stream unless
+    /// Runs the consumer as `count` partitions, at most [`es_core::limits::MAX_PARTITIONS`], which several processes
+    /// share. Events of one key stay in order; other events do not wait for each other. The key of a view is the
+    /// document. Otherwise the key is the stream, unless
     /// [`Projection::partition_key`](es_core::Projection::partition_key) or
-    /// [`Reactor::partition_key`](es_core::Reactor::partition_key) says otherwise, and of a view the document.
+    /// [`Reactor::partition_key`](es_core::Reactor::partition_key) returns another one.
     ///
-    /// The number is seen to when a runner first runs the consumer: no event is lost or repeated when it changes.
-    /// Without it, the consumer keeps the partitions that it has, one at first; see
+    /// The number takes effect when a runner first runs the consumer. No event is lost or repeated when the number
+    /// changes. Without this option, the consumer keeps its current partitions, initially one; see
     /// [`Runner::repartition`](crate::Runner::repartition).
     #[must_use]
     pub fn partitions(mut self, count: u16) -> Self {

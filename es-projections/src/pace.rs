@@ -1,11 +1,11 @@
-//! How many events the next page asks for.
+//! Determines the number of events of the next page.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// How many events the next page asks for: more while pages are quick, fewer when one holds the store's transaction
-/// for too long or cannot be applied as a whole.
+/// The number of events of the next page. It grows while pages are fast, and shrinks when a page holds the store's
+/// transaction for too long or cannot be applied as a whole.
 pub(crate) struct Pace {
     size: usize,
     largest: usize,
@@ -20,16 +20,16 @@ impl Pace {
         self.size
     }
 
-    /// At most so many, for now.
+    /// Limits the next page to a number of events.
     pub(crate) fn narrow_to(&mut self, events: usize) {
         self.size = events.clamp(1, self.largest);
     }
 
-    /// A page took effect. `held_for` says for how long it held the store's transaction, if it did.
+    /// Adapts the size after a page took effect. `held_for` is how long it held the store's transaction, if it did.
     pub(crate) fn applied(&mut self, events: usize, held_for: Option<Duration>) {
         let held_for = held_for.unwrap_or_default();
         if held_for > limits::TARGET_PAGE_TIME {
-            // As many as would have taken the target time; half of it again if one event takes longer.
+            // The number of events that would have taken the target time.
             let share = limits::TARGET_PAGE_TIME.as_secs_f64() / held_for.as_secs_f64();
             self.narrow_to((events as f64 * share) as usize);
         } else if held_for <= limits::TARGET_PAGE_TIME / 2 {

@@ -1,4 +1,4 @@
-//! One step of a consumer: find the checkpoint, read a page, apply it.
+//! One step of a consumer: find the checkpoint, read a page, and apply it.
 
 mod memory;
 mod outcome;
@@ -41,52 +41,54 @@ pub(crate) use outcome::{Step, StepFailure, is_elsewhere};
 use unknown::PassedOver;
 pub(crate) use unknown::UnknownEvent;
 
-/// A consumer, and what this runner knows about it between two pages.
+/// A consumer, and what this runner keeps about it between two pages.
 pub(crate) struct Steps {
     pub(crate) store: Arc<dyn RunnerStore>,
     pub(crate) consumer: Box<dyn Consumer>,
     options: ConsumerOptions,
     consumer_state: Arc<ConsumerStateCell>,
     is_prepared: bool,
-    /// Under which it works, if it shares the work with others.
+    /// The lease under which it works, if it shares the work with other processes.
     lease: Option<Lease>,
-    /// Which partition it works for.
+    /// The partition that it works for.
     partition: Partition,
-    /// What that has of the log, as of when its place was found.
+    /// The slice of the log that belongs to the partition, as of the last lookup of its place.
     pub(crate) partition_slice: PartitionSlice,
-    /// The partition epoch in which its place was found.
+    /// The partition epoch at the last lookup of its place.
     partition_epoch: u64,
-    /// Where several partitions read, once they are several.
+    /// The feed that the partitions read from, once there are several partitions.
     feed: Option<Arc<Feed>>,
-    /// When it was last located.
+    /// When the partition was last located.
     located_at: Option<Instant>,
-    /// Whether the number of partitions that its options ask for was seen to.
+    /// Whether the number of partitions in its options has been applied.
     has_declared: bool,
     /// Whether it stays with its generation, live or not.
     is_pinned: bool,
-    /// Not a step beyond this position; [`NO_END`] if there is none.
+    /// No step goes beyond this position; [`NO_END`] if there is no such limit.
     end: Arc<AtomicU64>,
-    /// Taken while it is used: a step that fails or is dropped half way leaves the next one to look it up again.
+    /// Taken while it is used, so that after a failed or dropped step the next step looks it up again.
     pub(crate) place: Option<Place>,
-    /// When the stored checkpoint was last known to be the place's.
+    /// When the stored checkpoint was last known to match the place.
     confirmed_at: Instant,
     pub(crate) pace: Pace,
-    /// The end of the log, for consumers that follow it.
+    /// The end of the log, shared by the consumers that follow it.
     tail: Arc<Tail>,
-    /// Whether it has been at the end of the log, and so reads what other consumers read too.
+    /// Whether it has reached the end of the log, and therefore reads the shared tail.
     follows: bool,
-    /// A page that was read while the one before it was applied, and what it comes after. Of no use if that one was not
-    /// applied to its end.
+    /// A page that was read while the previous one was applied, and the position after which it starts. Useless unless
+    /// the previous page was applied completely.
     ahead: Option<Ahead>,
-    /// How far it had come when its place was last known. It outlives the place, so that a log that went back meanwhile is noticed.
+    /// How far the consumer had come when its place was last known. It outlives the place, so that a log that went back
+    /// in between is detected.
     known: Option<Bookmark>,
-    /// When the page that is applied next was read.
+    /// When the page to be applied next was read.
     read_at: Instant,
-    /// Whether the place was looked up since the log was last asked: what is in memory may be of a log that went back.
+    /// Whether the place was looked up after the last verification against the log. If so, pages in memory may belong
+    /// to a log that went back.
     is_placed_anew: bool,
-    /// What it knows about parked events.
+    /// What is known about parked events.
     pub(crate) parking_cache: ParkingCache,
-    /// What it passed over because its code does not know the types.
+    /// The events of unknown types that were passed over.
     passed_over: PassedOver,
 }
 
@@ -127,44 +129,45 @@ impl Steps {
         }
     }
 
-    /// Stays with the generation that it was given, live or not.
+    /// Stays with the current generation, whether it is live or not.
     pub(crate) fn pin(&mut self) {
         self.is_pinned = true;
     }
 
-    /// Finds the place of the next step, and gives the name of its checkpoint: that of the live generation.
+    /// Finds the place of the next step. Returns the name of its checkpoint, which is that of the live generation.
     pub(crate) async fn locate(&mut self) -> Result<ConsumerName, StepFailure> {
         if self.place.is_none() {
             self.go_live().await?;
-            // Which process it is assigned to depends on how many partitions there are.
+            // The assignment to processes depends on the number of partitions.
             self.find_partition().await?;
             self.located_at = Some(Instant::now());
         }
         Ok(self.name())
     }
 
-    /// Whether it is time to look which generation is live, and how many partitions it has. Whoever works finds out by itself.
+    /// Returns whether it is time to check which generation is live and how many partitions it has. A working consumer
+    /// finds out without this check.
     pub(crate) fn is_look_due(&self) -> bool {
         self.located_at.is_none_or(|at| at.elapsed() >= limits::CHECKPOINT_CHECK_INTERVAL)
     }
 
-    /// The name of its checkpoint.
+    /// Returns the name of its checkpoint.
     fn name(&self) -> ConsumerName {
         self.consumer.name().in_partition(self.partition)
     }
 
-    /// Which partition it works for.
+    /// Returns the partition that it works for.
     pub(crate) fn partition(&self) -> Partition {
         self.partition
     }
 
-    /// Works for a partition from now on.
+    /// Switches to another partition.
     pub(crate) fn work_for(&mut self, partition: Partition, feed: Arc<Feed>) {
         (self.partition, self.feed, self.located_at) = (partition, Some(feed), None);
         self.forget_place();
     }
 
-    /// Works under a lease from now on. Whoever had it before may have moved the checkpoint.
+    /// Switches to a lease. A previous holder may have moved the checkpoint.
     pub(crate) fn work_under(&mut self, lease: Lease, is_new: bool) {
         self.lease = Some(lease);
         if is_new {
@@ -172,14 +175,14 @@ impl Steps {
         }
     }
 
-    /// The stored checkpoint.
+    /// Returns the stored checkpoint.
     pub(crate) async fn stored(&self) -> Result<Position, StoreError> {
         let all = self.store.partitions(self.consumer.name()).await?;
         let own = all.iter().find(|reached| reached.partition() == self.partition);
         Ok(own.map_or(Position::ZERO, |reached| reached.position))
     }
 
-    /// Goes no further than a position, whatever there is, until the guard is dropped.
+    /// Goes no further than a position until the guard is dropped.
     pub(crate) fn end_at(&mut self, end: Position) -> EndGuard {
         self.end.store(end.get(), Ordering::SeqCst);
         self.forget_place();
@@ -190,19 +193,19 @@ impl Steps {
         Position::new(self.end.load(Ordering::SeqCst))
     }
 
-    /// Looks the checkpoint up again with the next step: somebody else may have moved it since.
+    /// Makes the next step look up the checkpoint, because another process may have moved it.
     pub(crate) fn forget_place(&mut self) {
         self.place = None;
         self.ahead = None;
         self.follows = false;
     }
 
-    /// Is at the end of the log, and so reads from now on what other consumers read too.
+    /// Records that the end of the log is reached, so that the next reads use the shared tail.
     pub(crate) fn follow(&mut self) {
         self.follows = true;
     }
 
-    /// Empties the read model and starts it over.
+    /// Empties the read model and starts over.
     pub(crate) async fn clear(&mut self) -> Result<Step, StepFailure> {
         self.forget_place();
         self.go_live().await?;
@@ -211,11 +214,11 @@ impl Steps {
         Ok(Step::Cleared)
     }
 
-    /// Goes on by one page. The checkpoint is always saved with events that took effect; `is_eager` also saves it after
-    /// events that were only looked at.
+    /// Continues by one page. The checkpoint is always saved together with events that took effect; with `is_eager`, it
+    /// is also saved after events that were only scanned.
     ///
     /// # Cancel safety
-    /// Dropped half way, the page was applied or not; the next step looks that up.
+    /// If the future is dropped, the page has either been applied or not; the next step finds out.
     pub(crate) async fn next(&mut self, is_eager: bool, stop: &Stop) -> Result<Step, StepFailure> {
         let place = match self.place.take() {
             Some(place) => place,
@@ -248,7 +251,7 @@ impl Steps {
         self.apply(place, page, parking, stop).await
     }
 
-    /// Goes on with the live generation, if it is another one by now.
+    /// Switches to the live generation, if it is another one now.
     pub(crate) async fn go_live(&mut self) -> Result<(), StepFailure> {
         let Some(definition) = self.consumer.definition().filter(|_| !self.is_pinned) else { return Ok(()) };
         let live = self.store.live_generation(&self.consumer.name().base(), &definition).await?;
@@ -266,12 +269,12 @@ impl Steps {
         Ok(())
     }
 
-    /// Makes what is made once all history has been applied.
+    /// Creates what is created once after the whole history has been applied.
     pub(crate) async fn finish(&self) -> Result<(), ProjectionError> {
         catch_panic(self.consumer.name(), self.consumer.finish()).await
     }
 
-    /// Saves the checkpoint after events that were only looked at.
+    /// Saves the checkpoint after events that were only scanned.
     pub(crate) async fn save_scanned(&mut self) -> Result<(), StepFailure> {
         if let Some(Place { stored, scanned }) = self.place.take()
             && scanned.position() > stored
@@ -290,10 +293,10 @@ impl Steps {
         Ok(())
     }
 
-    /// A page without events: the checkpoint moves, but not for every one of them.
+    /// Handles a page without events: the checkpoint moves, but it is not saved for every page.
     ///
-    /// What is not durable may vanish in a crash of the database, and other events take its place. A checkpoint in the same
-    /// database goes with it, but what is only remembered here would not.
+    /// Events that are not durable may vanish in a crash of the database, and other events may take their positions. A
+    /// checkpoint in the same database vanishes with them, but a position in memory would not.
     async fn pass_over(&mut self, before: Place, page: &EventPage, is_eager: bool) -> Result<Step, StepFailure> {
         let was = before.scanned.position();
         let scanned = page.scanned_to.min(page.durable_to.max(was));
@@ -302,7 +305,7 @@ impl Steps {
         let unsaved = scanned.distance_from(place.stored);
         let unconfirmed_for = self.confirmed_at.elapsed();
         let is_save_due = is_eager
-            // Only the stored checkpoint can tell a log that went back then.
+            // In this case, only the stored checkpoint can reveal that the log went back.
             || !place.scanned.is_verifiable()
             || unsaved >= limits::SCAN_CHECKPOINT_POSITIONS
             || unconfirmed_for >= limits::SCAN_CHECKPOINT_INTERVAL;
@@ -317,7 +320,7 @@ impl Steps {
             return Ok(Step::Advanced(scanned));
         }
         if unconfirmed_for >= limits::CHECKPOINT_CHECK_INTERVAL {
-            // Somebody may have moved it back, for a rebuild that was then killed. Nothing else would show it.
+            // A rebuild that was then killed may have moved the checkpoint back. Nothing else would reveal that.
             self.place = None;
         }
         self.follow();
@@ -331,7 +334,7 @@ impl Steps {
         parking: Parking,
         stop: &Stop,
     ) -> Result<Step, StepFailure> {
-        // Of all events of the page, those that are put aside too: it is narrowed by their number.
+        // Includes the events that are set aside, because the page is narrowed by number of events.
         let aside = parking.park.iter().map(|park| park.position);
         let positions: BTreeSet<Position> = page.events.iter().map(|event| event.position()).chain(aside).collect();
         let positions: Vec<Position> = positions.into_iter().collect();
@@ -350,11 +353,12 @@ impl Steps {
             if positions.len() < self.pace.size() || self.ahead.is_some() || !self.partition_slice.is_everything() {
                 applying.await
             } else {
-                // A full page: more will follow, so read it meanwhile. If that fails, the next step says so.
+                // The page is full and more will follow, so read the next one concurrently. If that fails, the next
+                // step reports it.
                 self.follows = false;
                 let reading = self.store.read_all(next, self.consumer.filter(), PageSize::new(self.pace.size())?);
                 let (result, ahead) = tokio::join!(applying, reading);
-                // An empty one is not kept: it may be old by then, and would look like the end of the log.
+                // An empty page is not kept: it may soon be outdated, and would look like the end of the log.
                 let ahead = ahead.ok().filter(|page| !page.events.is_empty());
                 self.ahead = ahead.map(|page| Ahead { after: next, fetched: Fetched::now(page) });
                 result
@@ -378,7 +382,7 @@ impl Steps {
         }
     }
 
-    /// Finds out which event failed: if it is not known yet, the next page ends before it, or is half as long.
+    /// Finds the event that failed. If it is not known yet, the next page ends before it or is half as long.
     fn narrow(&mut self, from: Position, positions: &[Position], failure: PageFailure) -> StepFailure {
         let PageFailure { alone, error } = failure;
         if let ProjectionError::Store(error @ StoreError::LogWentBack { .. }) = error {
@@ -409,7 +413,7 @@ impl Steps {
         }
     }
 
-    /// Whose queue its parked events are in.
+    /// Returns the name under which its events are parked.
     pub(crate) fn queue(&self) -> ConsumerName {
         self.advance(Position::ZERO, Position::ZERO).queue()
     }

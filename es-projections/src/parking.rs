@@ -1,4 +1,4 @@
-//! Events of parked keys: put aside when their page comes, and retried on request.
+//! Events of parked keys: they are set aside when their page is applied, and retried on request.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,15 +25,15 @@ use crate::{
 /// What a consumer's steps know about its parked events.
 #[derive(Default)]
 pub(crate) struct ParkingCache {
-    /// Whether it has any; `None` if that must be looked up. Only this consumer's own steps park, and any other's move its
-    /// checkpoint.
+    /// Whether there are any; `None` if that must be looked up. Only the steps of this consumer park events, and steps
+    /// in another process also move its checkpoint.
     has_any: Option<bool>,
-    /// When it was last looked for keys that are to be tried again.
+    /// When retry requests were last checked.
     looked_at: Option<Instant>,
 }
 
 impl ParkingCache {
-    /// Somebody else may have changed what is parked.
+    /// Discards the cached value, because another process may have changed what is parked.
     pub(crate) fn forget(&mut self) {
         self.has_any = None;
     }
@@ -43,12 +43,12 @@ impl ParkingCache {
     }
 }
 
-/// An event that failed too often, and is to be put aside.
+/// An event that failed too often and is to be parked.
 pub(crate) struct Failing {
     pub(crate) event: Position,
     pub(crate) error: Arc<ProjectionError>,
     pub(crate) attempts: u32,
-    /// Most keys that may be parked.
+    /// The maximum number of parked keys.
     pub(crate) limit: u64,
 }
 
@@ -56,18 +56,18 @@ const SPLIT_STREAM: StoreError = StoreError::Refused {
     reason: "a stream of a view with several partitions is parked; run the view as one partition until it is retried or discarded",
 };
 
-/// What came of trying a parked key again.
+/// The result of retrying a parked key.
 enum Retry {
-    /// Nothing of it is parked any more.
+    /// None of its events is parked anymore.
     Freed,
     /// Its first event failed again.
     Failed,
-    /// There is more to do.
+    /// There are more events to retry.
     Unfinished,
 }
 
-/// Whether an event is the reason for a failure, so that the events of other keys can go on without it. A failure of the store
-/// is not, nor is one that will pass.
+/// Returns whether the event is the cause of a failure, so that events of other keys can continue without it. Failures
+/// of the store and transient failures do not count.
 pub(crate) fn is_of_the_event(error: &ProjectionError) -> bool {
     if is_transient(error) {
         return false;
@@ -82,8 +82,8 @@ pub(crate) fn is_of_the_event(error: &ProjectionError) -> bool {
     )
 }
 
-/// The keys that a consumer's own code gives for an event. Without any, because the event cannot be read or the code panics, it is
-/// the stream.
+/// Returns the keys that a consumer's own code determines for an event. If the event cannot be read or the code panics,
+/// the key is the stream.
 pub(crate) fn keys_or_stream<E>(stream: &StreamId, keys: impl FnOnce() -> Result<Vec<EventKey>, E>) -> Vec<EventKey> {
     match catch_unwind(AssertUnwindSafe(keys)) {
         Ok(Ok(keys)) => keys,
@@ -92,7 +92,7 @@ pub(crate) fn keys_or_stream<E>(stream: &StreamId, keys: impl FnOnce() -> Result
 }
 
 impl Steps {
-    /// Whether the consumer has parked events. Asks the store if that is not known.
+    /// Returns whether the consumer has parked events. Asks the store if that is not cached.
     async fn has_parked(&mut self) -> Result<bool, StoreError> {
         if let Some(known) = self.parking_cache.has_any {
             return Ok(known);
@@ -102,7 +102,7 @@ impl Steps {
         Ok(has_any)
     }
 
-    /// Which of some keys are parked.
+    /// Returns which of some keys are parked.
     async fn parked_among(&self, keys: BTreeSet<EventKey>) -> Result<HashSet<EventKey>, StoreError> {
         let (keys, mut parked): (Vec<_>, _) = (keys.into_iter().collect(), HashSet::new());
         for keys in keys.chunks(core_limits::MAX_PARKED_PER_READ) {
@@ -111,8 +111,8 @@ impl Steps {
         Ok(parked)
     }
 
-    /// Takes those events out of a page that have to wait behind parked ones. One that concerns several documents stays in it for
-    /// those that are not parked. The page begins after a position.
+    /// Removes from a page the events that must wait behind parked ones. An event that affects several documents stays
+    /// in the page for the documents that are not parked. `after` is the position after which the page begins.
     pub(crate) async fn set_aside(&mut self, after: Position, page: &mut EventPage) -> Result<Parking, StoreError> {
         if page.events.is_empty() || !self.has_parked().await? {
             return Ok(Parking::default());
@@ -136,7 +136,7 @@ impl Steps {
                 return false;
             }
             let before = park.len();
-            // Another partition's document waits for that partition.
+            // A document of another partition waits in that partition.
             let own: Vec<EventKey> =
                 own.into_iter().filter(|key| !is_split || self.partition_slice.owns(key, end)).collect();
             let waiting = own.iter().filter(|key| parked.contains(key));
@@ -147,10 +147,10 @@ impl Steps {
         Ok(Parking::of(park))
     }
 
-    /// Puts an event aside that failed too often.
+    /// Parks an event that failed too often.
     ///
     /// # Errors
-    /// [`RunnerError::ParkedLimit`] if too many keys are parked.
+    /// Returns [`RunnerError::ParkedLimit`] if too many keys are parked.
     pub(crate) async fn park(&mut self, failing: &Failing, stop: &Stop) -> Result<Step, StepFailure> {
         self.forget_place();
         let place = self.find_place().await?;
@@ -158,7 +158,7 @@ impl Steps {
         let page = self.read(place.scanned).await?;
         let page = self.cut_at_end(page);
         let Some(event) = page.events.first().filter(|event| event.position() == failing.event).cloned() else {
-            // The checkpoint is somewhere else by now.
+            // The checkpoint has moved.
             self.place = Some(place);
             return Ok(Step::Advanced(place.scanned.position()));
         };
@@ -169,7 +169,7 @@ impl Steps {
         let is_own = |key: &EventKey| self.partition_slice.has_key(key) && !known.contains(key);
         let fresh: Vec<EventKey> = keys.into_iter().filter(is_own).collect();
         if rest.events.is_empty() || fresh.is_empty() {
-            // Somebody parked its key meanwhile.
+            // Another process has parked the key in the meantime.
             return self.apply(place, rest, parking, stop).await;
         }
         let parked = self.store.parked_totals().await?;
@@ -186,7 +186,7 @@ impl Steps {
         for key in &fresh {
             parking.park.push(Park::failed(key.clone(), failing.event, failure.clone()));
         }
-        // Of a view, the documents that did not fail are still written.
+        // A view still writes the documents that did not fail.
         if !fresh.iter().all(|key| matches!(key, EventKey::Document(_))) {
             rest.events.clear();
         }
@@ -199,13 +199,14 @@ impl Steps {
         Ok(step)
     }
 
-    /// Whether it is a part of a view after a position. An event may concern documents of several partitions then, which are not
-    /// at the same position: it cannot wait behind its stream, to be applied to all of them together.
+    /// Returns whether this is one of several partitions of a view after a position. An event may then affect documents
+    /// of several partitions, which are at different positions. It cannot wait behind its stream to be applied to all
+    /// of them together.
     fn is_split_view(&self, after: Position) -> bool {
         self.consumer.kind() == ConsumerKind::View && !self.partition_slice.is_everything_after(after)
     }
 
-    /// The keys of its partition that are to be tried again.
+    /// Returns the keys of its partition whose retry is requested.
     async fn own_retries(&self, after: Position) -> Result<Vec<EventKey>, StoreError> {
         let mut requested = self.store.retry_requests(&self.queue()).await?;
         let is_split = self.is_split_view(after);
@@ -213,7 +214,7 @@ impl Steps {
         Ok(requested)
     }
 
-    /// Retries parked keys whose retry is requested, as far as a step may do so.
+    /// Retries parked keys whose retry is requested, up to the limit of one step.
     pub(crate) async fn retry_requested(&mut self, place: Place, stop: &Stop) -> Result<(), StepFailure> {
         if !self.has_parked().await? || !self.parking_cache.is_look_due() {
             return Ok(());
@@ -221,7 +222,7 @@ impl Steps {
         let mut left = limits::PARKED_EVENTS_PER_STEP;
         for key in self.own_retries(place.scanned.position()).await? {
             if let Retry::Unfinished = self.retry(&key, place, &mut left, stop).await? {
-                // The next step goes on with it.
+                // The next step continues with this key.
                 return Ok(());
             }
         }
@@ -229,7 +230,7 @@ impl Steps {
         Ok(())
     }
 
-    /// Retries parked keys whose retry is requested, to the end.
+    /// Retries all parked keys whose retry is requested.
     pub(crate) async fn retry_all_requested(&mut self) -> Result<(), StepFailure> {
         self.go_live().await?;
         self.prepare().await?;
@@ -242,7 +243,7 @@ impl Steps {
         Ok(())
     }
 
-    /// Tries the events of a key again, in order, each in one transaction with its leaving the queue.
+    /// Retries the events of a key in order. Each event takes effect and leaves the queue in one transaction.
     async fn retry(
         &mut self,
         key: &EventKey,
@@ -289,7 +290,7 @@ impl Steps {
         }
         let mut parking = Parking::default().and_unpark(vec![Unpark { key: key.clone(), position: parked.position }]);
         if let EventKey::Stream(_) = key {
-            // Behind a key of its own it may have to wait on.
+            // The event may have to wait further behind a key of its own.
             let own = self.consumer.keys(&event).into_iter().filter(|own| own != key);
             let behind = self.parked_among(own.collect()).await?;
             parking.park = behind.into_iter().map(|own| Park::behind(own, parked.position)).collect();

@@ -1,4 +1,4 @@
-//! The partitions of a consumer: a loop for each, and new ones when their number changes.
+//! The partitions of a consumer: one loop for each, and new loops when their number changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,13 +16,13 @@ use crate::{
     watchdog::Watched,
 };
 
-/// What the loops of a consumer's other partitions are made of, and those that there are.
+/// The loops of a consumer's other partitions, and the template for them.
 pub(crate) struct Others {
-    /// `None` for one that has no others.
+    /// `None` for a consumer that has no other partitions.
     template: Option<Box<dyn Consumer>>,
     tail: Arc<Tail>,
     loops: Mutex<Vec<Arc<ConsumerLoop>>>,
-    /// Held while the loops are made anew.
+    /// Held while the loops are recreated.
     laying_out: tokio::sync::Mutex<()>,
 }
 
@@ -36,24 +36,23 @@ impl Others {
         }
     }
 
-    /// The loops of all partitions but the first.
+    /// Returns the loops of all partitions except the first.
     pub(crate) fn loops(&self) -> Vec<Arc<ConsumerLoop>> {
         self.lock().clone()
     }
 
-    /// Nothing panics while it holds this lock half way through a change.
+    /// No code panics halfway through a change while it holds this lock.
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<ConsumerLoop>>> {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConsumerLoop {
-    /// Goes on with all partitions until the goal is reached or the failure policy gives up. `on_advance` is told each new
-    /// position; of several partitions, that of the one that is furthest behind.
+    /// Continues with all partitions until the goal is reached or the failure policy gives up. Calls `on_advance` with
+    /// each new position; with several partitions, this is the position of the one that is furthest behind.
     ///
     /// # Cancel safety
-    /// Dropped half way, every page was applied or not. Only a reactor may have reacted to events that it will be given
-    /// again.
+    /// If the future is dropped, each page has either been applied or not. A reactor may receive some events again.
     pub(crate) async fn drive(
         &self,
         goal: Goal,
@@ -108,7 +107,7 @@ impl ConsumerLoop {
                 }
                 Some(ended) = tasks.join_next() => match ended {
                     Ok(ended) => ended,
-                    // As if it had been the own one; see `supervisor`.
+                    // Handled like a panic of this loop itself; see `supervisor`.
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => Ok(Ended::Done),
                 },
@@ -120,7 +119,8 @@ impl ConsumerLoop {
             };
             match ended {
                 Ok(Ended::Done) => {}
-                // All begin anew, also those that stopped: what they stopped at may be another's by now.
+                // All loops start again, including those that stopped, because the event that stopped a loop may belong
+                // to another partition now.
                 Ok(other) => {
                     stopper.stop();
                     result = Ok(other);
@@ -135,7 +135,7 @@ impl ConsumerLoop {
         result
     }
 
-    /// Makes the loops of a number of partitions; this one is the first one's.
+    /// Creates the loops for a number of partitions. This loop runs the first partition.
     pub(crate) async fn lay_out(&self, count: u16) -> Result<(), RunnerError> {
         let others = self.others();
         let _laying_out = others.laying_out.lock().await;
@@ -155,7 +155,7 @@ impl ConsumerLoop {
         Ok(())
     }
 
-    /// This loop, and those of the other partitions.
+    /// Returns this loop and those of the other partitions.
     pub(crate) fn watched(&self) -> Vec<Watched> {
         let watched = |it: &Self| Watched { name: it.name().clone(), consumer_state: Arc::clone(it.consumer_state()) };
         let others = self.others().loops();

@@ -1,4 +1,4 @@
-//! What operators do with parked events.
+//! The actions of operators on parked events.
 
 use std::time::Duration;
 
@@ -7,26 +7,28 @@ use tokio::time::{sleep, timeout};
 
 use crate::{error::RunnerError, limits, runner::Runner, status::ConsumerKind};
 
-/// What came of trying a parked key again.
+/// The result of retrying a parked key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retried {
-    /// All its events took effect, and new ones do again.
+    /// All events of the key took effect. New events of the key are applied again.
     Freed,
-    /// One failed again. It and those behind it are still parked; the queue says why.
+    /// An event failed again. That event and those behind it are still parked; the queue contains the error.
     StillParked(ParkedQueue),
-    /// It was not parked.
+    /// The key was not parked.
     NotParked,
 }
 
 impl Runner {
-    /// The parked keys of a consumer, after a key: how many events, since when, and why.
+    /// Returns the parked keys of a consumer that come after the key `after`: for each, how many events are parked,
+    /// since when, and why.
     ///
     /// # Errors
-    /// [`RunnerError::Store`], over [`es_core::limits::MAX_PARKED_PER_READ`] keys too.
+    /// Returns [`RunnerError::Store`] if the store fails, or if `limit` is above
+    /// [`es_core::limits::MAX_PARKED_PER_READ`].
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn parked(
         &self,
         consumer: &str,
@@ -37,15 +39,17 @@ impl Runner {
         Ok(self.store().parked_queues(&queue, after, limit).await?)
     }
 
-    /// Tries the events of a parked key again, in order, once their cause is mended; stops at the first that fails. Whoever runs
-    /// the consumer does it: this runner, or another process that looks for it every
-    /// [`limits::RETRY_REQUEST_INTERVAL`]. If this runner has the consumer and is not running it, it does it at once.
+    /// Retries the events of a parked key in order, after their cause is fixed, and stops at the first one that fails.
+    /// The process that runs the consumer carries out the retry: this runner, or another process that checks for
+    /// requests every [`limits::RETRY_REQUEST_INTERVAL`]. If this runner has the consumer but is not running it, this
+    /// method carries out the retry itself.
     ///
     /// # Errors
-    /// [`RunnerError::RetryTimeout`] if no process has done it in time; the request stands. [`RunnerError::Store`].
+    /// Returns [`RunnerError::RetryTimeout`] if no process has carried out the retry in time; the request remains in
+    /// effect. Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Safe: each event took effect and left the queue, or neither.
+    /// Safe: each event has either taken effect and left the queue, or neither.
     pub async fn retry_parked(
         &self,
         consumer: &str,
@@ -56,15 +60,17 @@ impl Runner {
         self.request_and_wait(consumer, key, None, request, time).await
     }
 
-    /// The same with another payload for one of the key's events. The edit is recorded, with who and why; the log stays as it is,
-    /// and so a rebuild meets the event as it was.
+    /// Retries a parked key like [`retry_parked`](Self::retry_parked), with another payload for one of its events. The
+    /// edit is recorded with the operator and the reason. The log does not change, so a rebuild receives the original
+    /// event.
     ///
     /// # Errors
-    /// As of [`retry_parked`](Self::retry_parked); [`RunnerError::Store`] with
-    /// [`StoreError::Refused`](es_core::StoreError::Refused) without a reason, or for an event that is not parked under this key.
+    /// Same as [`retry_parked`](Self::retry_parked). Also returns [`RunnerError::Store`] with
+    /// [`StoreError::Refused`](es_core::StoreError::Refused) if the request has no reason, or if the event is not
+    /// parked under this key.
     ///
     /// # Cancel safety
-    /// As of [`retry_parked`](Self::retry_parked).
+    /// Same as [`retry_parked`](Self::retry_parked).
     pub async fn edit_parked(
         &self,
         consumer: &str,
@@ -76,14 +82,15 @@ impl Runner {
         self.request_and_wait(consumer, key, Some(edit), request, time).await
     }
 
-    /// Throws away one parked event of a key, or all of them, with a reason. Each is recorded. Those behind it stay parked until
-    /// they are tried again. Gives how many.
+    /// Discards one parked event of a key, or all of them. The request must include a reason, and each discarded event
+    /// is recorded. The events behind it stay parked until they are retried. Returns the number of discarded events.
     ///
     /// # Errors
-    /// [`RunnerError::Store`], with [`StoreError::Refused`](es_core::StoreError::Refused) without a reason.
+    /// Returns [`RunnerError::Store`], with [`StoreError::Refused`](es_core::StoreError::Refused) if there is no
+    /// reason.
     ///
     /// # Cancel safety
-    /// Safe: it happened or not.
+    /// Safe: the events are either discarded or not.
     pub async fn discard_parked(
         &self,
         consumer: &str,
@@ -98,7 +105,7 @@ impl Runner {
         Ok(discarded)
     }
 
-    /// The name under which a consumer's events are parked: that of its live generation.
+    /// Returns the name under which a consumer's events are parked, which is the name of its live generation.
     async fn queue_of(&self, consumer: &str) -> Result<ConsumerName, RunnerError> {
         let name = ConsumerName::parse(consumer)?;
         match self.local(consumer).map(|local| local.kind()) {

@@ -20,7 +20,7 @@ pub(crate) struct ProjectionConsumer<S: ProjectionStore> {
     projection: Timed<S::Connection>,
 }
 
-/// A projection, and how long its handler takes within the transaction.
+/// A projection, and a stopwatch for its handler within the transaction.
 struct Timed<C> {
     projection: Box<dyn PageProjection<C>>,
     handler: Stopwatch,

@@ -1,4 +1,4 @@
-//! Reactors as consumers: events in order, the checkpoint behind them.
+//! Reactors as consumers: they handle events in order, and the checkpoint follows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ impl<R: Reactor> ReactorConsumer<R> {
         Ok(Self { store, name, decoder: R::Event::decoder(), reactor: Arc::new(reactor), time_limit })
     }
 
-    /// Reacts to events together.
+    /// Handles several events together.
     async fn react(&self, events: Vec<RecordedEvent>) -> Result<(), Undone> {
         let Some(first) = events.first().map(|event| event.position()) else { return Ok(()) };
         let (mut parts, mut unreadable) = (Vec::with_capacity(events.len()), None);
@@ -57,16 +57,16 @@ impl<R: Reactor> ReactorConsumer<R> {
     }
 }
 
-/// Events of a page did not take effect.
+/// Events of a page that did not take effect.
 struct Undone {
-    /// The first of them.
+    /// The position of the first of them.
     from: Position,
     error: ProjectionError,
 }
 
-/// How far a reactor has come within a page, and how much of that its checkpoint says.
+/// How far a reactor has come within a page, and how much of that its checkpoint covers.
 struct Progress {
-    /// From where the checkpoint is to where it was last moved.
+    /// From the current checkpoint to the target of the last move.
     advance: Advance,
     done: Position,
     unsaved: usize,
@@ -121,7 +121,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
         _: &PartitionSlice,
         stop: &Stop,
     ) -> Result<Applied, PageFailure> {
-        // An effect elsewhere cannot be taken back if a crash of the database takes the event back.
+        // An external effect cannot be undone if a crash of the database removes the event.
         if let Some(last) = page.events.last().map(|event| event.position()).filter(|&last| last > page.durable_to) {
             self.store.wait_durable(last).await?;
         }
@@ -136,7 +136,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
                 return Ok(Applied::UpTo(progress.done));
             }
             if let Some(seen) = seen.filter(|_| looked_at.elapsed() > limits::REACTOR_LOOK_INTERVAL) {
-                // The log may have gone back while a slow effect was under way.
+                // The log may have gone back during a slow effect.
                 self.store.verify(seen).await?;
                 looked_at = Instant::now();
             }
@@ -148,7 +148,7 @@ impl<R: Reactor> Consumer for ReactorConsumer<R> {
             progress.unsaved += done.clone().count();
             progress.done = done.last().copied().unwrap_or(progress.done);
             if let Some(Undone { from, error }) = undone {
-                // Those before it are not to be repeated.
+                // The events before it must not be repeated.
                 self.save(&mut progress).await?;
                 return Err(PageFailure { alone: Some(from), error });
             }

@@ -1,4 +1,4 @@
-//! How far a rebuild has come.
+//! The progress of a rebuild.
 
 use std::{fmt, time::Duration};
 
@@ -8,22 +8,22 @@ use tokio::time::Instant;
 
 use crate::serializing::{maybe_seconds, seconds};
 
-/// How far a rebuild has come. Counted in positions of the log, whether or not the consumer wants the event there.
+/// The progress of a rebuild, in positions of the log, whether or not the consumer wants the event at a position.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RebuildProgress {
-    /// What is rebuilt.
+    /// The consumer that is rebuilt.
     pub consumer: ConsumerName,
-    /// Positions done; it never falls, and is `total` at the end.
+    /// The number of finished positions. It never decreases, and equals `total` at the end.
     pub done: u64,
-    /// Positions to do: the head of the log when the rebuild began.
+    /// The total number of positions: the head of the log when the rebuild began.
     pub total: u64,
-    /// Positions per second since it began; 0 at first.
+    /// Positions per second since the rebuild began; 0 at first.
     pub rate_per_second: f64,
-    /// How long it has taken.
+    /// The time since the rebuild began.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
-    /// How much longer it will take at this rate; `None` while there is no rate.
+    /// The estimated remaining time at this rate; `None` while there is no rate.
     #[serde(serialize_with = "maybe_seconds")]
     pub eta: Option<Duration>,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for RebuildProgress {
     }
 }
 
-/// Makes progress reports of positions.
+/// Converts positions into progress reports.
 pub(crate) struct RebuildMeter {
     consumer: ConsumerName,
     total: u64,
@@ -53,7 +53,7 @@ impl RebuildMeter {
         Self { consumer, total: head.get(), done: 0, started: Instant::now() }
     }
 
-    /// The progress at a position; another runner's step back is not shown.
+    /// Returns the progress at a position. If another runner moves the position back, the progress stays the same.
     pub(crate) fn at(&mut self, position: Position) -> RebuildProgress {
         self.done = self.done.max(position.get().min(self.total));
         #[cfg(feature = "metrics")]

@@ -1,4 +1,4 @@
-//! A rebuild beside the live read model, as anybody who knows the store can see it.
+//! The status of a rebuild beside the live read model, as visible to every process with access to the store.
 
 use std::{fmt, time::Duration};
 
@@ -8,35 +8,36 @@ use time::OffsetDateTime;
 
 use crate::serializing::maybe_seconds;
 
-/// A generation of a read model that is being built, or was built and waits for what becomes of it. It is read from the store, so
-/// it is the same in every process, whoever builds it.
+/// A generation of a read model that is being built, or that was built and waits for a decision. The status is read
+/// from the store, so every process sees the same status, whichever process runs the rebuild.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RebuildStatus {
     /// The consumer, in the generation that is built.
     pub generation: ConsumerName,
-    /// Who builds it, since when and, unless they go on, until when; `None` if nobody does: the rebuild has failed or was
-    /// cancelled, or what it built waits to be accepted or discarded. After a kill, the time until which they had it has passed.
+    /// The builder, since when it builds, and when its lease expires unless renewed. `None` if nothing is being built:
+    /// the rebuild failed or was cancelled, or the result waits to be accepted or discarded. After the builder was
+    /// killed, the expiration time is in the past.
     pub builder: Option<Builder>,
-    /// Positions of the log done.
+    /// The number of positions of the log that are finished.
     pub done: u64,
-    /// Positions of the log to do: its head, which may move.
+    /// The total number of positions: the head of the log, which may move.
     pub total: u64,
-    /// Positions per second on average, from its beginning to its newest checkpoint; pauses count too.
+    /// The average number of positions per second, from the start to the latest checkpoint, including pauses.
     pub rate_per_second: f64,
-    /// How much longer it will take at this rate; `None` while there is no rate.
+    /// The estimated remaining time at this rate; `None` while there is no rate.
     #[serde(serialize_with = "maybe_seconds")]
     pub eta: Option<Duration>,
-    /// When it was begun, by the store's clock.
+    /// When the rebuild began, by the store's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// When its checkpoint was last moved, by the store's clock; `None` if it never was.
+    /// When its checkpoint last moved, by the store's clock; `None` if it has never moved.
     #[serde(with = "time::serde::rfc3339::option")]
     pub updated_at: Option<OffsetDateTime>,
 }
 
 impl RebuildStatus {
-    /// That of the generation which is being built, if one is.
+    /// Returns the status of the generation that is being built, if there is one.
     pub(crate) fn of<'a>(
         generations: &[GenerationInfo],
         checkpoint: impl Fn(&ConsumerName) -> Option<&'a Checkpoint>,

@@ -1,4 +1,4 @@
-//! What a runner says about its consumers, and how one waits for them.
+//! The status of a runner's consumers, and waiting for a position.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use crate::{
 };
 
 impl Runner {
-    /// Where every consumer stands, in the order in which they were added. Costs five calls of the store, and one more for each
-    /// view and projection.
+    /// Returns the status of every consumer, in the order in which they were added. It makes five calls to the store,
+    /// and one more for each view and projection.
     ///
     /// # Errors
-    /// [`RunnerError::Store`].
+    /// Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn status(&self) -> Result<Vec<ConsumerStatus>, RunnerError> {
         let mut checkpoints: HashMap<ConsumerName, Checkpoint> = HashMap::new();
         for checkpoint in self.shared.store.checkpoints().await? {
@@ -36,7 +36,7 @@ impl Runner {
         let parked: HashMap<_, _> = self.shared.store.parked_totals().await?.into_iter().collect();
         let suspensions = self.shared.store.suspensions().await?;
         let leases: HashMap<_, _> = self.shared.store.leases().await?.into_iter().collect();
-        // Read after the checkpoints, so that none of them is beyond it.
+        // Read after the checkpoints, so that no checkpoint is beyond it.
         let head = self.shared.store.head().await?;
         let mut all = Vec::with_capacity(self.shared.loops.len());
         for consumer in &self.shared.loops {
@@ -60,33 +60,34 @@ impl Runner {
         Ok(all)
     }
 
-    /// The rebuilds beside the live read models of this runner's consumers, whoever runs them, and what they left: the `rebuild` of
-    /// every [`status`](Self::status).
+    /// Returns the rebuilds beside the live read models of this runner's consumers, in any process, and the generations
+    /// that they left. These are the `rebuild` fields of [`status`](Self::status).
     ///
     /// # Errors
-    /// [`RunnerError::Store`].
+    /// Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn rebuilds(&self) -> Result<Vec<RebuildStatus>, RunnerError> {
         Ok(self.status().await?.into_iter().filter_map(|status| status.rebuild).collect())
     }
 
-    /// Returns when everything up to a place in the log has taken effect, or is parked: a reader that has just written passes the
-    /// [`bookmark`](es_core::Appended::bookmark) of its append and then sees its own writes. A position will do too, but does not tell
-    /// the append from others that stand there after the log went back.
+    /// Waits until all events up to a place in the log have taken effect or are parked. To read its own writes, a
+    /// caller passes the [`bookmark`](es_core::Appended::bookmark) of its append. A position also works, but it does
+    /// not detect that the log went back and now holds another event there.
     ///
-    /// Where this runner is running the consumer, it is woken without asking the store. The checkpoint of a consumer that runs
-    /// elsewhere is looked at every [`limits::POLL_INTERVAL`].
+    /// If this runner runs the consumer, the wait does not access the store. If the consumer runs in another process,
+    /// this method checks its checkpoint every [`limits::POLL_INTERVAL`].
     ///
     /// # Errors
-    /// [`RunnerError::WriteLost`] if the log does not hold the event that the bookmark names.
-    /// [`RunnerError::WaitTimeout`] with how far it has come, and why not further.
-    /// [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the name.
-    /// [`RunnerError::Store`] if a checkpoint could not be read.
+    /// - [`RunnerError::WriteLost`] if the log does not hold the event that the bookmark names.
+    /// - [`RunnerError::WaitTimeout`] if the time is up. The error contains the position that the consumer has reached,
+    ///   and its state.
+    /// - [`RunnerError::UnknownConsumer`] if neither this runner nor the store knows the name.
+    /// - [`RunnerError::Store`] if a checkpoint could not be read.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn wait_for(
         &self,
         consumer: &str,
@@ -95,7 +96,7 @@ impl Runner {
     ) -> Result<(), RunnerError> {
         let place = place.into();
         let waited = self.wait_for_position(consumer, place.position(), time).await;
-        // Also after a timeout: that the write is gone explains it.
+        // Also checked after a timeout, because a lost write explains the timeout.
         if let (Some(_), Ok(()) | Err(RunnerError::WaitTimeout { .. })) = (place.event_id(), &waited) {
             self.shared.store.verify(place).await.map_err(|error| match error {
                 StoreError::LogWentBack { .. } => RunnerError::WriteLost { place, source: Arc::new(error) },
@@ -120,7 +121,7 @@ impl Runner {
                     for other in &others {
                         self.wait_here_or_elsewhere(other, position, &mut reached).await?;
                     }
-                    // The partitions may have changed meanwhile.
+                    // The partitions may have changed during the wait.
                     let now = local.others().loops();
                     if now.len() == others.len() && now.iter().zip(&others).all(|(now, other)| Arc::ptr_eq(now, other))
                     {
@@ -140,7 +141,7 @@ impl Runner {
             return result;
         }
         let state = match local {
-            // The store was asked all the time: if it does not answer now, what is known here has to do.
+            // If the store does not answer now, the state known in this process has to suffice.
             Some(local) => match self.status().await {
                 Ok(all) => all.into_iter().find(|status| status.name == name).map(|status| status.state),
                 Err(_) => Some(local.consumer_state().snapshot().state),
@@ -159,7 +160,8 @@ impl Runner {
     ) -> Result<(), RunnerError> {
         let mut news = consumer.consumer_state().reached();
         loop {
-            // In this order, so that what an earlier loop reached is not taken for this one's, and no news is missed.
+            // This order ensures that the position of an earlier loop is not attributed to this one, and that no news
+            // is missed.
             let is_running = consumer.consumer_state().is_running();
             let here = *news.borrow_and_update();
             *reached = if is_running { here } else { self.stored(&consumer.name().base()).await? };
@@ -173,19 +175,20 @@ impl Runner {
         }
     }
 
-    /// Up to where every partition of a consumer has come.
+    /// Returns the position that every partition of a consumer has reached.
     async fn stored(&self, consumer: &ConsumerName) -> Result<Position, RunnerError> {
         let all = self.shared.store.partitions(&self.live_name(consumer).await?).await?;
         Ok(all.iter().map(|reached| reached.position).min().unwrap_or_default())
     }
 }
 
-/// What the loop of each partition of a consumer says, or of an unpartitioned one.
+/// Returns what the loops of a consumer report, one for each partition.
 fn said_by_each(consumer: &ConsumerLoop) -> Vec<Snapshot> {
     consumer.watched().iter().map(|it| it.consumer_state.snapshot()).collect()
 }
 
-/// How much a state has to say of a consumer with so many positions to go: of several the heaviest is shown.
+/// Returns how important a state is, for a consumer with the given lag. Of several partitions, the state with the
+/// greatest weight is shown.
 fn weight(state: &ConsumerState, lag: u64) -> u32 {
     match state {
         ConsumerState::CaughtUp => 0,
@@ -197,18 +200,19 @@ fn weight(state: &ConsumerState, lag: u64) -> u32 {
     }
 }
 
-/// What the store says about a consumer, besides its checkpoints.
+/// What the store knows about a consumer, in addition to its checkpoints.
 struct Stored<'a> {
     parked: ParkedTotals,
     head: Position,
     suspension: Option<Suspension>,
     leases: &'a HashMap<ConsumerName, LeaseHolder>,
-    /// This runner, as it calls itself.
+    /// The member name of this runner.
     member: &'a str,
 }
 
 impl Stored<'_> {
-    /// What a partition is doing: as its loop here says or, if none runs here, as its lease does.
+    /// Returns what a partition is doing according to its loop in this process or, if none runs here, according to its
+    /// lease.
     fn state_of(&self, partition: &ConsumerName, said: Option<&Snapshot>) -> (ConsumerState, Option<LeaseHolder>) {
         let holder = self.leases.get(partition);
         let state = said.map_or(ConsumerState::NotRunning, |said| said.state.clone());
@@ -230,7 +234,7 @@ fn status_of(
 ) -> ConsumerStatus {
     let said_by_each = said_by_each(consumer);
     let head = stored.head;
-    // A loop may have looked at more than it has saved, if it found nothing it wants there.
+    // A loop may have scanned more than it has saved, if it found no wanted events there.
     let reached = |checkpoint: Position, said: Option<&Snapshot>| match said.and_then(|said| said.place) {
         Some(place) if place.stored == checkpoint => place.scanned.position().min(head).max(checkpoint),
         _ => checkpoint,
@@ -250,7 +254,7 @@ fn status_of(
         partitions.push(partition(live, Position::ZERO, said_by_each.first()));
     }
     let position = partitions.iter().map(|partition| partition.position).min().unwrap_or_default();
-    // Of those with most to say, the first.
+    // The first of the partitions with the greatest weight.
     let heaviest = |(index, it): &(usize, &PartitionStatus)| (weight(&it.state, it.lag), std::cmp::Reverse(*index));
     let worst = partitions.iter().enumerate().max_by_key(heaviest);
     let (state, holder) =

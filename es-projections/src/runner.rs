@@ -1,4 +1,4 @@
-//! Runs consumers: views, projections and reactors.
+//! Runs consumers: views, projections, and reactors.
 
 use std::{collections::HashMap, pin::pin, sync::Arc};
 
@@ -23,16 +23,17 @@ use crate::{
     watchdog::Watchdog,
 };
 
-/// Keeps views, projections and reactors up to date with the log.
+/// Keeps views, projections, and reactors up to date with the log.
 ///
-/// Cloning gives another handle to the same runner: one task holds [`run`](Self::run), others ask for the
-/// [`status`](Self::status) or [`wait_for`](Self::wait_for) a position.
+/// A clone is another handle to the same runner. Typically one task calls [`run`](Self::run), while other tasks call
+/// [`status`](Self::status) or [`wait_for`](Self::wait_for).
 ///
-/// Runners with the same consumers, in one process or in several, share the work: each consumer, or each of its
-/// [partitions](crate::ConsumerOptions::partitions), is run by one of them at a time, under a lease, and all have an even share of those
-/// that they could run. When one stops, the others take over at once; when one is killed, after the
-/// [lease time](crate::RunnerBuilder::lease_time). What is written under a lease that went to somebody else is refused, and every
-/// checkpoint moves by compare-and-set, so each page takes effect once whatever happens.
+/// Runners with the same consumers share the work, in one process or in several. Each consumer, or each of its
+/// [partitions](crate::ConsumerOptions::partitions), runs in one runner at a time, under a lease. Every runner has an
+/// even share of the consumers that it can run. When a runner stops, the others take over immediately. When its process
+/// is killed, they take over after the [lease time](crate::RunnerBuilder::lease_time). The store refuses writes under a
+/// lease that another runner has taken over, and every checkpoint moves by compare-and-set. Each page therefore takes
+/// effect exactly once.
 #[derive(Clone)]
 pub struct Runner {
     pub(crate) shared: Arc<Shared>,
@@ -53,8 +54,8 @@ impl std::fmt::Debug for Runner {
 }
 
 impl Runner {
-    /// Starts to put a runner together over a store; `&store` is cloned. An `Arc<dyn RunnerStore>` is a
-    /// store too, for views and reactors.
+    /// Returns a builder for a runner over a store, which is cloned. An `Arc<dyn RunnerStore>` is also a store, for
+    /// views and reactors.
     pub fn builder<S: RunnerStore + Clone + 'static>(store: &S) -> RunnerBuilder<S> {
         RunnerBuilder::new(store.clone())
     }
@@ -73,31 +74,32 @@ impl Runner {
         &self.shared.suspensions
     }
 
-    /// Whether a consumer is one of this runner's.
+    /// Returns whether a consumer belongs to this runner.
     pub(crate) fn has(&self, consumer: &ConsumerName) -> bool {
         self.shared.loops.iter().any(|local| local.name() == consumer)
     }
 
-    /// Lets a consumer of this runner look its checkpoint up with its next step.
+    /// Makes a consumer of this runner read its checkpoint again in its next step.
     pub(crate) fn look_up_again(&self, consumer: &ConsumerName) {
         for local in self.shared.loops.iter().filter(|local| local.name() == consumer) {
             local.look_up_again();
         }
     }
 
-    /// Applies everything up to the head of the log as of this call, for every consumer. Those that do not fail get
-    /// there, whatever becomes of the others.
+    /// Applies all events up to the current head of the log, for every consumer. A consumer that fails does not keep
+    /// the others from reaching the head.
     ///
-    /// Safe beside [`run`](Self::run): the two take turns.
+    /// This method is safe to call while [`run`](Self::run) is running: the two take turns.
     ///
     /// # Errors
-    /// Of the first consumer, in the order in which they were added, that its failure policy stopped:
-    /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`].
-    /// [`RunnerError::Suspended`] for one that is paused or disabled. [`RunnerError::Store`] if the head could not be read.
+    /// Returns the error of the first consumer, in the order in which they were added, that its failure policy stopped:
+    /// [`RunnerError::Consumer`], [`RunnerError::CheckpointBeyondHead`] or [`RunnerError::StartBeyondHead`]. Returns
+    /// [`RunnerError::Suspended`] if a consumer is paused or disabled, and [`RunnerError::Store`] if the head could not
+    /// be read.
     ///
     /// # Cancel safety
-    /// Dropped half way, each page was applied or not; the next call goes on from there. A reactor may be given the
-    /// events of its last page again.
+    /// If the future is dropped, each page has either been applied or not, and the next call continues from there. A
+    /// reactor may receive the events of its last page again.
     pub async fn catch_up(&self) -> Result<(), RunnerError> {
         let goal = Goal::Reach(self.shared.store.head().await?);
         self.shared.suspensions.refresh().await?;
@@ -116,21 +118,21 @@ impl Runner {
         self.while_alive(join_all(all)).await.into_iter().collect()
     }
 
-    /// Keeps every consumer up to date until `shutdown` is ready; then each finishes its page (a reactor, its event) and
-    /// this returns.
+    /// Keeps every consumer up to date until `shutdown` completes. Then each consumer finishes its current page (a
+    /// reactor, its current event), and this method returns.
     ///
-    /// A consumer that its failure policy stops does not stop the others: it is reported at once by the
-    /// [`status`](Self::status) and an error event of `tracing`, and by the result at the end. If all have stopped,
-    /// that is the end.
+    /// A consumer that its failure policy stops does not stop the others. The [`status`](Self::status) and a `tracing`
+    /// error event report the failure immediately, and this method returns it at the end. If all consumers have
+    /// stopped, this method returns without waiting for `shutdown`.
     ///
     /// # Errors
-    /// Of the consumer that stopped first, as in [`catch_up`](Self::catch_up).
+    /// Returns the error of the consumer that stopped first, as in [`catch_up`](Self::catch_up).
     ///
     /// # Cancel safety
-    /// As for [`catch_up`](Self::catch_up): dropping it is a hard stop without harm.
+    /// Same as [`catch_up`](Self::catch_up): dropping the future is a hard stop that does no harm.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunnerError> {
         if self.shared.suspensions.refresh().await.is_err() {
-            // Each consumer asks by itself then, and says what it waits for.
+            // Each consumer then reads its own suspension and reports what it waits for.
             self.shared.suspensions.forget();
         }
         self.shared.watchdog.while_doing(self.run_all(shutdown)).await
@@ -143,7 +145,7 @@ impl Runner {
             let (consumer, stop) = (Arc::clone(consumer), stop.clone());
             tasks.spawn(async move { (consumer.name().clone(), supervisor::follow(&consumer, stop).await) });
         }
-        // What stopped here may run elsewhere.
+        // A consumer that stopped here may run in another process.
         let mut withdrawn = Vec::new();
         let alive = Alive::start(&self.shared.member_session);
         let (member, consumers) = (self.shared.member_session.member(), self.shared.loops.len());
@@ -157,7 +159,8 @@ impl Runner {
                     is_shutting_down = true;
                     stopper.stop();
                 }
-                // Its panics were caught before this: otherwise the runtime ends.
+                // The supervisor has already caught panics of the task. A join error means that the runtime is shutting
+                // down.
                 Some(ended) = tasks.join_next() => if let Ok((consumer, ended)) = ended {
                     if ended.is_err() {
                         withdrawn.push(self.shared.member_session.withdraw(&consumer));
@@ -174,7 +177,7 @@ impl Runner {
         result
     }
 
-    /// Does something, and tells the store meanwhile that this runner is alive.
+    /// Runs a future, and sends heartbeats to the store while it runs.
     async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             result = self.shared.watchdog.while_doing(work) => result,
@@ -182,23 +185,29 @@ impl Runner {
         }
     }
 
-    /// Rebuilds the read model of a view or projection beside the live one, which goes on serving and following: builds the
-    /// next generation in tables of its own, compares it with the live one at the same position, and puts it in its place for
-    /// all readers at once. The one before is kept, to [go back](Self::roll_back) to.
+    /// Rebuilds the read model of a view or projection beside the live one, which remains readable and up to date. The
+    /// rebuild fills the tables of a new generation, compares them with the live one at the same position, and makes
+    /// the new generation live for all readers at once. The previous generation is kept, so that
+    /// [`roll_back`](Self::roll_back) can return to it.
     ///
-    /// Killed or cancelled at any moment, it goes on from its checkpoint when it is called again, by the same code. Two at once
-    /// do not disturb each other: the second is refused. Reactors do not run in it. Runners, here and elsewhere, go on with
-    /// the new generation by themselves, if their code has its version.
+    /// If the process is killed or the future is dropped, a later call with the same code continues from the checkpoint
+    /// of the rebuild. A second concurrent rebuild is refused and does not disturb the first. Reactors do not run
+    /// during a rebuild. All runners whose code has the version of the new generation continue with it automatically.
     ///
-    /// `on_progress` is called after each page, and should return quickly.
+    /// The method calls `on_progress` after each page; the callback should return quickly.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`]; [`RunnerError::NoReadModel`] for a reactor; [`RunnerError::NoGenerations`] for a
-    /// projection that names its tables itself; [`RunnerError::RebuildRunning`]; [`RunnerError::ReadModelsDiffer`] where they must
-    /// match; those of [`catch_up`](Self::catch_up). The live read model is as it was.
+    /// - [`RunnerError::UnknownConsumer`] if this runner does not have the consumer.
+    /// - [`RunnerError::NoReadModel`] for a reactor.
+    /// - [`RunnerError::NoGenerations`] for a projection that names its own tables.
+    /// - [`RunnerError::RebuildRunning`] if another rebuild is running.
+    /// - [`RunnerError::ReadModelsDiffer`] if the read models must match and do not.
+    /// - Those of [`catch_up`](Self::catch_up).
+    ///
+    /// After an error, the live read model is unchanged.
     ///
     /// # Cancel safety
-    /// Safe: dropped half way, it is as if it had been killed.
+    /// Safe: dropping the future has the same effect as killing the process.
     pub async fn rebuild_beside(
         &self,
         consumer: &str,
@@ -215,15 +224,16 @@ impl Runner {
         Ok(rebuilt)
     }
 
-    /// Accepts a rebuilt read model that differs from the live one: brings it up to date and puts it in its place. One whose
-    /// rebuild was killed before it was compared goes live without that.
+    /// Accepts a rebuilt read model that differs from the live one: brings it up to date and makes it live. If the
+    /// rebuild was killed before the comparison, the read model goes live without being compared.
     ///
     /// # Errors
-    /// [`RunnerError::NoGeneration`] if none was built; [`RunnerError::BuiltByOtherVersion`] if code of another version
-    /// built it; otherwise as for [`rebuild_beside`](Self::rebuild_beside).
+    /// Returns [`RunnerError::NoGeneration`] if there is no rebuilt generation, and
+    /// [`RunnerError::BuiltByOtherVersion`] if code of another version built it. Other errors are the same as for
+    /// [`rebuild_beside`](Self::rebuild_beside).
     ///
     /// # Cancel safety
-    /// Safe: readers are given one or the other.
+    /// Safe: readers see either the old or the new generation.
     pub async fn accept_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
         let local = self.local(consumer)?;
         let build = Build::claim_built(&self.shared.store, local, by).await?;
@@ -232,13 +242,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Drops a read model that was built and not accepted, by code of any version.
+    /// Drops a rebuilt read model that was not accepted, whichever version of the code built it.
     ///
     /// # Errors
-    /// [`RunnerError::RebuildRunning`] if somebody is still building it; [`RunnerError::NoGeneration`] if there is none.
+    /// Returns [`RunnerError::RebuildRunning`] if the rebuild is still running, and [`RunnerError::NoGeneration`] if
+    /// there is no rebuilt generation.
     ///
     /// # Cancel safety
-    /// Safe: it is dropped or not.
+    /// Safe: the generation is either dropped or not.
     pub async fn discard_rebuild(&self, consumer: &str, by: &str) -> Result<(), RunnerError> {
         let local = self.local(consumer)?;
         discard(&self.shared.store, local, by).await?;
@@ -246,27 +257,27 @@ impl Runner {
         Ok(())
     }
 
-    /// Goes back to the read model from before the last rebuild, at once: readers are given it as it was when it was retired,
-    /// and runners whose code has its version bring it up to date. Gives the generation that is live now.
+    /// Makes the read model from before the last rebuild live again, immediately. Readers see it as it was when it was
+    /// retired, until runners whose code has its version bring it up to date. Returns the generation that is now live.
     ///
     /// # Errors
-    /// [`RunnerError::NoGeneration`] if none is kept.
+    /// Returns [`RunnerError::NoGeneration`] if no previous generation is kept.
     ///
     /// # Cancel safety
-    /// Safe: readers are given one or the other.
+    /// Safe: readers see either one generation or the other.
     pub async fn roll_back(&self, consumer: &str, by: &str) -> Result<ConsumerName, RunnerError> {
         let generation = roll_back(&*self.shared.store, self.local(consumer)?.name()).await?;
         self.note(OperationKind::ROLLED_BACK, &generation, by).await;
         Ok(generation)
     }
 
-    /// Drops the read models from before rebuilds, which are kept to go back to. Gives what was dropped.
+    /// Drops the generations that are kept for [`roll_back`](Self::roll_back), and returns their names.
     ///
     /// # Errors
-    /// [`RunnerError::Store`].
+    /// Returns [`RunnerError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Safe: each is dropped or not.
+    /// Safe: each generation is either dropped or not.
     pub async fn drop_retired(&self, consumer: &str) -> Result<Vec<ConsumerName>, RunnerError> {
         let retired = in_state(&*self.shared.store, self.local(consumer)?.name(), GenerationState::Retired).await?;
         for generation in &retired {
@@ -284,20 +295,20 @@ impl Runner {
         local.ok_or_else(|| self.unknown(consumer))
     }
 
-    /// The name of a consumer's checkpoint, which is that of its live generation.
+    /// Returns the name of a consumer's checkpoint, which is the name of its live generation.
     pub(crate) async fn live_name(&self, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
         let live = in_state(&*self.shared.store, consumer, GenerationState::Live).await?;
         Ok(live.into_iter().next().unwrap_or_else(|| consumer.clone()))
     }
 
-    /// Rebuilds the read model of a view or projection in place, without a comparison: [`rebuild_in_place`](Self::rebuild_in_place)
-    /// with [`Verification::Skip`].
+    /// Rebuilds the read model of a view or projection in place, without a comparison. Equivalent to
+    /// [`rebuild_in_place`](Self::rebuild_in_place) with [`Verification::Skip`].
     ///
     /// # Errors
-    /// As there.
+    /// Same as [`rebuild_in_place`](Self::rebuild_in_place).
     ///
     /// # Cancel safety
-    /// As there.
+    /// Same as [`rebuild_in_place`](Self::rebuild_in_place).
     pub async fn rebuild(
         &self,
         consumer: &str,
@@ -306,27 +317,32 @@ impl Runner {
         self.rebuild_in_place(consumer, Verification::Skip, on_progress).await.map(drop)
     }
 
-    /// Rebuilds the read model of a view or projection in place: empties it and its checkpoint in one transaction, then
-    /// applies everything up to the head of the log as of this call. Until then readers see it incomplete.
+    /// Rebuilds the read model of a view or projection in place. It empties the read model and its checkpoint in one
+    /// transaction, and then applies all events up to the head of the log at the time of this call. Until that is done,
+    /// readers see an incomplete read model.
     ///
-    /// Unless the verification is skipped, the rebuilt one is compared with what was there before, at the position of that; the
-    /// one before is gone by then, so a difference is for a look alone. Up to [`limits::MAX_DUMP_BYTES`](crate::limits::MAX_DUMP_BYTES) of rows are
-    /// remembered for that and compared row by row. Of a larger read model the counts and hashes of ranges of rows are, so that
-    /// the comparison names [ranges of keys](Comparison::by_range); memory is bounded.
+    /// Unless the verification is skipped, the rebuilt read model is compared with the previous one at the position of
+    /// the previous one. The previous read model is gone by then, so the comparison is for inspection only. Up to
+    /// [`limits::MAX_DUMP_BYTES`](crate::limits::MAX_DUMP_BYTES) of rows are kept in memory and compared row by row.
+    /// For a larger read model, only counts and hashes of ranges of rows are kept, and the comparison names [ranges of
+    /// keys](Comparison::by_range). Memory use is bounded either way.
     ///
-    /// `on_progress` is called at the beginning, after each page and at the end, and should return quickly. Safe beside
-    /// [`run`](Self::run), here or elsewhere: the runners go on from wherever the checkpoint is. To compare, those elsewhere have
-    /// to be stopped, since they do not wait at the position of the comparison.
+    /// The method calls `on_progress` at the beginning, after each page, and at the end; the callback should return
+    /// quickly. It is safe to call this method while [`run`](Self::run) is running in this or another process: the
+    /// runners continue from the current checkpoint. For a comparison, stop the runners of other processes first,
+    /// because they do not wait at the position of the comparison.
     ///
     /// # Errors
-    /// [`RunnerError::UnknownConsumer`], [`RunnerError::NoReadModel`] for a reactor, [`RunnerError::NotComparable`] for a
-    /// projection that names its tables itself, and those of [`catch_up`](Self::catch_up). What was applied until then remains.
-    /// After the rebuild has come to its end, [`RunnerError::ReadModelsDiffer`] where they must match, or
-    /// [`RunnerError::NotCompared`].
+    /// - [`RunnerError::UnknownConsumer`] if this runner does not have the consumer.
+    /// - [`RunnerError::NoReadModel`] for a reactor.
+    /// - [`RunnerError::NotComparable`] for a projection that names its own tables.
+    /// - Those of [`catch_up`](Self::catch_up). The events applied until then remain applied.
+    /// - After a complete rebuild: [`RunnerError::ReadModelsDiffer`] if the read models must match and do not, or
+    ///   [`RunnerError::NotCompared`].
     ///
     /// # Cancel safety
-    /// Dropped half way (or killed), the read model is right up to its checkpoint, and the next run, catch-up or
-    /// rebuild completes it. The comparison is lost.
+    /// If the future is dropped or the process is killed, the read model is correct up to its checkpoint, and the next
+    /// run, catch-up, or rebuild completes it. The comparison is lost.
     pub async fn rebuild_in_place(
         &self,
         consumer: &str,

@@ -1,4 +1,5 @@
-//! How the parts of a status are serialized that have no form of their own: durations as seconds, errors as text.
+//! Serializes the parts of a status that have no serialized form of their own: durations as seconds, and errors as
+//! text.
 
 use std::{error::Error, ops::Deref, time::Duration};
 
@@ -17,12 +18,12 @@ pub(crate) fn maybe_seconds<S: Serializer>(time: &Option<Duration>, serializer: 
     }
 }
 
-/// An error with all its causes.
+/// Serializes an error with all its causes.
 pub(crate) fn error_chain<E: Error + 'static, S: Serializer>(error: &E, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Chain(error))
 }
 
-/// The same behind a pointer.
+/// Like [`error_chain`], for an error behind a pointer.
 pub(crate) fn shared_error_chain<E, P, S>(error: &P, serializer: S) -> Result<S::Ok, S::Error>
 where
     E: Error + 'static,

@@ -22,20 +22,21 @@ use crate::{
     tail::Tail,
 };
 
-/// What is to become of a rebuilt read model that was compared with the live one.
+/// What to do with a rebuilt read model after it was compared with the live one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verification {
-    /// It must be the same, or else the rebuild fails. For code that has not changed.
+    /// The rebuild fails if the two differ. For code that has not changed.
     MustMatch,
-    /// If it differs, the difference is shown, and somebody has to accept it. For code that has changed.
+    /// If the two differ, the rebuild shows the difference, and an operator has to accept it. For code that has
+    /// changed.
     #[default]
     ShowDifference,
-    /// It is not compared.
+    /// The two are not compared.
     Skip,
 }
 
-/// How a read model is rebuilt beside the live one.
+/// The options of a rebuild beside the live read model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RebuildOptions {
     by: String,
@@ -43,8 +44,8 @@ pub struct RebuildOptions {
 }
 
 impl RebuildOptions {
-    /// A rebuild by somebody, as they call themselves: a process, a person, a host. The same name again goes on with what it
-    /// was building.
+    /// Returns options for a rebuild by the named builder: a process, a person, or a host. A later rebuild under the
+    /// same name continues where the earlier one stopped.
     pub fn by(by: impl Into<String>) -> Self {
         Self { by: by.into(), verification: Verification::default() }
     }
@@ -57,7 +58,7 @@ impl RebuildOptions {
         self.verification
     }
 
-    /// What is to become of the result; [`Verification::ShowDifference`] if not said.
+    /// Sets what to do with the result. The default is [`Verification::ShowDifference`].
     #[must_use]
     pub fn verify(mut self, verification: Verification) -> Self {
         self.verification = verification;
@@ -65,28 +66,28 @@ impl RebuildOptions {
     }
 }
 
-/// What came of a rebuild beside the live read model.
+/// The result of a rebuild beside the live read model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rebuilt {
-    /// Readers are given the rebuilt read model. The one before is kept, to go back to.
+    /// The rebuilt read model is live. The previous one is kept for a rollback.
     Live {
         /// The consumer, in the generation that is live now.
         generation: ConsumerName,
-        /// How it compared; `None` if it was not.
+        /// The comparison of the two; `None` if they were not compared.
         comparison: Option<Comparison>,
     },
-    /// The rebuilt read model differs from the live one, which readers are still given. Look at the difference, and then accept
-    /// or discard it.
+    /// The rebuilt read model differs from the live one, which readers still see. Inspect the difference, and then
+    /// accept or discard the rebuilt one.
     Differs {
         /// The consumer, in the generation that was built.
         generation: ConsumerName,
-        /// How it differs.
+        /// The difference.
         comparison: Comparison,
     },
 }
 
-/// A build of one generation that was claimed.
+/// A claimed build of one generation.
 pub(crate) struct Build {
     store: Arc<dyn RunnerStore>,
     by: String,
@@ -96,12 +97,12 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// What is built.
+    /// Returns the generation that is being built.
     pub(crate) fn generation(&self) -> &ConsumerName {
         &self.generation
     }
 
-    /// Claims the next generation of a consumer. Drops what code of another version left half built.
+    /// Claims the next generation of a consumer. Drops a half-built generation of another version of the code.
     ///
     /// # Errors
     /// [`RunnerError::RebuildRunning`], [`RunnerError::NoGenerations`].
@@ -122,7 +123,7 @@ impl Build {
         }
     }
 
-    /// Claims what was built and not accepted.
+    /// Claims a generation that was built and not accepted.
     ///
     /// # Errors
     /// [`RunnerError::NoGeneration`], [`RunnerError::BuiltByOtherVersion`], and those of [`claim`](Self::claim).
@@ -135,7 +136,7 @@ impl Build {
         match claim(store, local, by).await? {
             Claimed::Yours(info) if info.name == built => Self::of(store, local, by, info),
             Claimed::Yours(new) => {
-                // Somebody dropped it in this very moment, and so another one was begun.
+                // Another operator dropped the generation at the same moment, so this call began a new one.
                 store.drop_generation(&new.name).await?;
                 Err(none_built(local.name()))
             }
@@ -162,14 +163,14 @@ impl Build {
         Ok(Self { store: Arc::clone(store), by: by.to_owned(), definition, generation: info.name, building })
     }
 
-    /// Builds it and puts it in the live one's place, as far as the verification allows.
+    /// Builds the generation and makes it live if the verification allows it.
     pub(crate) async fn run(
         &self,
         verification: Verification,
         on_progress: &mut (dyn FnMut(RebuildProgress) + Send),
     ) -> Result<Rebuilt, RunnerError> {
         let result = self.while_claimed(self.build(verification, on_progress)).await;
-        // Of no effect once it is live.
+        // This has no effect once the generation is live.
         let released = self.store.release_build(&self.generation, &self.by).await;
         if let Err(error) = released {
             tracing::warn!(generation = %self.generation, %error, "the claim is held until its lease runs out");
@@ -183,7 +184,7 @@ impl Build {
         on_progress: &mut (dyn FnMut(RebuildProgress) + Send),
     ) -> Result<Rebuilt, RunnerError> {
         let mut meter = RebuildMeter::start(self.generation.clone(), self.store.head().await?);
-        // Not beyond the live one, or the two could not be compared at one position.
+        // Not beyond the live generation; otherwise the two could not be compared at the same position.
         let end = match verification {
             Verification::Skip => self.store.head().await?,
             _ => self.live().await?.position.unwrap_or_default(),
@@ -209,10 +210,10 @@ impl Build {
         }
     }
 
-    /// Accepts what was built: brings it up to date and puts it in the live one's place.
+    /// Accepts the built generation: brings it up to date and makes it live.
     pub(crate) async fn accept(&self) -> Result<(), RunnerError> {
         let accepting = async {
-            // Where the rebuild was killed before it came to this.
+            // The rebuild may have been killed before this step.
             self.finish().await?;
             self.swap(&mut |_| {}).await
         };
@@ -221,7 +222,7 @@ impl Build {
         result
     }
 
-    /// Makes what is better made once than kept up to date while all history is applied.
+    /// Creates what is cheaper to create once at the end than to maintain while the whole history is applied.
     async fn finish(&self) -> Result<(), RunnerError> {
         self.building.steps().await.finish().await.map_err(|error| RunnerError::Consumer {
             consumer: self.generation.clone(),
@@ -235,27 +236,27 @@ impl Build {
         Ok(self.store.live_generation(&self.generation.base(), &self.definition).await?)
     }
 
-    /// Applies everything up to a position, and nothing after it.
+    /// Applies all events up to a position, and no later ones.
     async fn drive_to(&self, end: Position, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<(), RunnerError> {
         let _end = self.building.steps().await.end_at(end);
         self.building.drive(Goal::Reach(end), Stop::never(), on_advance).await
     }
 
-    /// Compares the two at the position at which the live one is now. It may go on meanwhile.
+    /// Compares the two generations at the current position of the live one, which may continue during the comparison.
     async fn compare(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<Comparison, RunnerError> {
         let live = self.open_live_snapshot().await?;
         self.drive_to(live.position(), on_advance).await?;
         let rebuilt = self.store.open_snapshot(&self.generation).await?;
         if rebuilt.position() != live.position() {
-            // The live one was rebuilt in place, or moved back.
+            // The live generation was rebuilt in place, or its checkpoint was moved back.
             let (consumer, expected, actual) = (self.generation.clone(), live.position(), rebuilt.position());
             return Err(StoreError::CheckpointMoved { consumer, expected, actual }.into());
         }
         Ok(compare(live, rebuilt).await?)
     }
 
-    /// Opens a snapshot of the live one. If it runs as several partitions, they are one for a moment, since only one
-    /// has a position.
+    /// Opens a snapshot of the live generation. If it runs as several partitions, they are merged into one for a
+    /// moment, because only an unpartitioned consumer has a single position.
     async fn open_live_snapshot(&self) -> Result<ReadModelSnapshot, RunnerError> {
         let live = self.live().await?.name;
         let count = self.store.partitions(&live).await?.len();
@@ -270,19 +271,19 @@ impl Build {
         Ok(snapshot?)
     }
 
-    /// Brings it up to date and puts it in the live one's place.
+    /// Brings the generation up to date and makes it live.
     async fn swap(&self, on_advance: &mut (dyn FnMut(Position) + Send)) -> Result<(), RunnerError> {
         let mut attempts = SwapAttempts::default();
         let mut end = self.store.head().await?;
         for _ in 0..limits::SWAP_CHASES {
-            // No further than needed: the less there is to do, the less the live one can do meanwhile.
+            // No further than necessary: the faster this one gets there, the less the live one advances in that time.
             match self.try_swap(&mut attempts, end, on_advance).await? {
                 Attempt::Done => return Ok(()),
                 Attempt::Behind(live) => end = live,
                 Attempt::Again => {}
             }
         }
-        // The live one is as quick as this one. It is held for the last pages.
+        // The live generation is as fast as this one, so it is held for the last pages.
         let hold = LiveHold::new(&self.store, &self.generation, &self.by);
         let swapping = async {
             loop {
@@ -311,7 +312,7 @@ impl Build {
         Ok(attempt)
     }
 
-    /// Does something, and says meanwhile that it goes on; gives up if somebody else has taken the build over.
+    /// Runs a future and renews the claim while it runs. Gives up if another builder has taken over the build.
     async fn while_claimed<T>(&self, work: impl Future<Output = Result<T, RunnerError>>) -> Result<T, RunnerError> {
         tokio::select! {
             result = work => result,
@@ -335,7 +336,8 @@ impl Build {
                     let (consumer, wanted) = (self.generation.base(), GenerationState::Building);
                     return RunnerError::NoGeneration { consumer, wanted };
                 }
-                // The lease is longer than a few of these. If it runs out, nothing is lost: pages move by compare-and-set.
+                // The lease is longer than several renewal intervals. If it expires, nothing is lost, because pages
+                // move by compare-and-set.
                 Err(error) => tracing::warn!(generation = %self.generation, %error, "the claim was not renewed"),
             }
         }
@@ -348,20 +350,20 @@ struct SwapAttempts {
     busy: u32,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 enum Attempt {
     Done,
-    /// The live one is further, here.
+    /// The live generation is ahead, at this position.
     Behind(Position),
-    /// Somebody was in the way, and time has passed since.
+    /// A reader blocked the swap, and this attempt has already waited.
     Again,
 }
 
 impl SwapAttempts {
-    /// Tries to put a generation in the live one's place.
+    /// Tries to make a generation live.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] once it has been tried often enough.
+    /// Returns [`StoreError::Busy`] after the last attempt.
     async fn make_live(
         &mut self,
         store: &dyn RunnerStore,
@@ -375,7 +377,7 @@ impl SwapAttempts {
         }
     }
 
-    /// Waits for a moment, if readers were in the way and it may be tried again.
+    /// Waits for a moment, if readers blocked the attempt and another one is allowed.
     async fn wait_after(&mut self, error: StoreError) -> Result<(), RunnerError> {
         self.busy += 1;
         if !matches!(error, StoreError::Busy { .. }) || self.busy >= limits::SWAP_ATTEMPTS {
@@ -398,7 +400,7 @@ fn in_generation(local: &ConsumerLoop, generation: Generation) -> Result<Box<dyn
 }
 
 async fn claim(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<Claimed, RunnerError> {
-    // Asked before anything is claimed: whether it has others at all.
+    // Checked before the claim: whether the consumer supports other generations at all.
     in_generation(local, Generation::FIRST.next())?;
     let claim = BuildClaim::new(local.name(), by, definition_of(local)?, limits::REBUILD_LEASE)?;
     Ok(store.claim_build(&claim).await?)
@@ -419,7 +421,7 @@ fn taken(info: GenerationInfo) -> RunnerError {
     RunnerError::RebuildRunning { generation: info.name, by, since, until }
 }
 
-/// The generations of a consumer in one state, newest first.
+/// Returns the generations of a consumer in one state, newest first.
 pub(crate) async fn in_state(
     store: &dyn RunnerStore,
     consumer: &ConsumerName,
@@ -435,13 +437,13 @@ fn none_built(consumer: &ConsumerName) -> RunnerError {
     RunnerError::NoGeneration { consumer: consumer.clone(), wanted: GenerationState::Building }
 }
 
-/// What was built and not accepted, or is being built.
+/// Returns the generation that is being built, or was built and not accepted.
 async fn the_built(store: &dyn RunnerStore, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
     let built = in_state(store, consumer, GenerationState::Building).await?;
     built.into_iter().next().ok_or_else(|| none_built(consumer))
 }
 
-/// Drops what was built and not accepted, by code of any version, unless a builder is at it now.
+/// Drops a generation that was built and not accepted, by code of any version, unless a builder is working on it.
 pub(crate) async fn discard(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, by: &str) -> Result<(), RunnerError> {
     the_built(&**store, local.name()).await?;
     match claim(store, local, by).await? {
@@ -450,7 +452,7 @@ pub(crate) async fn discard(store: &Arc<dyn RunnerStore>, local: &ConsumerLoop, 
     }
 }
 
-/// Drops a generation that is not live, as soon as readers let go of it.
+/// Drops a generation that is not live, as soon as no reader blocks it.
 pub(crate) async fn drop_generation(store: &dyn RunnerStore, generation: &ConsumerName) -> Result<(), RunnerError> {
     let mut attempts = SwapAttempts::default();
     while let Err(error) = store.drop_generation(generation).await {
@@ -459,7 +461,7 @@ pub(crate) async fn drop_generation(store: &dyn RunnerStore, generation: &Consum
     Ok(())
 }
 
-/// Puts the newest retired generation back in the live one's place, as it was then.
+/// Makes the newest retired generation live again, in the state in which it was retired.
 pub(crate) async fn roll_back(store: &dyn RunnerStore, consumer: &ConsumerName) -> Result<ConsumerName, RunnerError> {
     let wanted = GenerationState::Retired;
     let newest = in_state(store, consumer, wanted).await?.into_iter().next();

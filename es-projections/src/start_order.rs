@@ -10,7 +10,7 @@ use crate::{consumer_loop::ConsumerLoop, error::RunnerError};
 /// Makes every consumer wait for the one that its options name.
 ///
 /// # Errors
-/// [`RunnerError::StartOrder`] for a name that is not in the runner, and for a circle.
+/// Returns [`RunnerError::StartOrder`] for a name that the runner does not have, and for a cycle.
 pub(crate) fn set_start_order(loops: &[Arc<ConsumerLoop>]) -> Result<(), RunnerError> {
     let find = |name: &str| loops.iter().find(|it| it.name().as_str() == name);
     for consumer in loops {
@@ -20,7 +20,7 @@ pub(crate) fn set_start_order(loops: &[Arc<ConsumerLoop>]) -> Result<(), RunnerE
         };
         let Some(other) = find(after) else { return refuse("which is not in this runner") };
         let mut next = Some(other);
-        // A chain that is longer than there are consumers never ends.
+        // A chain longer than the number of consumers is a cycle.
         for _ in 0..loops.len() {
             if next.is_some_and(|it| it.name() == consumer.name()) {
                 return refuse("which starts after it: the two would wait for each other");
@@ -32,7 +32,7 @@ pub(crate) fn set_start_order(loops: &[Arc<ConsumerLoop>]) -> Result<(), RunnerE
     Ok(())
 }
 
-/// Waits until the consumer that this one starts after has caught up, in the same catch-up.
+/// Waits until the consumer that this one starts after has caught up in the same `catch_up` call.
 pub(crate) async fn arrival(
     consumer: &ConsumerLoop,
     outcomes: &HashMap<ConsumerName, watch::Sender<Option<bool>>>,

@@ -1,4 +1,4 @@
-//! What a consumer is doing, for people and for metrics.
+//! The status of consumers, for people and for metrics.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ use crate::{
     serializing::{error_chain, maybe_seconds, seconds, shared_error_chain},
 };
 
-/// What kind of consumer it is.
+/// The kind of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConsumerKind {
     /// A pure fold into documents: a [`View`](es_core::View).
     View,
-    /// A read model in tables of its own: a [`Projection`](es_core::Projection).
+    /// A read model in its own tables: a [`Projection`](es_core::Projection).
     Projection,
-    /// Effects elsewhere: a [`Reactor`](es_core::Reactor).
+    /// Effects outside the database: a [`Reactor`](es_core::Reactor).
     Reactor,
 }
 
@@ -38,55 +38,55 @@ impl fmt::Display for ConsumerKind {
     }
 }
 
-/// Where a consumer stands and, if it does not advance, why. Its `Display` is one line for people.
-/// Serialized, durations are seconds, times are RFC 3339 and errors are text with all their causes.
+/// The position and state of a consumer and, if it does not advance, the reason. `Display` formats it as one line for
+/// people. In the serialized form, durations are seconds, times are RFC 3339, and errors are text with all their
+/// causes.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
-    /// Its name.
+    /// The name of the consumer.
     pub name: ConsumerName,
-    /// What kind it is.
+    /// The kind of the consumer.
     pub kind: ConsumerKind,
-    /// Everything up to here has taken effect.
+    /// All events up to this position have taken effect.
     pub position: Position,
-    /// The last position of the log, read after `position`. A position beyond it means that the log was restored to an
+    /// The last position of the log, read after `position`. If `position` is beyond it, the log was restored to an
     /// earlier state; see [`RunnerError::CheckpointBeyondHead`].
     pub head: Position,
-    /// How many positions it is behind the head; 0 if it is beyond it.
+    /// The number of positions between the consumer and the head; 0 if the consumer is beyond the head.
     pub lag: u64,
-    /// Positions per second, over the last [`RATE_WINDOW_SECONDS`](crate::limits::RATE_WINDOW_SECONDS), by this runner.
+    /// Positions per second in this runner, over the last [`RATE_WINDOW_SECONDS`](crate::limits::RATE_WINDOW_SECONDS).
     pub rate_per_second: f64,
-    /// What it is doing in this runner or, if nobody runs it here, that another process has its lease.
+    /// What the consumer is doing in this runner. If it does not run here, whether another process holds its lease.
     pub state: ConsumerState,
-    /// The process that has its lease, since when and until when; `None` if no process has it.
+    /// The process that holds its lease, since when, and until when; `None` if no process holds it.
     pub holder: Option<LeaseHolder>,
-    /// For how long it has been applying its present page; `None` between pages. A long time means a slow or hanging
-    /// handler.
+    /// How long the consumer has been applying its current page; `None` between pages. A long time means a slow or
+    /// hanging handler.
     #[serde(serialize_with = "maybe_seconds")]
     pub applying_for: Option<Duration>,
-    /// For how long it has neither advanced nor said anything new; `None` if nobody runs it here, or it says what it waits for.
-    /// A long time means that its handler, the database or a task hangs.
+    /// How long the consumer has neither advanced nor reported anything; `None` if it does not run here, or if it
+    /// reports what it waits for. A long time means that its handler, the database, or a task hangs.
     #[serde(serialize_with = "maybe_seconds")]
     pub silent_for: Option<Duration>,
-    /// What went wrong last in this runner, even if all is well again.
+    /// The last failure in this runner, even if the consumer has recovered since.
     pub last_error: Option<ConsumerFailure>,
-    /// How often another runner had moved the checkpoint first, so that a page of this one was dropped.
+    /// How often a page of this runner was dropped because another runner had moved the checkpoint first.
     pub moved_by_others: u64,
-    /// How many events of types that its code does not know this runner has [passed
-    /// over](crate::UnknownEventTypes::PassOver).
+    /// The number of events of unknown types that this runner has [passed over](crate::UnknownEventTypes::PassOver).
     pub passed_over: u64,
-    /// When this runner last noticed that the log had gone back under this consumer: a backup was restored, or a standby without the
-    /// last events was promoted. A reactor may have reacted to events that are gone.
+    /// When this runner last noticed that the log went back to an earlier state: a backup was restored, or a standby
+    /// without the last events was promoted. A reactor may have handled events that no longer exist.
     pub log_went_back: Option<LogWentBack>,
-    /// How much of it is parked.
+    /// The numbers of its parked keys and events.
     pub parked: ParkedTotals,
-    /// Its partitions, if it has several; `position` and `lag` are those of the one that is furthest behind, `state` and `holder`
-    /// those of the one that is worst off.
+    /// The partitions of the consumer, if it has several. `position` and `lag` are those of the partition that is
+    /// furthest behind; `state` and `holder` are those of the partition in the worst state.
     pub partitions: Vec<PartitionStatus>,
-    /// When the stored checkpoint was last moved, by the store's clock; `None` if it never was.
+    /// When the stored checkpoint last moved, by the store's clock; `None` if it has never moved.
     #[serde(with = "time::serde::rfc3339::option")]
     pub updated_at: Option<OffsetDateTime>,
-    /// The rebuild beside the live read model, here or elsewhere, or what it left.
+    /// The rebuild beside the live read model, in any process, or the generation that it left.
     pub rebuild: Option<RebuildStatus>,
 }
 
@@ -126,31 +126,31 @@ impl fmt::Display for ConsumerStatus {
     }
 }
 
-/// A log that went back to an earlier state, as a runner noticed it.
+/// A return of the log to an earlier state, as noticed by a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LogWentBack {
-    /// When it was noticed, by this machine's clock.
+    /// When the runner noticed it, by this machine's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// How far the consumer had come in the former log. What it did for events that are gone may reach up to here; for a view
-    /// or a projection the database has taken that back.
+    /// The position that the consumer had reached in the former log. Effects of events that no longer exist may extend
+    /// up to this position. For a view or projection, the database has undone them.
     pub reached: Position,
 }
 
-/// Where one partition of a consumer stands.
+/// The status of one partition of a consumer.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct PartitionStatus {
-    /// Which one.
+    /// The partition.
     pub partition: Partition,
-    /// Everything of its own up to here has taken effect.
+    /// All events of this partition up to this position have taken effect.
     pub position: Position,
-    /// How many positions it is behind the head.
+    /// The number of positions between the partition and the head.
     pub lag: u64,
-    /// What it is doing in this runner or, if nobody runs it here, that another process has its lease.
+    /// What the partition is doing in this runner. If it does not run here, whether another process holds its lease.
     pub state: ConsumerState,
-    /// The process that has its lease, since when and until when; `None` if no process has it.
+    /// The process that holds its lease, since when, and until when; `None` if no process holds it.
     pub holder: Option<LeaseHolder>,
 }
 
@@ -159,112 +159,116 @@ pub struct PartitionStatus {
 #[serde(tag = "name", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConsumerState {
-    /// Nobody runs it here.
+    /// It does not run here.
     NotRunning,
     /// It is applying events that are already in the log.
     CatchingUp,
-    /// It has applied all there is and waits for new events.
+    /// It has applied all events and waits for new ones.
     CaughtUp,
-    /// An event could not be applied and is tried again. What comes after it waits.
+    /// An event could not be applied and is retried. Later events wait.
     Retrying {
-        /// How often it has failed.
+        /// The number of failures.
         attempt: u32,
-        /// How long until the next try.
+        /// The time until the next attempt.
         #[serde(serialize_with = "seconds")]
         next_try_in: Duration,
-        /// Why it failed.
+        /// The last failure.
         failure: ConsumerFailure,
     },
-    /// The store is busy or cannot be reached, or the handler called its failure
-    /// [transient](es_core::HandlerError::transient). It waits for as long as it takes.
+    /// The store is busy or unreachable, or the handler declared its failure
+    /// [transient](es_core::HandlerError::transient). The consumer waits as long as necessary.
     WaitingForStore {
-        /// How often it has failed.
+        /// The number of failures.
         attempt: u32,
-        /// How long until the next try.
+        /// The time until the next attempt.
         #[serde(serialize_with = "seconds")]
         next_try_in: Duration,
-        /// Why it failed.
+        /// The last failure.
         failure: ConsumerFailure,
     },
-    /// Another process runs it: it has the lease, or is to have it as the work is spread among those that are there.
+    /// Another process runs it: that process holds the lease, or the consumer is assigned to it.
     RunsElsewhere {
-        /// Which, as it calls itself.
+        /// The name of that process.
         by: String,
     },
-    /// It is assigned to this runner, but another process has the lease: until it gives it back, or the lease runs out.
+    /// It is assigned to this runner, but another process still holds the lease. It waits until that process releases
+    /// the lease, or the lease expires.
     WaitingForLease {
-        /// Who has it, since when, until when.
+        /// The process that holds the lease, since when, and until when.
         holder: LeaseHolder,
     },
-    /// The live read model was written by another version of the code, which this one leaves alone. It continues as
-    /// soon as a generation of this version is live.
+    /// Another version of the code wrote the live read model, and this version does not touch it. The consumer
+    /// continues as soon as a generation of this version is live.
     VersionMismatch {
         /// The consumer, in its live generation.
         live: ConsumerName,
-        /// The version of the code that writes it.
+        /// The version of the code that wrote it.
         live_version: u32,
-        /// The version of the code here.
+        /// The version of this process's code.
         own_version: u32,
     },
-    /// The next event is of a type that the code here does not know: newer code wrote it. The consumer is left to processes
-    /// whose code knows the type, and none of them has moved past the event yet. See [`UnknownEventTypes`](crate::UnknownEventTypes).
+    /// The next event has a type that this process's code does not know, because newer code wrote it. The consumer is
+    /// left to processes whose code knows the type, and none of them has moved past the event yet. See
+    /// [`UnknownEventTypes`](crate::UnknownEventTypes).
     WaitingForCode {
-        /// Where the event is.
+        /// The position of the event.
         event: Position,
-        /// Its category.
+        /// The category of the event.
         category: String,
-        /// Its type.
+        /// The type of the event.
         event_type: String,
     },
-    /// It gave up because its limit of parked keys is reached. Mend the cause, retry or discard parked keys, and run it again.
+    /// It stopped because its limit of parked keys is reached. Fix the cause, retry or discard parked keys, and run it
+    /// again.
     ParkedLimit {
         /// What is wrong, with the last failure.
         #[serde(serialize_with = "error_chain")]
         error: RunnerError,
     },
-    /// Somebody paused it. It goes on when it is [resumed](crate::Runner::resume).
+    /// An operator paused it. It continues when it is [resumed](crate::Runner::resume).
     Paused {
-        /// Who did it.
+        /// The operator.
         by: String,
-        /// Since when, by the store's clock.
+        /// When it was paused, by the store's clock.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
-        /// Why, if they said so.
+        /// The reason, if the operator stated one.
         why: Option<String>,
     },
-    /// Somebody switched it off. It goes on when it is [enabled](crate::Runner::enable).
+    /// An operator disabled it. It continues when it is [enabled](crate::Runner::enable).
     Disabled {
-        /// Who did it.
+        /// The operator.
         by: String,
-        /// Since when, by the store's clock.
+        /// When it was disabled, by the store's clock.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
-        /// Why, if they said so.
+        /// The reason, if the operator stated one.
         why: Option<String>,
     },
     /// It starts when another consumer has caught up once.
     WaitingForOther {
-        /// Which one.
+        /// The other consumer.
         consumer: ConsumerName,
     },
-    /// A call of the store waits for somebody else in the database, while this consumer does not advance.
+    /// The consumer does not advance because a call of the store waits for another session in the database.
     WaitingOnDatabase {
-        /// The store's calls that wait, and for whom. Where several consumers wait, they are shown with each.
+        /// The store's calls that wait, and what they wait for. If several consumers wait, each of them shows all
+        /// calls.
         waits: Vec<DatabaseWait>,
     },
-    /// Its task ended unexpectedly and is started again.
+    /// Its task ended unexpectedly and will be restarted.
     Restarting {
-        /// How often it ended.
+        /// How often the task has ended.
         attempt: u32,
-        /// How long until then.
+        /// The time until the restart.
         #[serde(serialize_with = "seconds")]
         next_try_in: Duration,
-        /// What it said in the end.
+        /// The message of the last panic.
         problem: String,
     },
-    /// It gave up. Everything before the event that the error names took effect, nothing after it did.
+    /// It stopped. Every event before the one that the error names took effect, and no later one did.
     Stopped {
-        /// Why, and what to do.
+        /// The cause, and how to fix it.
         #[serde(serialize_with = "error_chain")]
         error: RunnerError,
     },
@@ -280,7 +284,8 @@ impl From<Suspension> for ConsumerState {
 }
 
 impl ConsumerState {
-    /// One word or two for it, without what changes from moment to moment: for tables and metrics.
+    /// Returns a name of one to three words for the state, without details that change from moment to moment. It is
+    /// meant for tables and metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NotRunning => "not running",
@@ -353,16 +358,16 @@ impl fmt::Display for ConsumerState {
     }
 }
 
-/// One failure of a consumer.
+/// A failure of a consumer.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ConsumerFailure {
-    /// When, by this machine's clock.
+    /// When it happened, by this machine's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The event that could not be applied, once it has been narrowed down to one.
+    /// The event that could not be applied, once the consumer has narrowed the failure down to one event.
     pub event: Option<Position>,
-    /// What went wrong, with its causes as sources.
+    /// The error, with its causes as sources.
     #[serde(serialize_with = "shared_error_chain")]
     pub error: Arc<ProjectionError>,
 }

@@ -1,14 +1,14 @@
-//! Where all consumers stand, as a table for people.
+//! The status of all consumers, as a table for people.
 
 use std::fmt;
 
 use crate::status::ConsumerStatus;
 
 const HEADS: [&str; 6] = ["consumer", "kind", "position", "lag", "rate/s", "state"];
-/// Which columns are numbers, and stand at the right.
+/// Which columns contain numbers and are right-aligned.
 const IS_NUMBER: [bool; 6] = [false, false, true, true, true, false];
 
-/// Where all consumers stand, as a table with a line for each.
+/// The status of all consumers, as a table with one line for each.
 ///
 /// ```no_run
 /// # async fn example(runner: es_projections::Runner) -> Result<(), es_projections::RunnerError> {
@@ -21,7 +21,7 @@ const IS_NUMBER: [bool; 6] = [false, false, true, true, true, false];
 pub struct StatusTable<'a>(&'a [ConsumerStatus]);
 
 impl<'a> StatusTable<'a> {
-    /// A table of these.
+    /// Returns a table of these statuses.
     pub fn new(statuses: &'a [ConsumerStatus]) -> Self {
         Self(statuses)
     }

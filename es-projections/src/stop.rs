@@ -1,4 +1,4 @@
-//! How consumers learn that they are to stop.
+//! How consumers are asked to stop.
 
 use std::sync::{
     Arc,
@@ -24,21 +24,22 @@ impl Stopper {
     }
 }
 
-/// Tells a consumer to stop at the next good moment.
+/// Asks a consumer to stop at the next suitable moment.
 #[derive(Clone)]
 pub(crate) struct Stop {
     requested: Option<watch::Receiver<bool>>,
-    /// Also asks when this lease is not sure to hold any more.
+    /// Also requests a stop when this lease is no longer certain to be valid.
     lease: Option<(Arc<MemberSession>, ConsumerName)>,
 }
 
 impl Stop {
-    /// Never asks.
+    /// Returns a `Stop` that never requests a stop.
     pub(crate) fn never() -> Self {
         Self { requested: None, lease: None }
     }
 
-    /// The same for work under a lease: it also asks when the lease is not sure to hold any more.
+    /// Returns a `Stop` for work under a lease, which also requests a stop when the lease is no longer certain to be
+    /// valid.
     pub(crate) fn or_without_lease(&self, member_session: &Arc<MemberSession>, name: &ConsumerName) -> Self {
         Self { requested: self.requested.clone(), lease: Some((Arc::clone(member_session), name.clone())) }
     }
@@ -48,7 +49,7 @@ impl Stop {
             || self.lease.as_ref().is_some_and(|(member_session, name)| member_session.lease(name).is_none())
     }
 
-    /// Returns when it is asked to stop.
+    /// Returns when a stop is requested.
     pub(crate) async fn requested(&self) {
         if let Some(mut receiver) = self.requested.clone()
             && receiver.wait_for(|&is_requested| is_requested).await.is_ok()
@@ -59,10 +60,10 @@ impl Stop {
     }
 }
 
-/// The position beyond which no step goes, where there is none.
+/// The end position that stands for no limit.
 pub(crate) const NO_END: u64 = u64::MAX;
 
-/// Until it is dropped, no step goes beyond a position.
+/// Limits all steps to a position until it is dropped.
 #[must_use]
 pub(crate) struct EndGuard(Arc<AtomicU64>);
 

@@ -1,4 +1,4 @@
-//! The events of a store as a stream: first those that are there, then each new one, without a gap and without a repeat.
+//! The events of a store as a stream: first the existing events, then each new one, without gaps or duplicates.
 
 mod builder;
 mod error;
@@ -20,26 +20,28 @@ pub use error::SubscriptionError;
 use status::{Notes, Phase};
 pub use status::{SubscriptionFailure, SubscriptionMonitor, SubscriptionState, SubscriptionStatus};
 
-/// Adds what a subscriber is given of a stored event to a list: nothing, one item or several.
+/// Appends to a list what a subscriber receives for a stored event: zero, one, or several items.
 type Unpack<T> = dyn Fn(RecordedEvent, &mut Vec<T>) -> Result<(), DecodeError> + Send + Sync;
 
-/// The events of a store as a stream that never ends by itself: first those that are there, page by page, then each new
-/// one as soon as it is stored. For code that keeps its own place in the log: a live page, a cache, a bridge to another system.
-/// Where the place shall be kept by the store, use a [`Reactor`](es_core::Reactor) in a [`Runner`](crate::Runner).
+/// The events of a store as a stream that never ends on its own: first the existing events, page by page, then each new
+/// event as soon as it is stored. It is meant for code that keeps its own position in the log, such as a live page, a
+/// cache, or a bridge to another system. If the store should keep the position, use a [`Reactor`](es_core::Reactor) in
+/// a [`Runner`](crate::Runner).
 ///
-/// - **No gap, no repeat.** Events come in the order of their positions, each once (but see
-///   [`position`](Self::position) for what is given again after a restart).
-/// - **Only what lasts.** An event is given out when it survives a crash of the database (G6), since what a subscriber does
-///   with it cannot be taken back.
-/// - **At the subscriber's pace.** The next page is read when the last event of this one was taken and another one is
-///   asked for. Nothing works in the background, and at most one page is in memory.
-/// - **No silent stall.** A store that is busy or away is asked again, with growing waits, for as long as it takes. Meanwhile
-///   the [`monitor`](Self::monitor) says so, and a warning of `tracing`. It is no item of the stream: there is nothing that
-///   each subscriber could do about it, and `?` or `try_for_each` would give up at the first hiccup. Any other error is
-///   the stream's last item.
+/// - **No gaps, no duplicates.** Events arrive in the order of their positions, each exactly once. See
+///   [`position`](Self::position) for what is repeated after a restart.
+/// - **Only durable events.** The subscription returns an event only when it survives a crash of the database (G6),
+///   because the subscriber's effects cannot be undone.
+/// - **At the subscriber's pace.** The subscription reads the next page when the subscriber has taken the last event of
+///   the current page and asks for another one. It does not work in the background, and keeps at most one page in
+///   memory.
+/// - **No silent stall.** If the store is busy or unreachable, the subscription retries with increasing waits for as
+///   long as necessary. The [`monitor`](Self::monitor) and a `tracing` warning report the wait. It is not an item of
+///   the stream, because a subscriber could do nothing about it, and `?` or `try_for_each` would give up at the first
+///   hiccup. Any other error is the last item of the stream.
 ///
-/// New events are noticed by hints of the store ([`EventStore::wakeups`]), or else every
-/// [`limits::POLL_INTERVAL`].
+/// The subscription notices new events through hints of the store ([`EventStore::wakeups`]), or otherwise by polling
+/// every [`limits::POLL_INTERVAL`].
 ///
 /// ```
 /// use es_core::{DomainEvent, MemoryStore, Repository};
@@ -79,7 +81,7 @@ type Unpack<T> = dyn Fn(RecordedEvent, &mut Vec<T>) -> Result<(), DecodeError> +
 /// let AccountEvent::Deposited { cents } = deposit.event;
 /// assert_eq!((deposit.stream().id(), cents), ("ann", 100));
 ///
-/// // Keep this once the event is dealt with, and go on from it after a restart:
+/// // Save this position after handling the event, and continue from it after a restart:
 /// let place = deposits.position();
 /// let mut deposits =
 ///     Subscription::builder(&store).start_from(StartFrom::After(place)).subscribe_to::<AccountEvent>().await?;
@@ -95,13 +97,13 @@ pub struct Subscription<T = RecordedEvent> {
     page_size: usize,
     backoff: Backoff,
     wakeups: Wakeups,
-    /// How many events the next page asks for: fewer than `page_size` on the way to a damaged one.
+    /// The number of events to request for the next page. Smaller than `page_size` while approaching a damaged event.
     size: usize,
-    /// Everything up to here was looked at, and is durable.
+    /// Everything up to here has been scanned and is durable.
     scanned: Bookmark,
-    /// What was found there and is not given out yet.
+    /// The events found up to there that have not been returned yet.
     page: VecDeque<RecordedEvent>,
-    /// What is left of the event at `unpacked_at`, the last part first.
+    /// The remaining parts of the event at `unpacked_at`, in reverse order.
     parts: Vec<T>,
     unpacked_at: Bookmark,
     before_reading: Wait,
@@ -110,14 +112,14 @@ pub struct Subscription<T = RecordedEvent> {
     notes: Arc<Notes>,
 }
 
-/// What must come before the next page is read. A point in time, not a length: a call that is dropped and made again does not
-/// wait longer.
+/// What to wait for before the next page is read. It contains a point in time instead of a duration, so that a call
+/// that is dropped and repeated does not wait longer.
 #[derive(Debug, Clone, Copy)]
 enum Wait {
     Nothing,
-    /// A hint, or this time for want of one.
+    /// A wakeup, or at the latest this time.
     ForNews(Instant),
-    /// The store has failed: this time.
+    /// The store has failed; the next attempt is at this time.
     ForStore(Instant),
 }
 
@@ -132,24 +134,25 @@ impl<T> std::fmt::Debug for Subscription<T> {
 }
 
 impl Subscription {
-    /// Starts to put a subscription to a store together; `&store` is cloned. An `Arc<dyn EventStore>` is a store too.
+    /// Returns a builder for a subscription to a store, which is cloned. An `Arc<dyn EventStore>` is also a store.
     pub fn builder<S: EventStore + Clone + 'static>(store: &S) -> SubscriptionBuilder {
         SubscriptionBuilder::new(Arc::new(store.clone()))
     }
 }
 
 impl<T: Send + Sync + 'static> Subscription<T> {
-    /// The next event. It waits until there is one; `None` only after an error, which is the last item.
+    /// Returns the next event, and waits until there is one. Returns `None` only after an error, which is the last
+    /// item.
     ///
     /// # Errors
-    /// [`SubscriptionError::Store`] if the store fails in a way that waiting does not mend,
-    /// [`SubscriptionError::Decode`] if an event cannot be read, [`SubscriptionError::PositionBeyondHead`] or
-    /// [`SubscriptionError::LogWentBack`] if the log was restored to an earlier state. Everything before it was delivered; fix the cause and subscribe again after
-    /// [`position`](Self::position).
+    /// Returns [`SubscriptionError::Store`] if the store fails in a way that waiting cannot resolve,
+    /// [`SubscriptionError::Decode`] if an event cannot be read, and [`SubscriptionError::PositionBeyondHead`] or
+    /// [`SubscriptionError::LogWentBack`] if the log was restored to an earlier state. All events before the error have
+    /// been delivered. Fix the cause, and subscribe again after [`position`](Self::position).
     ///
     /// # Cancel safety
-    /// Safe: an event that was not returned is returned by the next call. A page that was being read is read again, so
-    /// a call must be given the time of one read at least.
+    /// Safe: the next call returns an event that this call did not return. If a page is being read when the future is
+    /// dropped, the next call reads it again, so every call needs at least the time of one read.
     pub async fn next(&mut self) -> Option<Result<T, SubscriptionError>> {
         while !self.has_ended {
             match self.take_buffered() {
@@ -164,40 +167,42 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         None
     }
 
-    /// The events as a [`Stream`](futures_util::Stream), for as long as it is borrowed; see [`next`](Self::next).
+    /// Returns the events as a [`Stream`](futures_util::Stream) that borrows the subscription; see
+    /// [`next`](Self::next).
     pub fn stream(&mut self) -> EventStream<'_, T, SubscriptionError> {
         Box::pin(unfold(self, async |subscription| subscription.next().await.map(|item| (item, subscription))))
     }
 
-    /// The events as a [`Stream`](futures_util::Stream) of its own; see [`next`](Self::next). A
-    /// [`monitor`](Self::monitor) taken before says where it stands.
+    /// Converts the subscription into a [`Stream`](futures_util::Stream); see [`next`](Self::next). To observe its
+    /// status, create a [`monitor`](Self::monitor) before the conversion.
     pub fn into_stream(self) -> EventStream<'static, T, SubscriptionError> {
         Box::pin(unfold(self, async |mut subscription| subscription.next().await.map(|item| (item, subscription))))
     }
 
-    /// Where to go on after a restart: every wanted event up to here has been given out, and none after it. It moves with each
-    /// event, and also past events that are not wanted, so that a subscriber of rare events does not look at
-    /// everything again. It survives a crash of the database.
+    /// Returns the position from which to continue after a restart: every wanted event up to here has been returned,
+    /// and no later one. The position moves with each event. It also moves past unwanted events, so that a subscriber
+    /// of rare events does not scan everything again. The position survives a crash of the database.
     ///
-    /// Keep it *after* an event was dealt with: then a crash in between gives that event again, and none is lost. Of an
-    /// event that an upcaster splits, it moves with the last part.
+    /// Save it *after* handling an event. A crash in between then repeats that event, and no event is lost. If an
+    /// upcaster splits an event, the position moves with the last part.
     pub fn position(&self) -> Position {
         self.notes.position().position()
     }
 
-    /// The same with the event that stands there. Keep this rather than the position, and start again with
-    /// [`StartFrom::AfterBookmark`](crate::StartFrom::AfterBookmark): then a log that went back in between is noticed, instead of events
-    /// being passed over.
+    /// Returns the [`position`](Self::position) together with the event at that position. Prefer to save the bookmark,
+    /// and start again with [`StartFrom::AfterBookmark`](crate::StartFrom::AfterBookmark): if the log went back in
+    /// between, the subscription then detects it instead of passing over events.
     pub fn bookmark(&self) -> Bookmark {
         self.notes.position()
     }
 
-    /// Tells where the subscription stands and what it waits for, also while [`next`](Self::next) waits.
+    /// Returns a monitor that shows the position of the subscription and what it waits for, also while
+    /// [`next`](Self::next) waits.
     pub fn monitor(&self) -> SubscriptionMonitor {
         SubscriptionMonitor::new(Arc::clone(&self.notes))
     }
 
-    /// The next item without asking the store.
+    /// Returns the next item without asking the store.
     fn take_buffered(&mut self) -> Result<Option<T>, SubscriptionError> {
         loop {
             if let Some(item) = self.parts.pop() {
@@ -216,13 +221,14 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         }
     }
 
-    /// How far the subscription has come with an event: after the last one of a page, as far as that looked.
+    /// Returns the place that the subscription reaches with an event. After the last event of a page, this is the end
+    /// of the scanned range.
     fn reached(&self, event: Bookmark) -> Bookmark {
         if self.page.is_empty() { self.scanned } else { event }
     }
 
-    /// Waits for what must come first, and reads a page. Nothing changes before the page is there, but for what need not be
-    /// waited for again.
+    /// Waits as required and then reads a page. Until the page has been read, nothing changes except that a completed
+    /// wait is not repeated.
     async fn read_on(&mut self) -> Result<(), SubscriptionError> {
         match self.before_reading {
             Wait::Nothing => {}
@@ -245,8 +251,8 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         let after = self.scanned.position();
         let page = self.store.read_all(after, &self.filter, PageSize::new(self.size)?).await?;
         page.check_continues(self.scanned)?;
-        // Also for what was only looked at: if a crash took it away, other events would stand in its positions. If this
-        // fails, the page is read again, since the crash may have been.
+        // This also waits for events that were only scanned: if a crash removed them, other events would take their
+        // positions. If the wait fails, the page is read again, because such a crash may have happened.
         if page.scanned_to > after.max(page.durable_to) {
             self.store.wait_durable(page.scanned_to).await?;
         }
@@ -261,7 +267,7 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         self.page = page.events.into();
         self.failures = 0;
         self.size = self.size.saturating_mul(2).min(self.page_size);
-        // A hint says that this is the head: no need to look whether there is more.
+        // According to the wakeups this is the head, so there is no need to look for more.
         let is_at_head = !has_news || self.scanned.position() == self.wakeups.latest();
         if is_at_head {
             self.before_reading = Wait::ForNews(Instant::now() + limits::POLL_INTERVAL);
@@ -272,10 +278,10 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         }
     }
 
-    /// What to do about a failure of the store: try again later, or give up.
+    /// Decides what to do about a failure of the store: try again later, or give up.
     fn judge(&mut self, error: StoreError) -> Result<(), SubscriptionError> {
         if matches!(error, StoreError::Corrupt { .. }) && self.size > 1 {
-            // Those before the damaged one can still be read.
+            // The events before the damaged one can still be read.
             self.size /= 2;
             return Ok(());
         }
@@ -306,7 +312,7 @@ impl<T> Drop for Subscription<T> {
     }
 }
 
-/// Waits until there may be events after `scanned`: a hint, or a point in time for want of one.
+/// Waits until there may be events after `scanned`: for a wakeup, or at the latest until `poll_at`.
 async fn wait_for_news(wakeups: &mut Wakeups, scanned: Position, poll_at: Instant) {
     tokio::select! {
         () = wakeups.news(scanned) => {}

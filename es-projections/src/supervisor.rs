@@ -1,4 +1,4 @@
-//! Starts a consumer again whose task ended where it should not.
+//! Restarts a consumer whose task ended unexpectedly.
 
 use std::panic::AssertUnwindSafe;
 
@@ -15,8 +15,8 @@ use crate::{
     stop::Stop,
 };
 
-/// Follows the log with a consumer until it is asked to stop, through panics of this library and of the store. Those of a
-/// handler are caught long before.
+/// Runs a consumer until it is asked to stop, despite panics of this library and of the store. Panics of handlers are
+/// caught earlier.
 pub(crate) async fn follow(consumer: &ConsumerLoop, stop: Stop) -> Result<(), RunnerError> {
     let mut restarts = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What a consumer loop checks before each step: whether its consumer is suspended, or has to wait for another one.
+//! The check before each step of a consumer loop: whether its consumer is suspended or has to wait for another one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,11 +11,11 @@ use crate::{
     stop::Stop,
 };
 
-/// Which consumers are suspended, as far as this runner knows: looked up for all consumers together, see
-/// [`Watchdog`](crate::watchdog::Watchdog).
+/// The suspended consumers, as far as this runner knows. The [`Watchdog`](crate::watchdog::Watchdog) refreshes them for
+/// all consumers together.
 pub(crate) struct Suspensions {
     store: Arc<dyn RunnerStore>,
-    /// `None` if it is not known.
+    /// `None` if the suspensions are not known.
     known: watch::Sender<Option<Vec<Suspension>>>,
 }
 
@@ -24,7 +24,7 @@ impl Suspensions {
         Self { store, known: watch::Sender::new(None) }
     }
 
-    /// Looks up which consumers are suspended.
+    /// Reads from the store which consumers are suspended.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let suspensions = self.store.suspensions().await?;
         self.known.send_if_modified(|known| {
@@ -37,23 +37,23 @@ impl Suspensions {
         Ok(())
     }
 
-    /// Does not trust what was known any more.
+    /// Discards what was known.
     pub(crate) fn forget(&self) {
         self.known.send_replace(None);
     }
 }
 
-/// Returns the suspension of a consumer, if there is one; of several the first.
+/// Returns the first suspension of a consumer, if there is one.
 pub(crate) fn suspension_of(suspensions: &[Suspension], consumer: &ConsumerName) -> Option<Suspension> {
     suspensions.iter().find(|suspension| suspension.consumer.as_str() == consumer.base_text()).cloned()
 }
 
-/// Whether something else than the consumer itself keeps it from continuing.
+/// Checks whether anything outside the consumer keeps it from continuing.
 pub(crate) struct SuspensionCheck {
     consumer: ConsumerName,
-    /// `None`: it always passes.
+    /// `None` for a check that always passes.
     suspensions: Option<Arc<Suspensions>>,
-    /// Who must have caught up once before this one starts.
+    /// The consumer that must have caught up once before this one starts.
     after: OnceLock<(ConsumerName, Arc<ConsumerStateCell>)>,
 }
 
@@ -62,25 +62,26 @@ impl SuspensionCheck {
         Self { consumer, suspensions: Some(suspensions), after: OnceLock::new() }
     }
 
-    /// A check that always passes.
+    /// Returns a check that always passes.
     pub(crate) fn open(consumer: ConsumerName) -> Self {
         Self { consumer, suspensions: None, after: OnceLock::new() }
     }
 
-    /// Passes only once another consumer has caught up.
+    /// Makes the check wait until another consumer has caught up.
     pub(crate) fn start_after(&self, other: ConsumerName, consumer_state: Arc<ConsumerStateCell>) {
         let _ = self.after.set((other, consumer_state));
     }
 
-    /// Whom this one starts after.
+    /// Returns the consumer that this one starts after.
     pub(crate) fn after(&self) -> Option<&ConsumerName> {
         self.after.get().map(|(other, _)| other)
     }
 
-    /// Returns when the consumer may continue, or is asked to stop. One that does not follow the log does not wait.
+    /// Returns when the consumer may continue or is asked to stop. A consumer that does not follow the log does not
+    /// wait.
     ///
     /// # Errors
-    /// [`StepFailure::Suspended`] instead of waiting; the store's, if it is not known which consumers are suspended.
+    /// Returns [`StepFailure::Suspended`] instead of waiting, or the store's error if the suspensions are not known.
     pub(crate) async fn pass(
         &self,
         follows: bool,

@@ -1,17 +1,17 @@
-//! The end of the log, read once for all consumers of a runner that follow it.
+//! Reads the end of the log once for all consumers of a runner that follow it.
 
 use std::sync::Arc;
 
 use es_core::{Bookmark, EventFilter, EventPage, PageSize, Position, RunnerStore, StoreError, limits};
 use tokio::{sync::Mutex, time::Instant};
 
-/// The latest page of everything that some consumer of the runner wants. A consumer that follows the log is served from
-/// it; whoever asks for more first reads the next one for all.
+/// The latest page of all events that at least one consumer of the runner wants. Consumers that follow the log are
+/// served from this page. The first consumer that asks for more reads the next page for all.
 ///
-/// Only durable events are kept: another one may vanish in a crash of the database, and must not outlive it here.
+/// Only durable events are kept. Other events may vanish in a crash of the database and must not survive it here.
 pub(crate) struct Tail {
     store: Arc<dyn RunnerStore>,
-    /// What the consumers want together; `None` if there are not several of them.
+    /// The union of what the consumers want; `None` if there are not several consumers.
     wanted: Option<EventFilter>,
     kept: Mutex<Option<Kept>>,
 }
@@ -22,14 +22,14 @@ struct Kept {
     read_at: Instant,
 }
 
-/// A page, and when it was read from the store: since then the log may have gone back.
+/// A page, and when it was read from the store. The log may have gone back since then.
 pub(crate) struct Fetched {
     pub(crate) page: EventPage,
     pub(crate) read_at: Instant,
 }
 
 impl Fetched {
-    /// A page that has just been read.
+    /// Returns a page that has just been read.
     pub(crate) fn now(page: EventPage) -> Self {
         Self { page, read_at: Instant::now() }
     }
@@ -44,21 +44,21 @@ impl Tail {
         Self { store, wanted, kept: Mutex::new(None) }
     }
 
-    /// Waits until what was read up to a position is durable.
+    /// Waits until all events up to a position are durable.
     pub(crate) async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
         self.store.wait_durable(position).await
     }
 
-    /// Drops what is kept: the log went back.
+    /// Drops the kept page, because the log went back.
     pub(crate) async fn forget(&self) {
         *self.kept.lock().await = None;
         self.store.forget_recent();
     }
 
-    /// A page, as the store would give it.
+    /// Returns a page, as the store would return it.
     ///
     /// # Errors
-    /// [`StoreError::LogWentBack`] if the log does not continue what the reader has read.
+    /// Returns [`StoreError::LogWentBack`] if the log does not continue what the reader has read.
     pub(crate) async fn read(
         &self,
         after: Bookmark,
@@ -77,8 +77,8 @@ impl Tail {
         Ok(fetched)
     }
 
-    /// `None` if the consumer is behind what is kept, or has read another log, or if the page could not be read: what is wrong with
-    /// it may be nothing that this consumer wants.
+    /// Returns a page from the shared one. Returns `None` if the consumer is behind it or has read another log, or if
+    /// the shared page could not be read: the problem may concern only events that this consumer does not want.
     async fn read_shared(
         &self,
         wanted: &EventFilter,
@@ -96,7 +96,7 @@ impl Tail {
             }
             _ => {}
         }
-        // The others wait for this: it is what they will want.
+        // The other consumers wait for this lock, because they will want the same page.
         let page = self.store.read_all(position, wanted, PageSize::default()).await.ok()?;
         let own = Fetched::now(part(&page, position, filter, size));
         if page.scanned_to > position && page.scanned_to <= page.durable_to {
@@ -106,7 +106,7 @@ impl Tail {
     }
 }
 
-/// The part of a page that a filter passes, after a position, up to a number of events.
+/// Returns the part of a page after a position that passes a filter, with at most `size` events.
 fn part(page: &EventPage, after: Position, filter: &EventFilter, size: PageSize) -> EventPage {
     let is_wanted = |event: &&es_core::RecordedEvent| {
         event.position() > after && filter.matches(event.stream(), event.event_type())
@@ -121,7 +121,7 @@ fn part(page: &EventPage, after: Position, filter: &EventFilter, size: PageSize)
     part.having_seen(page.seen).beyond(page.log_end)
 }
 
-/// What any of the filters passes; everything if that would take too many selectors.
+/// Returns a filter for everything that any of the filters passes, or for all events if that needs too many selectors.
 fn union<'a>(filters: impl Iterator<Item = &'a EventFilter>) -> EventFilter {
     let mut union = EventFilter::none();
     for filter in filters {
@@ -158,7 +158,7 @@ mod tests {
             let part = part(&page, Position::new(after), &filter, PageSize::new(size).unwrap());
             let positions: Vec<u64> = part.events.iter().map(|event| event.position().get()).collect();
             assert_eq!((part.durable_to, part.seen), (page.durable_to, page.seen));
-            // Of the event after which it comes the id is known, if it is one of the page.
+            // The ID of the event before the part is known if that event is in the page.
             let is_known = after == 10 || page.events.iter().any(|event| event.position().get() == after);
             let known = Bookmark::new(Position::new(after), Uuid::from_u128(after.into()));
             assert_eq!(part.after, is_known.then_some(known));

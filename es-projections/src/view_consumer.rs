@@ -1,4 +1,4 @@
-//! Views as consumers: load the documents of a page, fold, save them with the checkpoint.
+//! Views as consumers: load the documents of a page, fold, and save them with the checkpoint.
 
 use std::{
     collections::HashSet,
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct ViewConsumer {
     store: Arc<dyn RunnerStore>,
     fold: Arc<dyn DocumentFold>,
-    /// The view in its generation.
+    /// The name of the view in its generation.
     name: ConsumerName,
     saving: Stopwatch,
 }
@@ -72,8 +72,8 @@ impl Consumer for ViewConsumer {
         Ok(self.store.prepare_view(self.name()).await?)
     }
 
-    /// The documents are read outside the transaction that saves them. That is safe: they change with the checkpoint
-    /// alone, and if that is no longer at `from`, nothing is saved.
+    /// The documents are read outside the transaction that saves them. This is safe because documents change only
+    /// together with the checkpoint, and nothing is saved if the checkpoint is no longer at `from`.
     async fn apply(
         &self,
         advance: Advance,
@@ -143,8 +143,8 @@ impl Consumer for ViewConsumer {
     }
 }
 
-/// Of a page, leaves out the documents for which its events are put aside. An event that was parked for one document is for that one
-/// alone.
+/// Removes from a page the documents for which its events are parked. An event that was parked for one document applies
+/// only to that document.
 fn leave_out_parked(page: &mut dyn PageFold, parking: &Parking) {
     let held: HashSet<&str> = parking.park.iter().filter_map(|park| document(&park.key)).collect();
     let only: HashSet<&str> = parking.unpark.iter().filter_map(|gone| document(&gone.key)).collect();

@@ -1,5 +1,5 @@
-//! What a runner does beside its consumers, for all of them together: looks which consumers are suspended, and which
-//! are silent.
+//! The work of a runner that concerns all its consumers: it finds out which consumers are suspended and which are
+//! silent.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -10,13 +10,14 @@ use crate::{
     consumer_loop::ConsumerLoop, consumer_state::ConsumerStateCell, error::Chain, limits, suspension_check::Suspensions,
 };
 
-/// A consumer that is watched, or one of its partitions.
+/// A watched consumer, or one of its partitions.
 pub(crate) struct Watched {
     pub(crate) name: ConsumerName,
     pub(crate) consumer_state: Arc<ConsumerStateCell>,
 }
 
-/// Watches the consumers of a runner while they run. It has a task other than theirs, so that it sees when one hangs.
+/// Watches the consumers of a runner while they run. It has its own task, so that it notices when a consumer's task
+/// hangs.
 pub(crate) struct Watchdog {
     store: Arc<dyn RunnerStore>,
     suspensions: Arc<Suspensions>,
@@ -40,12 +41,12 @@ impl Watchdog {
         }
     }
 
-    /// Those that there are at the moment.
+    /// Returns the consumers and partitions that exist at the moment.
     fn watched(&self) -> Vec<Watched> {
         self.consumers.iter().flat_map(|consumer| consumer.watched()).collect()
     }
 
-    /// Watches them for as long as some work takes.
+    /// Watches the consumers while a future runs.
     pub(crate) async fn while_doing<T>(&self, work: impl Future<Output = T>) -> T {
         let result = tokio::select! {
             biased;
@@ -69,7 +70,7 @@ impl Watchdog {
     async fn look_for_suspensions(&self) -> Infallible {
         let mut ticks = interval(limits::CONTROL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The caller has just looked.
+        // The caller has just refreshed the suspensions.
         ticks.tick().await;
         let mut is_failing = false;
         loop {
@@ -105,7 +106,7 @@ impl Watchdog {
         }
     }
 
-    /// Asks the store for whom the silent ones wait.
+    /// Asks the store what the silent consumers wait for.
     async fn diagnose(&self) {
         let waits = match timeout(limits::DIAGNOSIS_INTERVAL, self.store.waiting_on()).await {
             Ok(Ok(waits)) => waits,

@@ -1,4 +1,4 @@
-//! Messages take effect, many in one transaction.
+//! Handles batches of messages, with many messages in one transaction.
 
 use std::{collections::VecDeque, panic::AssertUnwindSafe, time::Duration};
 
@@ -19,29 +19,29 @@ use crate::{
     limits,
 };
 
-/// What is said of a message whose id another one had.
+/// The error for a message that reuses the ID of another message.
 const ID_REUSED: &str = "another message with this source and id, and with other content, was handled before; give each message \
                          an id of its own, or retry this dead letter to have it handled as well";
 
-/// What the broker is to be told of a message.
+/// How a message is to be settled with the broker.
 #[derive(Debug)]
 pub(crate) enum Settled {
     Ack(Receipt),
     Reject { item: Box<Item>, reason: DeadReason, error: String },
 }
 
-/// What came of a batch.
+/// The result of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Processed {
-    /// What is done with, in any order.
+    /// The finished messages, in any order.
     pub(crate) settled: Vec<Settled>,
-    /// What is to be tried again, in the order in which it came.
+    /// The messages to try again, in the order in which they arrived.
     pub(crate) left: Vec<Item>,
-    /// How many messages the longest transaction had, and how long they took in it.
+    /// The number of messages in the longest transaction, and how long they took.
     pub(crate) held: Option<(usize, Duration)>,
-    /// Whether they were too many for one transaction.
+    /// Whether the messages were too many for one transaction.
     pub(crate) was_split: bool,
-    /// Why the store cannot be used for now.
+    /// Why the store is currently unavailable.
     pub(crate) store_away: Option<String>,
 }
 
@@ -54,7 +54,7 @@ struct Work<U> {
 }
 
 impl<U> Work<U> {
-    /// Why it becomes a dead letter, if it does.
+    /// Returns why the message becomes a dead letter, if it does.
     fn dead(&self) -> Option<(DeadReason, &str)> {
         match (&self.plan, self.novelty) {
             (Plan::Dead { reason, error }, _) => Some((*reason, error)),
@@ -66,18 +66,18 @@ impl<U> Work<U> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// To be done in a transaction.
+    /// Still to be handled in a transaction.
     Open,
-    /// Done, and committed.
+    /// Handled and committed.
     Done,
-    /// Left to the broker's own dead letters.
+    /// Rejected to the broker's own dead letters.
     Rejected,
-    /// To be done later.
+    /// To be handled later.
     Left,
 }
 
-/// When the messages of a transaction were handled: from when it had begun until it was to be committed. To wait for a place in the
-/// store, for its locks, or for a commit to be flushed takes as long for few messages as for many.
+/// When the messages of a transaction were handled: from its begin until its commit starts. Waiting for a connection to
+/// the store, for its locks, or for the flush of a commit takes as long for few messages as for many.
 #[derive(Debug, Default)]
 struct Taken {
     from: Option<Instant>,
@@ -93,27 +93,27 @@ impl Taken {
 /// How a transaction ended.
 enum End {
     Committed,
-    /// It was rolled back, because of messages that know it.
+    /// It was rolled back because of messages that have recorded the failure.
     Failed,
-    /// It was rolled back, and one message a transaction is to be tried.
+    /// It was rolled back, and each message is to be tried in its own transaction.
     Split,
-    /// It was rolled back, since it took too long.
+    /// It was rolled back because it took too long.
     TooLong,
-    /// The store cannot be used.
+    /// The store is unavailable.
     Away(String),
 }
 
-/// A wait before an attempt: at least half of the longest, so that nothing spins.
+/// Returns a wait before an attempt: at least half of the longest wait, so that no loop spins.
 pub(crate) fn wait_before(backoff: Backoff, attempt: u32) -> Duration {
     (backoff.longest(attempt) + backoff.wait(attempt)) / 2
 }
 
 impl<S: InboxStore + DeadLetterStore> Shared<S> {
-    /// Lets messages take effect, in order within each key; as many as possible in one transaction.
+    /// Handles messages in order within each key, with as many as possible in one transaction.
     ///
-    /// The first transaction assumes that no handler fails. If one does, all is rolled back; a second one sets a
-    /// savepoint before each message, and so finds all that fail, and a third does the others. If that fails too, each
-    /// gets a transaction of its own.
+    /// The first transaction assumes that no handler fails. If one fails, the transaction is rolled back. A second
+    /// transaction sets a savepoint before each message and so finds all messages that fail, and a third one handles
+    /// the others. If that fails too, each message gets its own transaction.
     pub(crate) async fn process(&self, items: Vec<Item>) -> Processed {
         let mut works = Vec::with_capacity(items.len());
         for item in items {
@@ -147,7 +147,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
             let has_savepoints = passes == 1 && group.len() > 1;
             passes += 1;
             let (mut taken, messages) = (Taken::default(), group.len());
-            // What a commit runs may be other people's code too, such as projections in the transaction.
+            // A commit may run application code too, such as projections in the transaction.
             let transacting =
                 AssertUnwindSafe(self.transact(&mut works, &group, has_savepoints, &mut taken)).catch_unwind().await;
             let end = transacting.unwrap_or_else(|panic| self.panicked(&mut works, &group, panic_words(&*panic)));
@@ -182,7 +182,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         processed
     }
 
-    /// One transaction over some messages. If it sets a savepoint before each, it continues behind one that fails.
+    /// Runs one transaction over some messages. With savepoints, it continues after a message that fails.
     async fn transact(
         &self,
         works: &mut [Work<S::Unit>],
@@ -214,7 +214,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         let mut has_failed = false;
         for (place, &index) in group.iter().enumerate() {
             let work = &works[index];
-            // Behind one of its key that has just failed.
+            // The message waits behind one of its key that has just failed.
             if work.step != Step::Open || work.novelty == Novelty::Known {
                 continue;
             }
@@ -254,7 +254,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
                 }
                 self.fail(works, index, failure);
             } else {
-                // If the connection is lost, it is not the message's fault.
+                // A lost connection is not the message's fault.
                 return match unit.rollback().await {
                     Err(error) if error.is_transient() => End::Away(with_causes(&error)),
                     _ => {
@@ -278,7 +278,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
     }
 
-    /// The commit was refused: by an append, or by what a handler wrote.
+    /// Handles a refused commit: an append or a handler's write was not accepted.
     fn not_committed(&self, works: &mut [Work<S::Unit>], group: &[usize], error: &StoreError) -> End {
         let [index] = *group else {
             tracing::debug!(error = with_causes(error), messages = group.len(), "one message a transaction");
@@ -295,7 +295,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         End::Failed
     }
 
-    /// The store panicked, and what it was at is rolled back.
+    /// Handles a panic of the store, whose transaction is rolled back.
     fn panicked(&self, works: &mut [Work<S::Unit>], group: &[usize], panic: &str) -> End {
         let error = format!("the store, or what it runs in the transaction, panicked: {panic}");
         match *group {
@@ -308,7 +308,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
     }
 
-    /// A message failed: it waits, and with it what is behind it in its key, or becomes a dead letter.
+    /// Handles a failed message: it either waits, together with later messages of its key, or becomes a dead letter.
     fn fail(&self, works: &mut [Work<S::Unit>], index: usize, failure: Failure) {
         let work = &mut works[index];
         let item = &mut work.item;
@@ -351,7 +351,7 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
     }
 
-    /// A message's transaction has committed.
+    /// Records that a message's transaction has committed.
     fn done(&self, work: &mut Work<S::Unit>) {
         if work.step != Step::Open {
             return;
@@ -371,10 +371,10 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         }
     }
 
-    /// Keeps a message in the store's dead letters, alone.
+    /// Stores a single message as a dead letter.
     ///
     /// # Errors
-    /// The store's.
+    /// Returns an error of the store.
     pub(crate) async fn put_aside(&self, item: &Item, reason: DeadReason, error: &str) -> Result<(), StoreError> {
         let keys: &[InboxKey<'_>] = if item.content.is_ok() { &[item.inbox_key()] } else { &[] };
         let Received { mut unit, novelty, .. } = self.store.receive(&self.name, keys).await?;

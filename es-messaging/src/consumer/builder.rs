@@ -1,4 +1,4 @@
-//! Puts a consumer together.
+//! Builds a consumer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,29 +26,28 @@ use crate::{
     rate_limit::{RateLimit, RateLimiter},
 };
 
-/// What a consumer does with messages of a type that it has no handler for and that it does not
-/// [ignore](ConsumerBuilder::ignore) by name.
+/// What a consumer does with messages of a type that it neither handles nor [ignores](ConsumerBuilder::ignore) by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownTypes {
-    /// It counts and acknowledges them. During a rolling deployment, old code acknowledges messages of new types in this way, and the new
-    /// code never sees them.
+    /// Counts and acknowledges them. During a rolling deployment, old code acknowledges messages of new types in this
+    /// way, and the new code never sees them.
     Skip,
-    /// It turns them into dead letters, which code that knows the type can retry.
+    /// Turns them into dead letters, which code that knows the type can retry.
     Park,
 }
 
-/// What becomes of messages that come after their time.
+/// What a consumer does with messages that have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpiredMessages {
-    /// They are counted and thrown away.
+    /// Counts and discards them.
     Drop,
-    /// They become dead letters.
+    /// Turns them into dead letters.
     Park,
 }
 
-/// What a consumer is told once and for all.
+/// The settings of a consumer, which do not change while it runs.
 pub(crate) struct Settings {
     pub(crate) lanes: usize,
     pub(crate) batch: usize,
@@ -69,7 +68,7 @@ pub(crate) struct Settings {
 
 type Handlers<S> = Vec<(String, Arc<dyn AnyHandler<<S as InboxStore>::Unit>>)>;
 
-/// Puts a [`Consumer`] together, handler by handler.
+/// Builds a [`Consumer`] with its handlers.
 #[must_use = "a builder does nothing until it is built"]
 pub struct ConsumerBuilder<S: InboxStore> {
     name: Result<ConsumerName, InvalidName>,
@@ -108,8 +107,8 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
         Self { name: ConsumerName::new(name), store, broker, subscription, handlers: Vec::new(), settings }
     }
 
-    /// Handles messages of a type by a closure, which is given the content, decoded from JSON, the message, and the transaction.
-    /// Content that is no `T` becomes a dead letter without retries.
+    /// Handles messages of a type with a closure. The closure receives the content, decoded from JSON, the message, and
+    /// the transaction. A message whose content cannot be decoded as `T` becomes a dead letter without retries.
     pub fn on<T, F>(mut self, message_type: &str, handle: F) -> Self
     where
         T: DeserializeOwned + 'static,
@@ -119,115 +118,119 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> ConsumerB
         self
     }
 
-    /// Handles messages of a type by a [`MessageHandler`].
+    /// Handles messages of a type with a [`MessageHandler`].
     pub fn handler(mut self, message_type: &str, handler: impl MessageHandler<S::Unit>) -> Self {
         self.handlers.push((message_type.to_owned(), Arc::new(ByTrait(handler))));
         self
     }
 
-    /// How many lanes, from 1 to [`limits::MAX_LANES`]: so many transactions are open at once. Messages of a key are all in one lane, in
-    /// order. [`limits::DEFAULT_LANES`] if not said; on a store with a single writer, 1 is best.
+    /// Sets the number of lanes, from 1 to [`limits::MAX_LANES`]. Each lane has one open transaction at a time. All
+    /// messages of a key go to the same lane, in order. The default is [`limits::DEFAULT_LANES`]. For a store with a
+    /// single writer, 1 is best.
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.settings.lanes = lanes.clamp(1, limits::MAX_LANES);
         self
     }
 
-    /// Most messages in a transaction, from 1 to [`MAX_MESSAGES_PER_UNIT`](es_core::limits::MAX_MESSAGES_PER_UNIT);
-    /// [`limits::DEFAULT_BATCH`] if not said. It takes fewer when they hold the transaction for too long.
+    /// Sets the maximum number of messages in a transaction, from 1 to
+    /// [`MAX_MESSAGES_PER_UNIT`](es_core::limits::MAX_MESSAGES_PER_UNIT). The default is [`limits::DEFAULT_BATCH`]. The
+    /// consumer uses fewer messages if they hold the transaction for too long.
     pub fn batch(mut self, messages: usize) -> Self {
         self.settings.batch = messages.clamp(1, es_core::limits::MAX_MESSAGES_PER_UNIT);
         self
     }
 
-    /// How often a message is tried before it becomes a dead letter, at least once; [`limits::DEFAULT_ATTEMPTS`] if not said. How often
-    /// the broker has given it before counts too, as far as the broker knows that.
+    /// Sets how often a message is tried before it becomes a dead letter, at least once. The default is
+    /// [`limits::DEFAULT_ATTEMPTS`]. Earlier deliveries by the broker count too, as far as the broker knows them.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = attempts.max(1);
         self
     }
 
-    /// How long it waits between two attempts. Other keys go on meanwhile.
+    /// Sets how long to wait between two attempts. Other keys continue during the wait.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = backoff;
         self
     }
 
-    /// How long a handler may take for a message; then it is dropped, and that is a failure. [`limits::DEFAULT_HANDLER_TIME`] if
-    /// not said.
+    /// Sets how long a handler may take for a message. A handler that takes longer is dropped, which counts as a
+    /// failure. The default is [`limits::DEFAULT_HANDLER_TIME`].
     pub fn handler_time_limit(mut self, time: Duration) -> Self {
         self.settings.handler_time = time;
         self
     }
 
-    /// How long it may take at the end for what it has in hand; the rest is given back. [`limits::DEFAULT_DRAIN_TIME`] if not said.
+    /// Sets how long the consumer may take at shutdown for the messages that it holds. It returns the others to the
+    /// broker. The default is [`limits::DEFAULT_DRAIN_TIME`].
     pub fn drain_time_limit(mut self, time: Duration) -> Self {
         self.settings.drain_time = time;
         self
     }
 
-    /// Ignores messages of a type: they are counted as skipped and acknowledged. For types that the topic carries and this consumer does
-    /// not need.
+    /// Ignores messages of a type: they are counted as skipped and acknowledged. Use it for types that the topic
+    /// carries but this consumer does not need.
     pub fn ignore(mut self, message_type: &str) -> Self {
         self.settings.ignored.insert(message_type.to_owned());
         self
     }
 
-    /// Sets what it does with messages of types that it neither handles nor [ignores](Self::ignore). The default is
-    /// [`UnknownTypes::Park`].
+    /// Sets what the consumer does with messages of types that it neither handles nor [ignores](Self::ignore). The
+    /// default is [`UnknownTypes::Park`].
     pub fn unknown_types(mut self, policy: UnknownTypes) -> Self {
         self.settings.unknown = policy;
         self
     }
 
-    /// What becomes of messages that come after their time: [`ExpiredMessages::Park`] if not said.
+    /// Sets what the consumer does with messages that have expired. The default is [`ExpiredMessages::Park`].
     pub fn expired_messages(mut self, policy: ExpiredMessages) -> Self {
         self.settings.expired = policy;
         self
     }
 
-    /// Lets the broker keep what cannot be handled, by its own facility, instead of the store's dead letters. Where the broker has none,
-    /// the store keeps it after all.
+    /// Rejects messages that cannot be handled to the broker's own dead letters instead of the store's. If the broker
+    /// has none, the store keeps them.
     pub fn reject_to_broker(mut self) -> Self {
         self.settings.to_broker = true;
         self
     }
 
-    /// Bounds how many messages a second it handles.
+    /// Limits how many messages the consumer handles per second.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.settings.limiter = Some(RateLimiter::new(limit));
         self
     }
 
-    /// For how long the inbox remembers messages at least; [`limits::DEFAULT_INBOX_KEEP`] if not said. A message that comes again
-    /// later than that takes effect again, so give it more than the broker keeps messages. It is one setting for all consumers of a
-    /// store: the shortest holds.
+    /// Sets the minimum time for which the inbox remembers messages. The default is [`limits::DEFAULT_INBOX_KEEP`]. A
+    /// message that is delivered again after this time takes effect again, so choose a longer time than the broker
+    /// keeps messages. All consumers of a store share this setting: the shortest time applies.
     pub fn remember_for(mut self, time: Duration) -> Self {
         self.settings.inbox_keep = time;
         self
     }
 
-    /// Checks messages before their handlers see them. Several validators are asked in order.
+    /// Adds a validator that checks messages before their handlers receive them. Several validators run in order.
     pub fn validator(mut self, validator: impl MessageValidator) -> Self {
         self.settings.validators.push(Box::new(validator));
         self
     }
 
-    /// When its dead letters are too many or too old.
+    /// Sets when its dead letters are too many or too old.
     pub fn dead_letter_alert(mut self, alert: DeadLetterAlert) -> Self {
         self.settings.alert = alert;
         self
     }
 
-    /// Where payloads are that were too large for the broker.
+    /// Sets the store of payloads that were too large for the broker.
     pub fn blobs(mut self, blobs: impl BlobStore + 'static) -> Self {
         self.settings.blobs = Some(Arc::new(blobs));
         self
     }
 
-    /// Checks the name and the handlers and gives the consumer. Neither the store nor the broker is asked for anything yet.
+    /// Checks the name and the handlers and returns the consumer. This method accesses neither the store nor the
+    /// broker.
     ///
     /// # Errors
-    /// [`ConsumerError::InvalidName`], [`ConsumerError::NoHandlers`], [`ConsumerError::DuplicateType`].
+    /// Returns [`ConsumerError::InvalidName`], [`ConsumerError::NoHandlers`], or [`ConsumerError::DuplicateType`].
     pub fn build(self) -> Result<Consumer<S>, ConsumerError> {
         let Self { name, store, broker, subscription, handlers: given, settings } = self;
         let name = name?;

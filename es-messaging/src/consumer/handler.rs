@@ -1,4 +1,4 @@
-//! What an application does with messages.
+//! The handlers with which an application processes messages.
 
 use std::{marker::PhantomData, pin::Pin};
 
@@ -10,24 +10,26 @@ use crate::{
     message::Message,
 };
 
-/// Handles messages of a type, within a transaction of the store: `U` is the store's
+/// Handles messages of a type, within a transaction of the store. `U` is the store's
 /// [`InboxStore::Unit`](es_core::InboxStore::Unit).
 ///
-/// What it writes with [`connection`](MessageUnit::connection), appends and enqueues takes effect once for each message, together with
-/// the note that the message was handled. It may be called more than once, and what it did before is rolled back then; so it
-/// should have no effects elsewhere, except such as may happen twice.
+/// Everything that a handler writes through [`connection`](MessageUnit::connection), appends, and enqueues takes effect
+/// once for each message, together with the record that the message was handled. A handler may be called more than
+/// once; its earlier writes are then rolled back. It should therefore have no effects outside the transaction, unless
+/// they are idempotent.
 ///
-/// An error is a failure of the message, unless it is [transient](HandlerError::transient); [`Unacceptable`] is one that no
-/// retry would mend.
+/// An error counts as a failure of the message, unless it is [transient](HandlerError::transient). Return
+/// [`Unacceptable`] for a failure that no retry can resolve.
 pub trait MessageHandler<U: MessageUnit>: Send + Sync + 'static {
     /// Handles one message.
     fn handle(&self, message: &Message, unit: &mut U) -> impl Future<Output = Result<(), HandlerError>> + Send;
 }
 
-/// What a closure that handles messages gives: `Box::pin(async move { .. })`.
+/// The return type of a closure that handles messages: `Box::pin(async move { .. })`.
 pub type Handling<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'a>>;
 
-/// A message that its handler will never take: it becomes a dead letter at once, without retries.
+/// The error for a message that its handler will never accept. The message becomes a dead letter immediately, without
+/// retries.
 ///
 /// ```
 /// use es_core::{DeadReason, HandlerError};
@@ -48,13 +50,13 @@ pub struct Unacceptable {
 }
 
 impl Unacceptable {
-    /// A message that is refused, and why.
+    /// Returns an error with the reason and a description.
     pub fn new(reason: DeadReason, why: impl Into<String>) -> Self {
         Self { reason, why: why.into() }
     }
 }
 
-/// A handler of whatever type.
+/// A handler with its type erased.
 pub(crate) trait AnyHandler<U>: Send + Sync {
     fn handle<'a>(&'a self, message: &'a Message, unit: &'a mut U) -> Handling<'a>;
 }
@@ -68,7 +70,7 @@ impl<U: MessageUnit, H: MessageHandler<U>> AnyHandler<U> for ByTrait<H> {
     }
 }
 
-/// A closure over the decoded content.
+/// A closure that receives the decoded content.
 pub(crate) struct ByContent<T, F> {
     handle: F,
     content: PhantomData<fn() -> T>,
@@ -102,21 +104,21 @@ where
     }
 }
 
-/// What became of a message in a handler's hands.
+/// The failure of a message in a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It passes by itself: not the message's fault.
+    /// A transient failure that is not caused by the message.
     Transient(String),
-    /// One more failed attempt.
+    /// A failed attempt.
     Failed(String),
-    /// The same, but it may be that the messages of a transaction are too much together.
+    /// A failed attempt, possibly because the messages of the transaction are too many together.
     TooMuch(String),
-    /// No further attempt is worth it.
+    /// A failure for which further attempts are useless.
     Never(DeadReason, String),
 }
 
 impl Failure {
-    /// Finds out of an error what kind it is.
+    /// Classifies an error.
     pub(crate) fn of(error: HandlerError) -> Self {
         let error = error.into_source();
         let text = with_causes(&*error);
@@ -132,7 +134,7 @@ impl Failure {
         }
     }
 
-    /// What it says.
+    /// Returns the error text.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Transient(text) | Self::Failed(text) | Self::TooMuch(text) | Self::Never(_, text) => text,

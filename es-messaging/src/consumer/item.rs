@@ -1,4 +1,4 @@
-//! A message in a consumer's hands, and what it is kept under.
+//! A message that a consumer holds, and its identity in the inbox.
 
 use es_core::{ConsumerName, DeadReason, InboxKey, NewDeadLetter, canonical_json, limits as core_limits};
 use sha2::{Digest, Sha256};
@@ -10,25 +10,25 @@ use crate::{
     message::Message,
 };
 
-/// A message in hand.
+/// A message that is received and not settled.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) receipt: Receipt,
     pub(crate) topic: String,
     pub(crate) content: Result<Message, Undecodable>,
-    /// What it is kept under in the inbox.
+    /// The ID under which the inbox stores it.
     pub(crate) id: String,
-    /// A digest of what it says.
+    /// A digest of its content.
     content_digest: u64,
-    /// How often it was given before this time, as far as the broker knows.
+    /// The number of earlier deliveries, as far as the broker knows.
     given_before: u32,
-    /// Failed attempts here.
+    /// The number of failed attempts in this consumer.
     pub(crate) failures: u32,
-    /// How often it was waited for something that passes by itself.
+    /// The number of waits for transient failures.
     pub(crate) waits: u32,
-    /// How often its appends met a conflict.
+    /// The number of conflicts of its appends.
     pub(crate) conflicts: u32,
-    /// Not to be tried before.
+    /// The earliest time of the next attempt.
     pub(crate) not_before: Option<Instant>,
 }
 
@@ -39,7 +39,7 @@ impl Item {
             Ok(message) => inbox_id(message),
             Err(undecodable) => format!("undecodable:{}", undecodable.raw.digest()),
         };
-        // The id of one that cannot be read is a digest already.
+        // The ID of a message that cannot be decoded is already a digest.
         let content_digest = content.as_ref().map_or(0, content_digest);
         let given_before = attempt.saturating_sub(1);
         Self {
@@ -56,32 +56,32 @@ impl Item {
         }
     }
 
-    /// What it is known by in the inbox.
+    /// Returns its key in the inbox.
     pub(crate) fn inbox_key(&self) -> InboxKey<'_> {
         InboxKey::new(&self.id, self.content_digest)
     }
 
-    /// The key within which order counts.
+    /// Returns the key within which order matters.
     pub(crate) fn key(&self) -> Option<&str> {
         self.content.as_ref().ok().and_then(Message::key)
     }
 
-    /// Attempts so far, with those of others before.
+    /// Returns the number of attempts so far, including earlier deliveries.
     pub(crate) fn attempts(&self) -> u32 {
         self.given_before.saturating_add(self.failures)
     }
 
-    /// Whether it must wait.
+    /// Returns whether the message has to wait.
     pub(crate) fn waits_at(&self, now: Instant) -> bool {
         self.not_before.is_some_and(|time| time > now)
     }
 
-    /// Whether something was wrong with it, so that it does not share a transaction with others.
+    /// Returns whether the message has failed before and therefore does not share a transaction with others.
     pub(crate) fn is_suspect(&self) -> bool {
         self.failures > 0 || self.waits > 0
     }
 
-    /// The dead letter that it becomes.
+    /// Returns the dead letter for this message.
     pub(crate) fn dead_letter(&self, consumer: &ConsumerName, reason: DeadReason, error: &str) -> NewDeadLetter {
         let attempts = self.attempts().max(1);
         let (raw, dropped) = match &self.content {
@@ -98,8 +98,9 @@ impl Item {
     }
 }
 
-/// What a message is known by in the inbox: its source and its id, since ids are unique within a source alone. No two pairs have the same:
-/// what stands before the first `#` is the source, and where that would not be so, or be too long, there is a digest without one.
+/// Returns the ID of a message in the inbox, from its source and its ID, because IDs are unique only within a source.
+/// No two pairs have the same result: the text before the first `#` is the source, and if that would not hold or the
+/// result would be too long, a digest without `#` is used.
 pub(crate) fn inbox_id(message: &Message) -> String {
     let (source, id) = (message.source(), message.id());
     if source.contains('#') || source.len() + 1 + id.len() > core_limits::MAX_MESSAGE_ID_BYTES {
@@ -108,8 +109,8 @@ pub(crate) fn inbox_id(message: &Message) -> String {
     format!("{source}#{id}")
 }
 
-/// A digest of what a message says: its type, its subject and its data. Not of what may differ when it comes again, such
-/// as its time, traces, or the order of fields and the spaces in JSON.
+/// Returns a digest of a message's type, subject, and data. It does not include what may differ when the message is
+/// delivered again, such as its time, its trace, or the field order and whitespace of JSON.
 fn content_digest(message: &Message) -> u64 {
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -130,7 +131,7 @@ fn digest(what: &str, bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut out = format!("{what}:");
     for byte in Sha256::digest(bytes) {
-        // A String takes everything.
+        // Writing to a `String` never fails.
         let _ = write!(out, "{byte:02x}");
     }
     out

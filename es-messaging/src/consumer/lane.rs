@@ -1,4 +1,4 @@
-//! A lane of a consumer: messages of the same keys, one batch after the other.
+//! A lane of a consumer: handles the messages of the same keys, one batch after another.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -23,15 +23,15 @@ use super::{
 
 pub(crate) struct Lane<S: InboxStore> {
     shared: Arc<Shared<S>>,
-    /// Bounded by what the consumer takes in hand.
+    /// Bounded by the number of messages that the consumer holds.
     incoming: UnboundedReceiver<Item>,
     is_open: bool,
     queue: VecDeque<Item>,
     settled: UnboundedSender<Settled>,
-    /// Messages in this lane.
+    /// The number of messages in this lane.
     load: Arc<AtomicUsize>,
     pace: Pace,
-    /// It waits for the store, and the consumer state says so.
+    /// Whether it waits for the store, as the consumer state shows.
     is_store_away: bool,
 }
 
@@ -54,19 +54,20 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         Self { shared, incoming, is_open: true, queue: VecDeque::new(), settled, load, pace, is_store_away: false }
     }
 
-    /// Works until no more messages come and only such are left as have to wait.
+    /// Works until no more messages arrive and only messages that have to wait are left.
     pub(crate) async fn run(mut self) {
         let mut store_failures: u32 = 0;
         loop {
             self.take_incoming();
-            // One look at the clock: an item whose time came between two looks would be neither taken nor waited for.
+            // The clock is read once: a message that became due between two reads would be neither taken nor waited
+            // for.
             let now = Instant::now();
             let batch = self.next_batch(now);
             if batch.is_empty() {
                 if !self.is_open {
                     return;
                 }
-                // An item whose time has come is behind one that waits.
+                // Every message that is due is behind one that waits.
                 let waiting = self.queue.iter().filter(|item| item.waits_at(now));
                 let earliest = waiting.filter_map(|item| item.not_before).min();
                 self.wait(earliest, true).await;
@@ -76,7 +77,7 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
             processed.left.into_iter().rev().for_each(|item| self.queue.push_front(item));
             self.load.fetch_sub(processed.settled.len(), Relaxed);
             for settled in processed.settled {
-                // Nobody hears it if the consumer is being dropped.
+                // There is no receiver if the consumer is being dropped.
                 let _ = self.settled.send(settled);
             }
             if processed.was_split {
@@ -121,7 +122,7 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         }
     }
 
-    /// Waits for a time, or until no more messages come; if `for_any`, also for a message.
+    /// Waits until a time, or until no more messages arrive. With `for_any`, also returns when a message arrives.
     async fn wait(&mut self, until: Option<Instant>, for_any: bool) {
         let time = async {
             match until {
@@ -146,8 +147,8 @@ impl<S: InboxStore + DeadLetterStore> Lane<S> {
         }
     }
 
-    /// Returns what the next transaction takes: in order, but nothing that has to wait, or is behind such of its key. What has failed
-    /// is alone.
+    /// Takes the messages of the next transaction in order, without those that have to wait or are behind a waiting one
+    /// of their key. A message that has failed is alone in its transaction.
     fn next_batch(&mut self, now: Instant) -> Vec<Item> {
         let mut batch: Vec<Item> = Vec::new();
         let mut passed = VecDeque::new();

@@ -1,18 +1,18 @@
-//! Metrics of consumers, behind the feature `metrics`: gauges and counters for the facade of the crate `metrics`, for which the
-//! application installs a recorder.
+//! Metrics of consumers, behind the feature `metrics`: gauges and counters for the facade crate `metrics`. The
+//! application installs a recorder for them.
 //!
 //! | name | kind | labels | what |
 //! |---|---|---|---|
 //! | [`MESSAGES`] | counter | `consumer`, `outcome` | messages: `handled`, `duplicate`, `skipped`, `expired`, `retried`, `revived` |
 //! | [`DEAD`] | counter | `consumer`, `reason` | messages that became dead letters |
 //! | [`IN_HAND`] | gauge | `consumer` | messages that are received and not settled |
-//! | [`LAG`] | gauge | `consumer` | how long before it took effect the last message was recorded, in seconds |
-//! | [`STATE`] | gauge | `consumer`, `state` | 1 for the state that it is in, 0 for those that it was in before |
+//! | [`LAG`] | gauge | `consumer` | seconds from the recording of the last message until it took effect |
+//! | [`STATE`] | gauge | `consumer`, `state` | 1 for the current state, 0 for former states |
 //!
-//! How many dead letters there are, how old, and whether that is an alert, is in
-//! [`DEAD_LETTERS`](crate::metrics::DEAD_LETTERS) and the gauges beside it, as for relays.
+//! The number and age of dead letters, and whether there is an alert, are in
+//! [`DEAD_LETTERS`](crate::metrics::DEAD_LETTERS) and the related gauges, as for relays.
 //!
-//! The names are part of the interface, and change as it does.
+//! The metric names are part of the public interface and change only with it.
 
 use std::time::Duration;
 
@@ -21,15 +21,16 @@ use metrics::{counter, gauge};
 
 use super::status::{ConsumerState, Count};
 
-/// Messages, by what became of them.
+/// Messages, by outcome.
 pub const MESSAGES: &str = "es_messages_received_total";
 /// Messages that became dead letters.
 pub const DEAD: &str = "es_messages_dead_total";
 /// Messages that are received and not settled.
 pub const IN_HAND: &str = "es_messages_in_hand";
-/// How long before it took effect the last message was recorded, in seconds; of one that does not say, how long before it happened.
+/// The time in seconds from when the last message was recorded until it took effect. If the message does not state when
+/// it was recorded, the time from when the event happened.
 pub const LAG: &str = "es_messages_lag_seconds";
-/// Which state a consumer is in.
+/// The state of a consumer.
 pub const STATE: &str = "es_messages_consumer_state";
 
 pub(crate) fn counted(consumer: &ConsumerName, what: Count) {

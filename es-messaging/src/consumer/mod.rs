@@ -1,4 +1,4 @@
-//! Messages from a broker take effect once.
+//! Handles messages from a broker, each exactly once.
 
 mod batch;
 mod builder;
@@ -44,18 +44,20 @@ use crate::{
     limits,
 };
 
-/// Runs handlers for the messages of a subscription; each takes effect once, however often it is given.
+/// Runs handlers for the messages of a subscription. Each message takes effect once, no matter how often it is
+/// delivered.
 ///
-/// What a handler writes, appends and enqueues is committed together with a note of the message's source and id, many messages in one
-/// transaction; after that the broker is told. A message that comes again is known by its note. Messages of one key are handled in
-/// order, one after the other; messages of different keys beside each other, in [lanes](ConsumerBuilder::lanes).
+/// The consumer commits what a handler writes, appends, and enqueues together with a record of the message's source and
+/// ID. It handles many messages in one transaction, and acknowledges them to the broker afterward. The record
+/// identifies a message that is delivered again. Messages of one key are handled in order, one after another. Messages
+/// of different keys are handled concurrently, in [lanes](ConsumerBuilder::lanes).
 ///
-/// One that fails is tried again after a while, with what is behind it in its key waiting, and at last put aside as a dead letter, in
-/// the transaction that notes it. What cannot be read, is of an unknown type, breaks its schema or has expired is put aside at
-/// once. Nothing of that stops other keys.
+/// A failing message is retried after a wait; later messages of its key wait behind it. After the last attempt it
+/// becomes a dead letter, in the transaction that records it. A message becomes a dead letter immediately if it cannot
+/// be decoded, has an unknown type, violates its schema, or has expired. None of this stops other keys.
 ///
-/// Cloning gives another handle to the same consumer. Consumers of the same name share what was handled: run one in as many processes
-/// as the broker has members for.
+/// A clone is another handle to the same consumer. Consumers of the same name share the record of handled messages, so
+/// a consumer can run in as many processes as the broker allows members.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -127,14 +129,14 @@ pub struct Consumer<S: InboxStore> {
     shared: Arc<Shared<S>>,
 }
 
-/// Shows what a consumer does, whatever its store. Cloning is cheap.
+/// Shows what a consumer is doing, independently of its store type. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct ConsumerMonitor {
     consumer_state: Arc<ConsumerStateCell>,
 }
 
 impl ConsumerMonitor {
-    /// Where the consumer stands.
+    /// Returns the current status of the consumer.
     pub fn status(&self) -> ConsumerStatus {
         self.consumer_state.status()
     }
@@ -153,42 +155,45 @@ impl<S: InboxStore> std::fmt::Debug for Consumer<S> {
 }
 
 impl<S: InboxStore> Consumer<S> {
-    /// Its name.
+    /// Returns the name of the consumer.
     pub fn name(&self) -> &ConsumerName {
         &self.shared.name
     }
 
-    /// Where it stands, in this process.
+    /// Returns the current status of the consumer in this process.
     pub fn status(&self) -> ConsumerStatus {
         self.shared.consumer_state.status()
     }
 
-    /// A handle that shows where it stands.
+    /// Returns a handle that shows the status.
     pub fn monitor(&self) -> ConsumerMonitor {
         ConsumerMonitor { consumer_state: Arc::clone(&self.shared.consumer_state) }
     }
 }
 
 impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<S> {
-    /// Starts to put a consumer together over a store, which is cloned, and a subscription of a broker, which is to be declared
-    /// already. The name is what the inbox, dead letters and operators know it by, so it must stay the same.
+    /// Returns a builder for a consumer over a store, which is cloned, and a subscription of a broker, which must
+    /// already be declared. The inbox, dead letters, and operators identify the consumer by its name, so the name must
+    /// not change.
     pub fn builder(name: &str, store: &S, broker: Arc<dyn Broker>, subscription: Subscription) -> ConsumerBuilder<S> {
         ConsumerBuilder::new(name, store.clone(), broker, subscription)
     }
 
-    /// Receives and handles messages until `shutdown` is ready; then finishes what it has in hand, within its
-    /// [time limit](ConsumerBuilder::drain_time_limit), gives the rest back, and returns.
+    /// Receives and handles messages until `shutdown` completes. Then the consumer finishes the messages that it holds,
+    /// within its [time limit](ConsumerBuilder::drain_time_limit), returns the others to the broker, and this method
+    /// returns.
     ///
-    /// While it is suspended ([`ControlStore`]), it gives everything back and waits. While the broker or the store do
-    /// not answer, it waits, and says so in its [status](Self::status).
+    /// While the consumer is suspended ([`ControlStore`]), it returns all messages to the broker and waits. While the
+    /// broker or the store does not answer, it waits and shows that in its [status](Self::status).
     ///
     /// # Errors
-    /// [`ConsumerError::Broker`] for what does not pass by itself.
+    /// Returns [`ConsumerError::Broker`] for a failure of the broker that waiting cannot resolve.
     ///
     /// # Cancel safety
-    /// Dropping it is a hard stop without harm: what was in hand comes again, and what had taken effect is known.
+    /// Dropping the future is a hard stop that does no harm: the broker delivers unfinished messages again, and
+    /// messages that have taken effect are recorded.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), ConsumerError> {
-        // Until it is known whether it is suspended.
+        // This is the state until it is known whether the consumer is suspended.
         self.shared.consumer_state.set_state(ConsumerState::WaitingForStore);
         let (shut_down, shutdown_seen) = watch::channel(false);
         let (suspension, suspended) = watch::channel(SuspendedBy::Unknown);
@@ -212,7 +217,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
                     shut_down.send_replace(true);
                 }
                 result = &mut working => break result,
-                // They never end.
+                // The chores never end.
                 () = &mut chores => {}
             }
         };
@@ -220,7 +225,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         result
     }
 
-    /// One subscriber after the other, as operators suspend and resume the consumer.
+    /// Runs one subscriber after another, as operators suspend and resume the consumer.
     async fn sessions(&self, stop: Stop) -> Result<(), ConsumerError> {
         let shared = &self.shared;
         let consumer_state = &shared.consumer_state;
@@ -283,7 +288,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         }
     }
 
-    /// Looks again and again whether the consumer is suspended.
+    /// Checks repeatedly whether the consumer is suspended.
     async fn watch_suspensions(&self, suspension: watch::Sender<SuspendedBy>) {
         let mut ticks = interval(limits::WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -304,7 +309,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         }
     }
 
-    /// Carries out requested retries of dead letters, again and again.
+    /// Carries out requested retries of dead letters, repeatedly.
     async fn retry_dead_letters(&self, stop: Stop) {
         let mut ticks = interval(limits::WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -318,7 +323,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         }
     }
 
-    /// Counts the dead letters, and tells when they are too many or too old, again and again.
+    /// Counts the dead letters repeatedly, and reports when they are too many or too old.
     async fn watch_dead_letters(&self) {
         let teller = AlertTeller::default();
         let mut ticks = interval(limits::DEAD_LETTER_RETRY_INTERVAL);
@@ -336,7 +341,7 @@ impl<S: InboxStore + DeadLetterStore + ControlStore + Clone + 'static> Consumer<
         }
     }
 
-    /// Lets the inbox forget what is old, again and again.
+    /// Removes old entries from the inbox, repeatedly.
     async fn rotate_inbox(&self) {
         let mut ticks = interval(limits::INBOX_ROTATION_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

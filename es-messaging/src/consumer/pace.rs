@@ -1,10 +1,11 @@
-//! How many messages the next transaction takes.
+//! Determines the number of messages of the next transaction.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// How many messages the next transaction takes: more while they are quick, fewer when they took too long.
+/// The number of messages of the next transaction. It grows while messages are fast, and shrinks when they take too
+/// long.
 #[derive(Debug)]
 pub(crate) struct Pace {
     size: usize,
@@ -20,12 +21,12 @@ impl Pace {
         self.size
     }
 
-    /// So many do not go together.
+    /// Halves the size after a transaction had too many messages.
     pub(crate) fn halve(&mut self) {
         self.size = (self.size / 2).max(1);
     }
 
-    /// So many messages in a transaction took so long.
+    /// Adapts the size to how long the messages of a transaction took.
     pub(crate) fn held(&mut self, messages: usize, time: Duration) {
         if time > limits::TARGET_BATCH_TIME {
             let share = limits::TARGET_BATCH_TIME.as_secs_f64() / time.as_secs_f64();

@@ -1,4 +1,4 @@
-//! Dead letters whose retry is requested.
+//! Retries dead letters on request.
 
 use es_core::{DeadLetter, DeadLetterQuery, DeadLetterStore, DeadReason, InboxStore, MessageUnit, StoreError};
 
@@ -9,20 +9,20 @@ use super::{
 };
 use crate::{causes::with_causes, limits, message::Message};
 
-/// How an attempt ended that did not fail.
+/// How an attempt ended without a failure.
 enum Revival {
     Done,
-    /// It was taken away by somebody else.
+    /// Another process removed the dead letter.
     Gone,
-    /// Its append met a conflict: it may be tried again at once.
+    /// Its append met a conflict and can be retried immediately.
     Conflict(String),
 }
 
 impl<S: InboxStore + DeadLetterStore> Shared<S> {
-    /// Retries all dead letters whose retry is requested, each in a transaction of its own, and once.
+    /// Retries all dead letters whose retry is requested, each once and in a separate transaction.
     ///
     /// # Errors
-    /// The store's; the requests stay then.
+    /// Returns an error of the store. The requests then remain.
     pub(crate) async fn retry_requested(&self) -> Result<(), StoreError> {
         let mut query = DeadLetterQuery::of(self.name.clone());
         query.is_retry_requested = Some(true);
@@ -55,16 +55,16 @@ impl<S: InboxStore + DeadLetterStore> Shared<S> {
         tracing::warn!(consumer = %self.name, dead_letter = %dead.id, error = failure.text(), "a dead letter failed again");
         self.consumer_state.set_error(failure.text().to_owned());
         let (reason, error) = match failure {
-            // The request stays.
+            // The request remains.
             Failure::Transient(_) => return Ok(()),
             Failure::Failed(error) | Failure::TooMuch(error) => (DeadReason::Failed, error),
             Failure::Never(reason, error) => (reason, error),
         };
-        // Unless somebody has thrown it away meanwhile, or edited it.
+        // This has no effect if an operator has discarded or edited the dead letter in the meantime.
         self.store.fail_dead_letter(&dead, reason, &error).await.map(drop)
     }
 
-    /// One attempt, in one transaction with the dead letter's end.
+    /// Makes one attempt, in one transaction with the removal of the dead letter.
     async fn revive(&self, dead: &DeadLetter) -> Result<Result<Revival, Failure>, StoreError> {
         let message = match Message::from_raw(&dead.letter.message) {
             Ok(message) => message,

@@ -1,4 +1,4 @@
-//! The life of a subscription in a consumer's hands.
+//! One subscriber's lifetime in a consumer: receive, handle, and settle.
 
 use std::{
     collections::HashMap,
@@ -35,33 +35,33 @@ use crate::{
     limits,
 };
 
-/// How it ended.
+/// How a session ended.
 pub(crate) enum SessionEnd {
     Stopped(Stopped),
     Failed(BrokerError),
 }
 
-/// What is received and not settled.
+/// The messages that are received and not settled.
 struct InHand {
     receipts: Mutex<HashMap<Receipt, Instant>>,
     freed: Notify,
 }
 
 impl InHand {
-    /// Nothing panics while it holds the lock.
+    /// No code panics while it holds this lock.
     fn lock(&self) -> MutexGuard<'_, HashMap<Receipt, Instant>> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The lanes, which end when this is dropped.
+/// The lanes, which end when this value is dropped.
 struct Lanes {
     tasks: JoinSet<()>,
     ways: Vec<(UnboundedSender<Item>, Arc<AtomicUsize>)>,
 }
 
 impl Lanes {
-    /// Gives a message to the lane of its key; one without a key to the lane with the fewest.
+    /// Passes a message to the lane of its key. A message without a key goes to the lane with the fewest messages.
     fn give(&self, item: Item) {
         let fewest = || self.ways.iter().min_by_key(|(_, load)| load.load(Relaxed));
         let way = match item.key() {
@@ -74,7 +74,7 @@ impl Lanes {
         };
         if let Some((way, load)) = way {
             load.fetch_add(1, Relaxed);
-            // A lane ends only after this is gone.
+            // A lane ends only after this value is dropped.
             let _ = way.send(item);
         }
     }
@@ -85,7 +85,7 @@ pub(crate) struct Session<'a, S: InboxStore> {
     subscriber: &'a dyn Subscriber,
     stop: Stop,
     in_hand: InHand,
-    /// No lane has anything to settle any more.
+    /// Signals that no lane has anything left to settle.
     are_lanes_done: Notify,
 }
 
@@ -95,7 +95,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         Self { shared, subscriber, stop, in_hand, are_lanes_done: Notify::new() }
     }
 
-    /// Receives, handles and settles until it is told to stop, and then finishes what it has in hand.
+    /// Receives, handles, and settles messages until a stop is requested, and then finishes the messages that it holds.
     pub(crate) async fn run(&self) -> SessionEnd {
         let (settled, settlements) = mpsc::unbounded_channel();
         let mut lanes = Lanes { tasks: JoinSet::new(), ways: Vec::new() };
@@ -124,7 +124,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         end
     }
 
-    /// Receives messages and gives them to their lanes until it is told to stop.
+    /// Receives messages and passes them to their lanes until a stop is requested.
     async fn receive(&self, lanes: &Lanes) -> SessionEnd {
         let prefetch = self.shared.subscription.prefetch.max(1);
         let (consumer_state, limiter) = (&self.shared.consumer_state, self.shared.settings.limiter.as_ref());
@@ -188,7 +188,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         }
     }
 
-    /// Lets the lanes finish, as long as they may take.
+    /// Lets the lanes finish within the drain time.
     async fn drain(&self, lanes: Lanes) {
         let Lanes { mut tasks, ways } = lanes;
         drop(ways);
@@ -197,12 +197,12 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         if timeout(limit, all).await.is_err() {
             tracing::warn!(consumer = %self.shared.name, ?limit, "not all in hand was finished in time; it is given back");
             tasks.abort_all();
-            // One that blocks its thread cannot be ended.
+            // A lane that blocks its thread cannot be ended.
             let _ = timeout(limits::CLOSE_TIME, async { while tasks.join_next().await.is_some() {} }).await;
         }
     }
 
-    /// Tells the broker what is done.
+    /// Settles finished messages with the broker.
     async fn settle_all(&self, mut settlements: UnboundedReceiver<Settled>) {
         loop {
             let first = tokio::select! {
@@ -257,7 +257,8 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         self.forget(acks);
     }
 
-    /// Tells the broker, within a time: one that never answers must not hold up what follows, or the end.
+    /// Settles messages within a time limit, so that a broker that never answers does not block later messages or the
+    /// shutdown.
     async fn tell(&self, settlements: Vec<(Receipt, Settlement)>) -> Result<(), BrokerError> {
         let limit = limits::SETTLE_TIME;
         timeout(limit, self.subscriber.settle(settlements)).await.unwrap_or_else(|_| {
@@ -266,7 +267,7 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         })
     }
 
-    /// The message may come again: what it did is known then.
+    /// Reports that messages were not settled. If the broker delivers them again, the inbox identifies them.
     fn not_settled(&self, error: &(dyn std::error::Error + 'static)) {
         let error = with_causes(error);
         tracing::warn!(consumer = %self.shared.name, error, "messages were not settled and may come again");
@@ -282,14 +283,14 @@ impl<'a, S: InboxStore + DeadLetterStore + 'static> Session<'a, S> {
         self.in_hand.freed.notify_one();
     }
 
-    /// Asks for more time for what has been in hand for a while, again and again.
+    /// Asks repeatedly for more time for messages that have been held for a while.
     async fn extend_all(&self) {
         let period = (self.shared.subscription.ack_wait / 3).max(limits::MIN_EXTEND_INTERVAL);
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;
-            // What came since the last time is asked for the next time, which is early enough.
+            // Messages that arrived since the last round are extended in the next one, which is early enough.
             let is_due = |since: &Instant| now.duration_since(*since) >= period;
             let due: Vec<Receipt> =
                 self.in_hand.lock().iter().filter(|(_, since)| is_due(since)).map(|(receipt, _)| *receipt).collect();

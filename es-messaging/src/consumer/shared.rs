@@ -1,4 +1,4 @@
-//! What all parts of a consumer share, and what each message is up to.
+//! The state that all parts of a consumer share, and the plan for each message.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
@@ -29,22 +29,22 @@ pub(crate) struct Shared<S: InboxStore> {
     pub(crate) consumer_state: Arc<ConsumerStateCell>,
 }
 
-/// What is to be done with a message.
+/// What to do with a message.
 pub(crate) enum Plan<U> {
-    /// It is given to its handler, with its content.
+    /// Call its handler with its content.
     Handle { message: Message, handler: Arc<dyn AnyHandler<U>> },
-    /// It is put aside.
+    /// Store it as a dead letter.
     Dead { reason: DeadReason, error: String },
-    /// Nobody handles its type.
+    /// Skip it, because its type has no handler.
     Skip,
-    /// It came too late, and nobody wants it.
+    /// Discard it, because it has expired.
     Drop,
     /// Nothing can be done with it now.
     Failed(Failure),
 }
 
 impl<S: InboxStore> Shared<S> {
-    /// What is to be done with a message that came now.
+    /// Plans what to do with a message that has just arrived.
     pub(crate) async fn plan(&self, message: &Message) -> Plan<S::Unit> {
         if let Some(time) = message.expires_at().filter(|time| *time < OffsetDateTime::now_utc()) {
             return match self.settings.expired {
@@ -57,7 +57,8 @@ impl<S: InboxStore> Shared<S> {
         self.plan_in_time(message).await
     }
 
-    /// What is to be done with a message, however old it is. A validator or a blob store that panics fails the message alone.
+    /// Plans what to do with a message, regardless of its expiration. A panic of a validator or blob store fails only
+    /// this message.
     pub(crate) async fn plan_in_time(&self, message: &Message) -> Plan<S::Unit> {
         let planning = AssertUnwindSafe(self.plan_by_content(message)).catch_unwind();
         planning.await.unwrap_or_else(|panic| {
@@ -89,7 +90,7 @@ impl<S: InboxStore> Shared<S> {
         Plan::Handle { message, handler: Arc::clone(handler) }
     }
 
-    /// The message with its content, if that was too large for the broker.
+    /// Returns the message with its content, if the content was too large for the broker.
     async fn resolve(&self, message: &Message) -> Result<Message, Failure> {
         let Some(blobs) = &self.settings.blobs else { return Ok(message.clone()) };
         let limit = self.settings.handler_time;
@@ -102,7 +103,7 @@ impl<S: InboxStore> Shared<S> {
         }
     }
 
-    /// Gives a message to its handler, within the time limit; a panic is a failure.
+    /// Calls the handler of a message within the time limit. A panic counts as a failure.
     pub(crate) async fn call(
         &self,
         handler: &dyn AnyHandler<S::Unit>,
@@ -110,7 +111,7 @@ impl<S: InboxStore> Shared<S> {
         unit: &mut S::Unit,
     ) -> Result<(), Failure> {
         let limit = self.settings.handler_time;
-        // Also what a closure does before its future.
+        // Also catches panics of a closure before it returns its future.
         let handling = AssertUnwindSafe(async { handler.handle(message, unit).await }).catch_unwind();
         match timeout(limit, handling).await {
             Ok(Ok(result)) => result.map_err(Failure::of),

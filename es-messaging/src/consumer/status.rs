@@ -1,4 +1,4 @@
-//! What a consumer says of itself.
+//! The status of a consumer.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConsumerState {
-    /// Nobody runs it here.
+    /// It does not run here.
     Stopped,
     /// It waits for the broker, which does not answer.
     WaitingForBroker,
@@ -26,12 +26,12 @@ pub enum ConsumerState {
     Running,
     /// An operator suspended it.
     Suspended(Suspension),
-    /// It was told to stop, and finishes what it has in hand.
+    /// It was asked to stop and finishes the messages that it holds.
     Draining,
 }
 
 impl ConsumerState {
-    /// A word for it, as in metrics.
+    /// Returns a short name for the state, as in metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -53,36 +53,36 @@ impl fmt::Display for ConsumerState {
     }
 }
 
-/// Where a consumer of messages stands, in this process. Counts are since it was built.
+/// The status of a consumer of messages in this process. Counters start when it is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
-    /// Its name.
+    /// The name of the consumer.
     pub name: ConsumerName,
-    /// What it is doing.
+    /// What the consumer is doing.
     pub state: ConsumerState,
     /// Messages that took effect.
     pub handled: u64,
-    /// Messages that had taken effect before.
+    /// Messages that had already taken effect.
     pub duplicates: u64,
-    /// Messages of types that nobody handles, which were passed over.
+    /// Messages of types without a handler that were skipped.
     pub skipped: u64,
-    /// Messages that had expired, and were thrown away.
+    /// Messages that had expired and were discarded.
     pub expired: u64,
-    /// Attempts that failed and were followed by another one.
+    /// Failed attempts that were followed by another attempt.
     pub retried: u64,
     /// Messages that became dead letters.
     pub dead: u64,
-    /// Dead letters that took effect when they were tried again.
+    /// Dead letters that took effect when they were retried.
     pub revived: u64,
     /// Messages that are received and not settled.
     pub in_hand: usize,
-    /// How long before it took effect the last message was recorded where it comes from
-    /// ([`recorded_at`](crate::Message::recorded_at)), or, if it does not say, happened.
+    /// The time from when the last message was recorded at its source ([`recorded_at`](crate::Message::recorded_at))
+    /// until it took effect. If the message does not state when it was recorded, the time from when the event happened.
     pub lag: Option<Duration>,
-    /// The last error, with its causes; it may be over.
+    /// The last error, with its causes; the consumer may have recovered since.
     pub last_error: Option<String>,
-    /// When that was, by this process's clock.
+    /// When the last error occurred, by this process's clock.
     pub last_error_at: Option<OffsetDateTime>,
 }
 
@@ -100,7 +100,7 @@ impl fmt::Display for ConsumerStatus {
     }
 }
 
-/// What is counted.
+/// The counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     Handled,
@@ -112,7 +112,7 @@ pub(crate) enum Count {
     Revived,
 }
 
-/// The state of a consumer: its parts note in it what they do.
+/// The state of a consumer, in which its parts record what they are doing.
 #[derive(Debug)]
 pub(crate) struct ConsumerStateCell {
     name: ConsumerName,
@@ -125,7 +125,7 @@ pub(crate) struct ConsumerStateCell {
     dead: AtomicU64,
     revived: AtomicU64,
     in_hand: AtomicUsize,
-    /// Lanes that wait for the store.
+    /// The number of lanes that wait for the store.
     lanes_away: AtomicUsize,
 }
 
@@ -169,7 +169,7 @@ impl ConsumerStateCell {
         super::metrics::counted(&self.name, what);
     }
 
-    /// A message took effect that was recorded at a time.
+    /// Records that a message took effect. `of` is when it was recorded.
     pub(crate) fn handled(&self, of: Option<OffsetDateTime>) {
         self.count(Count::Handled);
         if let Some(time) = of {
@@ -193,7 +193,7 @@ impl ConsumerStateCell {
         said.state = state;
     }
 
-    /// A lane begins to wait for the store, or does not any more.
+    /// Records that a lane begins or stops to wait for the store.
     pub(crate) fn lane_waits_for_store(&self, waits: bool) {
         if waits {
             self.lanes_away.fetch_add(1, Relaxed);
@@ -229,7 +229,7 @@ impl ConsumerStateCell {
         }
     }
 
-    /// Nothing panics while it holds the lock.
+    /// No code panics while it holds this lock.
     fn lock(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,27 +1,27 @@
-//! How the parts of a consumer learn that they are to stop.
+//! How the parts of a consumer are asked to stop.
 
 use es_core::Suspension;
 use tokio::sync::watch;
 
-/// Why.
+/// The reason to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// It is to end.
+    /// The consumer shuts down.
     Shutdown,
     /// An operator suspended it.
     Suspended(Suspension),
 }
 
-/// Who suspended the consumer, as far as is known.
+/// Whether an operator suspended the consumer, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SuspendedBy {
-    /// Nobody has looked yet.
+    /// This has not been checked yet.
     Unknown,
     Nobody,
     Somebody(Suspension),
 }
 
-/// Tells a part of a consumer when to stop.
+/// Asks a part of a consumer to stop.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
     pub(crate) shutdown: watch::Receiver<bool>,
@@ -29,7 +29,7 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Returns when it is to stop, and why.
+    /// Returns when a stop is requested, with the reason.
     pub(crate) async fn requested(&self) -> Stopped {
         let (mut shutdown, mut suspended) = (self.shutdown.clone(), self.suspended.clone());
         loop {
@@ -42,14 +42,14 @@ impl Stop {
             tokio::select! {
                 Ok(()) = shutdown.changed() => {}
                 Ok(()) = suspended.changed() => {}
-                // Nobody is left who could ask.
+                // There is no sender left that could request a stop.
                 else => std::future::pending().await,
             }
         }
     }
 
-    /// Returns whether the consumer may continue, once it is known that it is not suspended, or is to end. Reports
-    /// suspensions.
+    /// Waits until it is known that the consumer is not suspended, or until it shuts down. Returns whether the consumer
+    /// may continue. Reports suspensions.
     pub(crate) async fn may_go_on(&self, mut on_suspension: impl FnMut(&Suspension)) -> bool {
         let (mut shutdown, mut suspended) = (self.shutdown.clone(), self.suspended.clone());
         loop {

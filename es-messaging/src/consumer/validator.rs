@@ -1,17 +1,18 @@
-//! Messages are checked on the way in.
+//! Validation of received messages.
 
 use crate::message::Message;
 
-/// Checks messages before their handlers see them.
+/// Checks messages before their handlers receive them.
 pub trait MessageValidator: Send + Sync + 'static {
-    /// Checks one message.
+    /// Checks a message.
     ///
     /// # Errors
-    /// [`Invalid`]: the message becomes a dead letter of [`DeadReason::Schema`](es_core::DeadReason::Schema), without retries.
+    /// Returns [`Invalid`]. The message then becomes a dead letter of
+    /// [`DeadReason::Schema`](es_core::DeadReason::Schema), without retries.
     fn validate(&self, message: &Message) -> Result<(), Invalid>;
 }
 
-/// Why a message breaks its schema.
+/// The reason why a message violates its schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);

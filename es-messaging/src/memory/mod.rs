@@ -1,4 +1,4 @@
-//! The broker inside the process.
+//! The in-process broker.
 
 mod publisher;
 mod queue;
@@ -26,14 +26,15 @@ use crate::{
 
 pub(crate) const BROKER: &str = "memory";
 
-/// A broker inside the process, for tests and for applications of one binary. It keeps nothing beyond its own life.
+/// An in-process broker, for tests and for applications of a single binary. Its messages do not outlive it.
 ///
-/// A clone is another connection to the same broker: closing one leaves the others open. Messages are kept for the subscriptions
-/// that were declared before; one that none of them takes is refused as unroutable. Messages of one key are given in order, and a key of
-/// which a member holds an unsettled message is given to nobody else. A message that has expired becomes a dead letter. Priorities are
-/// not looked at, and a message published twice is there twice.
+/// A clone is another connection to the same broker: closing one leaves the others open. The broker stores messages for
+/// the subscriptions that were declared earlier. It refuses a message that no subscription matches as unroutable.
+/// Messages of one key are delivered in order. While a member holds an unsettled message of a key, no other member
+/// receives messages of that key. An expired message becomes a dead letter. Priorities are ignored, and a message that
+/// is published twice is stored twice.
 ///
-/// All times are tokio's, so that a test may pause them.
+/// All times use Tokio's clock, so that a test can pause them.
 ///
 /// ```
 /// use es_messaging::{Broker, MemoryBroker, Message, Outgoing, Subscription, Topology};
@@ -56,14 +57,14 @@ pub struct MemoryBroker {
     connection: Arc<Connection>,
 }
 
-/// What a broker can be told when it is made.
+/// The settings of a broker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) queue_messages: usize,
     pub(crate) message_bytes: usize,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     settings: Settings,
@@ -76,13 +77,13 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) queues: HashMap<String, Queue>,
     pub(crate) available: bool,
-    /// How often it was away.
+    /// The number of outages.
     pub(crate) outages: u64,
 }
 
 impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock; if something did, the queues are whole.
+        // No code panics while it holds this lock. Even if it did, the queues would be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,7 +92,7 @@ impl Shared {
     }
 }
 
-/// One connection: it can be closed.
+/// One connection, which can be closed.
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: u64,
@@ -117,13 +118,13 @@ impl Clone for MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// An empty broker with the bounds of [`limits`].
+    /// Returns an empty broker with the default [`limits`].
     pub fn new() -> Self {
         Self::with_limits(limits::MEMORY_QUEUE_MESSAGES, limits::MEMORY_MESSAGE_BYTES)
     }
 
-    /// An empty broker with other bounds: most messages that a subscription holds, its dead letters included, and the largest
-    /// message in bytes. Whoever publishes to a subscription that is full is throttled.
+    /// Returns an empty broker with other limits: the maximum number of messages that a subscription holds, including
+    /// its dead letters, and the maximum message size in bytes. Publishers to a full subscription are throttled.
     pub fn with_limits(queue_messages: usize, message_bytes: usize) -> Self {
         let state = State { queues: HashMap::new(), available: true, outages: 0 };
         let settings = Settings { queue_messages, message_bytes };
@@ -135,8 +136,8 @@ impl MemoryBroker {
         Self { shared, connection }
     }
 
-    /// Takes the broker away, or brings it back: what happens when a server is lost. Meanwhile nothing is confirmed and nothing
-    /// received, and what was unsettled comes again afterwards. For tests.
+    /// Makes the broker unavailable or available again, like an outage of a server. During the outage, nothing is
+    /// confirmed and nothing is received. Afterward, unsettled messages are delivered again. For tests.
     pub fn set_available(&self, available: bool) {
         let mut state = self.shared.lock();
         if state.available && !available {
@@ -147,17 +148,18 @@ impl MemoryBroker {
         state.queues.values().for_each(|queue| queue.changed.notify_waiters());
     }
 
-    /// How many messages of a subscription are not settled, held ones included.
+    /// Returns the number of unsettled messages of a subscription, including those that members hold.
     pub fn depth(&self, subscription: &str) -> usize {
         self.shared.lock().queues.get(subscription).map_or(0, Queue::depth)
     }
 
-    /// What members of a subscription rejected, oldest first.
+    /// Returns the messages that members of a subscription rejected, oldest first.
     pub fn dead_letters(&self, subscription: &str) -> Vec<MemoryDeadLetter> {
         self.shared.lock().queues.get(subscription).map(|queue| queue.dead.clone()).unwrap_or_default()
     }
 
-    /// The same, and removes them: that makes room.
+    /// Returns the dead letters like [`dead_letters`](Self::dead_letters), and removes them, which makes room for
+    /// others.
     pub fn take_dead_letters(&self, subscription: &str) -> Vec<MemoryDeadLetter> {
         let mut state = self.shared.lock();
         state.queues.get_mut(subscription).map(|queue| std::mem::take(&mut queue.dead)).unwrap_or_default()
@@ -171,7 +173,7 @@ impl MemoryBroker {
     }
 }
 
-/// Nobody answers.
+/// Returns the error of an unavailable broker.
 pub(crate) fn away() -> BrokerError {
     BrokerError::Unavailable { broker: BROKER, source: "it was taken away".into() }
 }
@@ -180,7 +182,7 @@ fn missing(subscription: &Subscription, reason: String) -> BrokerError {
     BrokerError::Missing { broker: BROKER, what: format!("the subscription {}", subscription.name), reason }
 }
 
-/// An error if a subscription was declared with other topics.
+/// Returns an error if a subscription was declared with other topics.
 fn check_topics(queue: &Queue, subscription: &Subscription) -> Result<(), BrokerError> {
     if queue.topics == subscription.topics {
         return Ok(());

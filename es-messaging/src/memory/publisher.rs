@@ -1,4 +1,4 @@
-//! Publishing inside the process.
+//! The publisher of the in-process broker.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     limits,
 };
 
-/// Puts messages into the queues at once.
+/// Puts messages into the queues immediately.
 #[derive(Debug)]
 pub(crate) struct MemoryPublisher {
     pub(crate) shared: Arc<Shared>,

@@ -14,37 +14,37 @@ use crate::{
     message::Message,
 };
 
-/// A message that a member of a subscription rejected, or that had expired.
+/// A message that a member of a subscription rejected, or that expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryDeadLetter {
-    /// Where it was published to.
+    /// The topic that the message was published to.
     pub topic: String,
     /// The message.
     pub message: Message,
-    /// How often it was given.
+    /// The number of deliveries.
     pub attempt: u32,
-    /// Why it is here.
+    /// Why it is a dead letter.
     pub reason: String,
 }
 
-/// Who holds messages.
+/// A member that holds messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) connection: u64,
 }
 
-/// Messages of a subscription, in the order in which they were published.
+/// The messages of a subscription, in the order in which they were published.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) topics: Vec<String>,
     pub(crate) dead: Vec<MemoryDeadLetter>,
-    /// Told whenever somebody may find more than before.
+    /// Notified when a member may find more messages than before.
     pub(crate) changed: Arc<Notify>,
     messages: HashMap<u64, Entry>,
     next: u64,
-    /// What can be given as far as time is concerned.
+    /// The messages whose time to be delivered has come.
     waiting: BTreeSet<u64>,
     delayed: BTreeSet<(Instant, u64)>,
     held: BTreeMap<u64, Held>,
@@ -66,12 +66,12 @@ struct Held {
     until: Instant,
 }
 
-/// What becomes of the messages of a key; there is none while all of them wait.
+/// The state of a key. It does not exist while all messages of the key wait.
 #[derive(Debug, Default)]
 struct Key {
-    /// Who holds some, and how many.
+    /// The member that holds messages of the key, and their number.
     held: Option<(Member, usize)>,
-    /// Which ones wait for their time.
+    /// The messages that wait for their time.
     delayed: BTreeSet<u64>,
 }
 
@@ -104,7 +104,7 @@ impl Queue {
         self.next += 1;
     }
 
-    /// Gives a member at most `max` messages, each under a receipt of its own, for `ack_wait`.
+    /// Delivers at most `max` messages to a member, each with its own receipt, for `ack_wait`.
     pub(crate) fn take(
         &mut self,
         member: Member,
@@ -150,12 +150,12 @@ impl Queue {
         taken.into_iter().map(|(_, delivery)| delivery).collect()
     }
 
-    /// How many messages a member holds.
+    /// Returns the number of messages that a member holds.
     pub(crate) fn held_by(&self, member: Member) -> usize {
         self.held.values().filter(|held| held.member == member).count()
     }
 
-    /// Settles a message, if it is still held under this receipt by this member.
+    /// Settles a message, if this member still holds it with this receipt.
     pub(crate) fn settle(&mut self, member: Member, receipt: Receipt, settlement: Settlement) {
         if self.held.get(&receipt.0).is_none_or(|held| held.member != member || held.until <= Instant::now()) {
             return;
@@ -178,7 +178,7 @@ impl Queue {
         }
     }
 
-    /// Gives a held message more time.
+    /// Extends the time of a held message.
     pub(crate) fn extend(&mut self, member: Member, receipt: Receipt, ack_wait: Duration) {
         let now = Instant::now();
         if let Some(held) = self.held.get_mut(&receipt.0).filter(|held| held.member == member && held.until > now) {
@@ -186,18 +186,18 @@ impl Queue {
         }
     }
 
-    /// Takes back what some members hold.
+    /// Takes back the messages that some members hold.
     pub(crate) fn give_back(&mut self, whose: impl Fn(Member) -> bool) {
         self.take_back(|held| whose(held.member));
     }
 
-    /// When something comes back by itself.
+    /// Returns when the next message becomes available because of its time.
     pub(crate) fn next_change(&self) -> Option<Instant> {
         let held = self.held.values().map(|held| held.until).min();
         held.into_iter().chain(self.delayed.first().map(|(at, _)| *at)).min()
     }
 
-    /// Takes back what was held for too long, and what has waited long enough.
+    /// Takes back messages that were held for too long, and releases those that have waited long enough.
     fn pass_time(&mut self, now: Instant) {
         self.take_back(|held| held.until <= now);
         while let Some(&(at, number)) = self.delayed.first().filter(|(at, _)| *at <= now) {
@@ -222,7 +222,7 @@ impl Queue {
         }
     }
 
-    /// Makes a message one that nobody holds.
+    /// Makes a message unheld.
     fn release(&mut self, receipt: u64) -> Option<u64> {
         let held = self.held.remove(&receipt)?;
         let key = self.messages.get(&held.number).and_then(|entry| entry.message.key());

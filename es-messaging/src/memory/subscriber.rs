@@ -1,4 +1,4 @@
-//! Receiving inside the process.
+//! The subscriber of the in-process broker.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::{
     error::BrokerError,
 };
 
-/// A member of a subscription. What it holds is given back when it is dropped.
+/// A member of a subscription. When it is dropped, the messages that it holds return to the queue.
 #[derive(Debug)]
 pub(crate) struct MemorySubscriber {
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ pub(crate) struct MemorySubscriber {
     subscription: Subscription,
     member: Member,
     changed: Arc<Notify>,
-    /// How many outages it has reported.
+    /// The number of outages that it has reported.
     outages: AtomicU64,
 }
 
@@ -47,13 +47,13 @@ impl MemorySubscriber {
         Self { shared, connection, subscription, member, changed, outages: AtomicU64::new(outages) }
     }
 
-    /// Does something with the queue, if there is a connection.
+    /// Runs a function on the queue, if the connection is available.
     fn with<T>(&self, act: impl FnOnce(&mut Queue) -> T) -> Result<T, BrokerError> {
         if self.connection.is_closed() {
             return Err(BrokerError::Closed);
         }
         let mut state: std::sync::MutexGuard<'_, State> = self.shared.lock();
-        // Told once after each outage: whatever was held then comes again.
+        // Reported once per outage, because messages that were held then are delivered again.
         if !state.available || self.outages.swap(state.outages, Ordering::Relaxed) != state.outages {
             return Err(away());
         }
@@ -68,7 +68,7 @@ impl Subscriber for MemorySubscriber {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Whatever happens from here on is noticed.
+            // From here on, every change is noticed.
             changed.as_mut().enable();
             let (taken, next) = self.with(|queue| {
                 let room = self.subscription.prefetch.saturating_sub(queue.held_by(self.member));
@@ -79,7 +79,7 @@ impl Subscriber for MemorySubscriber {
             if !taken.is_empty() || Instant::now() >= end {
                 return Ok(taken);
             }
-            // A change and the end of the time are looked at alike.
+            // A change and the end of the time are handled in the same way.
             let _ = timeout_at(next.map_or(end, |next| next.min(end)), changed).await;
         }
     }
@@ -103,7 +103,7 @@ impl Subscriber for MemorySubscriber {
     }
 
     async fn close(self: Box<Self>) -> Result<(), BrokerError> {
-        // As dropping it does.
+        // Dropping the subscriber does everything.
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Which columns of a row, or fields of a document, are not the same.
+//! Finds the columns of a row, or fields of a document, that differ.
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
@@ -6,36 +6,37 @@ use serde_json::Value;
 
 use crate::limits;
 
-/// A column of a row, or a field of a document, that is not the same in both.
+/// A column of a row, or a field of a document, that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// The column; of a field within another its path, such as `address.city`.
+    /// The name of the column. For a nested field, its path, such as `address.city`.
     pub column: String,
-    /// Its live value as JSON, shortened to [`limits::MAX_SHOWN_ROW_CHARS`] from where it differs; `None` if there is none.
+    /// The live value as JSON, shortened to [`limits::MAX_SHOWN_ROW_CHARS`] around the first difference; `None` if
+    /// there is none.
     pub live: Option<String>,
-    /// Its rebuilt value, shortened in the same way; `None` if there is none.
+    /// The rebuilt value, shortened in the same way; `None` if there is none.
     pub rebuilt: Option<String>,
-    /// Whether the two values hold the same elements and differ only in the order of their lists. A `HashSet` is written in
-    /// another order each time.
+    /// Whether the two values contain the same elements and differ only in the order of their lists. For example, a
+    /// `HashSet` is written in a different order each time.
     pub is_reordered: bool,
 }
 
-/// In how many rows a column is not the same, among the rows that are in both.
+/// The number of rows in which a column differs, among the rows that exist in both read models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ColumnSummary {
-    /// The table's name for readers; empty for the documents of a view.
+    /// The name of the table as readers use it; empty for the documents of a view.
     pub table: String,
-    /// The column; see [`Change::column`].
+    /// The name of the column; see [`Change::column`].
     pub column: String,
-    /// How many rows have it only since the rebuild.
+    /// The number of rows that have the column only in the rebuilt read model.
     pub new: u64,
-    /// How many rows have it no more.
+    /// The number of rows that no longer have the column.
     pub gone: u64,
-    /// How many rows have another value.
+    /// The number of rows with a different value.
     pub changed: u64,
-    /// How many rows have the same elements in [another order](Change::is_reordered).
+    /// The number of rows with the same elements in a [different order](Change::is_reordered).
     pub reordered: u64,
 }
 
@@ -53,7 +54,7 @@ impl ColumnSummary {
         }
     }
 
-    /// What became of it, in so many rows that are in both.
+    /// Returns a description of the changes. `rows` is the number of rows that exist in both read models.
     pub(super) fn text(&self, rows: u64) -> String {
         let parts = [
             ("is new", self.new),
@@ -68,7 +69,7 @@ impl ColumnSummary {
     }
 }
 
-/// The columns of a row that are not the same; `None` if the two are not both JSON objects. The order of columns is of no
+/// Returns the columns of a row that differ, or `None` unless both rows are JSON objects. The order of columns does not
 /// matter.
 pub(super) fn changes(live: &str, rebuilt: &str) -> Option<Vec<Change>> {
     let (Ok(live @ Value::Object(_)), Ok(rebuilt @ Value::Object(_))) =
@@ -98,7 +99,7 @@ fn collect(path: &str, live: Option<&Value>, rebuilt: Option<&Value>, changes: &
     changes.push(Change { column: path.to_owned(), live, rebuilt, is_reordered });
 }
 
-/// The value as text, with the elements of its lists in one order.
+/// Returns the value as text, with the elements of its lists in a canonical order.
 fn sorted(value: &Value) -> String {
     match value {
         Value::Array(elements) => {
@@ -115,7 +116,7 @@ fn sorted(value: &Value) -> String {
     }
 }
 
-/// Two texts, each shortened to what can be shown, from shortly before the place where they differ.
+/// Shortens two texts to the length that is shown, starting shortly before the first difference.
 pub(super) fn excerpts(live: Option<&str>, rebuilt: Option<&str>) -> (Option<String>, Option<String>) {
     let start = match (live, rebuilt) {
         (Some(live), Some(rebuilt)) => {

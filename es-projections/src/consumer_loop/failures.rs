@@ -1,4 +1,4 @@
-//! What a consumer loop does about a failure: wait and try again, park the event, or stop.
+//! Decides what a consumer loop does about a failure: wait and try again, park the event, or stop.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,21 +17,21 @@ use crate::{
     status::ConsumerKind,
 };
 
-/// How often something failed in a row.
+/// Counts consecutive failures.
 #[derive(Default)]
 pub(super) struct Attempts {
     pub(super) failures: u32,
     pub(super) store_failures: u32,
     pub(super) moves: u32,
-    /// The event of a type that the code does not know, if the consumer is left to others because of it.
+    /// The event of an unknown type because of which the consumer is left to other processes.
     pub(super) unknown: Option<UnknownEvent>,
     pub(super) returns: u32,
-    /// What to put aside with the next step.
+    /// The event to park in the next step.
     pub(super) to_park: Option<Failing>,
 }
 
 impl ConsumerLoop {
-    /// What to do about a failure: how long to wait before the next try, or give up.
+    /// Decides what to do about a failure: returns how long to wait before the next attempt, or gives up.
     pub(super) fn judge(
         &self,
         failure: StepFailure,
@@ -46,7 +46,7 @@ impl ConsumerLoop {
             StepFailure::MovedByOther => {
                 let times = self.consumer_state.note_moved_by_other();
                 tracing::info!(times, "another runner moved the checkpoint; continuing from there");
-                // The runner that lost steps back for a moment, or the two would race for every page.
+                // The losing runner backs off for a moment; otherwise the two would race for every page.
                 attempts.moves = attempts.moves.saturating_add(1);
                 Ok(Backoff::new(limits::FIRST_YIELD, limits::MAX_YIELD).wait(attempts.moves))
             }

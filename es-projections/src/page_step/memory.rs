@@ -1,4 +1,4 @@
-//! What is in memory of the log between two steps, and when it is dropped or checked.
+//! The parts of the log that are in memory between two steps, and when they are dropped or verified.
 
 use es_core::{Bookmark, EventPage, Position, StoreError};
 
@@ -12,7 +12,8 @@ pub(super) struct Ahead {
 }
 
 impl Steps {
-    /// Drops what is in memory of the log, and looks the checkpoint up with the next step: the log went back.
+    /// Drops everything in memory that was read from the log, and makes the next step look up the checkpoint, because
+    /// the log went back.
     pub(crate) async fn forget_log(&mut self) {
         self.forget_place();
         if let Some(feed) = &self.feed {
@@ -21,7 +22,7 @@ impl Steps {
         self.tail.forget().await;
     }
 
-    /// A page that was read ahead may be larger than what is asked for by now: the rest is left for later.
+    /// Limits a page that was read ahead to the current page size. The rest is kept for later.
     pub(super) fn cut(&mut self, Fetched { mut page, read_at }: Fetched) -> EventPage {
         self.read_at = read_at;
         let size = self.pace.size();
@@ -35,7 +36,7 @@ impl Steps {
         page
     }
 
-    /// Leaves out what comes after the end.
+    /// Removes events beyond the end.
     pub(crate) fn cut_at_end(&mut self, mut page: EventPage) -> EventPage {
         let end = self.end();
         if page.scanned_to > end {
@@ -46,8 +47,8 @@ impl Steps {
         page
     }
 
-    /// Asks the log whether it still holds what a page was read from, unless that was a moment ago. For a consumer whose effects
-    /// cannot be taken back.
+    /// Verifies that the log still holds what a page was read from, unless it was read a moment ago. Used by consumers
+    /// whose effects cannot be undone.
     pub(super) async fn look(&mut self, page: &EventPage) -> Result<(), StoreError> {
         if self.is_placed_anew || self.read_at.elapsed() > limits::REACTOR_LOOK_INTERVAL {
             self.store.verify(page.seen.unwrap_or(page.end())).await?;

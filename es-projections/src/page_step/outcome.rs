@@ -1,22 +1,22 @@
-//! What came of a step, and why it did not advance.
+//! The result of a step, and the reasons why a step does not advance.
 
 use es_core::{ConsumerName, Position, ProjectionError, StoreError, Suspension};
 
 use super::UnknownEvent;
 use crate::{error::RunnerError, failure_policy::event_of, lease_session::NotOurs};
 
-/// What came of a step.
+/// The result of a step.
 pub(crate) enum Step {
-    /// It advanced; there may be more.
+    /// It advanced, and there may be more events.
     Advanced(Position),
-    /// There was nothing newer.
+    /// There were no newer events.
     CaughtUp(Position),
     /// The read model was emptied.
     Cleared,
 }
 
 impl Step {
-    /// Everything up to here has taken effect.
+    /// Returns the position up to which all events have taken effect.
     pub(crate) fn reached(&self) -> Position {
         match self {
             Self::Advanced(reached) | Self::CaughtUp(reached) => *reached,
@@ -25,31 +25,31 @@ impl Step {
     }
 }
 
-/// Why a step did not advance.
+/// The reason why a step did not advance.
 pub(crate) enum StepFailure {
     /// Another runner moved the checkpoint. Look it up and continue.
     MovedByOther,
-    /// The log went back to an earlier state. Everything that is in memory of it must be dropped.
+    /// The log went back to an earlier state. Everything in memory that was read from it must be dropped.
     WentBack(StoreError),
-    /// A page of several events failed; the next one will be smaller.
+    /// A page of several events failed; the next page will be smaller.
     Narrowed,
-    /// Another process works for it.
+    /// Another process runs the consumer.
     NotOurs(NotOurs),
-    /// The consumer has another number of partitions by now.
+    /// The number of the consumer's partitions has changed.
     OtherPartitionEpoch(u16),
     /// An operator suspended the consumer.
     Suspended(Suspension),
-    /// Code of another version wrote the live generation. It may be another one later.
+    /// Code of another version wrote the live generation. Another generation may become live later.
     VersionMismatch { live: ConsumerName, live_version: u32, own_version: u32 },
     /// The code does not know the type of the next event.
     UnknownType(UnknownEvent),
-    /// Something failed that may be tried again.
+    /// A failure that may be retried.
     Failed {
-        /// The event, if it was one.
+        /// The event, if the failure concerns one.
         event: Option<Position>,
         error: ProjectionError,
     },
-    /// Trying again is of no use.
+    /// A failure for which retrying is useless.
     Fatal(RunnerError),
 }
 
@@ -63,7 +63,7 @@ impl From<ProjectionError> for StepFailure {
     }
 }
 
-/// Whether the checkpoint is not where it was, or another generation is live.
+/// Returns whether the checkpoint has moved, or another generation is live.
 pub(crate) fn is_elsewhere(error: &StoreError) -> bool {
     matches!(
         error,

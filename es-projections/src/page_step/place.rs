@@ -1,4 +1,4 @@
-//! Where a consumer goes on, and what it reads there.
+//! Where a consumer continues, and what it reads there.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ impl Steps {
         if checkpoint == Bookmark::START
             && self.options.start_from.place().is_some_and(|start| start != Bookmark::START)
         {
-            // It was cleared: what it never applied it does not apply now.
+            // The read model was cleared. Events that it never applied are not applied now either.
             let start = self.start().await?;
             let advance = self.advance(Position::ZERO, start.position()).having_seen(Some(start));
             self.store.move_checkpoint(&advance).await?;
             checkpoint = start;
         }
-        // All that it rests on: the log may have gone back without the checkpoint.
+        // Verifies the furthest place that it depends on, because the log may have gone back without the checkpoint.
         let rests_on = self.partition_slice.rests_on().unwrap_or(checkpoint);
         self.store.verify(rests_on).await.map_err(|error| self.not_of_this_log(error))?;
         if let Some(known) = self.known.take().filter(|known| *known != checkpoint) {
@@ -41,7 +41,7 @@ impl Steps {
         Ok(place)
     }
 
-    /// What becomes of a checkpoint that the log cannot have led to.
+    /// Converts the error for a checkpoint that does not belong to this log.
     fn not_of_this_log(&self, error: StoreError) -> StepFailure {
         let consumer = self.name();
         StepFailure::Fatal(match error {
@@ -53,7 +53,7 @@ impl Steps {
         })
     }
 
-    /// How far its partition has come. The consumer is given its partitions if it has none.
+    /// Returns how far its partition has come. Creates the consumer's partitions if it has none.
     pub(super) async fn find_partition(&mut self) -> Result<Bookmark, StepFailure> {
         let generation = self.consumer.name();
         let wanted = self.options.partitions.filter(|_| !self.is_pinned);
@@ -82,7 +82,7 @@ impl Steps {
         }
     }
 
-    /// Where it begins if it has applied nothing.
+    /// Returns where it begins if it has not applied any events.
     async fn start(&self) -> Result<Bookmark, StepFailure> {
         let Some(place) = self.options.start_from.place() else {
             return Ok(match self.options.start_from {
@@ -113,7 +113,7 @@ impl Steps {
             false => self.read_from_store(after, filter, size).await,
         };
         let fetched = page.map_err(|error| match error {
-            // Those before the damaged one can still be read.
+            // The events before the damaged one can still be read.
             StoreError::Corrupt { position, .. } if self.pace.size() > 1 => {
                 self.pace.narrow_to(self.pace.size() / 2);
                 let position = Some(position).filter(|&position| position > Position::ZERO);
@@ -137,11 +137,11 @@ impl Steps {
         Ok(Fetched::now(page))
     }
 
-    /// A page of what is the partition's own.
+    /// Reads a page of the partition's own events.
     async fn read_own(&mut self, after: Bookmark) -> Result<EventPage, StepFailure> {
         let feed = match &self.feed {
             Some(feed) => Arc::clone(feed),
-            // The only partition, after there were several: it has slot offsets.
+            // It is the only partition but has slot offsets, because there were several partitions before.
             None => {
                 let no_other =
                     || StepFailure::Fatal(RunnerError::NoGenerations { consumer: self.consumer.name().base() });

@@ -1,4 +1,4 @@
-//! Events of types that the code of a consumer does not know.
+//! Events of types that a consumer's code does not know.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::{
     options::UnknownEventTypes,
 };
 
-/// An event whose type a consumer's code does not know.
+/// An event of a type that a consumer's code does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnknownEvent {
     pub(crate) event: Position,
@@ -25,25 +25,25 @@ impl UnknownEvent {
         Self { event: event.position(), category, event_type }
     }
 
-    /// The error for a caller that asked a consumer to move past it.
+    /// Returns the error for a caller that asked a consumer to move past the event.
     pub(crate) fn into_error(self, consumer: ConsumerName) -> RunnerError {
         let Self { event, category, event_type } = self;
         RunnerError::UnknownType { consumer, event, category, event_type }
     }
 }
 
-/// What a consumer passed over because its code does not know the types.
+/// The events that a consumer passed over because its code does not know their types.
 #[derive(Default)]
 pub(super) struct PassedOver {
-    /// Up to where such events are counted: a page may be read again.
+    /// The position up to which such events are counted. A page may be read again and must not be counted twice.
     counted_to: Position,
-    /// The types that were warned of, as (category, type).
+    /// The types that have been logged, as (category, type).
     types: BTreeSet<(String, String)>,
 }
 
 impl Steps {
-    /// Returns once the consumer, whose next event was of an unknown type, may go on here: the event was passed, and nobody else
-    /// would run the consumer.
+    /// Returns once the consumer can continue here after its next event was of an unknown type: the event was passed,
+    /// and no other process would run the consumer.
     pub(crate) async fn leave_to_newer_code(
         &mut self,
         unknown: &UnknownEvent,
@@ -52,7 +52,7 @@ impl Steps {
         if let Some(other) = session.able_other() {
             return Err(StepFailure::NotOurs(NotOurs::Assigned(other)));
         }
-        // Another generation may be live by now.
+        // Another generation may be live now.
         self.forget_place();
         self.locate().await?;
         match self.stored().await? < unknown.event {
@@ -61,8 +61,8 @@ impl Steps {
         }
     }
 
-    /// Sees to the events of a page whose types the consumer's code does not know: ends the page before the first of them, or
-    /// leaves them out.
+    /// Handles the events of a page whose types the consumer's code does not know: either ends the page before the
+    /// first of them, or removes them.
     pub(super) fn see_to_unknown(&mut self, mut page: EventPage) -> Result<EventPage, UnknownEvent> {
         let Some(first) = page.events.iter().position(|event| !self.consumer.knows(event)) else { return Ok(page) };
         match self.options.unknown_event_types {
@@ -84,7 +84,7 @@ impl Steps {
     }
 
     fn note_passed_over(&mut self, unknown: Vec<UnknownEvent>) {
-        // Each partition is given these events; one of them counts.
+        // Every partition receives these events, so only one partition counts them.
         if self.partition.index() != 0 {
             return;
         }

@@ -1,4 +1,4 @@
-//! Puts a subscription together.
+//! Builds a subscription.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     options::{StartFrom, UnknownEventTypes},
 };
 
-/// Puts a [`Subscription`] together: where it begins, what it wants, how much at a time.
+/// Builds a [`Subscription`]: where it begins, which events it returns, and how many it reads at a time.
 #[must_use = "a builder does nothing until it subscribes"]
 pub struct SubscriptionBuilder {
     store: Arc<dyn EventStore>,
@@ -41,51 +41,54 @@ impl SubscriptionBuilder {
         Self { store, start_from, filter: None, page_size, backoff, unknown_event_types }
     }
 
-    /// Where it begins: with the first event of the log, if not said; after a place, such as one that a former
-    /// subscription has [told](Subscription::bookmark); or with the first event that is appended after the subscription was
-    /// returned.
+    /// Sets where the subscription begins: at the first event of the log (the default), after a place such as the
+    /// [bookmark](Subscription::bookmark) of an earlier subscription, or at the first event appended after the
+    /// subscription was returned.
     pub fn start_from(mut self, start_from: StartFrom) -> Self {
         self.start_from = start_from;
         self
     }
 
-    /// Which events it wants; all of them (or all of the event type that it is for), if not said.
+    /// Sets which events the subscription returns. By default, it returns all events, or all events of the types that
+    /// it decodes.
     pub fn filter(mut self, filter: EventFilter) -> Self {
         self.filter = Some(filter);
         self
     }
 
-    /// Most events that are read, and so in memory, at a time; [`DEFAULT_PAGE_EVENTS`](es_core::limits::DEFAULT_PAGE_EVENTS)
-    /// if not said. A page ends early at [`MAX_PAGE_BYTES`](es_core::limits::MAX_PAGE_BYTES).
+    /// Sets the maximum number of events that are read, and therefore in memory, at a time. The default is
+    /// [`DEFAULT_PAGE_EVENTS`](es_core::limits::DEFAULT_PAGE_EVENTS). A page ends early at
+    /// [`MAX_PAGE_BYTES`](es_core::limits::MAX_PAGE_BYTES).
     pub fn page_size(mut self, page_size: PageSize) -> Self {
         self.page_size = page_size;
         self
     }
 
-    /// How long it waits before it asks a store again that was busy or away; [`Backoff::default`] if not said.
+    /// Sets how long to wait before retrying a store that is busy or unreachable. The default is [`Backoff::default`].
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// What it does when it meets an event whose type the enum that it is for does not know, in a category of which that is to
-    /// know [every type](es_core::Coverage::Whole): ends with [`SubscriptionError::Decode`] before the event, if not said, or
-    /// passes over it.
+    /// Sets what the subscription does with an event of a type that its enum does not know, in a category of which the
+    /// enum claims to know [every type](es_core::Coverage::Whole). By default, it ends with
+    /// [`SubscriptionError::Decode`] before the event. It can also pass over the event.
     pub fn unknown_event_types(mut self, policy: UnknownEventTypes) -> Self {
         self.unknown_event_types = policy;
         self
     }
 
-    /// Subscribes to events as they are stored.
+    /// Subscribes to events in their stored form.
     ///
     /// # Errors
-    /// [`SubscriptionError::PositionBeyondHead`] if it is to begin after a position that the log has not reached,
-    /// [`SubscriptionError::LogWentBack`] if the log holds another event there than the bookmark names.
-    /// [`SubscriptionError::Store`] if the filter cannot be used, or if the store does not tell its head. That is given back
-    /// even if it is [transient](es_core::StoreError::is_transient), since nobody could see yet what it waits for.
+    /// Returns [`SubscriptionError::PositionBeyondHead`] if the subscription is to begin after a position that the log
+    /// has not reached, and [`SubscriptionError::LogWentBack`] if the log holds another event there than the bookmark
+    /// names. Returns [`SubscriptionError::Store`] if the filter is invalid, or if the store does not return its head.
+    /// This method returns the error even if it is [transient](es_core::StoreError::is_transient), because there is no
+    /// monitor yet that could show the wait.
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn subscribe(self) -> Result<Subscription, SubscriptionError> {
         let filter = self.filter.clone().unwrap_or_default();
         self.begin(
@@ -98,21 +101,21 @@ impl SubscriptionBuilder {
         .await
     }
 
-    /// Subscribes to the events of an enum, or of several; see [`EventSet`]. With a [`filter`](Self::filter) it gives those of
-    /// them that pass the filter.
+    /// Subscribes to the events of one or several enums; see [`EventSet`]. With a [`filter`](Self::filter), the
+    /// subscription returns only those of the events that pass the filter.
     ///
     /// # Errors
-    /// As for [`subscribe`](Self::subscribe).
+    /// Same as [`subscribe`](Self::subscribe).
     ///
     /// # Cancel safety
-    /// Changes nothing.
+    /// Safe: this method changes nothing.
     pub async fn subscribe_to<E: EventSet>(self) -> Result<Subscription<Recorded<E>>, SubscriptionError> {
         let decoder = E::decoder();
         decoder.check()?;
         let filter = self.filter.clone().unwrap_or_else(|| decoder.filter().clone());
         let policy = self.unknown_event_types;
         let unpack = move |event: RecordedEvent, out: &mut Vec<Recorded<E>>| {
-            // The filter may pass what is not the enum's.
+            // The filter may also pass events that do not belong to the enum.
             let is_its_own = decoder.filter().matches(event.stream(), event.event_type());
             if is_its_own && (policy == UnknownEventTypes::Suspend || decoder.knows(&event)) {
                 decoder.decode_into(event, out)?;
@@ -125,7 +128,7 @@ impl SubscriptionBuilder {
     async fn begin<T>(self, filter: EventFilter, unpack: Box<Unpack<T>>) -> Result<Subscription<T>, SubscriptionError> {
         let Self { store, start_from, page_size, backoff, .. } = self;
         filter.check()?;
-        // From before the head is read, so that no hint is missed.
+        // Created before the head is read, so that no wakeup is missed.
         let wakeups = store.wakeups();
         let start = start_place(&*store, start_from).await?;
         Ok(Subscription {
@@ -155,7 +158,7 @@ async fn start_place(store: &dyn EventStore, start_from: StartFrom) -> Result<Bo
     }
     let StartFrom::Now = start_from else { return Ok(Bookmark::START) };
     let head = store.head().await?;
-    // If a crash took the last ones away, later events would stand in their positions and be passed over.
+    // If a crash removed the last events, later events would take their positions and be passed over.
     store.wait_durable(head).await?;
     Ok(head.into())
 }

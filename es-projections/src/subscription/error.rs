@@ -1,16 +1,18 @@
-//! Why a subscription ends, or does not begin.
+//! The errors of a subscription.
 
 use std::sync::Arc;
 
 use es_core::{DecodeError, Position, StoreError};
 
-/// Why a subscription ends, or does not begin. Cloning is cheap: the monitor shows the same error that the stream gave.
+/// The reason why a subscription ended or could not begin. Cloning is cheap: the monitor shows the same error that the
+/// stream returned.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscriptionError {
-    /// The log ends before the position that the subscription has come to, or is to go on after: the log was restored to an
-    /// earlier state (a backup, a stale replica that was promoted), or the position is another store's. What was given out
-    /// after `head` no longer exists. Decide what that means for the subscriber, then subscribe again after `head`.
+    /// The log ends before the position that the subscription has reached or is to start after. Either the log was
+    /// restored to an earlier state (from a backup, or by promoting a stale replica), or the position belongs to
+    /// another store. Events that were returned after `head` no longer exist. Decide what that means for the
+    /// subscriber, and then subscribe again after `head`.
     #[error(
         "the subscription is at position {position}, but the log ends at {head}: the log was restored to an earlier state, \
          or the position is another store's; subscribe again after a position that exists"
@@ -21,9 +23,10 @@ pub enum SubscriptionError {
         /// The last position of the log.
         head: Position,
     },
-    /// The log holds another event at the position that the subscription has come to, or is to go on after: it went back to an
-    /// earlier state and has grown since, or the bookmark is another store's. Events that were given out no longer exist. Decide
-    /// what that means for the subscriber, then subscribe again after a position up to which the log is as it was.
+    /// The log holds another event at the position that the subscription has reached or is to start after. Either the
+    /// log went back to an earlier state and has grown since, or the bookmark belongs to another store. Events that
+    /// were returned no longer exist. Decide what that means for the subscriber, and then subscribe again after a
+    /// position up to which the log is unchanged.
     #[error(
         "the subscription has delivered events up to position {position} that the log no longer holds; subscribe again \
          after a position up to which the log is as it was"
@@ -31,14 +34,15 @@ pub enum SubscriptionError {
     LogWentBack {
         /// Where the subscription is.
         position: Position,
-        /// What was seen, and what is there now.
+        /// What the subscription has seen, and what the log contains now.
         source: Arc<StoreError>,
     },
-    /// The store refused or failed; see [`StoreError`]. From a subscription that has begun it is never a
-    /// [transient](StoreError::is_transient) one.
+    /// The store refused a call or failed; see [`StoreError`]. A subscription that has begun never returns a
+    /// [transient](StoreError::is_transient) error.
     #[error("the store failed")]
     Store(#[source] Arc<StoreError>),
-    /// An event cannot be read as the domain event that was asked for; the error says which. Mend the code and subscribe again.
+    /// An event cannot be decoded as the requested domain event; the error names the event. Fix the code and subscribe
+    /// again.
     #[error("{0}")]
     Decode(#[source] Arc<DecodeError>),
 }

@@ -1,4 +1,4 @@
-//! Where a subscription stands, for people and for metrics.
+//! The status of a subscription, for people and for metrics.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use crate::{
     serializing::{error_chain, seconds, shared_error_chain},
 };
 
-/// Tells where a [`Subscription`](super::Subscription) stands, from any task. Cloning gives another handle to the same
+/// Shows the status of a [`Subscription`](super::Subscription) from any task. A clone is another handle to the same
 /// subscription.
 #[derive(Debug, Clone)]
 pub struct SubscriptionMonitor {
@@ -29,23 +29,25 @@ impl SubscriptionMonitor {
         Self { notes }
     }
 
-    /// Where it stands now, without asking the store.
+    /// Returns the current status, without asking the store.
     pub fn status(&self) -> SubscriptionStatus {
         self.notes.status()
     }
 }
 
-/// Where a subscription stands and, if it does not go on, why. Its `Display` is one line for people.
+/// The position and state of a subscription and, if it does not advance, the reason. `Display` formats it as one line
+/// for people.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SubscriptionStatus {
-    /// Everything up to here was given out or is not wanted; see [`Subscription::position`](super::Subscription::position).
+    /// Every event up to here was returned or is not wanted; see
+    /// [`Subscription::position`](super::Subscription::position).
     pub position: Position,
-    /// The last event that was given out; `None` if there was none yet.
+    /// The last event that was returned; `None` if there was none yet.
     pub delivered: Option<Position>,
-    /// What it is doing.
+    /// What the subscription is doing.
     pub state: SubscriptionState,
-    /// What went wrong last with the store, even if all is well again.
+    /// The last failure of the store, even if the subscription has recovered since.
     pub last_error: Option<SubscriptionFailure>,
 }
 
@@ -60,28 +62,28 @@ impl fmt::Display for SubscriptionStatus {
 #[serde(tag = "name", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SubscriptionState {
-    /// It has not given out all that is in the log. A subscription works when it is asked for an event, so it may be the
-    /// subscriber that takes its time.
+    /// It has not yet returned all events of the log. A subscription works only when it is polled for an event, so the
+    /// subscriber may be the one that is slow.
     CatchingUp,
-    /// It has given out all there is and waits for new events.
+    /// It has returned all events and waits for new ones.
     CaughtUp,
-    /// The store is busy or cannot be reached. It is asked again for as long as it takes.
+    /// The store is busy or unreachable. The subscription retries for as long as necessary.
     WaitingForStore {
-        /// How often it has failed in a row.
+        /// The number of consecutive failures.
         attempt: u32,
-        /// How long until the next try.
+        /// The time until the next attempt.
         #[serde(serialize_with = "seconds")]
         next_try_in: Duration,
-        /// Why it failed.
+        /// The last failure.
         failure: SubscriptionFailure,
     },
-    /// It gave up.
+    /// It ended with an error.
     Ended {
-        /// Why, and what to do.
+        /// The cause, and how to fix it.
         #[serde(serialize_with = "error_chain")]
         error: SubscriptionError,
     },
-    /// The subscriber has dropped it.
+    /// The subscriber dropped it.
     Dropped,
 }
 
@@ -99,14 +101,14 @@ impl fmt::Display for SubscriptionState {
     }
 }
 
-/// One failure of the store.
+/// A failure of the store.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SubscriptionFailure {
-    /// When, by this machine's clock.
+    /// When it happened, by this machine's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// What went wrong, with its causes as sources.
+    /// The error, with its causes as sources.
     #[serde(serialize_with = "shared_error_chain")]
     pub error: Arc<StoreError>,
 }
@@ -117,7 +119,7 @@ impl fmt::Display for SubscriptionFailure {
     }
 }
 
-/// Where a subscription notes what it is doing.
+/// The current status of a subscription, shared with its monitors.
 #[derive(Debug)]
 pub(super) struct Notes(Mutex<Noted>);
 
@@ -156,19 +158,19 @@ impl Notes {
         noted.phase = Phase::WaitingForStore { attempt, next_try, failure };
     }
 
-    /// An event was given out, or a part of it; `reached` if that was all of it.
+    /// Notes that an event or a part of it was returned. `reached` is set for the last part.
     pub(super) fn given_out(&self, event: Position, reached: Option<Bookmark>) {
         let mut noted = self.lock();
         noted.delivered = Some(event);
         noted.position = reached.unwrap_or(noted.position);
     }
 
-    /// There is nothing to give out up to a position.
+    /// Notes that there is nothing to return up to a position.
     pub(super) fn passed_over(&self, reached: Bookmark) {
         self.lock().position = reached;
     }
 
-    /// An ended subscription keeps its reason.
+    /// Notes that the subscription was dropped. An ended subscription keeps its error.
     pub(super) fn dropped(&self) {
         let mut noted = self.lock();
         if !matches!(noted.phase, Phase::Ended(_)) {
@@ -187,7 +189,7 @@ impl Notes {
         SubscriptionStatus { position, delivered, state, last_error: noted.last_error.clone() }
     }
 
-    /// Nothing panics while it holds this lock half way through a change.
+    /// No code panics halfway through a change while it holds this lock.
     fn lock(&self) -> MutexGuard<'_, Noted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
