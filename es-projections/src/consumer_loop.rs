@@ -338,10 +338,10 @@ impl ConsumerLoop {
             if !steps.is_look_due()
                 && let Some(not_ours) = session.leave_to_other().await
             {
-                return Err(StepFailure::NotOurs(not_ours));
+                return Err(steps.leave(not_ours));
             }
             let name = steps.locate().await?;
-            let (lease, is_new) = session.take(&name).await?.map_err(StepFailure::NotOurs)?;
+            let (lease, is_new) = session.take(&name).await?.map_err(|not_ours| steps.leave(not_ours))?;
             steps.work_under(lease, is_new);
             stop = stop.or_without_lease(member_session, &name);
         }

@@ -27,6 +27,7 @@ use crate::{
     error::RunnerError,
     failure_policy::event_of,
     feed::Feed,
+    lease_session::NotOurs,
     limits,
     options::ConsumerOptions,
     pace::Pace,
@@ -149,6 +150,13 @@ impl Steps {
     /// finds out without this check.
     pub(crate) fn is_look_due(&self) -> bool {
         self.located_at.is_none_or(|at| at.elapsed() >= limits::CHECKPOINT_CHECK_INTERVAL)
+    }
+
+    /// Leaves the work to another process. With its place it would keep the number of partitions that it knew, and never
+    /// look for another one.
+    pub(crate) fn leave(&mut self, not_ours: NotOurs) -> StepFailure {
+        self.forget_place();
+        StepFailure::NotOurs(not_ours)
     }
 
     /// Returns the name of its checkpoint.

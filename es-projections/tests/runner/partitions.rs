@@ -193,6 +193,37 @@ async fn partitions_are_shared_by_runners() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_runner_that_left_all_partitions_to_others_takes_a_new_one() {
+    let (store, notes) = (SpyStore::default(), Notes::default());
+    let build = || {
+        let builder = Runner::builder(&store).lease_time(Duration::from_millis(400));
+        builder.reactor_with(notes.clone(), options(2)).build().unwrap()
+    };
+    // Partitions are assigned in the order of the runners' names, which grow: the one that works first gets none later.
+    let (first, second, third) = (build(), build(), build());
+    let running = Running::start(&third);
+    deposits_to(&store, 11, 30).await;
+    third.wait_for("notes", position(30), ENOUGH).await.unwrap();
+    let others = [Running::start(&first), Running::start(&second)];
+    let is_elsewhere = |state: &ConsumerState| matches!(state, ConsumerState::RunsElsewhere { .. });
+    let end = tokio::time::Instant::now() + ENOUGH;
+    while !status_of(&third, "notes").await.partitions.iter().all(|partition| is_elsewhere(&partition.state)) {
+        assert!(tokio::time::Instant::now() < end, "it keeps a partition");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.repartition(&name("notes"), 3).await.unwrap();
+    deposits_to(&store, 11, 30).await;
+    first.wait_for("notes", position(60), ENOUGH).await.unwrap();
+    for running in others.into_iter().chain([running]) {
+        running.stop().await.unwrap();
+    }
+    // A reaction whose checkpoint the change of partitions refused is repeated.
+    let by_stream = notes.by_stream.lock().unwrap().clone();
+    let seen: std::collections::BTreeSet<u64> = by_stream.into_values().flatten().collect();
+    assert_eq!(seen, (1..=60).collect());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partition_that_fails_holds_no_other_back() {
     let store = SpyStore::default();
     deposits_to(&store, 11, 110).await;
