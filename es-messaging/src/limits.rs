@@ -56,8 +56,6 @@ pub const SETTLE_TIME: Duration = Duration::from_secs(30);
 pub const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// The shortest interval at which a consumer asks for more time.
 pub const MIN_EXTEND_INTERVAL: Duration = Duration::from_millis(50);
-/// How often a consumer with metrics counts its dead letters.
-pub const DEAD_LETTER_COUNT_INTERVAL: Duration = Duration::from_secs(15);
 /// The default maximum number of messages that a subscription of the [`MemoryBroker`](crate::MemoryBroker) holds,
 /// including dead letters.
 pub const MEMORY_QUEUE_MESSAGES: usize = 100_000;
